@@ -107,14 +107,14 @@ fn spans_under_another_ones_key_are_a_leak() {
         .start_span("lost")
         .end();
     let leaks = test.leaks();
-    let [Leak::Request { of, under, .. }] = leaks.as_slice() else {
+    let [Leak::Request { owner, received_in, .. }] = leaks.as_slice() else {
         panic!("{leaks:?}");
     };
     assert_eq!((of.as_str(), under.as_str()), ("globex", "acme"));
     let failed = catch_unwind(AssertUnwindSafe(|| test.assert_isolated())).expect_err("it is not");
     let message = failed.downcast_ref::<String>().expect("a text");
     assert!(
-        message.contains("a request of globex came under the key of acme: /"),
+        message.contains("request of globex was received under the key of acme: /"),
         "{message}"
     );
 }
@@ -199,10 +199,18 @@ fn a_canary_is_found_in_whatever_is_sent() {
     let told = format!("{{\"nested\": \"in {canary}.\"}}");
     globex.session("chat").input("question", told).start();
     let leaks = test.leaks();
-    let [Leak::Canary { of, under, path, .. }] = leaks.as_slice() else {
+    let [
+        Leak::Canary {
+            owner,
+            received_in,
+            path,
+            ..
+        },
+    ] = leaks.as_slice()
+    else {
         panic!("{leaks:?}");
     };
-    assert_eq!([of, under, path], ["acme", "globex", "/session/start"]);
+    assert_eq!([owner, received_in, path], ["acme", "globex", "/session/start"]);
 }
 
 #[test]
@@ -227,5 +235,5 @@ fn what_is_not_delivered_fails_the_test_that_looks() {
     let failed = catch_unwind(AssertUnwindSafe(|| test.project("acme").spans().len()));
     let message = failed.expect_err("it was refused");
     let message = message.downcast_ref::<String>().expect("a text");
-    assert!(message.starts_with("not all was delivered:\n"), "{message}");
+    assert!(message.starts_with("not everything was delivered:\n"), "{message}");
 }

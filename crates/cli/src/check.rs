@@ -1,4 +1,4 @@
-//! `check`: every binding of a configuration, where its key comes from, and whether it works.
+//! `check`: lists each binding of a configuration and tests its key and connection.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -16,11 +16,10 @@ use super::table::{self, Align};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The configuration: a file, or a folder with a file called default
+    /// Configuration file, or a folder that contains default.toml
     #[arg(long, value_name = "FILE", default_value = "config")]
     config: PathBuf,
-    /// Also send an empty export with each key, which proves the key and no more; with =send, send
-    /// a marked span to each project
+    /// Also connect to each endpoint. An empty export checks only the key; a span checks the project
     #[arg(long, value_enum, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "key")]
     connect: Option<Connect>,
     /// Print JSON
@@ -28,12 +27,12 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-/// What is sent to each endpoint.
+/// Request that is sent to each endpoint.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Connect {
-    /// An empty export
+    /// Send an empty export with each key
     Key,
-    /// One span, named tracer_registry.check
+    /// Send one span named tracer_registry.check to each project
     Send,
 }
 
@@ -45,28 +44,29 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
             let faults =
                 faults.map(|fault| json!({"file": fault.file(), "key": fault.key(), "message": fault.message()}));
             json::write_pretty(out, &json!({"faults": faults.collect::<Vec<_>>()}))?;
-            return Ok(Outcome::Fault);
+            return Ok(Outcome::Failure);
         }
         Err(error) => return Err(error.into()),
     };
-    let probe = match arguments.connect {
+    let mode = match arguments.connect {
         None => CheckMode::Keys,
         Some(Connect::Key) => CheckMode::Connect,
         Some(Connect::Send) => {
-            // Before anything is sent. Not among the output, which may be JSON.
-            let note = "sending one span, named tracer_registry.check, to the project of each binding that can be read";
+            // On standard error, because the output may be JSON.
+            let note =
+                "sending one span named tracer_registry.check to the project of each binding with a readable key";
             writeln!(stderr(), "{note}")?;
             CheckMode::Send
         }
     };
-    let checked = registry.check(probe);
+    let checked = registry.check(mode);
     if arguments.json {
         json::write_pretty(out, &json!({"bindings": checked}))?;
     } else {
         write_table(out, &checked)?;
     }
     let faulty = checked.iter().any(CheckedBinding::is_faulty);
-    Ok(Outcome::well_if(!faulty))
+    Ok(Outcome::success_if(!faulty))
 }
 
 fn write_table(out: &mut impl Write, checked: &[CheckedBinding]) -> Result<(), CliError> {
@@ -87,7 +87,7 @@ fn write_table(out: &mut impl Write, checked: &[CheckedBinding]) -> Result<(), C
         .collect();
     let columns = [
         ("binding", Align::Left),
-        ("key from", Align::Left),
+        ("key source", Align::Left),
         ("fingerprint", Align::Left),
         ("endpoint", Align::Left),
         ("project", Align::Left),
@@ -106,23 +106,23 @@ fn write_table(out: &mut impl Write, checked: &[CheckedBinding]) -> Result<(), C
     {
         writeln!(
             out,
-            "an empty export proves the key alone: whether spans are taken, and by which project, says --connect=send"
+            "note: an empty export checks only the key; use --connect=send to check that each project accepts spans"
         )?;
     }
-    let faulty = checked.iter().filter(|binding| binding.is_faulty()).count();
-    writeln!(out, "{} bindings, {faulty} with a fault", checked.len())?;
+    let failed = checked.iter().filter(|binding| binding.is_faulty()).count();
+    writeln!(out, "{} bindings, {failed} failed", checked.len())?;
     Ok(())
 }
 
 fn result(binding: &CheckedBinding) -> String {
     match (&binding.error, &binding.connection) {
         (Some(error), _) => error.to_string(),
-        (None, ConnectionCheck::NotTried) if binding.fingerprint.is_none() => "for any other tenant".to_owned(),
+        (None, ConnectionCheck::NotTried) if binding.fingerprint.is_none() => "applies to any other tenant".to_owned(),
         (None, ConnectionCheck::NotTried) => "ok".to_owned(),
-        (None, ConnectionCheck::Accepted) => "ok, the endpoint takes the key".to_owned(),
-        (None, ConnectionCheck::Delivered) => "ok, the endpoint took a span".to_owned(),
+        (None, ConnectionCheck::Accepted) => "ok, the endpoint accepted the key".to_owned(),
+        (None, ConnectionCheck::Delivered) => "ok, the endpoint accepted a span".to_owned(),
         (None, ConnectionCheck::Failed(error)) => error.to_string(),
-        (None, ConnectionCheck::NotDelivered { fate, error }) => format!("a span is {fate}: {error}"),
+        (None, ConnectionCheck::NotDelivered { fate, error }) => format!("the span is {fate}: {error}"),
         (None, other) => format!("{other:?}"),
     }
 }

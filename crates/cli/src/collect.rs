@@ -1,4 +1,4 @@
-//! `collect`: the local collector alone.
+//! `collect`: runs the local collector.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,73 +12,71 @@ use super::error::{CliError, Outcome};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Where to listen; 4318 is the port of OTLP over HTTP
+    /// Address to listen on; 4318 is the standard OTLP/HTTP port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4318")]
     listen: String,
-    /// Also take requests for this host, such as the name of the collector's container; "*" takes all. May be repeated
+    /// Accept this Host header too, for example the container's name; "*" accepts all. Repeatable
     #[arg(long, value_name = "HOST")]
     allow_host: Vec<String>,
-    /// Also take keys from this header, such as a binding's auth.header. May be repeated
+    /// Read API keys from this header too, for example a binding's auth.header. Repeatable
     #[arg(long, value_name = "NAME")]
     key_header: Vec<String>,
 }
 
-/// How many lines may wait for a terminal that takes none.
-const WAITING_LINES: usize = 1000;
-/// How many characters of a path or an id are shown.
+/// Lines that may wait for a slow reader of the output; further ones are skipped.
+const QUEUED_LINES: usize = 1000;
+/// Characters of a path or an id that a line shows.
 const SHOWN_CHARS: usize = 100;
-/// How many sessions of a request are named.
+/// Session ids of a request that a line shows.
 const SHOWN_SESSIONS: usize = 3;
 
-/// What the main thread waits for.
 enum Event {
     Received(String),
     Interrupted,
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome, CliError> {
-    let (sender, events) = mpsc::sync_channel(WAITING_LINES);
+    let (sender, events) = mpsc::sync_channel(QUEUED_LINES);
     let lines = sender.clone();
-    let missed = Arc::new(AtomicU64::new(0));
-    let missing = Arc::clone(&missed);
+    let skipped = Arc::new(AtomicU64::new(0));
+    let skipped_by_observer = Arc::clone(&skipped);
     let collector = LocalCollector::builder().listen(&arguments.listen);
     let hosts = arguments.allow_host.iter();
     let collector = hosts.fold(collector, CollectorBuilder::allow_host);
     let headers = arguments.key_header.iter();
     let collector = headers.fold(collector, CollectorBuilder::key_header);
     let collector = collector
-        // Only handed over here: writing a line must not hold up the server.
+        // The main thread writes the line, so a slow output does not delay the server.
         .observer(move |received| {
             if lines.try_send(Event::Received(line(received))).is_err() {
-                missing.fetch_add(1, Ordering::SeqCst);
+                skipped_by_observer.fetch_add(1, Ordering::SeqCst);
             }
         })
         .start()?;
     let url = collector.url();
-    super::signal::interrupted(move || drop(sender.send(Event::Interrupted)))?;
-    writeln!(
-        out,
-        "listening on {url}: spans on {url}/v1/traces, HoneyHive clients with HH_API_URL={url}"
-    )?;
-    writeln!(out, "what was received: {url}/api/projects; ctrl-c ends")?;
+    super::signal::on_interrupt(move || drop(sender.send(Event::Interrupted)))?;
+    writeln!(out, "listening on {url} (ctrl-c to stop)")?;
+    writeln!(out, "  OTLP/HTTP traces   {url}/v1/traces")?;
+    writeln!(out, "  HoneyHive clients  HH_API_URL={url}")?;
+    writeln!(out, "  received data      {url}/api/projects")?;
     out.flush()?;
     while let Ok(Event::Received(line)) = events.recv() {
         writeln!(out, "{line}")?;
-        let missed = missed.swap(0, Ordering::SeqCst);
-        if missed > 0 {
-            writeln!(out, "{missed} requests are not shown: the terminal was too slow")?;
+        let skipped = skipped.swap(0, Ordering::SeqCst);
+        if skipped > 0 {
+            writeln!(out, "{skipped} requests not shown: the output is read too slowly")?;
         }
         out.flush()?;
     }
-    Ok(Outcome::Well)
+    Ok(Outcome::Success)
 }
 
 fn line(received: &Received) -> String {
     let project = received.project.clone().unwrap_or_else(|| received.key.to_string());
     let format = match received.format {
-        Some(Format::Protobuf) => " of protobuf",
-        Some(Format::Json) => " of JSON",
-        Some(Format::Grpc) => " by gRPC",
+        Some(Format::Protobuf) => " (protobuf)",
+        Some(Format::Json) => " (JSON)",
+        Some(Format::Grpc) => " (gRPC)",
         Some(_) | None => "",
     };
     let spans = if received.spans == 1 {
@@ -88,8 +86,8 @@ fn line(received: &Received) -> String {
     };
     format!(
         "{}  {} {}: {spans}, {} bytes{format}{}",
-        shown(&project),
-        shown(&received.path),
+        truncated(&project),
+        truncated(&received.path),
         received.status,
         received.body_bytes,
         sessions(&received.sessions)
@@ -100,7 +98,7 @@ fn sessions(ids: &[String]) -> String {
     if ids.is_empty() {
         return String::new();
     }
-    let named: Vec<String> = ids.iter().take(SHOWN_SESSIONS).map(|id| shown(id)).collect();
+    let named: Vec<String> = ids.iter().take(SHOWN_SESSIONS).map(|id| truncated(id)).collect();
     let more = match ids.len().saturating_sub(SHOWN_SESSIONS) {
         0 => String::new(),
         more => format!(" and {more} more"),
@@ -108,8 +106,8 @@ fn sessions(ids: &[String]) -> String {
     format!(", session {}{more}", named.join(" "))
 }
 
-/// A text of the sender's, printable and cut.
-fn shown(text: &str) -> String {
+/// Escapes and truncates text that the sender chose.
+fn truncated(text: &str) -> String {
     match text.char_indices().nth(SHOWN_CHARS) {
         Some((end, _)) => format!("{}...", printable(&text[..end])),
         None => printable(text).to_string(),

@@ -1,4 +1,4 @@
-//! What a subcommand ends with.
+//! Results of a subcommand.
 
 use std::io;
 
@@ -6,39 +6,38 @@ use tracer_registry::{BuildError, LookupError};
 use tracer_registry_collector::CollectorError;
 use tracer_registry_testing::VerifyError;
 
-/// What a subcommand found.
+/// Result of a subcommand that ran to its end; decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// All is well.
-    Well,
-    /// A fault was found and reported.
-    Fault,
+    Success,
+    /// The subcommand found and reported a fault.
+    Failure,
 }
 
 impl Outcome {
-    pub(super) fn well_if(well: bool) -> Self {
-        if well { Self::Well } else { Self::Fault }
+    pub(super) fn success_if(success: bool) -> Self {
+        if success { Self::Success } else { Self::Failure }
     }
 }
 
-/// Why a subcommand could not do its work.
+/// Error that stopped a subcommand.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
-    #[error("the registry cannot be made")]
+    #[error("cannot build the registry")]
     Build(#[from] BuildError),
-    #[error("a tracer cannot be had")]
+    #[error("cannot get a tracer")]
     Lookup(#[from] LookupError),
-    #[error("the local collector cannot be started")]
+    #[error("cannot start the local collector")]
     Collector(#[from] CollectorError),
-    #[error("the output cannot be written")]
+    #[error("cannot write the output")]
     Output(#[from] io::Error),
-    #[error("the output cannot be written as JSON")]
+    #[error("cannot write the output as JSON")]
     Json(#[from] serde_json::Error),
-    #[error("nothing can be verified")]
+    #[error("cannot run the verification")]
     Verify(#[from] VerifyError),
-    #[error("the demo's {what}")]
-    Demo { what: &'static str, source: io::Error },
-    #[error("a request to the demo's service failed: {0}")]
+    #[error("the demo cannot {action}")]
+    Demo { action: &'static str, source: io::Error },
+    #[error("request to the demo service failed: {0}")]
     Request(String),
 }
 

@@ -1,4 +1,4 @@
-//! JSON for a terminal: the same values, with every character escaped that could steer it.
+//! JSON for a terminal: the same values, with every character escaped that could control it.
 
 use std::io::Write;
 
@@ -7,18 +7,18 @@ use tracer_registry::text::printable;
 
 use super::error::CliError;
 
-/// Writes a document on one line.
+/// Writes a document as one line.
 pub(super) fn write(out: &mut impl Write, value: &impl Serialize) -> Result<(), CliError> {
     Ok(writeln!(out, "{}", escaped(&serde_json::to_string(value)?))?)
 }
 
-/// Writes a document for people to read.
+/// Writes an indented document.
 pub(super) fn write_pretty(out: &mut impl Write, value: &impl Serialize) -> Result<(), CliError> {
     Ok(writeln!(out, "{}", escaped(&serde_json::to_string_pretty(value)?))?)
 }
 
-/// Escapes what is not printable. Outside its texts JSON has printable characters and line breaks
-/// alone, and a line break in a text is an escape already.
+/// Escapes characters that are not printable. They occur only inside strings: outside of them JSON
+/// has printable characters and line breaks, and a line break in a string is already escaped.
 fn escaped(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_document_is_printable_and_reads_as_what_was_written() {
+    fn written_documents_are_printable_and_parse_to_the_same_value() {
         let value = json!({
             "a\u{202e}\u{9b}": "\u{1b}[31m\r\n\u{7f}\u{200b}\u{e0041}", "plain": ["Grüße", 1, 1.5, null, true, {}], "quoted": "\"\\"
         });

@@ -1,8 +1,8 @@
-//! The command line: parse, call, exit code. The subcommands are one file each, on the public API of the crates only.
+//! The command line. Each subcommand is one file and uses only the public API of the crates.
 //!
-//! Exit codes: 0 for all well, 1 for a fault found, 2 for wrong use.
+//! Exit codes: 0 for success, 1 for a fault or an error, 2 for wrong usage.
 //!
-//! Every text that the program did not write itself goes through `printable`, or through `json`, on its way out.
+//! All text from outside the program is escaped with `printable` or `json` before it is printed.
 
 mod check;
 mod collect;
@@ -26,9 +26,10 @@ use tracer_registry::text::printable;
 
 use error::{CliError, Outcome};
 
-/// Many isolated OpenTelemetry tracers in one process.
+/// Isolated OpenTelemetry tracers in one process: demo, verification, configuration checks, local collector.
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(version, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 success, 1 fault found or error, 2 wrong usage")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -36,26 +37,26 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs a small multi-tenant service against a local collector and shows which project received each span
+    /// Run a small multi-tenant service against a local collector and show where its spans landed
     Demo(demo::Arguments),
-    /// Runs random programs on many tracers and proves that nothing leaks from one to another
+    /// Run random programs on many tracers and check that no data crosses between them
     Verify(verify::Arguments),
-    /// Says of every binding of a configuration where its key comes from and whether it works
+    /// List each binding of a configuration and test its key
     Check(check::Arguments),
-    /// Runs the local collector until interrupted, a line per request received
+    /// Run the local collector and print one line per received request
     Collect(collect::Arguments),
-    /// Prints the JSON Schema of the configuration
+    /// Print the JSON Schema of the configuration
     Schema,
 }
 
 fn main() -> ExitCode {
     match Cli::try_parse() {
         Ok(cli) => run(cli),
-        Err(error) => wrong_use(&error),
+        Err(error) => usage_error(&error),
     }
 }
 
-/// Runs a subcommand; errors go to standard error with the chain of their causes.
+/// Runs a subcommand and reports its error, with all causes, on standard error.
 fn run(cli: Cli) -> ExitCode {
     let mut out = stdout();
     let result = match cli.command {
@@ -63,12 +64,12 @@ fn run(cli: Cli) -> ExitCode {
         Command::Verify(arguments) => verify::run(&arguments, &mut out),
         Command::Check(arguments) => check::run(&arguments, &mut out),
         Command::Collect(arguments) => collect::run(&arguments, &mut out),
-        Command::Schema => json::write_pretty(&mut out, &json_schema()).map(|()| Outcome::Well),
+        Command::Schema => json::write_pretty(&mut out, &json_schema()).map(|()| Outcome::Success),
     };
     match result {
-        Ok(Outcome::Well) => ExitCode::SUCCESS,
-        Ok(Outcome::Fault) => ExitCode::FAILURE,
-        // The reader of our output has closed it: not an error.
+        Ok(Outcome::Success) => ExitCode::SUCCESS,
+        Ok(Outcome::Failure) => ExitCode::FAILURE,
+        // A reader that closes the pipe early is not an error.
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {
             report(&error);
@@ -77,30 +78,30 @@ fn run(cli: Cli) -> ExitCode {
     }
 }
 
-/// Reports wrong usage, with control characters of the given arguments escaped.
-fn wrong_use(error: &clap::Error) -> ExitCode {
+/// Reports wrong usage, with control characters in the arguments escaped.
+fn usage_error(error: &clap::Error) -> ExitCode {
     let arguments: Vec<String> = std::env::args_os()
         .skip(1)
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();
-    // Of `--option=value` the value is shown alone.
+    // clap may show only the value of `--option=value`.
     let values = arguments.iter().filter_map(|argument| argument.split_once('='));
     let given = arguments
         .iter()
         .map(String::as_str)
         .chain(values.map(|(_, value)| value));
-    let steering: Vec<(&str, String)> = given
+    let unprintable: Vec<(&str, String)> = given
         .map(|given| (given, printable(given).to_string()))
-        .filter(|(given, shown)| given != shown)
+        .filter(|(given, escaped)| given != escaped)
         .collect();
-    if !error.use_stderr() || steering.is_empty() {
+    if !error.use_stderr() || unprintable.is_empty() {
         error.exit();
     }
-    // With clap's own colours: without them clap leaves out a part of what was given, and the rest would not be found.
+    // Rendered with colours: the plain rendering drops part of an argument, so `replace` would miss it.
     let text = error.render().ansi().to_string();
-    let text = steering
+    let text = unprintable
         .iter()
-        .fold(text, |text, (given, shown)| text.replace(given, shown));
+        .fold(text, |text, (given, escaped)| text.replace(given, escaped));
     let text = strip_str(&text).to_string();
     let lines = text.lines().map(|line| format!("{}\n", printable(line)));
     drop(stderr().write_all(lines.collect::<String>().as_bytes()));
@@ -113,12 +114,12 @@ fn report(error: &CliError) {
     for cause in std::iter::successors(error.source(), |&cause| cause.source()) {
         text = format!("{text}  caused by: {}\n", lines(cause));
     }
-    // If standard error is closed too, only the exit code reports it.
+    // If standard error is closed, only the exit code reports the error.
     drop(stderr().write_all(text.as_bytes()));
 }
 
-/// An error's text. The faults of a configuration are a line each; a break in any other text is not
-/// ours, and is escaped.
+/// Returns the escaped text of an error. Only configuration errors keep their line breaks, one
+/// line per fault; in any other text a line break comes from outside.
 fn lines(error: &(dyn Error + 'static)) -> String {
     let text = error.to_string();
     match error.downcast_ref() {

@@ -1,13 +1,13 @@
-//! The signals that end the program.
+//! Signals that stop the program.
 
 use super::error::CliError;
 
-/// Calls `then` on ctrl-c or SIGTERM. Both are listened for when this returns.
-pub(super) fn interrupted(then: impl FnOnce() + Send + 'static) -> Result<(), CliError> {
+/// Calls `then` once, on ctrl-c or SIGTERM. Both handlers are installed when this returns.
+pub(super) fn on_interrupt(then: impl FnOnce() + Send + 'static) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let signalled = {
-        let _inside = runtime.enter();
-        signal_to_end()?
+        let _guard = runtime.enter();
+        termination()?
     };
     std::thread::Builder::new().spawn(move || {
         runtime.block_on(signalled);
@@ -17,7 +17,7 @@ pub(super) fn interrupted(then: impl FnOnce() + Send + 'static) -> Result<(), Cl
 }
 
 #[cfg(unix)]
-fn signal_to_end() -> Result<impl Future<Output = ()> + Send + 'static, CliError> {
+fn termination() -> Result<impl Future<Output = ()> + Send + 'static, CliError> {
     use tokio::signal::unix::{SignalKind, signal};
 
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -28,6 +28,6 @@ fn signal_to_end() -> Result<impl Future<Output = ()> + Send + 'static, CliError
 }
 
 #[cfg(not(unix))]
-fn signal_to_end() -> Result<impl Future<Output = ()> + Send + 'static, CliError> {
+fn termination() -> Result<impl Future<Output = ()> + Send + 'static, CliError> {
     Ok(async { drop(tokio::signal::ctrl_c().await) })
 }

@@ -1,17 +1,17 @@
-//! Text tables with columns as wide as they need to be.
+//! Text tables with columns as wide as their widest cell.
 
 use std::io::{self, Write};
 
 use tracer_registry::text::printable;
 
-/// How the cells of a column stand.
+/// Alignment of a column.
 #[derive(Clone, Copy)]
 pub(super) enum Align {
     Left,
     Right,
 }
 
-/// Writes a header and rows, two spaces between columns. Cells are escaped.
+/// Writes a header and rows, with two spaces between columns. Escapes the cells.
 pub(super) fn write<const N: usize>(
     out: &mut impl Write,
     columns: [(&str, Align); N],

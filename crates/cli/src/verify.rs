@@ -1,4 +1,4 @@
-//! `verify`: proof on the user's own machine that nothing leaks.
+//! `verify`: runs random programs and reports every leak.
 
 use std::io::Write;
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -12,42 +12,42 @@ use super::error::{CliError, Outcome};
 use super::json;
 use super::table::{self, Align};
 
-/// How many findings of a failure are shown.
+/// Findings of a failure that are printed.
 const SHOWN: usize = 10;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Where the random programs begin; the same seed makes the same ones
+    /// Seed of the random programs; the same seed generates the same programs
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// How many tenants the first of two registries has
+    /// Tenants in the first of the two registries
     #[arg(long, value_name = "N", default_value = "12")]
     tenants: NonZeroUsize,
-    /// How many operations are tried
+    /// Operations to run
     #[arg(long, value_name = "N", default_value = "20000")]
     operations: NonZeroUsize,
-    /// How many threads run at the same time on the same tracers, at most 256
+    /// Threads that use the same tracers concurrently, at most 256
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
-    /// Go on for so many seconds, however many operations that are
+    /// Run for this many seconds instead of a number of operations
     #[arg(long, value_name = "N", conflicts_with = "operations")]
     seconds: Option<NonZeroU64>,
-    /// Also run the same programs on plain providers and count what they leak; the exit code is about this crate alone
+    /// Also run the programs on plain SDK providers, for comparison; the exit code ignores them
     #[arg(long)]
     peer: bool,
-    /// Disturb the registries meanwhile: evictions, reloads, tenants that go and come back, keys that are refused
+    /// Also evict tracers, reload configurations, remove tenants and rotate keys while programs run
     #[arg(long)]
     chaos: bool,
-    /// How many seconds a program of up to 4000 operations may take, with its checks, until it is held to have no end
+    /// Seconds until a program of up to 4000 operations, with its checks, counts as hung
     #[arg(long, value_name = "N", default_value = "300")]
     limit: NonZeroU64,
-    /// Print JSON and nothing else
+    /// Print only JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome, CliError> {
-    let asked = Verify::new()
+    let options = Verify::new()
         .seed(arguments.seed)
         .tenants(arguments.tenants.get())
         .operations(arguments.operations.get())
@@ -55,23 +55,23 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
         .peer(arguments.peer)
         .chaos(arguments.chaos)
         .limit(Duration::from_secs(arguments.limit.get()));
-    let asked = match arguments.seconds {
-        Some(seconds) => asked.duration(Duration::from_secs(seconds.get())),
-        None => asked,
+    let options = match arguments.seconds {
+        Some(seconds) => options.duration(Duration::from_secs(seconds.get())),
+        None => options,
     };
-    let report = verify(&asked)?;
+    let report = verify(&options)?;
     if arguments.json {
         json::write(out, &report)?;
     } else {
         show(out, &report)?;
     }
-    Ok(Outcome::well_if(report.is_clean()))
+    Ok(Outcome::success_if(report.is_clean()))
 }
 
 fn show(out: &mut impl Write, report: &VerifyReport) -> Result<(), CliError> {
     writeln!(
         out,
-        "{} operations in {} programs, {} tracers of 2 registries, {} threads at a time\n",
+        "{} operations in {} programs on {} tracers of 2 registries, {} concurrent threads\n",
         report.total_operations(),
         report.rounds,
         report.tracers,
@@ -82,13 +82,13 @@ fn show(out: &mut impl Write, report: &VerifyReport) -> Result<(), CliError> {
         .iter()
         .map(|(kind, count)| [(*kind).to_owned(), count.to_string()])
         .collect();
-    table::write(out, [("operation", Align::Left), ("tried", Align::Right)], &kinds)?;
+    table::write(out, [("operation", Align::Left), ("count", Align::Right)], &kinds)?;
     writeln!(out)?;
     show_sides(out, report)?;
     if let Some(chaos) = report.chaos {
         writeln!(
             out,
-            "\npools too small: {} tracers evicted, {} made above the bound; {} requests refused for an old key",
+            "\nchaos: {} tracers evicted, {} created above the pool limit, {} requests refused for an old key",
             chaos.evicted, chaos.grown, chaos.refused
         )?;
     }
@@ -108,7 +108,7 @@ fn show_sides(out: &mut impl Write, report: &VerifyReport) -> Result<(), CliErro
             ("sessions".to_owned(), side.sessions.to_string()),
             ("enrichments".to_owned(), side.enrichments.to_string()),
             ("requests".to_owned(), side.requests.to_string()),
-            ("bytes searched".to_owned(), side.bytes.to_string()),
+            ("bytes scanned".to_owned(), side.bytes.to_string()),
             ("seconds running".to_owned(), format!("{:.2}", side.running_seconds)),
             ("seconds delivering".to_owned(), format!("{:.2}", side.flushing_seconds)),
             ("seconds checking".to_owned(), format!("{:.2}", side.checking_seconds)),
@@ -120,7 +120,7 @@ fn show_sides(out: &mut impl Write, report: &VerifyReport) -> Result<(), CliErro
     match report.peer.as_ref().map(counts) {
         None => {
             let rows: Vec<[String; 2]> = ours.into_iter().map(|(what, count)| [what, count]).collect();
-            table::write(out, [("found", Align::Left), ("this crate", Align::Right)], &rows)?;
+            table::write(out, [("result", Align::Left), ("this crate", Align::Right)], &rows)?;
         }
         Some(peer) => {
             let rows: Vec<[String; 3]> = ours
@@ -129,7 +129,7 @@ fn show_sides(out: &mut impl Write, report: &VerifyReport) -> Result<(), CliErro
                 .map(|((what, ours), (_, peer))| [what, ours, peer])
                 .collect();
             let columns = [
-                ("found", Align::Left),
+                ("result", Align::Left),
                 ("this crate", Align::Right),
                 ("plain providers", Align::Right),
             ];
@@ -140,12 +140,12 @@ fn show_sides(out: &mut impl Write, report: &VerifyReport) -> Result<(), CliErro
 }
 
 fn show_failure(out: &mut impl Write, failure: &Failure) -> Result<(), CliError> {
-    let which = if failure.reproduced {
-        "the shortest program that shows it"
+    let heading = if failure.reproduced {
+        "shortest failing program"
     } else {
-        "a program that showed it, and did not again"
+        "failing program (it did not fail again)"
     };
-    writeln!(out, "{which}:\n")?;
+    writeln!(out, "{heading}:\n")?;
     for line in failure.program.lines() {
         writeln!(out, "{}", printable(line))?;
     }
@@ -155,6 +155,6 @@ fn show_failure(out: &mut impl Write, failure: &Failure) -> Result<(), CliError>
     if let Some(more) = failure.findings.len().checked_sub(SHOWN).filter(|more| *more > 0) {
         writeln!(out, "and {more} more")?;
     }
-    writeln!(out, "\nagain: {}\n", printable(&failure.command))?;
+    writeln!(out, "\nreproduce with: {}\n", printable(&failure.command))?;
     Ok(())
 }

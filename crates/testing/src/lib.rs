@@ -1,7 +1,8 @@
-//! For tests: a registry with a collector of its own for a service's tests, and the proof that
-//! nothing leaks on your own machine.
+//! Test support for `tracer-registry`: [`TestRegistry`] for the tests of a service, and [`verify`],
+//! which runs random programs and checks that no data crosses between tracers.
 //!
-//! Both use what the crate's root exports, as a user would, and the local collector as the witness.
+//! Both use only the public API of `tracer-registry`, and the local collector as an independent
+//! witness.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

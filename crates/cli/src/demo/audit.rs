@@ -1,4 +1,4 @@
-//! The project that each span landed in: what the collector received, against what the service made.
+//! Compares the spans that the collector received with those that the service made.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,9 +11,9 @@ use super::tally::OWNER;
 #[derive(Debug, Serialize)]
 pub(super) struct Findings {
     pub(super) projects: Vec<Row>,
-    /// Spans that were made and are not in their own project.
+    /// Spans that are missing from their own project.
     pub(super) lost: u64,
-    /// Spans, sessions and parents that are in another project than their own.
+    /// Spans, sessions and parents in a project that is not their own.
     pub(super) leaked: u64,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Row {
     pub(super) spans_foreign: u64,
 }
 
-/// Reads everything back. Projects without a name are read too: they should be empty.
+/// Reads all projects back, including those of unknown keys, which must be empty.
 pub(super) fn audit(collector: &LocalCollector, made: &BTreeMap<Selector, u64>) -> Findings {
     let mut findings = Findings {
         projects: Vec::new(),
@@ -57,7 +57,7 @@ pub(super) fn audit(collector: &LocalCollector, made: &BTreeMap<Selector, u64>) 
             .count() as u64;
         let received = project.spans().len() as u64 - foreign;
         findings.lost += sent.saturating_sub(received);
-        findings.leaked += foreign + foreign_sessions + strangers(&project) + received.saturating_sub(sent);
+        findings.leaked += foreign + foreign_sessions + dangling(&project) + received.saturating_sub(sent);
         findings.projects.push(Row {
             selector: name,
             fingerprint: summary.fingerprint,
@@ -71,24 +71,24 @@ pub(super) fn audit(collector: &LocalCollector, made: &BTreeMap<Selector, u64>) 
     findings
 }
 
-/// Spans whose parent or session is not in the same project.
-fn strangers(project: &Project) -> u64 {
+/// Counts spans with a parent or a session that is not in the same project.
+fn dangling(project: &Project) -> u64 {
     let spans: BTreeSet<(&str, &str)> = project
         .spans()
         .iter()
         .map(|span| (span.trace_id.as_str(), span.span_id.as_str()))
         .collect();
     let sessions: BTreeSet<&str> = project.sessions().iter().map(|session| session.id.as_str()).collect();
-    let is_stranger = |span: &tracer_registry_collector::Span| {
-        let parent = span
+    let is_dangling = |span: &tracer_registry_collector::Span| {
+        let has_parent = span
             .parent_span_id
             .as_deref()
             .is_none_or(|parent| spans.contains(&(&span.trace_id, parent)));
-        let session = span
+        let has_session = span
             .session_id
             .as_deref()
             .is_none_or(|session| sessions.contains(session));
-        !parent || !session
+        !has_parent || !has_session
     };
-    project.spans().iter().filter(|span| is_stranger(span)).count() as u64
+    project.spans().iter().filter(|span| is_dangling(span)).count() as u64
 }

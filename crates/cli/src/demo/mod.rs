@@ -1,5 +1,5 @@
-//! `demo`: the main job, shown. Tenants, environments, features and an A/B test in one service;
-//! every span is read back from the collector and held against what the service made.
+//! `demo`: one service with tenants, environments, features and an A/B test. Reads every span back
+//! from the collector and compares it with what the service made.
 
 mod audit;
 mod service;
@@ -17,36 +17,36 @@ use tracer_registry_collector::LocalCollector;
 
 use super::error::{CliError, Outcome};
 use super::json;
-use super::signal::interrupted;
+use super::signal::on_interrupt;
 use super::table::{self, Align};
 use audit::{Findings, audit};
-use setup::World;
+use setup::Setup;
 use tally::Tally;
 
-/// How long everything may take to be delivered.
-const FLUSH: Duration = Duration::from_secs(30);
-/// The project whose trace is shown.
-const SHOWN: &str = "tenant:acme";
+/// Time limit for the delivery of all spans.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
+/// Project of the trace that is printed.
+const SHOWN_PROJECT: &str = "tenant:acme";
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// How many requests the service is asked
+    /// Requests to send to the service
     #[arg(long, value_name = "N", default_value_t = 300)]
     requests: u64,
-    /// Print JSON and nothing else
+    /// Print only JSON
     #[arg(long)]
     json: bool,
-    /// Leave the collector up until interrupted
+    /// Keep the collector running until interrupted
     #[arg(long)]
     keep: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome, CliError> {
-    let world = World::new()?;
+    let setup = Setup::new()?;
     let tally = Tally::default();
-    // Every project is looked up once, so that one without requests is shown too.
-    for selector in World::selectors() {
-        world.registry.get(&selector)?;
+    // Look up every project once, so that the table also lists those without requests.
+    for selector in Setup::selectors() {
+        setup.registry.get(&selector)?;
     }
     let started = Instant::now();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -54,24 +54,24 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
         .enable_all()
         .build()?;
     runtime.block_on(service::serve_and_ask(
-        world.registry.clone(),
+        setup.registry.clone(),
         tally.clone(),
         arguments.requests,
     ))?;
-    let report = world.registry.force_flush(FLUSH);
-    let took = started.elapsed();
-    let findings = audit(&world.collector, &tally.made());
-    let well = findings.lost == 0 && findings.leaked == 0 && report.is_complete();
+    let report = setup.registry.force_flush(FLUSH_TIMEOUT);
+    let elapsed = started.elapsed();
+    let findings = audit(&setup.collector, &tally.made());
+    let success = findings.lost == 0 && findings.leaked == 0 && report.is_complete();
     if arguments.json {
         json::write(out, &findings)?;
     } else {
-        show(out, arguments, &findings, &report, &world.collector, took)?;
+        show(out, arguments, &findings, &report, &setup.collector, elapsed)?;
     }
     out.flush()?;
     if arguments.keep {
-        keep(out, arguments, &world.collector)?;
+        keep_running(out, arguments, &setup.collector)?;
     }
-    Ok(Outcome::well_if(well))
+    Ok(Outcome::success_if(success))
 }
 
 fn show(
@@ -80,15 +80,15 @@ fn show(
     findings: &Findings,
     report: &Report,
     collector: &LocalCollector,
-    took: Duration,
+    elapsed: Duration,
 ) -> Result<(), CliError> {
     let spans: u64 = findings.projects.iter().map(|row| row.spans_sent).sum();
     writeln!(
         out,
-        "{} requests over HTTP for 3 tenants, traced by {} tracers of one process: {spans} spans in {:.2} s\n",
+        "{} HTTP requests for 3 tenants, traced by {} tracers in one process: {spans} spans in {:.2} s\n",
         arguments.requests,
         findings.projects.len(),
-        took.as_secs_f64()
+        elapsed.as_secs_f64()
     )?;
     let rows: Vec<[String; 7]> = findings
         .projects
@@ -106,8 +106,8 @@ fn show(
         })
         .collect();
     let columns = [
-        ("project of", Align::Left),
-        ("key", Align::Left),
+        ("project", Align::Left),
+        ("fingerprint", Align::Left),
         ("sessions", Align::Right),
         ("traces", Align::Right),
         ("spans sent", Align::Right),
@@ -116,12 +116,12 @@ fn show(
     ];
     table::write(out, columns, &rows)?;
     let shown = collector
-        .project(SHOWN)
+        .project(SHOWN_PROJECT)
         .and_then(|project| project.traces().into_iter().next());
     if let Some(trace) = shown {
         writeln!(
             out,
-            "\na trace of {SHOWN}, in which spans of three other tracers were made:\n\n{}",
+            "\none trace of {SHOWN_PROJECT} (spans that other tracers made during it are in their own projects):\n\n{}",
             trace.tree()
         )?;
     }
@@ -144,12 +144,14 @@ fn show(
     Ok(())
 }
 
-fn keep(out: &mut impl Write, arguments: &Arguments, collector: &LocalCollector) -> Result<(), CliError> {
+fn keep_running(out: &mut impl Write, arguments: &Arguments, collector: &LocalCollector) -> Result<(), CliError> {
     let (sender, interrupt) = mpsc::channel();
-    // The end of the channel is the signal; nothing is sent through it. Listened for before the message.
-    interrupted(move || drop::<mpsc::Sender<()>>(sender))?;
-    let message = format!("the collector stays up: {}/api/projects; ctrl-c ends", collector.url());
-    // With --json, standard output is one document and nothing else.
+    // The dropped sender is the signal. Install the handler before printing, so that a reader of the
+    // message can stop the program.
+    on_interrupt(move || drop::<mpsc::Sender<()>>(sender))?;
+    let url = collector.url();
+    let message = format!("the collector keeps running (ctrl-c to stop): {url}/api/projects");
+    // With --json, standard output contains only the document.
     if arguments.json {
         writeln!(anstream::stderr(), "{message}")?;
     } else {

@@ -1,4 +1,4 @@
-//! A small multi-tenant helpdesk over real HTTP, traced for its tenants, its features and its environments at once.
+//! A small multi-tenant helpdesk over HTTP, traced for its tenants, features and environments at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,12 +21,11 @@ use super::tally::{OWNER, Tally};
 
 const TENANTS: [&str; 3] = ["acme", "globex", "initech"];
 const ENVIRONMENTS: [&str; 3] = ["development", "staging", "production"];
-/// Requests under way at the same time.
+/// Concurrent requests.
 const CLIENTS: u64 = 16;
-/// One request of so many has a tracer of its own.
+/// Every tenth request uses a dedicated tracer.
 const DEDICATED_EVERY: u64 = 10;
 
-/// The client that asks the questions.
 type Client = legacy::Client<HttpConnector, String>;
 
 #[derive(Clone)]
@@ -35,13 +34,13 @@ struct Service {
     tally: Tally,
 }
 
-/// Serves on a free port and asks `requests` questions, concurrently; returns when all are answered.
+/// Serves on a free port, sends `requests` questions concurrently, and returns when all are answered.
 pub(super) async fn serve_and_ask(registry: TracerRegistry, tally: Tally, requests: u64) -> Result<(), CliError> {
-    let demo = |what| move |source| CliError::Demo { what, source };
+    let demo = |action| move |source| CliError::Demo { action, source };
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
-        .map_err(demo("service cannot listen"))?;
-    let address = listener.local_addr().map_err(demo("service cannot listen"))?;
+        .map_err(demo("listen on a free port"))?;
+    let address = listener.local_addr().map_err(demo("listen on a free port"))?;
     let service = Service { registry, tally };
     let router = Router::new().route("/ask", post(ask)).with_state(service);
     let server = task::spawn(axum::serve(listener, router).into_future());
@@ -53,11 +52,11 @@ pub(super) async fn serve_and_ask(registry: TracerRegistry, tally: Tally, reques
         let (client, next, url) = (client.clone(), Arc::clone(&next), format!("http://{address}/ask"));
         clients.spawn(async move {
             loop {
-                let number = next.fetch_add(1, Ordering::Relaxed); // Only each number once, in no order.
+                let number = next.fetch_add(1, Ordering::Relaxed);
                 if number >= requests {
                     return Ok(());
                 }
-                question(&client, &url, number).await?;
+                send_question(&client, &url, number).await?;
             }
         });
     }
@@ -68,8 +67,8 @@ pub(super) async fn serve_and_ask(registry: TracerRegistry, tally: Tally, reques
     Ok(())
 }
 
-async fn question(client: &Client, url: &str, number: u64) -> Result<(), CliError> {
-    let tenant = of_request(&TENANTS, number);
+async fn send_question(client: &Client, url: &str, number: u64) -> Result<(), CliError> {
+    let tenant = round_robin(&TENANTS, number);
     let question = Request::post(url)
         .header("x-tenant", tenant)
         .header("x-request", number);
@@ -81,7 +80,7 @@ async fn question(client: &Client, url: &str, number: u64) -> Result<(), CliErro
         .await
         .map_err(|error| CliError::Request(error.to_string()))?;
     let status = answer.status();
-    // Read to its end, so that the connection can be used again.
+    // Read to the end, so that the connection can be reused.
     let body = answer
         .into_body()
         .collect()
@@ -116,9 +115,8 @@ async fn ask(
 }
 
 impl Service {
-    /// One request: the tenant's own session and spans, and, in the middle of them, spans of
-    /// features and environments that must not become part of the tenant's trace, nor the tenant's
-    /// of theirs.
+    /// Answers one request in the tenant's session and spans. Between them it makes spans of
+    /// features and environments, which must not join the tenant's trace, or the reverse.
     async fn answer(&self, tenant: &str, number: u64, question: String) -> Result<String, LookupError> {
         let tracer = if number.is_multiple_of(DEDICATED_EVERY) {
             self.registry.dedicated(Selector::tenant(tenant))?
@@ -129,7 +127,7 @@ impl Service {
         let work = self.tally.in_span_async(&tracer, "POST /ask", async |_| {
             let found = self.retrieve(&tracer, tenant).await?;
             let ranked = self.rank(&tracer, found).await;
-            self.bookkeeping(number)?;
+            self.count_request(number)?;
             self.draft(&tracer, number, ranked).await
         });
         let answer = session.scope(work).await?;
@@ -138,7 +136,7 @@ impl Service {
         Ok(answer)
     }
 
-    /// The search feature traces into its own project, and acme's searches into acme's.
+    /// Traces the search feature into its own project, and acme's searches into acme's search project.
     async fn retrieve(&self, tenant: &TracerHandle, slug: &str) -> Result<Vec<u64>, LookupError> {
         let search = match slug {
             "acme" => self.registry.get(Selector::feature("search").tenant("acme"))?,
@@ -149,7 +147,7 @@ impl Service {
                 self.tally
                     .in_span_async(&search, "read index", async |_| task::yield_now().await)
                     .await;
-                // Back in the tenant's trace, in the middle of the feature's.
+                // A span of the tenant inside a span of the feature.
                 self.tally
                     .in_span_async(tenant, "check permissions", async |_| vec![3, 1, 2])
                     .await
@@ -159,12 +157,12 @@ impl Service {
         Ok(lookup.await)
     }
 
-    /// On a thread of the blocking pool, under the span that asked for it.
+    /// Sorts on a thread of the blocking pool, under the current span.
     async fn rank(&self, tenant: &TracerHandle, found: Vec<u64>) -> Vec<u64> {
         let rank = self.tally.in_span_async(tenant, "rank", async |span| {
             let (tally, tenant) = (self.tally.clone(), tenant.clone());
             let sort = move || {
-                let _here = span.context().clone().attach();
+                let _guard = span.context().clone().attach();
                 tally.in_span(&tenant, "sort", |_| {
                     let mut ranked = found;
                     ranked.sort_unstable();
@@ -176,9 +174,10 @@ impl Service {
         rank.await
     }
 
-    /// On a plain thread, for an environment, while the tenant's span is current on the thread that waits.
-    fn bookkeeping(&self, number: u64) -> Result<(), LookupError> {
-        let environment = self.registry.environment(of_request(&ENVIRONMENTS, number))?;
+    /// Makes spans of an environment, one of them on a plain thread, while a span of the tenant is
+    /// current on the waiting thread.
+    fn count_request(&self, number: u64) -> Result<(), LookupError> {
+        let environment = self.registry.environment(round_robin(&ENVIRONMENTS, number))?;
         self.tally.in_span(&environment, "count request", |_| {
             thread::scope(|threads| {
                 threads.spawn(|| self.tally.in_span(&environment, "write counter", |_| ()));
@@ -187,7 +186,7 @@ impl Service {
         Ok(())
     }
 
-    /// The A/B test: one tracer for all, a session per request with the variant in its metadata.
+    /// Runs the A/B test: one tracer, and a session per request with the variant in its metadata.
     async fn draft(&self, tenant: &TracerHandle, number: u64, ranked: Vec<u64>) -> Result<String, LookupError> {
         let experience = self.registry.feature("customer_experience")?;
         let variant = if number.is_multiple_of(2) { "short" } else { "friendly" };
@@ -205,8 +204,7 @@ impl Service {
     }
 }
 
-/// The names take turns.
-fn of_request(names: &[&'static str; 3], number: u64) -> &'static str {
+fn round_robin(names: &[&'static str; 3], number: u64) -> &'static str {
     match number % 3 {
         0 => names[0],
         1 => names[1],
@@ -214,7 +212,7 @@ fn of_request(names: &[&'static str; 3], number: u64) -> &'static str {
     }
 }
 
-/// A session with its owner in its metadata.
+/// Creates a session with its owner in its metadata.
 fn session(tracer: &TracerHandle, name: &str) -> SessionBuilder {
     tracer.session(name).metadata(OWNER, tracer.selector().to_string())
 }

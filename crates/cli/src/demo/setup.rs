@@ -1,4 +1,4 @@
-//! The demo's world: a folder with a configuration and secret files, a local collector that knows the keys, a registry.
+//! Setup of the demo: a folder with configuration and key files, a local collector, and a registry.
 
 use std::fs;
 use std::io;
@@ -14,7 +14,7 @@ use super::CliError;
 
 const CONFIGURATION: &str = include_str!("demo.toml");
 
-/// Every project of the demo: what its tracer is asked for by, and the file with its key.
+/// Selector and key file of each project.
 const PROJECTS: [(&str, &str); 9] = [
     ("tenant:acme", "tenant-acme"),
     ("tenant:globex", "tenant-globex"),
@@ -27,25 +27,25 @@ const PROJECTS: [(&str, &str); 9] = [
     ("feature:search,tenant:acme", "feature-search-tenant-acme"),
 ];
 
-pub(super) struct World {
+pub(super) struct Setup {
     pub(super) collector: LocalCollector,
     pub(super) registry: TracerRegistry,
-    /// The folder with the configuration and the keys; gone with this.
+    /// Contains the configuration and the keys; deleted on drop.
     _folder: TempDir,
 }
 
-impl World {
+impl Setup {
     pub(super) fn new() -> Result<Self, CliError> {
-        let demo = |what| move |source| CliError::Demo { what, source };
-        let folder = tempfile::tempdir().map_err(demo("folder cannot be made"))?;
-        let keys = write_keys(folder.path()).map_err(demo("keys cannot be written"))?;
-        let named = LocalCollector::builder().max_spans(usize::MAX).max_sessions(usize::MAX);
-        let named = keys
+        let demo = |action| move |source| CliError::Demo { action, source };
+        let folder = tempfile::tempdir().map_err(demo("create a temporary folder"))?;
+        let keys = write_keys(folder.path()).map_err(demo("write its keys"))?;
+        let builder = LocalCollector::builder().max_spans(usize::MAX).max_sessions(usize::MAX);
+        let builder = keys
             .iter()
-            .fold(named, |builder, (selector, key)| builder.project(selector, key));
-        let collector = named.start()?;
-        write_configuration(folder.path(), &collector.url()).map_err(demo("configuration cannot be written"))?;
-        // The files only: a variable of the caller's must not send the demo's spans elsewhere.
+            .fold(builder, |builder, (selector, key)| builder.project(selector, key));
+        let collector = builder.start()?;
+        write_configuration(folder.path(), &collector.url()).map_err(demo("write its configuration"))?;
+        // Files only: an environment variable must not send the demo's spans elsewhere.
         let config = Config::load_files(folder.path()).map_err(tracer_registry::BuildError::from)?;
         let registry = TracerRegistry::builder().config(config).build()?;
         Ok(Self {
@@ -55,11 +55,11 @@ impl World {
         })
     }
 
-    /// Every selector that has a project.
+    /// Returns the selector of each project.
     pub(super) fn selectors() -> impl Iterator<Item = Selector> {
         PROJECTS
             .into_iter()
-            .map(|(selector, _)| selector.parse().expect("the table has selectors in it"))
+            .map(|(selector, _)| selector.parse().expect("the table contains valid selectors"))
     }
 }
 

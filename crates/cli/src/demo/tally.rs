@@ -1,19 +1,19 @@
-//! What the demo's service says it made: the count that the collector's is held against, and a mark on every span.
+//! Counts the spans that the service makes, and marks each with its owner.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracer_registry::{ActiveSpan, Selector, TracerHandle};
 
-/// The attribute with the owner of a span when it was made.
+/// Attribute with the selector of the tracer that made the span.
 pub(super) const OWNER: &str = "demo.owner";
 
-/// Counts spans by the tracer that made them. Independent of the registry's own ledgers.
+/// Number of spans that each tracer made. Independent of the registry's ledgers.
 #[derive(Clone, Default)]
 pub(super) struct Tally(Arc<Mutex<BTreeMap<Selector, u64>>>);
 
 impl Tally {
-    /// An async span, counted and marked.
+    /// Runs `work` in an async span that is counted and marked.
     pub(super) async fn in_span_async<T>(
         &self,
         tracer: &TracerHandle,
@@ -28,7 +28,7 @@ impl Tally {
         tracer.in_span_async(name, marked).await
     }
 
-    /// A span around a closure, counted and marked.
+    /// Runs `work` in a span that is counted and marked.
     pub(super) fn in_span<T>(
         &self,
         tracer: &TracerHandle,
@@ -41,7 +41,7 @@ impl Tally {
         })
     }
 
-    /// How many spans each tracer made.
+    /// Returns the number of spans that each tracer made.
     pub(super) fn made(&self) -> BTreeMap<Selector, u64> {
         self.lock().clone()
     }

@@ -1,4 +1,4 @@
-//! How much memory the process of a collector takes at its peak. Each figure is printed.
+//! Peak memory of a collector process. Prints each figure.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,11 +15,11 @@ use crate::client::{attribute, head, request, text, tiny_spans};
 
 const MIB: usize = 1 << 20;
 
-/// The binary, as a user starts it.
+/// A running `tracer-registry collect`.
 struct Process {
     child: Child,
     address: String,
-    /// Stays open: the process ends if its standard output is closed.
+    /// Kept open: the process exits if its standard output is closed.
     _stdout: BufReader<ChildStdout>,
 }
 
@@ -37,7 +37,7 @@ impl Process {
             .split("http://")
             .nth(1)
             .and_then(|rest| rest.split(':').nth(1)?.split(' ').next());
-        let address = format!("127.0.0.1:{}", address.expect("it says where it listens"));
+        let address = format!("127.0.0.1:{}", address.expect("the first line has the address"));
         Self {
             child,
             address,
@@ -51,7 +51,7 @@ impl Process {
         stream
     }
 
-    /// Sends a body, and returns the status of the answer.
+    /// Sends a body and returns the status of the response.
     fn post(&self, content_type: &str, gzip: bool, body: &[u8]) -> u16 {
         let mut stream = self.connect();
         let encoding = if gzip { "Content-Encoding: gzip\r\n" } else { "" };
@@ -80,7 +80,7 @@ impl Process {
         let line = status
             .lines()
             .find(|line| line.starts_with("VmHWM"))
-            .expect("Linux says it");
+            .expect("Linux reports VmHWM");
         let kib: usize = line
             .split_whitespace()
             .nth(1)
@@ -99,8 +99,8 @@ impl Drop for Process {
 
 fn gzip(body: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(body).expect("memory takes all");
-    encoder.finish().expect("memory takes all")
+    encoder.write_all(body).expect("writing to memory succeeds");
+    encoder.finish().expect("writing to memory succeeds")
 }
 
 fn span(attributes: usize) -> Span {
@@ -115,8 +115,8 @@ fn span(attributes: usize) -> Span {
     }
 }
 
-/// A request of 20 MiB with this span again and again.
-fn spans_of(span: &Span) -> Vec<u8> {
+/// Returns a request of 20 MiB with copies of this span.
+fn repeated(span: &Span) -> Vec<u8> {
     let count = (20 * MIB - 1000) / (span.encoded_len() + 3);
     request(vec![span.clone(); count]).encode_to_vec()
 }
@@ -127,7 +127,7 @@ fn json_spans(count: usize) -> Vec<u8> {
 }
 
 #[test]
-fn bodies_made_to_take_much_take_a_small_multiple_of_their_size() {
+fn bodies_crafted_to_expand_use_a_small_multiple_of_their_size() {
     let protobuf = "application/x-protobuf";
     let empty = tiny_spans(10 * MIB - 100);
     let cases = [
@@ -140,12 +140,12 @@ fn bodies_made_to_take_much_take_a_small_multiple_of_their_size() {
             gzip(b"").repeat(MIB),
             400,
         ),
-        ("700,000 spans with ids only", protobuf, false, spans_of(&span(0)), 413),
+        ("700,000 spans with ids only", protobuf, false, repeated(&span(0)), 413),
         (
             "50,000 spans with five attributes",
             protobuf,
             false,
-            spans_of(&span(5)),
+            repeated(&span(5)),
             200,
         ),
         (
@@ -161,13 +161,13 @@ fn bodies_made_to_take_much_take_a_small_multiple_of_their_size() {
         assert_eq!(collector.post(content_type, is_packed, &body), status, "{name}");
         let peak = collector.peak();
         println!("{name}: {} bytes, peak {peak} MiB", body.len());
-        let most = if status == 200 { 220 } else { 120 };
-        assert!(peak < most, "{name}: {peak} MiB");
+        let limit = if status == 200 { 220 } else { 120 };
+        assert!(peak < limit, "{name}: {peak} MiB");
     }
 }
 
 #[test]
-fn half_uploads_take_no_more_than_the_bound_of_all_requests() {
+fn unfinished_uploads_stay_within_the_limit_of_all_requests() {
     let collector = Process::start();
     let halves: Vec<TcpStream> = (0..20)
         .map(|_| {
@@ -178,7 +178,7 @@ fn half_uploads_take_no_more_than_the_bound_of_all_requests() {
         })
         .collect();
     let peak = collector.peak();
-    println!("20 half uploads of 19 MiB: peak {peak} MiB");
+    println!("20 unfinished uploads of 19 MiB: peak {peak} MiB");
     assert!(peak < 200, "{peak} MiB");
     drop(halves);
 }

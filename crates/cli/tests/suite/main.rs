@@ -1,13 +1,13 @@
-//! The real binary, run as a user would.
+//! Runs the built binary as a user would.
 
 #[path = "../../../../tests/suite/collector/client.rs"]
 #[cfg(target_os = "linux")]
-#[expect(dead_code, reason = "a part of it is used here")]
+#[expect(dead_code, reason = "these tests use only part of it")]
 mod client;
 #[cfg(target_os = "linux")]
 mod collect_memory;
 #[path = "../../../../tests/suite/support.rs"]
-#[expect(dead_code, reason = "a part of it is used here")]
+#[expect(dead_code, reason = "these tests use only part of it")]
 mod support;
 #[cfg(unix)]
 mod terminal;
@@ -28,7 +28,7 @@ use tracer_registry_collector::{Fault, LocalCollector};
 
 use crate::support::{LONG, World, key_of, quick};
 
-/// Longer than an answer takes; reached only where something is broken.
+/// Longer than a response takes; reached only if something is broken.
 #[cfg(target_os = "linux")]
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -49,7 +49,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("text")
 }
 
-/// Writes a configuration and, beside it, a key file for each name.
+/// Writes a configuration and, next to it, a key file for each name.
 fn configuration(toml: &str, keys: &[&str]) -> (TempDir, String) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for name in keys {
@@ -71,13 +71,13 @@ fn the_demo_finds_every_span_in_its_own_project() {
         stdout.contains("POST /ask\n├─ retrieve\n│  └─ check permissions\n"),
         "{stdout}"
     );
-    assert!(!stdout.contains('\x1b'), "no colours where nobody looks: {stdout}");
+    assert!(!stdout.contains('\x1b'), "no colours in a pipe: {stdout}");
     assert!(!stdout.contains("hh_demo_"), "no keys");
     assert_eq!(stderr, "");
 }
 
 #[test]
-fn the_demos_json_is_one_document_that_adds_up() {
+fn demo_json_is_one_consistent_document() {
     let output = run(&["demo", "--requests", "30", "--json"]);
     assert!(output.status.success());
     let found: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
@@ -99,7 +99,7 @@ fn the_demos_json_is_one_document_that_adds_up() {
 }
 
 #[test]
-fn a_collector_that_is_kept_can_be_asked_until_it_is_told_to_end() {
+fn a_kept_collector_serves_requests_until_it_is_terminated() {
     let mut demo = binary()
         .args(["demo", "--requests", "6", "--keep"])
         .stdout(Stdio::piped())
@@ -109,8 +109,9 @@ fn a_collector_that_is_kept_can_be_asked_until_it_is_told_to_end() {
     let kept = stdout
         .lines()
         .map_while(Result::ok)
-        .find(|line| line.starts_with("the collector stays up"));
-    let kept = kept.expect("it says where to look");
+        .find(|line| line.starts_with("the collector keeps running"));
+    let kept = kept.expect("a line with the URL");
+    assert!(kept.ends_with("/api/projects"), "the URL can be clicked: {kept}");
     let address = kept
         .split("http://")
         .nth(1)
@@ -122,7 +123,7 @@ fn a_collector_that_is_kept_can_be_asked_until_it_is_told_to_end() {
     assert!(demo.wait().expect("it ends").success());
 }
 
-/// One request by hand: the answer with its headers.
+/// Sends one request and returns the response with its headers.
 fn get(address: &str, path: &str) -> String {
     use std::io::{Read, Write};
 
@@ -139,7 +140,7 @@ fn get(address: &str, path: &str) -> String {
 
 fn terminate(process: &std::process::Child) {
     let killed = Command::new("kill").args(["-TERM", &process.id().to_string()]).status();
-    assert!(killed.expect("kill is there").success());
+    assert!(killed.expect("kill is installed").success());
 }
 
 #[test]
@@ -155,7 +156,7 @@ fn check_names_every_binding_and_shows_no_key() {
         &["up"],
     );
     let output = run(&["check", "--config", &file, "--json"]);
-    assert_eq!(output.status.code(), Some(1), "one of the keys is not there");
+    assert_eq!(output.status.code(), Some(1), "one of the keys is missing");
     let found: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
     let bindings = found["bindings"].as_array().expect("a list");
     let by = |selector: &str| {
@@ -182,7 +183,7 @@ fn check_names_every_binding_and_shows_no_key() {
 }
 
 #[test]
-fn check_tries_a_route_for_every_tenant_with_each_tenant() {
+fn check_tests_a_wildcard_route_for_each_known_tenant() {
     let (folder, file) = configuration(
         "tenants_dir = \"tenants\"\n[tenants.\"*\"]\napi_key = { file = \"{tenant}\" }\n[tenants.acme]\n\
          api_key = { file = \"acme\" }\n[[routes]]\nwhen = { tenant = \"*\", feature = \"search\" }\n\
@@ -192,7 +193,7 @@ fn check_tries_a_route_for_every_tenant_with_each_tenant() {
     fs::create_dir(folder.path().join("tenants")).expect("made");
     fs::write(folder.path().join("tenants/filed.toml"), "source = \"x\"\n").expect("written");
     let output = run(&["check", "--config", &file, "--json"]);
-    assert_eq!(output.status.code(), Some(1), "one of the keys is not there");
+    assert_eq!(output.status.code(), Some(1), "one of the keys is missing");
     let found: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
     let bindings = found["bindings"].as_array().expect("a list");
     let shown: Vec<(&str, bool)> = bindings
@@ -221,7 +222,7 @@ fn check_tries_a_route_for_every_tenant_with_each_tenant() {
 
 #[cfg(unix)]
 #[test]
-fn check_warns_of_a_key_file_that_every_user_may_read_and_exits_well() {
+fn check_warns_of_a_world_readable_key_file_and_succeeds() {
     use std::os::unix::fs::PermissionsExt;
     let (folder, file) = configuration(
         "[tenants.open]\napi_key = { file = \"open\" }\n[tenants.closed]\napi_key = { file = \"closed\" }\n",
@@ -253,7 +254,7 @@ fn check_warns_of_a_key_file_that_every_user_may_read_and_exits_well() {
 }
 
 #[test]
-fn check_connects_where_it_is_asked_to() {
+fn check_connects_only_if_requested() {
     let collector = LocalCollector::builder().start().expect("a free port");
     let (_folder, file) = configuration(
         &format!(
@@ -275,17 +276,16 @@ fn check_connects_where_it_is_asked_to() {
             .to_owned()
     };
     assert!(
-        line("tenant:taken").ends_with("ok, the endpoint takes the key"),
+        line("tenant:taken").ends_with("ok, the endpoint accepted the key"),
         "{stdout}"
     );
     assert!(line("tenant:refused").contains("answered 401"), "{stdout}");
-    // Nothing is said of spans.
-    assert!(stdout.contains("an empty export proves the key alone"), "{stdout}");
+    assert!(stdout.contains("an empty export checks only the key"), "{stdout}");
     assert_eq!(text(&output.stderr), "");
 }
 
 #[test]
-fn check_says_that_it_sends_before_it_does_and_what_became_of_the_span() {
+fn check_announces_the_span_that_it_sends_and_reports_the_result() {
     let collector = LocalCollector::builder()
         .record_requests(1 << 20)
         .start()
@@ -307,7 +307,7 @@ fn check_says_that_it_sends_before_it_does_and_what_became_of_the_span() {
         assert_eq!(output.status.code(), Some(1), "{stdout}");
         assert_eq!(
             stderr,
-            "sending one span, named tracer_registry.check, to the project of each binding that can be read\n"
+            "sending one span named tracer_registry.check to the project of each binding with a readable key\n"
         );
         if json {
             let found: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
@@ -320,11 +320,11 @@ fn check_says_that_it_sends_before_it_does_and_what_became_of_the_span() {
         } else {
             let line = |name: &str| stdout.lines().find(|line| line.starts_with(name)).expect("a line");
             assert!(
-                line("tenant:taken").ends_with("  1        ok, the endpoint took a span"),
+                line("tenant:taken").ends_with("  1        ok, the endpoint accepted a span"),
                 "{stdout}"
             );
             assert!(
-                line("tenant:refused").contains("a span is dropped as refused: ")
+                line("tenant:refused").contains("the span is dropped as refused: ")
                     && line("tenant:refused").contains("404"),
                 "{stdout}"
             );
@@ -334,7 +334,7 @@ fn check_says_that_it_sends_before_it_does_and_what_became_of_the_span() {
 }
 
 #[test]
-fn check_warns_of_tenants_that_meet_in_one_project_and_exits_well() {
+fn check_warns_of_tenants_that_share_a_project_and_succeeds() {
     let (_folder, file) = configuration(
         "[defaults]\nbackend = \"phoenix\"\nendpoint = \"http://127.0.0.1:26006\"\n\
          [tenants.a]\napi_key = { file = \"a\" }\n[tenants.b]\napi_key = { file = \"b\" }\n",
@@ -353,7 +353,7 @@ fn check_warns_of_tenants_that_meet_in_one_project_and_exits_well() {
 }
 
 #[test]
-fn check_tells_all_faults_of_a_configuration_at_once() {
+fn check_reports_all_faults_of_a_configuration_at_once() {
     let (_folder, file) = configuration(
         r#"
             unknown = 1
@@ -439,7 +439,7 @@ fn the_environment_chooses_which_variables_hold_the_keys() {
 }
 
 #[test]
-fn collect_prints_a_line_for_each_batch_until_it_is_told_to_end() {
+fn collect_prints_a_line_for_each_batch_until_it_is_terminated() {
     let mut collect = binary()
         .args(["collect", "--listen", "127.0.0.1:0"])
         .stdout(Stdio::piped())
@@ -448,14 +448,13 @@ fn collect_prints_a_line_for_each_batch_until_it_is_told_to_end() {
     let mut lines = BufReader::new(collect.stdout.take().expect("piped"))
         .lines()
         .map_while(Result::ok);
-    let first = lines.next().expect("it says where it listens");
+    let first = lines.next().expect("a line with the address");
     let url = first
         .split_whitespace()
         .find(|word| word.starts_with("http://"))
-        .expect("a URL")
-        .trim_end_matches(':');
+        .expect("a URL");
     let fingerprinter = tracer_registry::secret::Fingerprinter::new();
-    // Both go out with the flush, however long it is until then.
+    // Only the flush sends both spans.
     let export = Export {
         scheduled_delay: Some(LONG),
         ..quick()
@@ -478,14 +477,14 @@ fn collect_prints_a_line_for_each_batch_until_it_is_told_to_end() {
 }
 
 #[test]
-fn wrong_use_is_two_and_a_missing_file_is_one() {
+fn wrong_usage_exits_with_2_and_a_missing_file_with_1() {
     assert_eq!(run(&["demo", "--requests", "many"]).status.code(), Some(2));
     assert_eq!(run(&["nothing"]).status.code(), Some(2));
     let missing = run(&["check", "--config", "/nonexistent/tracing.toml"]);
     assert_eq!(missing.status.code(), Some(1));
     let stderr = text(&missing.stderr);
     assert!(
-        stderr.starts_with("error: the registry cannot be made\n  caused by: /nonexistent/tracing.toml: "),
+        stderr.starts_with("error: cannot build the registry\n  caused by: /nonexistent/tracing.toml: "),
         "{stderr}"
     );
 }
@@ -499,7 +498,7 @@ fn the_schema_is_printed_as_json() {
 }
 
 #[test]
-fn output_that_nobody_reads_is_no_fault() {
+fn a_closed_output_pipe_is_not_an_error() {
     let script = format!("'{}' demo --requests 3 | true", env!("CARGO_BIN_EXE_tracer-registry"));
     assert!(Path::new("/bin/sh").exists());
     let output = Command::new("sh").args(["-c", &script]).output().expect("a shell");
@@ -507,7 +506,7 @@ fn output_that_nobody_reads_is_no_fault() {
 }
 
 #[test]
-fn check_names_file_key_path_and_rule_prints_the_line_and_no_value() {
+fn check_reports_an_untrusted_setting_with_the_line_that_would_allow_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let tenants = folder.path().join("t");
     fs::create_dir(&tenants).expect("made");
@@ -540,14 +539,14 @@ fn check_names_file_key_path_and_rule_prints_the_line_and_no_value() {
     let endpoint = "untrusted.endpoints = [\"https://attacker.example\"]";
     let key = "untrusted.keys = [\"env:HH_API_KEY_GLOBEX\"]";
     for (tenant, setting, line) in [("acme", "endpoint", endpoint), ("thief", "api_key", key)] {
-        let place = format!("t/{tenant}.toml: tenants.{tenant}.{setting}: an untrusted layer may not ");
+        let location = format!("t/{tenant}.toml: tenants.{tenant}.{setting}: an untrusted layer may not ");
         let row = text
             .lines()
-            .find(|row| row.contains(&place))
+            .find(|row| row.contains(&location))
             .expect("the file and the key path");
         assert!(row.trim_end().ends_with(&format!("to allow it: {line}")), "{row}");
     }
-    // Written as they were printed, the lines allow it; the operator's key is not for the other endpoint all the same.
+    // The printed lines allow both settings, but the operator's key is still not sent to another endpoint.
     let (code, text) = check(&format!("{endpoint}\n{key}\n{operators}"));
     assert_eq!(code, Some(1), "{text}");
     let acme = text.lines().find(|row| row.starts_with("tenant:acme")).expect("a row");

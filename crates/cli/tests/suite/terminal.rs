@@ -1,4 +1,4 @@
-//! No text of others steers the terminal, whichever field of whichever command it comes by.
+//! Text from outside cannot control the terminal, in any field of any command.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,10 +11,10 @@ use tracer_registry_collector::{Fault, LocalCollector};
 
 use super::{binary, configuration, terminate};
 
-/// A title, colours, a screen that is cleared, in both spellings; a line of its own; letters in another order; no width.
+/// Escape sequences (title, colours, clear screen), a forged line, bidirectional overrides and zero-width characters.
 const EVIL: &str = "\u{1b}]0;title\u{7}\u{1b}[35m\u{9b}2J\r\nforged\n\u{202e}\u{2066}\u{200b}\u{feff}\u{2028}\u{7f}end";
 
-/// As on a terminal: escape sequences are not taken out.
+/// Runs the binary as on a terminal: escape sequences are kept.
 fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = binary();
     command.args(arguments).envs(variables.iter().copied());
@@ -24,7 +24,7 @@ fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         .expect("the binary was built with the tests")
 }
 
-/// What was written, if it is harmless.
+/// Returns all output, after a check that it is harmless.
 #[track_caller]
 fn harmless(output: &Output) -> String {
     let written = [&output.stdout[..], &output.stderr].concat();
@@ -35,7 +35,7 @@ fn harmless(output: &Output) -> String {
 
 #[track_caller]
 fn assert_harmless(text: &str) {
-    // The program's own: bold, the two colours of a verdict, those of clap, and their end.
+    // Sequences of the program and of clap.
     let own = [
         "\u{1b}[1m",
         "\u{1b}[31m",
@@ -47,13 +47,13 @@ fn assert_harmless(text: &str) {
     let bare = own.iter().fold(text.to_owned(), |text, own| text.replace(own, ""));
     for line in bare.lines() {
         assert!(!line.starts_with("forged") && !line.starts_with("end"), "{text:?}");
-        let steers = |c: char| c.is_control() || "\u{202e}\u{2066}\u{200b}\u{feff}\u{2028}".contains(c);
-        assert!(!line.contains(steers), "{line:?}");
+        let is_harmful = |c: char| c.is_control() || "\u{202e}\u{2066}\u{200b}\u{feff}\u{2028}".contains(c);
+        assert!(!line.contains(is_harmful), "{line:?}");
     }
 }
 
 #[test]
-fn collect_shows_ids_of_sessions_and_paths_as_text() {
+fn collect_escapes_session_ids_and_paths() {
     let mut collect = binary()
         .args(["collect", "--listen", "127.0.0.1:0"])
         .env("CLICOLOR_FORCE", "1")
@@ -62,7 +62,7 @@ fn collect_shows_ids_of_sessions_and_paths_as_text() {
         .expect("the binary was built with the tests");
     let mut stdout = BufReader::new(collect.stdout.take().expect("piped"));
     let mut first = String::new();
-    stdout.read_line(&mut first).expect("it says where it listens");
+    stdout.read_line(&mut first).expect("a line with the address");
     let address = first
         .split("http://")
         .nth(1)
@@ -124,10 +124,10 @@ fn collect_shows_ids_of_sessions_and_paths_as_text() {
 }
 
 #[test]
-fn check_shows_every_field_of_a_configuration_as_text() {
-    let evil = serde_json::to_string(EVIL).expect("a text of JSON is one of TOML");
+fn check_escapes_every_field_of_a_configuration() {
+    let evil = serde_json::to_string(EVIL).expect("a JSON string is also a TOML string");
     let escaped = evil.replace("\u{9b}", "\\u009b").replace('\u{7f}', "\\u007f");
-    // What is read, and shown in the table.
+    // A valid configuration: the text is in the table.
     let (folder, file) = configuration(
         &format!(
             "[defaults]\nendpoint = \"http://127.0.0.1:9\"\n\
@@ -153,7 +153,7 @@ fn check_shows_every_field_of_a_configuration_as_text() {
         assert!(text.contains("title"), "{text}");
     }
 
-    // What is a fault, at every place of a configuration.
+    // Invalid configurations, with the text in every position.
     for toml in [
         format!("{escaped} = 1\n"),
         format!("[{escaped}]\na = 1\n"),
@@ -193,7 +193,7 @@ fn check_shows_every_field_of_a_configuration_as_text() {
 }
 
 #[test]
-fn check_shows_names_of_files_and_variables_as_text() {
+fn check_escapes_names_of_files_and_variables() {
     let (folder, file) = configuration(
         "tenants_dir = 'tenants'\n[defaults]\napi_key = { file = 'f' }\n",
         &["f"],
@@ -214,7 +214,7 @@ fn check_shows_names_of_files_and_variables_as_text() {
         harmless(&run(&["check", "--config", &file], &[variables]));
     }
 
-    // A folder and a file whose own names are evil, and ones that are not there.
+    // An existing folder and file with such names, and missing ones.
     let evil_folder = folder.path().join(EVIL);
     fs::create_dir(&evil_folder).expect("made");
     fs::write(evil_folder.join("default.toml"), "a = 1\n").expect("written");
@@ -237,7 +237,7 @@ fn check_shows_names_of_files_and_variables_as_text() {
 }
 
 #[test]
-fn check_shows_what_a_receiver_says_as_text() {
+fn check_escapes_response_bodies() {
     let collector = LocalCollector::start().expect("a free port");
     collector.fault(Fault::status(400).body(EVIL));
     let url = collector.url();
@@ -257,7 +257,7 @@ fn check_shows_what_a_receiver_says_as_text() {
 }
 
 #[test]
-fn wrong_use_and_errors_show_what_was_given_as_text() {
+fn usage_errors_escape_the_arguments() {
     let assigned = format!("--listen={EVIL}");
     for arguments in [
         &[EVIL][..],
@@ -279,14 +279,14 @@ fn wrong_use_and_errors_show_what_was_given_as_text() {
 }
 
 #[test]
-fn demo_and_verify_show_no_text_of_their_surroundings_as_it_is() {
+fn demo_and_verify_escape_text_from_the_environment() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let missing = folder.path().join(EVIL);
     let missing = missing.to_str().expect("UTF-8");
     let variables = [("TMPDIR", missing), ("ENVIRONMENT", EVIL), ("HH_API_KEY", EVIL)];
     let demo = run(&["demo", "--requests", "1"], &variables);
     harmless(&demo);
-    assert_eq!(demo.status.code(), Some(1), "there is no folder for it: {demo:?}");
+    assert_eq!(demo.status.code(), Some(1), "the temporary folder is missing: {demo:?}");
     fs::create_dir(missing).expect("made");
     for arguments in [
         &["demo", "--requests", "3"][..],

@@ -1,4 +1,4 @@
-//! `verify` as a user runs it.
+//! Runs `verify` as a user would.
 
 use std::process::Output;
 
@@ -10,7 +10,7 @@ fn run(arguments: &[&str]) -> Output {
     binary()
         .arg("verify")
         .args(arguments)
-        // Variables that are meant for the program's own providers, and would spoil the comparison.
+        // Standard variables of the OpenTelemetry SDK, which must not affect the comparison.
         .env("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer another-key")
         .env("OTEL_BSP_MAX_QUEUE_SIZE", "1")
         .env("OTEL_TRACES_SAMPLER", "always_off")
@@ -19,18 +19,18 @@ fn run(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn the_command_ends_with_its_summary() {
+fn the_last_line_is_the_summary() {
     let output = run(&["--seed", "3", "--operations", "1000", "--tenants", "4"]);
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{stdout}{stderr}");
-    let summary = "isolated: 0 leaked, 0 lost, 0 duplicated, 0 otherwise wrong in 1000 operations, seed 3\n";
+    let summary = "isolated: 0 leaked, 0 lost, 0 duplicated, 0 other deviations in 1000 operations, seed 3\n";
     assert!(stdout.ends_with(summary), "{stdout}");
     assert!(!stdout.contains("plain providers"), "{stdout}");
     assert_eq!(stderr, "");
 }
 
 #[test]
-fn nothing_to_try_is_wrong_use() {
+fn out_of_range_options_are_usage_errors() {
     for wrong in [
         "--tenants=0",
         "--operations=0",
@@ -48,22 +48,18 @@ fn nothing_to_try_is_wrong_use() {
 }
 
 #[test]
-fn the_comparison_stands_side_by_side() {
+fn the_comparison_is_printed_side_by_side() {
     let output = run(&["--operations", "600", "--tenants", "4", "--peer"]);
     let stdout = text(&output.stdout);
     assert!(output.status.success(), "the exit code is about this crate: {stdout}");
     assert!(stdout.contains("this crate  plain providers"), "{stdout}");
     let lost = stdout.lines().find(|line| line.starts_with("lost"));
     let lost: Vec<&str> = lost.expect("a row").split_whitespace().collect();
-    assert_eq!(
-        lost,
-        ["lost", "0", "0"],
-        "variables of the process have no say: {stdout}"
-    );
+    assert_eq!(lost, ["lost", "0", "0"], "SDK variables have no effect: {stdout}");
 }
 
 #[test]
-fn the_json_is_one_document() {
+fn json_output_is_one_document() {
     let output = run(&["--operations", "500", "--tenants", "3", "--threads", "2", "--json"]);
     assert!(output.status.success());
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
@@ -72,15 +68,15 @@ fn the_json_is_one_document() {
     assert_eq!(report["peer"], Value::Null);
     assert_eq!(report["ours"]["findings"], Value::Object(serde_json::Map::new()));
     assert!(report["ours"]["spans"].as_u64() > Some(100), "{report}");
-    let tried = report["operations"].as_object().expect("a table").values();
-    assert_eq!(tried.filter_map(Value::as_u64).sum::<u64>(), 500);
+    let counts = report["operations"].as_object().expect("an object").values();
+    assert_eq!(counts.filter_map(Value::as_u64).sum::<u64>(), 500);
 }
 
 #[test]
-fn a_time_is_kept_in_place_of_a_number_of_operations() {
+fn seconds_replaces_the_number_of_operations() {
     let output = run(&["--seconds", "1", "--tenants", "3", "--json"]);
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
     assert!(report["rounds"].as_u64() > Some(0), "{report}");
     let both = run(&["--seconds", "1", "--operations", "5"]);
-    assert_eq!(both.status.code(), Some(2), "one or the other");
+    assert_eq!(both.status.code(), Some(2), "the options exclude each other");
 }

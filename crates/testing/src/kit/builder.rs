@@ -1,10 +1,10 @@
-//! What a test's registry knows and how it sends.
+//! Settings of a test's registry.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::isolation::WHOSE;
+use super::isolation::PROJECT_HEADER;
 use super::keys::TestKeys;
 use tracer_registry::config::{BackendName, Binding, Export};
 use tracer_registry::secret::Fingerprinter;
@@ -13,13 +13,13 @@ use tracer_registry::source::SourceError;
 use tracer_registry::{KeySource, RegistryBuilder, TracerRegistry};
 use tracer_registry_collector::LocalCollector;
 
-/// The name of the source of keys.
+/// Name of the secret source with the generated keys.
 const KEYS: &str = "test";
-/// For the requests that leaks are looked for in.
+/// Size of the recorded requests that are searched for leaks.
 const RECORDED_BYTES: usize = 32 << 20;
 
 /// Settings of a [`TestRegistry`](crate::TestRegistry).
-#[must_use = "`start` makes the registry"]
+#[must_use = "`start` creates the registry"]
 pub struct TestRegistryBuilder {
     tenants: Option<BTreeSet<String>>,
     environments: BTreeSet<String>,
@@ -41,47 +41,47 @@ impl TestRegistryBuilder {
         }
     }
 
-    /// Only these tenants are known, and those of further calls.
+    /// Adds known tenants. Without this call, every tenant is known.
     pub fn tenants<N: Into<String>>(mut self, slugs: impl IntoIterator<Item = N>) -> Self {
         let known = self.tenants.get_or_insert_default();
         known.extend(slugs.into_iter().map(Into::into));
         self
     }
 
-    /// An environment.
+    /// Adds an environment.
     pub fn environment(mut self, name: impl Into<String>) -> Self {
         self.environments.insert(name.into());
         self
     }
 
-    /// An environment, in which the process runs.
+    /// Adds an environment and makes it the active one.
     pub fn active_environment(mut self, name: impl Into<String>) -> Self {
         let name = name.into();
         self.active = Some(name.clone());
         self.environment(name)
     }
 
-    /// A feature.
+    /// Adds a feature.
     pub fn feature(mut self, name: impl Into<String>) -> Self {
         self.features.insert(name.into());
         self
     }
 
-    /// Backend of all projects. Default: HoneyHive, which has sessions of its own.
+    /// Sets the backend of all projects. Default: HoneyHive, which has a session API.
     pub fn backend(mut self, backend: BackendName) -> Self {
         self.backend = backend;
         self
     }
 
-    /// Changes whatever a registry's builder can: limits, the pool, further bindings. Runs after all other settings.
+    /// Changes the registry's builder: limits, the pool, further bindings. Runs after all other settings.
     ///
-    /// A binding that is given here with a key of its own has no project with a name.
+    /// A binding with a key that is set here has no named project.
     pub fn configure(mut self, adapt: impl FnOnce(RegistryBuilder) -> RegistryBuilder + 'static) -> Self {
         self.adapt.push(Box::new(adapt));
         self
     }
 
-    /// Starts the collector and makes the registry.
+    /// Starts the collector and builds the registry.
     pub(super) fn into_parts(self) -> (TracerRegistry, Arc<TestKeys>) {
         let fingerprinter = Fingerprinter::new();
         let fingerprints = fingerprinter.clone();
@@ -89,7 +89,7 @@ impl TestRegistryBuilder {
             .fingerprints(move |key| fingerprints.fingerprint(key).into())
             .record_requests(RECORDED_BYTES)
             .start();
-        let collector = collector.unwrap_or_else(|error| panic!("the collector of a test: {error}"));
+        let collector = collector.unwrap_or_else(|error| panic!("cannot start the test's collector: {error}"));
         let defaults = Binding::new().backend(self.backend).endpoint(collector.url());
         let keys = Arc::new(TestKeys::new(collector));
         let source = Arc::clone(&keys);
@@ -98,7 +98,7 @@ impl TestRegistryBuilder {
             .secret_source(KEYS, move |project: &str| Ok(source.key(project).into()))
             .defaults(defaults)
             .export(Export {
-                // A test flushes what it looks at; what it does not look at should not wait for long either.
+                // Tests flush before they assert; spans that they do not flush arrive soon as well.
                 scheduled_delay: Some(Duration::from_millis(50)),
                 ..Export::default()
             });
@@ -112,8 +112,8 @@ impl TestRegistryBuilder {
         }
         builder = match self.tenants {
             Some(slugs) => slugs.into_iter().fold(builder, |builder, slug| {
-                let of_slug = binding(&slug);
-                builder.tenant(slug, of_slug)
+                let binding = binding(&slug);
+                builder.tenant(slug, binding)
             }),
             None => builder.binding_source(|tenant: &Slug| Ok::<_, SourceError>(Some(binding(tenant.as_str())))),
         };
@@ -122,14 +122,14 @@ impl TestRegistryBuilder {
         }
         builder = self.adapt.into_iter().fold(builder, |builder, adapt| adapt(builder));
         let registry = builder.build();
-        let registry = registry.unwrap_or_else(|error| panic!("the registry of a test: {error}"));
+        let registry = registry.unwrap_or_else(|error| panic!("cannot build the test's registry: {error}"));
         (registry, keys)
     }
 }
 
-/// With the key of a project, and the project's name in a header.
+/// Returns a binding with the key of a project, and the project's name in a header.
 fn binding(project: &str) -> Binding {
     Binding::new()
         .api_key(KeySource::provider(KEYS, project))
-        .header(WHOSE, project)
+        .header(PROJECT_HEADER, project)
 }

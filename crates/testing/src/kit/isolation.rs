@@ -1,4 +1,4 @@
-//! Data of one project in another one.
+//! Search for data of one project in another one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -7,87 +7,87 @@ use memchr::memmem;
 use super::keys::TestKeys;
 use tracer_registry_collector::{LocalCollector, Project, RecordedRequest, SessionOrigin, Span};
 
-/// The header with the name of the project that a request is for.
-pub(super) const WHOSE: &str = "x-test-project";
-/// In OTLP's flags of a span: its parent came from another process.
+/// Header with the name of the project that a request is for.
+pub(super) const PROJECT_HEADER: &str = "x-test-project";
+/// OTLP span flag: the parent is remote.
 const PARENT_IS_REMOTE: u32 = 0x200;
 
 /// Data of one project that arrived in another one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Leak {
-    /// A request of one tracer came under the key of another one.
-    #[error("a request of {of} came under the key of {under}: {path}")]
+    /// A request of one tracer was received under the key of another one.
+    #[error("request of {owner} was received under the key of {received_in}: {path}")]
     Request {
-        /// The project that it names.
-        of: String,
-        /// The project of its key.
-        under: String,
+        /// Project that the request is for.
+        owner: String,
+        /// Project of the key in the request.
+        received_in: String,
         /// Path of the request.
         path: String,
     },
-    /// A span's parent is in another project.
+    /// The parent of a span is in another project.
     #[error("span {span:?} of {project} is a child of {parent:?}, which is in {parent_project}")]
     Parent {
-        /// The span's name.
+        /// Name of the span.
         span: String,
-        /// Its project.
+        /// Project of the span.
         project: String,
-        /// The parent's name.
+        /// Name of the parent.
         parent: String,
-        /// The parent's project.
+        /// Project of the parent.
         parent_project: String,
     },
-    /// A trace is in several projects, and did not come from outside.
+    /// A trace that did not start outside the process is in several projects.
     #[error("trace {trace} is in several projects: {}", .projects.join(", "))]
     Trace {
-        /// Its id.
+        /// Trace id.
         trace: String,
-        /// The projects.
+        /// Projects with spans of the trace.
         projects: Vec<String>,
     },
-    /// A span is of a session that was started in another project.
+    /// A span belongs to a session that was started in another project.
     #[error("span {span:?} of {project} is in session {session}, which was started in {session_project}")]
     Session {
-        /// The span's name.
+        /// Name of the span.
         span: String,
-        /// Its project.
+        /// Project of the span.
         project: String,
-        /// The session's id.
+        /// Id of the session.
         session: String,
-        /// The session's project.
+        /// Project of the session.
         session_project: String,
     },
-    /// A canary of one project came under the key of another one.
-    #[error("{canary} of {of} came under the key of {under}: {path}")]
+    /// A canary of one project was received under the key of another one.
+    #[error("{canary} of {owner} was received under the key of {received_in}: {path}")]
     Canary {
-        /// The text.
+        /// Text of the canary.
         canary: String,
-        /// The project that it belongs to.
-        of: String,
-        /// The project of the key that it came under.
-        under: String,
+        /// Project that the canary belongs to.
+        owner: String,
+        /// Project of the key in the request.
+        received_in: String,
         /// Path of the request.
         path: String,
     },
-    /// A key was in a request elsewhere than in the header that keys are sent in.
-    #[error("a key was sent outside its header, under the key of {under}: {path}")]
+    /// A request contained a key outside the header for keys.
+    #[error("a key was sent outside its header, under the key of {received_in}: {path}")]
     Key {
-        /// The project of its key.
-        under: String,
+        /// Project of the key in the request's header.
+        received_in: String,
         /// Path of the request.
         path: String,
     },
-    /// More arrived than is kept, so not everything was looked through.
+    /// The collector discarded some of the data, so not everything was searched.
     #[error(
-        "not all was looked through: {requests} requests, {spans} spans and {sessions} sessions gave way to newer ones"
+        "not everything was searched: {requests} requests, {spans} spans and {sessions} sessions were discarded for newer ones"
     )]
-    Unseen {
-        /// Requests that are not kept any more.
+    NotSearched {
+        /// Discarded requests.
         requests: u64,
-        /// Spans that are not kept any more.
+        /// Discarded spans.
         spans: u64,
-        /// Sessions that are not kept any more.
+        /// Discarded sessions.
         sessions: u64,
     },
 }
@@ -99,19 +99,19 @@ pub(super) fn leaks(keys: &TestKeys) -> Vec<Leak> {
         .iter()
         .filter_map(|summary| collector.project_of_fingerprint(summary.fingerprint));
     let projects: Vec<(String, Project)> = held.map(|project| (name_of(&project), project)).collect();
-    let mut leaks = unseen(collector, &projects);
+    let mut leaks = not_searched(collector, &projects);
     spans(&projects, &mut leaks);
     requests(keys, &mut leaks);
     leaks
 }
 
-/// A project of a key that is not the kit's is shown by its fingerprint.
+/// Returns the project's name, or the fingerprint of a key that the kit did not generate.
 fn name_of(project: &Project) -> String {
     let name = project.name().map(str::to_owned);
     name.unwrap_or_else(|| project.fingerprint().to_string())
 }
 
-fn unseen(collector: &LocalCollector, projects: &[(String, Project)]) -> Vec<Leak> {
+fn not_searched(collector: &LocalCollector, projects: &[(String, Project)]) -> Vec<Leak> {
     let dropped = || projects.iter().map(|(_, project)| project.summary().dropped);
     let requests = collector.dropped_requests();
     let spans = dropped().map(|dropped| dropped.spans).sum();
@@ -119,7 +119,7 @@ fn unseen(collector: &LocalCollector, projects: &[(String, Project)]) -> Vec<Lea
     if (requests, spans, sessions) == (0, 0, 0) {
         return Vec::new();
     }
-    vec![Leak::Unseen {
+    vec![Leak::NotSearched {
         requests,
         spans,
         sessions,
@@ -173,7 +173,7 @@ fn spans(projects: &[(String, Project)], leaks: &mut Vec<Leak>) {
         }
         traces.entry(&span.trace_id).or_default().insert(name);
     }
-    // Two tenants that trust the same caller are in one trace, which is the caller's.
+    // Tenants that trust the same remote caller may share its trace.
     let from_outside: BTreeSet<(&str, &String)> = all()
         .filter(|(_, span)| is_from_outside(span))
         .map(|(name, span)| (span.trace_id.as_str(), name))
@@ -199,27 +199,27 @@ fn requests(keys: &TestKeys, leaks: &mut Vec<Leak>) {
         .map(|(text, owner)| (text, owner, memmem::Finder::new(text)))
         .collect();
     for request in keys.collector.requests() {
-        let under = request.project.clone().unwrap_or_else(|| "an unknown key".to_owned());
-        if let Some(of) = request.header(WHOSE).filter(|of| *of != under) {
+        let received_in = request.project.clone().unwrap_or_else(|| "an unknown key".to_owned());
+        if let Some(owner) = request.header(PROJECT_HEADER).filter(|owner| *owner != received_in) {
             leaks.push(Leak::Request {
-                of: of.to_owned(),
-                under: under.clone(),
+                owner: owner.to_owned(),
+                received_in: received_in.clone(),
                 path: request.path.clone(),
             });
         }
         for (text, owner, finder) in &needles {
-            if owner.as_ref() == Some(&under) || !is_in(&request, finder) {
+            if owner.as_ref() == Some(&received_in) || !is_in(&request, finder) {
                 continue;
             }
-            let (under, path) = (under.clone(), request.path.clone());
+            let (received_in, path) = (received_in.clone(), request.path.clone());
             leaks.push(match owner {
-                Some(of) => Leak::Canary {
+                Some(owner) => Leak::Canary {
                     canary: (*text).clone(),
-                    of: of.clone(),
-                    under,
+                    owner: owner.clone(),
+                    received_in,
                     path,
                 },
-                None => Leak::Key { under, path },
+                None => Leak::Key { received_in, path },
             });
         }
     }

@@ -1,4 +1,4 @@
-//! Generated keys, and canaries.
+//! Generated keys and canaries.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -8,17 +8,17 @@ use uuid::Uuid;
 use crate::lock::lock;
 use tracer_registry_collector::LocalCollector;
 
-/// The key and the canaries of each project, and the collector that knows the keys by name.
+/// Key and canaries of each project, and the collector that maps the keys to projects.
 pub(super) struct TestKeys {
     pub(super) collector: LocalCollector,
-    owned: Mutex<Owned>,
+    owned: Mutex<Generated>,
 }
 
 #[derive(Default)]
-struct Owned {
-    /// By project.
+struct Generated {
+    /// Project to key.
     keys: BTreeMap<String, String>,
-    /// The project that each is of.
+    /// Canary to project.
     canaries: BTreeMap<String, String>,
 }
 
@@ -30,7 +30,7 @@ impl TestKeys {
         }
     }
 
-    /// The key of a project, which opens it from now on.
+    /// Returns the key of a project. Generates it on the first call and registers it in the collector.
     pub(super) fn key(&self, project: &str) -> String {
         let mut owned = lock(&self.owned);
         if let Some(key) = owned.keys.get(project) {
@@ -48,7 +48,7 @@ impl TestKeys {
         canary
     }
 
-    /// Every text that may be in one project alone, with that project; a key, in none.
+    /// Returns each text to search for, with the project that may contain it; `None` for keys.
     pub(super) fn needles(&self) -> Vec<(String, Option<String>)> {
         let owned = lock(&self.owned);
         let keys = owned.keys.values().map(|key| (key.clone(), None));

@@ -1,4 +1,4 @@
-//! A registry for a service's own tests, and what arrived of its spans.
+//! A registry for a service's tests, with access to the spans that it delivered.
 
 mod builder;
 mod isolation;

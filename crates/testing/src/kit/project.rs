@@ -1,45 +1,45 @@
-//! What a project of a test holds.
+//! Contents of a project.
 
 use std::sync::Arc;
 
 use super::spans::Spans;
 use tracer_registry_collector::{Project, Session, Trace};
 
-/// A project as it was when it was asked for.
+/// Snapshot of a project.
 #[derive(Clone, Debug)]
 pub struct TestProject {
     name: String,
-    /// `None` if no key of that name was ever read.
-    held: Option<Project>,
+    /// `None` if the key of this project was never read.
+    project: Option<Project>,
 }
 
 impl TestProject {
-    pub(super) fn new(name: &str, held: Option<Project>) -> Self {
+    pub(super) fn new(name: &str, project: Option<Project>) -> Self {
         Self {
             name: name.to_owned(),
-            held,
+            project,
         }
     }
 
-    /// All spans.
+    /// Returns all spans, in order of arrival.
     pub fn spans(&self) -> Spans {
-        Spans::all(&self.name, self.held.as_ref().map_or(&[], Project::spans))
+        Spans::all(&self.name, self.project.as_ref().map_or(&[], Project::spans))
     }
 
-    /// Traces in the order in which their first spans arrived.
+    /// Returns all traces, in the order in which their first spans arrived.
     pub fn traces(&self) -> Vec<Trace> {
-        self.held.as_ref().map(Project::traces).unwrap_or_default()
+        self.project.as_ref().map(Project::traces).unwrap_or_default()
     }
 
-    /// Sessions in order of arrival, with their starts and enrichments.
+    /// Returns all sessions with their starts and enrichments, in order of arrival.
     pub fn sessions(&self) -> &[Arc<Session>] {
-        self.held.as_ref().map_or(&[], Project::sessions)
+        self.project.as_ref().map_or(&[], Project::sessions)
     }
 
-    /// The only session.
+    /// Returns the only session.
     ///
     /// # Panics
-    /// If there is none, or more than one.
+    /// If the project has no session, or more than one.
     #[track_caller]
     pub fn session(&self) -> &Session {
         let sessions = self.sessions();
@@ -49,7 +49,7 @@ impl TestProject {
         session
     }
 
-    /// All spans as a tree of names, for snapshots; see [`tree`](tracer_registry_collector::tree).
+    /// Returns the names of all spans as a tree, for snapshot tests; see [`tree`](tracer_registry_collector::tree).
     pub fn tree(&self) -> String {
         self.spans().tree()
     }

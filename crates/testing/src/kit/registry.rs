@@ -1,4 +1,4 @@
-//! A registry with a collector of its own.
+//! A registry with its own collector.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,23 +11,22 @@ use super::project::TestProject;
 use tracer_registry::TracerRegistry;
 use tracer_registry_collector::LocalCollector;
 
-/// Longer than anything on loopback takes; reached only if something is broken.
+/// Longer than any delivery on loopback takes; reached only if something is broken.
 const FLUSH: Duration = Duration::from_secs(30);
 
-/// A registry with a collector of its own in the same process: no file, no variable, no key to set,
-/// and as many at once as there are tests.
+/// A registry with its own collector in the same process. It needs no files, variables or keys, and
+/// each test can have its own.
 ///
-/// Each tenant, environment and feature has a key and a project of its own, both made up on first
-/// use. The project of a tenant has its slug for a name, those of environments and features are
-/// `environment:staging` and `feature:search`. Any tenant is known, unless
-/// [`tenants`](TestRegistryBuilder::tenants) names some.
+/// Each tenant, environment and feature has its own key and project, created on first use. A
+/// tenant's project is named by its slug, others as in `environment:staging` and `feature:search`.
+/// Every tenant is known, unless [`tenants`](TestRegistryBuilder::tenants) lists the known ones.
 ///
 /// ```
 /// use tracer_registry::TracerRegistry;
 /// use tracer_registry_testing::TestRegistry;
 ///
 /// fn ask(registry: &TracerRegistry, tenant: &str) {                        // the service under test
-///     let tracer = registry.tenant(tenant).expect("any tenant is known");
+///     let tracer = registry.tenant(tenant).expect("every tenant is known");
 ///     tracer.in_span("ask", |_| {
 ///         tracer.in_span("answer", |span| span.set_attribute("tokens", 7));
 ///     });
@@ -43,14 +42,14 @@ const FLUSH: Duration = Duration::from_secs(30);
 /// test.assert_isolated();
 /// ```
 ///
-/// The collector lives as long as the registry, so that a service may outlive its test's assertions.
+/// The collector lives as long as the registry, so a service may run longer than its test.
 pub struct TestRegistry {
     registry: TracerRegistry,
     pub(super) keys: Arc<TestKeys>,
 }
 
 impl TestRegistry {
-    /// One that knows every tenant, and no environment or feature.
+    /// Starts a registry that knows every tenant, and no environment or feature.
     ///
     /// # Panics
     /// If loopback has no free port.
@@ -58,66 +57,65 @@ impl TestRegistry {
         Self::builder().start()
     }
 
-    /// What it starts with, to be changed.
+    /// Returns a builder with the settings of [`start`](Self::start).
     pub fn builder() -> TestRegistryBuilder {
         TestRegistryBuilder::new()
     }
 
-    /// What the service under test is given; cheap to clone.
+    /// Returns the registry for the service under test; cheap to clone.
     pub fn registry(&self) -> &TracerRegistry {
         &self.registry
     }
 
-    /// The collector, for faults, recorded requests and all that has no assertion here.
+    /// Returns the collector, for faults, recorded requests and further assertions.
     pub fn collector(&self) -> &LocalCollector {
         &self.keys.collector
     }
 
-    /// Sends all that has ended. Blocks the thread; nothing that it waits for runs on a runtime of the test.
+    /// Sends all spans that have ended. Blocks the thread, and does not need the test's runtime.
     ///
     /// # Panics
-    /// If something was lost since the last flush, or is not delivered within 30 seconds; the message is the report.
+    /// If data was lost since the last flush or is not delivered within 30 seconds. The message is the report.
     pub fn flush(&self) {
         let report = self.registry.force_flush(FLUSH);
-        assert!(report.is_complete(), "not all was delivered:\n{report}");
+        assert!(report.is_complete(), "not everything was delivered:\n{report}");
     }
 
-    /// A project as it is after a [`flush`](Self::flush): `acme` of a tenant,
-    /// `environment:staging`, `feature:search`. One that got nothing is empty.
+    /// Returns a project after a [`flush`](Self::flush). Names are `acme` for a tenant,
+    /// `environment:staging` and `feature:search`. A project without data is empty.
     ///
     /// # Panics
-    /// As [`flush`](Self::flush).
+    /// Like [`flush`](Self::flush).
     pub fn project(&self, name: &str) -> TestProject {
         self.flush();
         TestProject::new(name, self.keys.collector.project(name))
     }
 
-    /// A text to put into what a project's owner is alone to see: a question, an attribute, a
-    /// header. Wherever it arrives under another key, [`leaks`](Self::leaks) finds it, also within
-    /// other text and in what no assertion looks at.
+    /// Returns a unique text to put into data of this project: a question, an attribute, a header.
+    /// If it arrives under another key, even inside other text, [`leaks`](Self::leaks) reports it.
     pub fn canary(&self, project: &str) -> String {
         self.keys.canary(project)
     }
 
-    /// What is in a project that is another one's, after a [`flush`](Self::flush). It looks for
+    /// Returns data that arrived in the wrong project, after a [`flush`](Self::flush). Reports
     /// - requests of one tracer under the key of another one,
-    /// - spans whose parent or whose trace is in another project, but for traces that both took from outside,
+    /// - spans with a parent or a trace in another project, except for traces of a shared remote caller,
     /// - spans of a session that was started in another project,
     /// - [canaries](Self::canary) and keys, in every byte of every request.
     ///
-    /// It cannot know which data of a service belongs to whom: put canaries into what must not cross.
+    /// It does not know which project a service's data belongs to: mark such data with canaries.
     ///
     /// # Panics
-    /// As [`flush`](Self::flush).
+    /// Like [`flush`](Self::flush).
     pub fn leaks(&self) -> Vec<Leak> {
         self.flush();
         isolation::leaks(&self.keys)
     }
 
-    /// Fails if there are [`leaks`](Self::leaks).
+    /// Asserts that there are no [`leaks`](Self::leaks).
     ///
     /// # Panics
-    /// With a line for each leak; also as [`flush`](Self::flush).
+    /// If there are leaks, with a line for each; also like [`flush`](Self::flush).
     pub fn assert_isolated(&self) {
         let leaks = self.leaks();
         let lines: Vec<String> = leaks.iter().map(ToString::to_string).collect();
@@ -126,11 +124,11 @@ impl TestRegistry {
 }
 
 impl TestRegistryBuilder {
-    /// Starts the collector on a free port of loopback, and makes the registry.
+    /// Starts the collector on a free loopback port and builds the registry.
     ///
     /// # Panics
-    /// If loopback has no free port, a name breaks the rules of names, or
-    /// [`configure`](Self::configure) made a configuration that is faulty.
+    /// If loopback has no free port, a name is invalid, or [`configure`](Self::configure) made the
+    /// configuration invalid.
     pub fn start(self) -> TestRegistry {
         let (registry, keys) = self.into_parts();
         TestRegistry { registry, keys }

@@ -1,4 +1,4 @@
-//! Some spans of a project, chosen by what a test says of them.
+//! Selections of a project's spans.
 
 use std::fmt;
 use std::ops::Deref;
@@ -8,74 +8,74 @@ use serde_json::Value;
 
 use tracer_registry_collector::{Span, tree};
 
-/// Some spans of a project, in order of arrival; a slice of them, and what narrows them down.
+/// A selection of a project's spans, in order of arrival. Dereferences to a slice.
 #[derive(Clone)]
 pub struct Spans {
-    /// Which, in words, for messages.
-    which: String,
-    chosen: Vec<Arc<Span>>,
-    /// All of the project: what a message shows, and where children are looked for.
+    /// Description of the selection, for panic messages.
+    description: String,
+    selected: Vec<Arc<Span>>,
+    /// All spans of the project.
     all: Arc<[Arc<Span>]>,
 }
 
 impl Spans {
     pub(super) fn all(project: &str, spans: &[Arc<Span>]) -> Self {
         Self {
-            which: format!("span of {project}"),
-            chosen: spans.to_vec(),
+            description: format!("span of {project}"),
+            selected: spans.to_vec(),
             all: spans.into(),
         }
     }
 
-    /// Those of a name.
+    /// Returns the spans with this name.
     pub fn named(&self, name: &str) -> Self {
-        self.only(&format!("named {name:?}"), |span| span.name == name)
+        self.filter(&format!("named {name:?}"), |span| span.name == name)
     }
 
-    /// Those with an attribute that has a value.
+    /// Returns the spans with this value of an attribute.
     pub fn with_attribute(&self, key: &str, value: impl Into<Value>) -> Self {
         let value = value.into();
-        let how = format!("with {key:?} = {value}");
-        self.only(&how, |span| span.attributes.get(key) == Some(&value))
+        let condition = format!("with {key:?} = {value}");
+        self.filter(&condition, |span| span.attributes.get(key) == Some(&value))
     }
 
-    /// Those of a session.
+    /// Returns the spans of a session.
     pub fn of_session(&self, id: &str) -> Self {
-        self.only(&format!("of session {id}"), |span| {
+        self.filter(&format!("of session {id}"), |span| {
             span.session_id.as_deref() == Some(id)
         })
     }
 
-    /// Those without a parent.
+    /// Returns the spans without a parent.
     pub fn roots(&self) -> Self {
-        self.only("without a parent", |span| span.parent_span_id.is_none())
+        self.filter("without a parent", |span| span.parent_span_id.is_none())
     }
 
-    /// The children of these, whatever they are called.
+    /// Returns the direct children of these spans.
     pub fn children(&self) -> Self {
         let is_child = |span: &Span| {
-            let mut parents = self.chosen.iter();
+            let mut parents = self.selected.iter();
             parents.any(|parent| {
                 parent.trace_id == span.trace_id && span.parent_span_id.as_deref() == Some(parent.span_id.as_str())
             })
         };
         Self {
-            which: format!("child of a {}", self.which),
-            chosen: self.all.iter().filter(|span| is_child(span)).cloned().collect(),
+            description: format!("child of a {}", self.description),
+            selected: self.all.iter().filter(|span| is_child(span)).cloned().collect(),
             all: Arc::clone(&self.all),
         }
     }
 
-    /// The only one.
+    /// Returns the only span.
     ///
     /// # Panics
-    /// If there is none, or more than one; the message has the project's tree.
+    /// If there is no span, or more than one. The message shows the project's tree.
     #[track_caller]
     pub fn one(&self) -> &Span {
-        let [span] = self.chosen.as_slice() else {
+        let [span] = self.selected.as_slice() else {
             panic!(
                 "expected one {}, found {} in:\n{}",
-                self.which,
+                self.description,
                 self.len(),
                 tree(&self.all)
             );
@@ -83,16 +83,17 @@ impl Spans {
         span
     }
 
-    /// As text, the same in every run; see [`tree`](tracer_registry_collector::tree). A span whose
-    /// parent is not among them stands at the top.
+    /// Returns the spans as a tree, the same text in every run; see
+    /// [`tree`](tracer_registry_collector::tree). A span without its parent in the selection is a
+    /// root.
     pub fn tree(&self) -> String {
-        tree(&self.chosen)
+        tree(&self.selected)
     }
 
-    fn only(&self, how: &str, holds: impl Fn(&Span) -> bool) -> Self {
+    fn filter(&self, condition: &str, predicate: impl Fn(&Span) -> bool) -> Self {
         Self {
-            which: format!("{} {how}", self.which),
-            chosen: self.chosen.iter().filter(|span| holds(span)).cloned().collect(),
+            description: format!("{} {condition}", self.description),
+            selected: self.selected.iter().filter(|span| predicate(span)).cloned().collect(),
             all: Arc::clone(&self.all),
         }
     }
@@ -102,12 +103,12 @@ impl Deref for Spans {
     type Target = [Arc<Span>];
 
     fn deref(&self) -> &Self::Target {
-        &self.chosen
+        &self.selected
     }
 }
 
 impl fmt::Debug for Spans {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.chosen).finish()
+        f.debug_list().entries(&self.selected).finish()
     }
 }

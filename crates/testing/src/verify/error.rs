@@ -1,25 +1,25 @@
-//! The error of `verify`.
+//! Error of `verify`.
 
 use tracer_registry::{BuildError, LookupError};
 use tracer_registry_collector::CollectorError;
 
-/// Why nothing could be verified.
+/// Error that stopped [`verify`](super::verify) before it had a result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
     /// The local collector did not start.
-    #[error("the local collector cannot be started")]
+    #[error("cannot start the local collector")]
     Collector(#[from] CollectorError),
-    /// A registry could not be made.
-    #[error("a registry cannot be made")]
+    /// A registry could not be built.
+    #[error("cannot build a registry")]
     Build(#[from] BuildError),
-    /// A tracer could not be made.
-    #[error("a tracer cannot be had")]
+    /// A tracer could not be created.
+    #[error("cannot get a tracer")]
     Lookup(#[from] LookupError),
-    /// A plain provider could not be made.
-    #[error("a plain provider cannot be made: {0}")]
+    /// A plain SDK provider could not be built.
+    #[error("cannot build a plain provider: {0}")]
     Peer(String),
-    /// The system gave no threads, or no folder for files.
-    #[error("threads or files cannot be had")]
+    /// Threads or temporary files could not be created.
+    #[error("cannot create threads or temporary files")]
     Runtime(#[from] std::io::Error),
 }

@@ -1,20 +1,21 @@
-//! Random programs, an oracle that says what they must come to, and a collector that says what they came to.
+//! Runs random programs on tracers and compares the data that the collector received with the
+//! prediction of an oracle.
 //!
-//! | part | what it is |
+//! | module | content |
 //! |---|---|
-//! | `program` | operations as values (`operation`), as text (`print`), the tracers that they use (`cast`), and the shortest program that still shows a finding (`shrink`) |
+//! | `program` | operations (`operation`), their printed form (`print`), the tracers they use (`cast`), the reduction of failing programs (`shrink`) |
 //! | `generate` | programs from a seed |
-//! | `oracle` | lexical rules and nothing else |
+//! | `oracle` | expected data, from lexical rules only |
 //! | `run` | the interpreter |
-//! | `subject`, `ours`, `peer` | what it runs on: this crate, or plain providers |
-//! | `stage` | a subject with its collector: runs a program, flushes, checks |
-//! | `headers` | incoming headers that lie |
-//! | `chaos` | what is done to the registries meanwhile |
-//! | `check` | what was received against what was expected, and a search through every byte (`scan`) |
-//! | `watchdog` | an end for work that has none |
-//! | `rounds`, `options`, `report` | what the caller asks and gets |
+//! | `subject`, `ours`, `peer` | the system under test: this crate, or plain SDK providers |
+//! | `stage` | a subject with its collector: runs, flushes and checks a program |
+//! | `headers` | forged incoming headers |
+//! | `chaos` | disturbances of the registries while programs run |
+//! | `check` | comparison of received and expected data, and a search of every byte (`scan`) |
+//! | `watchdog` | time limit for work that may hang |
+//! | `rounds`, `options`, `report` | the public function, its options and its result |
 //!
-//! The oracle and the interpreter know the program and nothing of one another.
+//! The oracle and the interpreter share the program and nothing else.
 
 mod chaos;
 mod check;

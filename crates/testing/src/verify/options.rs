@@ -1,10 +1,10 @@
-//! What is asked.
+//! Options of `verify`.
 
 use std::time::Duration;
 
-/// How much is tried, and from which seed.
+/// Options of [`verify`](super::verify).
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "nothing is tried before `verify`"]
+#[must_use = "nothing runs until `verify` is called"]
 pub struct Verify {
     pub(super) seed: u64,
     pub(super) tenants: usize,
@@ -32,59 +32,58 @@ impl Default for Verify {
 }
 
 impl Verify {
-    /// A try of default size: 20 000 operations for 12 tenants on 4 threads, from the seed 1.
+    /// Creates the default options: 20 000 operations for 12 tenants on 4 threads, with seed 1.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The seed. The same one makes the same programs.
+    /// Sets the seed. The same seed generates the same programs.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// How many tenants the first registry has, at least 1; there are some tracers more, for
-    /// environments, features and the second registry.
+    /// Sets the number of tenants in the first registry, at least 1. Environments, features and the
+    /// second registry add further tracers.
     pub fn tenants(mut self, tenants: usize) -> Self {
         self.tenants = tenants.max(1);
         self
     }
 
-    /// How many operations are tried, in rounds.
+    /// Sets the number of operations, at least 1.
     pub fn operations(mut self, operations: usize) -> Self {
         self.operations = operations.max(1);
         self
     }
 
-    /// How many threads run at the same time on the same tracers, at least 1.
+    /// Sets the number of threads that use the same tracers concurrently, at least 1.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads.max(1);
         self
     }
 
-    /// Goes on until so much time is over, however many operations that are.
+    /// Starts new programs until this time has passed, instead of running a number of operations.
     pub fn duration(mut self, duration: Duration) -> Self {
         self.duration = Some(duration);
         self
     }
 
-    /// Disturbs the registries while the programs run: tracers that are taken out and evicted,
-    /// configurations that are read again, tenants that go and come back, keys that are refused
-    /// from the moment in which others come in their place.
+    /// Disturbs the registries while the programs run: removes and evicts tracers, reloads
+    /// configurations, removes and restores tenants, and rotates keys, with old keys refused at once.
     pub fn chaos(mut self, chaos: bool) -> Self {
         self.chaos = chaos;
         self
     }
 
-    /// How long a program of up to 4000 operations may take until it is held to have no end, 5
-    /// minutes by default: with the making of the tracers, the delivery and the checks. That is a
-    /// deviation; its threads are left as they are.
+    /// Sets the time limit of a program of up to 4000 operations, including the creation of its
+    /// tracers, the delivery and the checks. Default: 5 minutes. A program that exceeds it is
+    /// reported as a deviation, and its threads are abandoned.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Also runs the same programs on plain providers, and counts what they leak.
+    /// Also runs the same programs on plain SDK providers and counts their deviations.
     pub fn peer(mut self, peer: bool) -> Self {
         self.peer = peer;
         self

@@ -1,4 +1,4 @@
-//! What was tried and what was found.
+//! Result of `verify`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,103 +9,104 @@ use serde::Serialize;
 use super::check::Checked;
 use super::check::finding::{Finding, FindingKind};
 
-/// What a run of [`verify`](super::verify) came to.
+/// Result of [`verify`](super::verify).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct VerifyReport {
-    /// The seed that was asked for.
+    /// Seed from the options.
     pub seed: u64,
-    /// How many tracers took part.
+    /// Number of tracers.
     pub tracers: usize,
-    /// How many threads ran at the same time.
+    /// Number of concurrent threads.
     pub threads: usize,
-    /// How many programs were run.
+    /// Number of programs.
     pub rounds: u64,
-    /// Operations, by kind.
+    /// Number of operations, by kind.
     pub operations: BTreeMap<&'static str, u64>,
-    /// What this crate's tracers did.
+    /// Result for this crate's tracers.
     pub ours: SideReport,
-    /// What was done to the registries meanwhile, where that was asked; how often what, is among the operations.
+    /// Effects of the disturbances, if [`Verify::chaos`](super::Verify::chaos) is set. The
+    /// disturbances themselves are counted in `operations`.
     pub chaos: Option<ChaosReport>,
-    /// What plain providers did with the same programs, if that was asked.
+    /// Result for plain providers, if [`Verify::peer`](super::Verify::peer) is set.
     pub peer: Option<SideReport>,
-    /// The first program that showed a deviation, made as short as could be.
+    /// The first program with a deviation, shortened.
     pub failure: Option<Failure>,
 }
 
-/// What the registries' pools did, which were too small on purpose, and the receiver, which refuses old keys.
+/// Effects of the disturbances: the pools are too small on purpose, and the receiver refuses old keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ChaosReport {
-    /// Tracers that were idle, and ended.
+    /// Idle tracers that were evicted.
     pub evicted: u64,
-    /// Tracers that were made above the bound, because all the others were in use.
+    /// Tracers that were created above the pool limit, because all others were in use.
     pub grown: u64,
-    /// Requests that were refused, because their key had been rotated away.
+    /// Requests that were refused because of an old key.
     pub refused: u64,
 }
 
-/// What was received from one subject, and what is wrong with it.
+/// Data that was received from one subject, and its deviations.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct SideReport {
-    /// Spans that arrived.
+    /// Received spans.
     pub spans: u64,
-    /// Sessions that were started.
+    /// Started sessions.
     pub sessions: u64,
-    /// Enrichments that were made.
+    /// Enrichments of sessions.
     pub enrichments: u64,
-    /// Requests that arrived.
+    /// Received requests.
     pub requests: u64,
-    /// Bytes that were looked through.
+    /// Bytes that were searched for canaries and keys.
     pub bytes: u64,
-    /// Deviations, by kind.
+    /// Number of deviations, by kind.
     pub findings: BTreeMap<FindingKind, u64>,
-    /// Time in the programs.
+    /// Time to run the programs.
     pub running_seconds: f64,
-    /// Time until everything was delivered.
+    /// Time to deliver everything.
     pub flushing_seconds: f64,
-    /// Time in the checks.
+    /// Time to check the results.
     pub checking_seconds: f64,
 }
 
-/// A program that shows a deviation.
+/// A program with a deviation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Failure {
-    /// The seed of the round: with it, the program is that of the first round.
+    /// Seed that generates the failing program as the first one of a run.
     pub seed: u64,
-    /// What is to be typed to see it again.
+    /// Command that reproduces the failure.
     pub command: String,
-    /// What was found in the program below, or, where it shows nothing by itself, in the whole round.
+    /// Deviations of the shortened program, or of the original one if it could not be reproduced.
     pub findings: Vec<Finding>,
-    /// How many operations the shortest program has.
+    /// Number of operations in `program`.
     pub operations: usize,
-    /// Whether the shortest program shows it by itself.
+    /// Whether the deviation occurred again on new registries. If not, `program` is the original one.
     pub reproduced: bool,
-    /// The shortest program as text.
+    /// Text of the program.
     pub program: String,
 }
 
 impl VerifyReport {
-    /// Whether nothing of this crate's leaked, got lost, came twice, or deviated in any other way.
+    /// Returns whether data was received from this crate's tracers, without any deviation.
     pub fn is_clean(&self) -> bool {
         self.rounds > 0 && self.ours.spans > 0 && self.ours.total() == 0
     }
 
-    /// How many operations were run.
+    /// Returns the number of operations of all kinds.
     pub fn total_operations(&self) -> u64 {
         self.operations.values().sum()
     }
 }
 
 impl SideReport {
-    /// How many deviations of a kind there were.
+    /// Returns the number of deviations of a kind.
     pub fn count(&self, kind: FindingKind) -> u64 {
         self.findings.get(&kind).copied().unwrap_or(0)
     }
 
-    /// How many deviations there were.
+    /// Returns the number of deviations of all kinds.
     pub fn total(&self) -> u64 {
         self.findings.values().sum()
     }
@@ -126,16 +127,16 @@ impl SideReport {
     }
 }
 
-/// One line: the word, then what was counted.
+/// Formats the summary as one line.
 impl fmt::Display for VerifyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [leaked, lost, duplicated] =
             [FindingKind::Leaked, FindingKind::Lost, FindingKind::Duplicated].map(|kind| self.ours.count(kind));
         let others = self.ours.total() - leaked - lost - duplicated;
-        let word = if self.is_clean() { "isolated" } else { "NOT ISOLATED" };
+        let verdict = if self.is_clean() { "isolated" } else { "NOT ISOLATED" };
         write!(
             f,
-            "{word}: {leaked} leaked, {lost} lost, {duplicated} duplicated, {others} otherwise wrong in {} operations, seed {}",
+            "{verdict}: {leaked} leaked, {lost} lost, {duplicated} duplicated, {others} other deviations in {} operations, seed {}",
             self.total_operations(),
             self.seed
         )

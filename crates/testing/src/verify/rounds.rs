@@ -1,4 +1,4 @@
-//! Rounds: a program of a bounded size each, on tracers that live through all of them.
+//! Runs programs of bounded size, one per round, on tracers that live through all rounds.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,35 +22,35 @@ use super::subject::Subject;
 use super::watchdog::within;
 use tracer_registry_collector::LocalCollector;
 
-/// Operations of a round, so that memory stays bounded.
+/// Operations per round; bounds the memory.
 const ROUND: usize = 4000;
 
-/// How often a program that needs its threads is tried before it is held to show nothing.
-const TRIES_AT_ONCE: usize = 4;
-/// How long a program is made shorter.
-const SHRINKING: Budget = Budget {
+/// Runs of a multi-threaded program before it counts as not reproducing the deviation.
+const CONCURRENT_TRIES: usize = 4;
+/// Limits of the shortening of a program.
+const SHRINK_BUDGET: Budget = Budget {
     tries: 2000,
     time: Duration::from_secs(30),
 };
 
-/// Runs random programs until as much was tried as was asked, or a deviation was found.
+/// Runs random programs until the requested amount is done or a deviation is found.
 ///
-/// Blocks the thread, and starts threads and a runtime of its own: not for asynchronous code.
+/// Blocks the thread and starts its own threads and runtime: do not call it from async code.
 ///
 /// # Errors
-/// [`VerifyError`] if there is nothing to try it on: no port, no thread, no registry. A deviation
-/// is not an error: it is in the report.
+/// [`VerifyError`] if a collector, thread or registry cannot be created. A deviation is not an
+/// error; it is in the report.
 pub fn verify(options: &Verify) -> Result<VerifyReport, VerifyError> {
     let runtime = runtime()?;
     let report = on_runtime(options, runtime.handle());
-    // Not waited for: there may be a program that does not end.
+    // Do not wait: a program may hang.
     runtime.shutdown_background();
     report
 }
 
 fn on_runtime(options: &Verify, runtime: &Handle) -> Result<VerifyReport, VerifyError> {
     let cast: Arc<[Member]> = cast(options.tenants).into();
-    let (make, subject): (Make, MakeSubject) = if options.chaos {
+    let (generate, subject): (Generate, MakeSubject) = if options.chaos {
         (generate_disturbed, Ours::disturbed)
     } else {
         (generate, Ours::new)
@@ -76,21 +76,21 @@ fn on_runtime(options: &Verify, runtime: &Handle) -> Result<VerifyReport, Verify
         chaos: None,
         failure: None,
     };
-    let began = Instant::now();
+    let started = Instant::now();
     let mut left = options.operations;
     loop {
         let size = match options.duration {
-            Some(duration) if report.rounds > 0 && began.elapsed() >= duration => break,
+            Some(duration) if report.rounds > 0 && started.elapsed() >= duration => break,
             Some(_) => ROUND,
             None if left == 0 => break,
             None => left.min(ROUND),
         };
         left = left.saturating_sub(size);
         let seed = round_seed(options.seed, report.rounds);
-        let program = make(seed, size, options.threads, &cast);
+        let program = generate(seed, size, options.threads, &cast);
         debug_assert!(
-            keeps_rules(&program, &cast, options.chaos),
-            "the generator keeps the rules"
+            is_valid(&program, &cast, options.chaos),
+            "the generator makes valid programs"
         );
         program.each(|op| *report.operations.entry(op.kind.name(op.mode)).or_default() += 1);
         report.rounds += 1;
@@ -107,15 +107,15 @@ fn on_runtime(options: &Verify, runtime: &Handle) -> Result<VerifyReport, Verify
         }
         if !played.checked.findings.counts.is_empty() {
             let found = played.checked.findings.first;
-            // One that does not end is not tried again: each try would take as long.
-            let again = |program: &Program| {
+            // A hung program is not shortened: each try would take until the limit.
+            let replay = |program: &Program| {
                 if played.hung {
                     return None;
                 }
-                Some(ours.play_anew(program, seed).ok()?.checked.findings.first)
+                Some(ours.play_fresh(program, seed).ok()?.checked.findings.first)
             };
-            let keeps_rules = |program: &Program| keeps_rules(program, &cast, options.chaos);
-            let shortest = shortest(program, &found, again, keeps_rules);
+            let is_valid = |program: &Program| is_valid(program, &cast, options.chaos);
+            let shortest = shortest(program, &found, replay, is_valid);
             report.failure = Some(Failure {
                 seed,
                 command: command(options, seed, size),
@@ -130,10 +130,10 @@ fn on_runtime(options: &Verify, runtime: &Handle) -> Result<VerifyReport, Verify
     Ok(report)
 }
 
-type Make = fn(u64, usize, usize, &[Member]) -> Program;
+type Generate = fn(u64, usize, usize, &[Member]) -> Program;
 type MakeSubject = fn(&[Member], &Arc<LocalCollector>) -> Result<Ours, VerifyError>;
 
-/// A stage that is made for the first program, and everything that happens on it within a limit.
+/// A stage that is created for the first program, with a time limit for everything on it.
 struct Watched<S, M> {
     limit: Duration,
     make: M,
@@ -169,15 +169,15 @@ where
         }
     }
 
-    /// On a stage of its own, which goes within the limit as well.
-    fn play_anew(&self, program: &Program, seed: u64) -> Result<Played, VerifyError> {
+    /// Plays a program on a new stage, which is created and dropped within the limit too.
+    fn play_fresh(&self, program: &Program, seed: u64) -> Result<Played, VerifyError> {
         let (make, program) = (self.make.clone(), program.clone());
         let work = move || Ok(make()?.play(&program, seed));
         within(self.limit, work).unwrap_or_else(|| Ok(Played::hung(self.limit)))
     }
 }
 
-fn keeps_rules(program: &Program, cast: &[Member], chaos: bool) -> bool {
+fn is_valid(program: &Program, cast: &[Member], chaos: bool) -> bool {
     let expected = if chaos {
         expect_replaced(program, cast, &Instances::new())
     } else {
@@ -192,37 +192,37 @@ struct Shortest {
     reproduced: bool,
 }
 
-/// Makes a program shorter that showed `found`. First a single thread at a time, which repeats
-/// itself; else all of them, several times.
+/// Shortens a program with the deviations `found`. Tries each thread alone, which is deterministic,
+/// and then all threads together, several times.
 fn shortest(
     program: Program,
     found: &[Finding],
     mut play: impl FnMut(&Program) -> Option<Vec<Finding>>,
-    keeps_rules: impl Fn(&Program) -> bool,
+    is_valid: impl Fn(&Program) -> bool,
 ) -> Shortest {
     let kind = found.first().map(|finding| finding.kind);
     let mut findings = Vec::new();
-    let mut shows = |program: &Program, times: usize| {
-        if !keeps_rules(program) {
+    let mut fails = |program: &Program, times: usize| {
+        if !is_valid(program) {
             return false;
         }
         (0..times).any(|_| {
             let Some(seen) = play(program) else { return false };
-            let shows = seen.iter().any(|finding| Some(finding.kind) == kind);
-            if shows {
+            let fails = seen.iter().any(|finding| Some(finding.kind) == kind);
+            if fails {
                 findings = seen;
             }
-            shows
+            fails
         })
     };
     let alone = program.threads.iter().map(|thread| Program {
         threads: vec![thread.clone()],
         workers: program.workers.clone(),
     });
-    let alone = alone.collect::<Vec<_>>().into_iter().find(|program| shows(program, 1));
+    let alone = alone.collect::<Vec<_>>().into_iter().find(|program| fails(program, 1));
     let (begin, times) = match alone {
         Some(alone) => (alone, 1),
-        None if shows(&program, TRIES_AT_ONCE) => (program, TRIES_AT_ONCE),
+        None if fails(&program, CONCURRENT_TRIES) => (program, CONCURRENT_TRIES),
         None => {
             return Shortest {
                 program,
@@ -231,7 +231,7 @@ fn shortest(
             };
         }
     };
-    let program = shrink(begin, SHRINKING, |program| shows(program, times));
+    let program = shrink(begin, SHRINK_BUDGET, |program| fails(program, times));
     Shortest {
         program,
         findings,
@@ -243,7 +243,7 @@ pub(super) fn runtime() -> Result<Runtime, VerifyError> {
     Ok(Builder::new_multi_thread().worker_threads(4).enable_all().build()?)
 }
 
-/// The seed of a round; that of the first is the one that was asked for.
+/// Returns the seed of a round. The first round uses the seed from the options.
 fn round_seed(seed: u64, round: u64) -> u64 {
     seed.wrapping_add(round.wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }

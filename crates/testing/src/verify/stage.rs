@@ -1,4 +1,4 @@
-//! A subject with a collector of its own: runs programs on it and checks them.
+//! A subject with its own collector: runs programs on it and checks the results.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use super::run::{Observed, run};
 use super::subject::{Flushed, Subject, Tally};
 use tracer_registry_collector::LocalCollector;
 
-/// How long a round may take to be delivered: far more than it takes on a busy machine.
+/// Time limit for the delivery of a round; far more than a busy machine needs.
 pub(super) const FLUSH: Duration = Duration::from_secs(60);
 /// More than a round sends.
 const RECORDED_BYTES: usize = 1 << 30;
-/// More than a round has.
-const HELD: usize = 1 << 20;
+/// More spans and sessions than a round has.
+const MAX_RECORDS: usize = 1 << 20;
 
 pub(super) struct Stage<S> {
     subject: Arc<S>,
@@ -30,7 +30,7 @@ pub(super) struct Stage<S> {
     runtime: Handle,
 }
 
-/// A program that was run, and everything of it delivered.
+/// Observations of a program that ran and was flushed.
 pub(super) struct Performed {
     pub(super) observed: Observed,
     pub(super) flushed: Flushed,
@@ -38,22 +38,23 @@ pub(super) struct Performed {
     took: [Duration; 2],
 }
 
-/// What a program came to, and how long running, flushing and checking took.
+/// Result of a program, and the times to run, flush and check it.
 pub(super) struct Played {
     pub(super) checked: Checked,
     pub(super) took: [Duration; 3],
     pub(super) tally: Tally,
-    /// It did not end within the limit and still runs; nothing else is known of it.
+    /// The program exceeded the limit and still runs. The other fields have no meaning.
     pub(super) hung: bool,
 }
 
 impl Played {
-    /// A program that was not done within the limit, from the making of its stage to the last check.
+    /// Returns the result of a program that exceeded the limit, anywhere between the creation of its
+    /// stage and the last check.
     pub(super) fn hung(limit: Duration) -> Self {
         let mut checked = Checked::default();
         let (expected, seen) = (
-            format!("a program that ends within {limit:?}, with its stage, its delivery and its checks"),
-            "that something of it runs still",
+            format!("set-up, program, delivery and checks within {limit:?}"),
+            "still running",
         );
         checked.findings.add(FindingKind::Hung, "all", None, expected, seen);
         Self {
@@ -65,12 +66,12 @@ impl Played {
     }
 }
 
-/// A collector that holds a whole round, and knows every project of the cast by name.
+/// Starts a collector that can hold a whole round and knows every project of the cast by name.
 pub(super) fn collector(cast: &[Member]) -> Result<LocalCollector, VerifyError> {
     let builder = LocalCollector::builder()
         .record_requests(RECORDED_BYTES)
-        .max_spans(HELD)
-        .max_sessions(HELD)
+        .max_spans(MAX_RECORDS)
+        .max_sessions(MAX_RECORDS)
         .max_bytes(RECORDED_BYTES);
     let keys = cast
         .iter()
@@ -94,7 +95,7 @@ impl<S: Subject> Stage<S> {
         })
     }
 
-    /// Runs a program, sends everything, checks it, and forgets it.
+    /// Runs a program, flushes, checks the received data, and clears it.
     pub(super) fn play(&self, program: &Program, seed: u64) -> Played {
         let performed = self.perform(program, seed);
         let replaced = &performed.observed.instances;
@@ -103,20 +104,20 @@ impl<S: Subject> Stage<S> {
         } else {
             expect_replaced(program, &self.cast, replaced)
         };
-        let began = Instant::now();
+        let started = Instant::now();
         let checked = self.judge(&expected, &performed);
         let [running, flushing] = performed.took;
         Played {
             checked,
-            took: [running, flushing, began.elapsed()],
+            took: [running, flushing, started.elapsed()],
             tally: performed.flushed.tally,
             hung: false,
         }
     }
 
-    /// Runs a program and sends everything.
+    /// Runs a program and flushes.
     pub(super) fn perform(&self, program: &Program, seed: u64) -> Performed {
-        let began = Instant::now();
+        let started = Instant::now();
         let running = || run(program, &self.subject, &self.cast, seed, &self.runtime);
         let ran = catch_unwind(AssertUnwindSafe(running));
         let ran_at = Instant::now();
@@ -125,11 +126,11 @@ impl<S: Subject> Stage<S> {
             panicked: ran.is_err(),
             observed: ran.unwrap_or_default(),
             flushed,
-            took: [ran_at - began, ran_at.elapsed()],
+            took: [ran_at - started, ran_at.elapsed()],
         }
     }
 
-    /// Checks what was received since the last time, and forgets it.
+    /// Checks the data received since the last call, and clears it.
     pub(super) fn judge(&self, expected: &Expected, performed: &Performed) -> Checked {
         let Performed { observed, flushed, .. } = performed;
         let mut checked = check(

@@ -1,4 +1,4 @@
-//! What a program is run on: this crate, or plain providers.
+//! System under test: this crate, or plain SDK providers.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,43 +13,43 @@ use super::program::cast::Setting;
 use super::program::operation::{Disturbance, How, Misname, OpId};
 use tracer_registry::ActiveSpan;
 
-/// Everything that programs do with tracers. Implemented by [`Ours`](super::ours::subject::Ours)
-/// and [`Peer`](super::peer::Peer).
+/// Tracing operations of programs. Implemented by [`Ours`](super::ours::subject::Ours) and
+/// [`Peer`](super::peer::Peer).
 pub(super) trait Subject: Send + Sync + 'static {
-    /// A handle of a tracer.
+    /// Handle of a tracer.
     type Tracer: Clone + Send + Sync + 'static;
     /// A span that is not current.
     type Span: Span + Send + Sync + 'static;
-    /// A handle of a session.
+    /// Handle of a session.
     type Session: Clone + Send + Sync + 'static;
-    /// What was current at one place.
+    /// Captured context.
     type Captured: Clone + Send + Sync + 'static;
-    /// What keeps a scope current on a thread.
+    /// Keeps a scope current on a thread.
     type Guard;
 
-    /// Whether it has sessions beside their ids: starts, data, enrichments.
+    /// Whether sessions have starts, data and enrichments, not only ids.
     const REPORTS_SESSIONS: bool;
 
     fn tracer(&self, member: usize) -> Found<Self::Tracer>;
     fn dedicated(&self, member: usize) -> Found<Self::Tracer>;
-    /// Looks up a name that is not there; what came of it where it was not the right error.
+    /// Looks up a wrong name. Returns the outcome unless it is the right error.
     fn misname(&self, member: usize, how: Misname) -> Option<String>;
 
-    /// Disturbs the registries. Returns the member with a wrong look-up after that, and what was wrong.
+    /// Disturbs the registries. If a look-up after that is wrong, returns its member and the reason.
     fn disturb(&self, _disturbance: Disturbance) -> Option<(usize, String)> {
         None
     }
 
-    /// Starts a span, rotates the key of its tracer, ends the span, and waits until a request was
-    /// refused for the old key and everything was sent with the new one.
+    /// Starts a span, rotates the key of its tracer, and ends the span. Waits until a request with
+    /// the old key is refused and all data is delivered with the new one.
     fn refuse(&self, member: usize, start: impl FnOnce(&Self::Tracer) -> Self::Span) -> Found<Self::Tracer> {
         let found = self.tracer(member);
         start(&found.tracer).end();
         found
     }
 
-    /// A span for the body, made in one of the ways that have a body; where that is a way by
-    /// scopes, in one of `tracer`.
+    /// Runs the body in a span that is made as `how` says. If `how` takes the tracer from the scope,
+    /// enters a scope of `tracer` first.
     fn span_sync(&self, how: How, tracer: &Self::Tracer, name: String, body: impl FnOnce(Active));
     fn span<F: Future<Output = ()> + Send + 'static>(
         &self,
@@ -58,15 +58,15 @@ pub(super) trait Subject: Send + Sync + 'static {
         name: String,
         body: impl FnOnce(Active) -> F + Send + 'static,
     ) -> BoxFuture<'static, ()>;
-    /// Serves a request under a span of its own.
+    /// Serves a request in its own span.
     fn request(&self, member: usize, request: Request, body: Work) -> BoxFuture<'static, ()>;
-    /// Does the body where it would be in a span if it were in a scope.
+    /// Runs the body in a function that is traced by its scope, outside any scope.
     fn unscoped(&self, by_subscriber: bool, body: impl FnOnce());
     fn unscoped_async(&self, by_subscriber: bool, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()>;
-    /// An event of code that knows no tracer.
+    /// Emits an event of the `tracing` crate.
     fn event(&self, name: String);
     fn start(&self, tracer: &Self::Tracer, name: String) -> Self::Span;
-    /// Enters a scope of `tracer` where no context can be attached any more, and does the work there.
+    /// Enters a scope of `tracer` on a thread that cannot attach more contexts, and does the work there.
     fn overfull(&self, tracer: &Self::Tracer, work: impl FnOnce());
 
     fn enter(&self, tracer: &Self::Tracer) -> Self::Guard;
@@ -76,7 +76,7 @@ pub(super) trait Subject: Send + Sync + 'static {
     fn session_id(&self, session: &Self::Session) -> String;
     fn enter_session(&self, session: &Self::Session) -> Self::Guard;
     fn session_scope(&self, session: &Self::Session, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()>;
-    /// Two entries of metadata: one of that key, and one that each enrichment sets again.
+    /// Sets two entries of metadata: one with this key, and one that each enrichment overwrites.
     fn enrich(&self, session: &Self::Session, key: String, canary: String);
     fn end_session(&self, session: &Self::Session);
 
@@ -85,40 +85,40 @@ pub(super) trait Subject: Send + Sync + 'static {
     fn captured_scope(&self, captured: &Self::Captured, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()>;
     fn captured_stream(&self, captured: &Self::Captured, stream: BoxStream<'static, ()>) -> BoxStream<'static, ()>;
 
-    /// Sets an attribute on the span that is current for the tracer, if there is one.
+    /// Sets an attribute on the tracer's current span, if there is one.
     fn set_on_current(&self, tracer: &Self::Tracer, key: String, value: String);
-    /// The member with the current scope, and its session; `None` if the subject cannot answer.
+    /// Returns the member of the current scope and its session. `None` if the subject has no scopes.
     fn current(&self) -> Option<(Option<usize>, Option<String>)>;
-    /// The headers of an outgoing request; those of a client under a layer where that goes.
+    /// Returns the headers of an outgoing request, made by a client layer if requested and supported.
     fn inject(&self, tracer: &Self::Tracer, by_layer: bool) -> HashMap<String, String>;
     fn extract(&self, tracer: &Self::Tracer, headers: &HashMap<String, String>) -> Self::Captured;
 
-    /// Sends what there is; says what was not delivered, or does not add up.
+    /// Sends all data and returns the ledgers, and an error if something was not delivered.
     fn flush(&self, timeout: Duration) -> Flushed;
 }
 
-/// The work of a request, in its span.
+/// Work of a request, run in its span.
 pub(super) type Work = Box<dyn FnOnce(Active) -> BoxFuture<'static, ()> + Send>;
 
-/// A request that comes in.
+/// An incoming request.
 pub(super) struct Request {
     pub(super) name: String,
     pub(super) headers: HashMap<String, String>,
-    /// Whether the response is read to its end.
+    /// Whether the client reads the response to its end.
     pub(super) read: bool,
 }
 
-/// What a look-up came to.
+/// Result of a look-up.
 pub(super) struct Found<T> {
     pub(super) tracer: T,
-    /// Which one it is of those that the name had, if they are replaced meanwhile.
+    /// Number of the tracer instance, if instances are replaced while programs run.
     pub(super) instance: Option<usize>,
-    /// Why it should not have come to this.
+    /// Reason why the result is wrong.
     pub(super) wrong: Option<String>,
 }
 
 impl<T> Found<T> {
-    /// The only tracer that the name has.
+    /// Returns the result for a name with a single instance.
     pub(super) fn only(tracer: T) -> Self {
         Self {
             tracer,
@@ -128,41 +128,40 @@ impl<T> Found<T> {
     }
 }
 
-/// One of the tracers that a name had.
+/// A tracer instance of a name.
 #[derive(Debug)]
 pub(super) struct Instance {
     pub(super) member: usize,
-    /// Those of its name's settings that it may have, by when it was found; mostly one.
+    /// Settings that it may have, according to the times of its look-ups; usually one.
     pub(super) settings: Vec<Setting>,
 }
 
-/// What the subject's own books say after a flush.
+/// State of the subject after a flush.
 #[derive(Debug, Default)]
 pub(super) struct Flushed {
-    /// Tracers that were replaced or came in place of others, by number.
+    /// Tracers that were replaced or replace others, by instance number.
     pub(super) instances: HashMap<usize, Instance>,
-    /// By member: spans that were accepted, delivered and dropped since the last flush, and the
-    /// same of session events. Empty where the subject keeps no books.
-    pub(super) books: Vec<Books>,
-    /// What the pools and the receiver did since the beginning.
+    /// Ledger of each member since the last flush. Empty if the subject has no ledgers.
+    pub(super) ledgers: Vec<Ledger>,
+    /// Evictions and refusals since the start.
     pub(super) tally: Tally,
-    /// What went wrong, as the subject says it.
+    /// Report of the subject if the flush was incomplete.
     pub(super) incomplete: Option<String>,
 }
 
-/// What pools did, and the receiver.
+/// Effects of the disturbances on pools and receiver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
-    /// Tracers that were idle, and ended.
+    /// Idle tracers that were evicted.
     pub(super) evicted: u64,
-    /// Tracers that were made above the bound.
+    /// Tracers that were created above the pool limit.
     pub(super) grown: u64,
-    /// Requests that were refused for a key that was rotated away.
+    /// Requests that were refused because of an old key.
     pub(super) refused: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Books {
+pub(super) struct Ledger {
     pub(super) accepted: u64,
     pub(super) delivered: u64,
     pub(super) dropped: u64,
@@ -170,8 +169,8 @@ pub(super) struct Books {
     pub(super) events_dropped: u64,
 }
 
-impl Books {
-    /// What came to them since. A name that was forgotten begins anew.
+impl Ledger {
+    /// Returns the difference to an earlier ledger. The counts of a forgotten name start from zero.
     pub(super) fn since(&self, before: &Self) -> Self {
         Self {
             accepted: self.accepted.saturating_sub(before.accepted),
@@ -183,7 +182,7 @@ impl Books {
     }
 }
 
-/// An open span, by reference.
+/// Reference to an open span.
 #[derive(Clone)]
 pub(super) enum Active {
     Span(ActiveSpan),
@@ -214,7 +213,7 @@ impl Active {
         }
     }
 
-    /// Links to another span, or to the same as if it were of another process.
+    /// Links to another span; with `remote`, as if it were of another process.
     pub(super) fn link(&self, to: &Self, remote: bool) {
         let to = to.span_context();
         let (trace, span, flags) = (to.trace_id(), to.span_id(), to.trace_flags());
@@ -222,7 +221,7 @@ impl Active {
         self.context().span().add_link(to, Vec::new());
     }
 
-    /// Trace id and span id, as headers have them.
+    /// Returns the trace id and the span id in hexadecimal.
     pub(super) fn ids(&self) -> (String, String) {
         let span = self.span_context();
         (span.trace_id().to_string(), span.span_id().to_string())
@@ -240,7 +239,7 @@ impl Active {
     }
 }
 
-/// The id of a session that is started with an id of the program's own.
+/// Returns the id for a session that the program starts with a given id.
 pub(super) fn given_id(seed: u64, op: OpId) -> Uuid {
     uuid::Builder::from_random_bytes((u128::from(seed) << 64 | 0x5e55_1011_0000_0000 | u128::from(op)).to_be_bytes())
         .into_uuid()

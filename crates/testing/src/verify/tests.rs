@@ -1,5 +1,5 @@
-//! The parts of `verify`, each by itself: the oracle on programs written by hand, the checker on doctored expectations and subjects that
-//! misbehave, the shrinker on a planted fault.
+//! Tests of the parts of `verify`: the oracle on handwritten programs, the checker on altered
+//! expectations and faulty subjects, the shrinker on a planted fault.
 
 mod chaos;
 mod checker;
@@ -10,19 +10,19 @@ mod shrinker;
 use std::sync::Arc;
 
 use super::program::cast::{Member, cast};
-use super::program::operation::{Block, How, Kind, Mode, Op, OpId, Program, Thread, Who};
+use super::program::operation::{Block, How, Kind, Mode, Op, OpId, Program, Thread, TracerRef};
 
-/// Tenants `t0` to `t3` and what comes with them.
+/// Returns tenants `t0` to `t3` and the members that come with them.
 fn members() -> Arc<[Member]> {
     cast(4).into()
 }
 
-const A: Who = Who {
+const A: TracerRef = TracerRef {
     member: 0,
     dedicated: None,
     instance: 0,
 };
-const B: Who = Who {
+const B: TracerRef = TracerRef {
     member: 3,
     dedicated: None,
     instance: 0,
@@ -37,19 +37,19 @@ fn op(id: OpId, kind: Kind, body: Vec<Op>) -> Op {
     }
 }
 
-fn span(id: OpId, who: Who, body: Vec<Op>) -> Op {
+fn span(id: OpId, target: TracerRef, body: Vec<Op>) -> Op {
     let how = How::Closure;
-    op(id, Kind::Span { who, how }, body)
+    op(id, Kind::Span { target, how }, body)
 }
 
-fn by_hand(id: OpId, who: Who, body: Vec<Op>) -> Op {
+fn by_hand(id: OpId, target: TracerRef, body: Vec<Op>) -> Op {
     let how = How::ByHand { ended_after: 1 };
-    op(id, Kind::Span { who, how }, body)
+    op(id, Kind::Span { target, how }, body)
 }
 
-fn session(id: OpId, who: Who, body: Vec<Op>) -> Op {
+fn session(id: OpId, target: TracerRef, body: Vec<Op>) -> Op {
     let kind = Kind::Session {
-        who,
+        target,
         given: true,
         current: true,
         end: None,

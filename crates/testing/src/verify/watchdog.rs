@@ -1,20 +1,20 @@
-//! Work that may have no end.
+//! Time limit for work that may hang.
 
 use std::panic::resume_unwind;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// Does the work on a thread that is abandoned if it takes longer than the limit. Returns `None` then.
+/// Runs the work on a new thread. Returns `None` and abandons the thread if it exceeds the limit.
 ///
 /// # Panics
-/// As the work does.
+/// If the work panics.
 pub(super) fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (done, ended) = mpsc::sync_channel(1);
     let thread = thread::spawn(move || {
-        // What the work held is dropped before its end is reported.
+        // The values that the work owns are dropped before its end is reported.
         let result = work();
-        // Nothing waits any more after the limit.
+        // After the limit, the receiver is gone.
         let _ = done.send(result);
     });
     match ended.recv_timeout(limit) {
@@ -22,7 +22,7 @@ pub(super) fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> 
         Err(mpsc::RecvTimeoutError::Timeout) => None,
         Err(mpsc::RecvTimeoutError::Disconnected) => match thread.join() {
             Err(panic) => resume_unwind(panic),
-            Ok(()) => unreachable!("it reports its end before it ends"),
+            Ok(()) => unreachable!("the work reports its end before the thread ends"),
         },
     }
 }

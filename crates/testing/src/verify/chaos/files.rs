@@ -1,4 +1,4 @@
-//! The files that the registries are made of, and that reloads read again.
+//! Configuration and key files of the registries.
 
 use std::fs;
 use std::io;
@@ -13,33 +13,33 @@ use tracer_registry::config::SessionMode;
 use tracer_registry::secret::{SecretError, SecretSource};
 use tracer_registry::selector::SelectorKind;
 
-/// Spans and session events of one tracer in a round all fit.
+/// Larger than the spans and session events of one tracer in a round.
 const QUEUE: usize = 1 << 20;
-/// How long an unused tracer is kept: shorter than a program runs.
+/// Idle time until a tracer may be evicted; shorter than a program runs.
 const IDLE: &str = "20ms";
 
-/// The secret manager of the program's own that some keys are asked from.
+/// Name of the secret source that provides some of the keys.
 pub(in super::super) const VAULT: &str = "vault";
 
-/// A tenant that is not configured, with a file that names another one's key.
+/// A tenant without a table, with a tenant file that names another tenant's key.
 pub(super) const HOSTILE: &str = "hostile";
 const TENANTS: &str = "tenants.d";
 
-/// A folder with the configuration of each registry and the key of each member. Goes with this.
+/// A temporary folder with the configuration of each registry and the key of each member.
 pub(super) struct Files {
     folder: TempDir,
     url: String,
 }
 
-/// What is wrong with a file.
+/// Fault in a configuration file.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Flaw {
-    /// It ends in the middle.
-    Torn,
-    /// It has a setting that does not exist, in what was changed.
-    Unknown,
-    /// The last table says that keys come from nowhere.
-    Wrong,
+    /// The file is truncated.
+    Truncated,
+    /// The bindings have an unknown setting.
+    UnknownSetting,
+    /// The bindings have an invalid key source.
+    InvalidKeySource,
 }
 
 impl Files {
@@ -64,11 +64,11 @@ impl Files {
     }
 
     pub(super) fn configuration(&self, registry: usize) -> PathBuf {
-        // Not called `default`: what is beside it has no say.
+        // Not named `default`, so that no other file is merged into it.
         self.path(&format!("registry-{registry}.json"))
     }
 
-    /// Writes the configuration of a registry: the members that have settings.
+    /// Writes the configuration of a registry, with the members that have settings.
     pub(super) fn write(
         &self,
         registry: usize,
@@ -83,9 +83,9 @@ impl Files {
             let Some(at) = setting(member) else { continue };
             let mut binding = self.binding(member, at);
             match flaw {
-                Some(Flaw::Unknown) => binding["metdata"] = json!({}),
-                Some(Flaw::Wrong) => binding["api_key"] = json!({"nowhere": member.token}),
-                Some(Flaw::Torn) | None => {}
+                Some(Flaw::UnknownSetting) => binding["metdata"] = json!({}),
+                Some(Flaw::InvalidKeySource) => binding["api_key"] = json!({"nowhere": member.token}),
+                Some(Flaw::Truncated) | None => {}
             }
             era = at.era();
             if let [(part, name)] = member.parts.as_slice() {
@@ -118,11 +118,11 @@ impl Files {
                 "max_queue_size": QUEUE,
                 "timeout": "60s",
             },
-            // Fewer than there are, so that they make room for one another.
+            // Fewer than there are tenants, so that tracers are evicted.
             "pool": {"max_tracers": members.div_ceil(2).max(2), "idle_timeout": IDLE, "when_full": "grow"},
         });
         let mut text = document.to_string();
-        if matches!(flaw, Some(Flaw::Torn)) {
+        if matches!(flaw, Some(Flaw::Truncated)) {
             text.truncate(text.len() / 2);
         }
         fs::write(self.configuration(registry), text)
@@ -160,14 +160,14 @@ impl Files {
         })
     }
 
-    /// Writes a member's key, as a whole or not at all.
+    /// Writes a member's key atomically.
     pub(super) fn write_key(&self, member: &Member, key: &str) -> io::Result<()> {
         let new = self.path("new-key");
         fs::write(&new, key)?;
         fs::rename(new, self.key(member))
     }
 
-    /// Returns the same keys by the members' tokens, without a notice when they change.
+    /// Returns a secret source with the keys by token. It does not announce changes.
     pub(super) fn vault(&self) -> impl SecretSource + use<> {
         let folder = self.folder.path().to_owned();
         move |token: &str| {
@@ -177,7 +177,6 @@ impl Files {
         }
     }
 
-    /// Where a member's key is.
     fn key(&self, member: &Member) -> PathBuf {
         self.path(&key_file(&member.token))
     }

@@ -1,4 +1,5 @@
-//! What holds for whom, and since when: what a look-up may find depends on when it began and when it ended.
+//! Settings of each member over time. They decide which results a look-up may have, by its start and
+//! end.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,29 +7,29 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::super::program::cast::Setting;
 use crate::lock::lock;
 
-/// What each member had, by the change that brought it; `None` if it was gone.
+/// By member: its settings with the number of the change that set them; `None` while it is removed.
 type Past = Vec<Vec<(u64, Option<Setting>)>>;
 
-/// One change is made at a time, and look-ups go on meanwhile.
+/// Changes are serialized; look-ups run concurrently.
 pub(super) struct History {
     past: Mutex<Past>,
-    /// The last change that may be seen already.
+    /// The last change that look-ups may see.
     begun: AtomicU64,
-    /// The last change that must be seen by look-ups that begin now.
+    /// The last change that look-ups starting now must see.
     done: AtomicU64,
 }
 
-/// When a look-up began: the last change that was done then.
+/// Start of a look-up: the last change that was complete.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Since(u64);
+pub(super) struct LookupStart(u64);
 
-/// What a look-up may find.
+/// Permitted results of a look-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct MayBe {
-    /// A tracer of one of these.
-    pub(super) there: Vec<Setting>,
-    /// The error for a name that is unknown.
-    pub(super) gone: bool,
+pub(super) struct Permitted {
+    /// Settings that the tracer may have.
+    pub(super) settings: Vec<Setting>,
+    /// Whether the error for an unknown name is permitted.
+    pub(super) unknown: bool,
 }
 
 impl History {
@@ -40,7 +41,7 @@ impl History {
         }
     }
 
-    /// Some members are about to have other settings, or none.
+    /// Records that members are about to change their settings or to be removed.
     pub(super) fn begin(&self, changes: &[(usize, Option<Setting>)]) {
         let next = self.begun.load(Ordering::SeqCst) + 1;
         let mut past = lock(&self.past);
@@ -51,34 +52,34 @@ impl History {
         self.begun.store(next, Ordering::SeqCst);
     }
 
-    /// They have them: a look-up that begins now finds nothing older.
+    /// Records that the change is complete: look-ups that start now must not find older settings.
     pub(super) fn done(&self) {
         self.done.store(self.begun.load(Ordering::SeqCst), Ordering::SeqCst);
     }
 
-    /// A look-up begins.
-    pub(super) fn now(&self) -> Since {
-        Since(self.done.load(Ordering::SeqCst))
+    /// Records the start of a look-up.
+    pub(super) fn start(&self) -> LookupStart {
+        LookupStart(self.done.load(Ordering::SeqCst))
     }
 
-    /// What a look-up may have found that ends now.
-    pub(super) fn may_be(&self, member: usize, since: Since) -> MayBe {
+    /// Returns the permitted results of a look-up that ends now.
+    pub(super) fn permitted(&self, member: usize, start: LookupStart) -> Permitted {
         let begun = self.begun.load(Ordering::SeqCst);
         let past = lock(&self.past);
         let past = &past[member];
-        let first = past.partition_point(|(change, _)| *change <= since.0).saturating_sub(1);
-        let may_be = past[first..].iter().take_while(|(change, _)| *change <= begun);
-        let (mut there, mut gone) = (Vec::new(), false);
-        for (_, setting) in may_be {
+        let first = past.partition_point(|(change, _)| *change <= start.0).saturating_sub(1);
+        let visible = past[first..].iter().take_while(|(change, _)| *change <= begun);
+        let (mut settings, mut unknown) = (Vec::new(), false);
+        for (_, setting) in visible {
             match setting {
-                Some(setting) => there.push(*setting),
-                None => gone = true,
+                Some(setting) => settings.push(*setting),
+                None => unknown = true,
             }
         }
-        MayBe { there, gone }
+        Permitted { settings, unknown }
     }
 
-    /// Forgets settings that no look-up can find any more. No look-up may be under way.
+    /// Removes outdated settings. No look-up may be running.
     pub(super) fn forget(&self) {
         let mut past = lock(&self.past);
         for past in past.iter_mut() {
@@ -96,39 +97,43 @@ mod tests {
     }
 
     #[test]
-    fn a_look_up_finds_what_holds_when_it_begins_or_comes_while_it_lasts() {
+    fn a_look_up_may_find_settings_from_its_start_to_its_end() {
         let history = History::new(2);
-        let before = history.now();
-        assert_eq!(history.may_be(0, before).there, [setting(0)]);
+        let before = history.start();
+        assert_eq!(history.permitted(0, before).settings, [setting(0)]);
         history.begin(&[(0, Some(setting(1)))]);
-        let during = history.now();
-        for since in [before, during] {
-            assert_eq!(history.may_be(0, since).there, [setting(0), setting(1)]);
+        let during = history.start();
+        for start in [before, during] {
+            assert_eq!(history.permitted(0, start).settings, [setting(0), setting(1)]);
         }
         history.done();
-        assert_eq!(history.may_be(0, history.now()).there, [setting(1)], "nothing older");
-        assert_eq!(history.may_be(0, before).there, [setting(0), setting(1)]);
         assert_eq!(
-            history.may_be(1, before).there,
+            history.permitted(0, history.start()).settings,
+            [setting(1)],
+            "nothing older"
+        );
+        assert_eq!(history.permitted(0, before).settings, [setting(0), setting(1)]);
+        assert_eq!(
+            history.permitted(1, before).settings,
             [setting(0)],
-            "the other has not changed"
+            "the other member has not changed"
         );
     }
 
     #[test]
-    fn who_is_gone_is_not_found_by_a_look_up_that_begins_then() {
+    fn a_look_up_after_a_removal_must_not_find_the_member() {
         let history = History::new(1);
-        let before = history.now();
+        let before = history.start();
         history.begin(&[(0, None)]);
-        assert!(history.may_be(0, before).gone);
-        assert_eq!(history.may_be(0, before).there, [setting(0)]);
+        assert!(history.permitted(0, before).unknown);
+        assert_eq!(history.permitted(0, before).settings, [setting(0)]);
         history.done();
-        let (there, gone) = (Vec::new(), true);
-        assert_eq!(history.may_be(0, history.now()), MayBe { there, gone });
+        let (settings, unknown) = (Vec::new(), true);
+        assert_eq!(history.permitted(0, history.start()), Permitted { settings, unknown });
         history.begin(&[(0, Some(setting(1)))]);
         history.done();
         history.forget();
-        let (there, gone) = (vec![setting(1)], false);
-        assert_eq!(history.may_be(0, history.now()), MayBe { there, gone });
+        let (settings, unknown) = (vec![setting(1)], false);
+        assert_eq!(history.permitted(0, history.start()), Permitted { settings, unknown });
     }
 }

@@ -1,4 +1,4 @@
-//! The tracers that names had one after the other, by number.
+//! Numbers for the successive tracers of each name.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -9,54 +9,54 @@ use super::super::subject::Instance;
 use crate::lock::lock;
 use tracer_registry::TracerHandle;
 
-/// Counts tracers without holding one: a held tracer is not evicted.
+/// Numbers tracers without a handle of them: a tracer with a handle is not evicted.
 #[derive(Default)]
-pub(super) struct Instances(Mutex<Known>);
+pub(super) struct Instances(Mutex<Table>);
 
 #[derive(Default)]
-struct Known {
-    /// By the place in memory of what makes a tracer's span ids its own.
+struct Table {
+    /// Address of a tracer's instance token to its number.
     numbers: HashMap<usize, usize>,
-    /// Held, so that no two of them have the same place one after the other.
-    places: Vec<Arc<dyn Any + Send + Sync>>,
+    /// Keeps the tokens alive, so that no address is reused.
+    tokens: Vec<Arc<dyn Any + Send + Sync>>,
     instances: HashMap<usize, Instance>,
     last: usize,
 }
 
 impl Instances {
-    /// The number of a tracer that a look-up gave, which has one of these settings.
-    pub(super) fn found(&self, member: usize, tracer: &TracerHandle, may_be: &[Setting]) -> usize {
-        let mut known = lock(&self.0);
-        let number = known.number(tracer);
+    /// Returns the number of a tracer that a look-up returned. It has one of the permitted settings.
+    pub(super) fn found(&self, member: usize, tracer: &TracerHandle, permitted: &[Setting]) -> usize {
+        let mut table = lock(&self.0);
+        let number = table.number(tracer);
         let new = || Instance {
             member,
-            settings: may_be.to_vec(),
+            settings: permitted.to_vec(),
         };
-        let instance = known.instances.entry(number).or_insert_with(new);
-        // It has one for all its life: what all look-ups say.
-        instance.settings.retain(|setting| may_be.contains(setting));
+        let instance = table.instances.entry(number).or_insert_with(new);
+        // The settings of a tracer never change, so all its look-ups must permit them.
+        instance.settings.retain(|setting| permitted.contains(setting));
         number
     }
 
-    /// What is known of all, which is forgotten.
+    /// Returns and clears all instances.
     pub(super) fn take(&self) -> HashMap<usize, Instance> {
-        let mut known = lock(&self.0);
-        known.numbers.clear();
-        known.places.clear();
-        std::mem::take(&mut known.instances)
+        let mut table = lock(&self.0);
+        table.numbers.clear();
+        table.tokens.clear();
+        std::mem::take(&mut table.instances)
     }
 }
 
-impl Known {
+impl Table {
     fn number(&mut self, tracer: &TracerHandle) -> usize {
-        let identity = tracer.instance_token();
-        let place = Arc::as_ptr(&identity).addr();
-        if let Some(number) = self.numbers.get(&place) {
+        let token = tracer.instance_token();
+        let address = Arc::as_ptr(&token).addr();
+        if let Some(number) = self.numbers.get(&address) {
             return *number;
         }
         self.last += 1;
-        self.numbers.insert(place, self.last);
-        self.places.push(identity);
+        self.numbers.insert(address, self.last);
+        self.tokens.push(token);
         self.last
     }
 }

@@ -1,4 +1,4 @@
-//! Keys of members that are rotated while programs run.
+//! Rotation of keys while programs run.
 
 use std::sync::PoisonError;
 
@@ -6,44 +6,44 @@ use opentelemetry::trace::Span as _;
 
 use super::super::stage::FLUSH;
 use super::super::subject::Found;
-use super::{Chaos, Disturbed, Now, Registries};
+use super::{Chaos, ConfigState, Disturbed, Registries};
 use crate::lock::lock;
 use tracer_registry::TracerHandle;
 use tracer_registry::integrations::RegistrySpan;
 
 impl Chaos {
-    /// What is made from now on has the new key, and the receiver refuses the old one: what was on
-    /// its way is sent again with the new one.
-    pub(super) fn rotate(&self, registries: Registries<'_>, now: &Now, member: usize) -> Disturbed {
-        if now.gone.contains(&member) {
+    /// Rotates a key. New tracers must have the new key, and the receiver refuses the old one, so
+    /// requests with it are repeated with the new one.
+    pub(super) fn rotate(&self, registries: Registries<'_>, state: &ConfigState, member: usize) -> Disturbed {
+        if state.removed.contains(&member) {
             return Ok(());
         }
         let of = &self.cast[member];
         let written = self.rotation.rotate(member, of, |key| self.files.write_key(of, key));
-        let key = written.map_err(|error| (member, format!("the key cannot be written: {error}")))?;
+        let key = written.map_err(|error| (member, format!("cannot write the key: {error}")))?;
         if of.has_key_in_vault {
-            // Making a tracer reads the key: that is left to requests that are refused.
+            // Creating a tracer would read the key. Only a refused request may do so.
             return Ok(());
         }
-        let made = registries
+        let created = registries
             .dedicated(member)
             .map_err(|error| (member, error.to_string()))?;
-        if made.fingerprint() != self.rotation.fingerprint(&key) {
-            return Err((member, "a new tracer with a key that was rotated away".to_owned()));
+        if created.fingerprint() != self.rotation.fingerprint(&key) {
+            return Err((member, "a new tracer with an old key".to_owned()));
         }
         Ok(())
     }
 
-    /// Rotates a key so that only a request that is refused can bring the new one: no tracer of the
-    /// member is made meanwhile, and its key is in no file that is watched.
+    /// Rotates a key so that only a refused request can cause the new one to be read: no tracer of
+    /// the member is created meanwhile, and no watched file contains the key.
     pub(in super::super) fn refuse(
         &self,
         registries: Registries<'_>,
         member: usize,
         start: impl FnOnce(&TracerHandle) -> RegistrySpan,
     ) -> Found<TracerHandle> {
-        let _now = lock(&self.now);
-        let _alone = self.gates[member].write().unwrap_or_else(PoisonError::into_inner);
+        let _state = lock(&self.state);
+        let _exclusive = self.gates[member].write().unwrap_or_else(PoisonError::into_inner);
         let mut found = self.look_up_in_gate(registries, member, || registries.get(member));
         let mut span = start(&found.tracer);
         let of = &self.cast[member];
@@ -52,11 +52,11 @@ impl Chaos {
         span.end();
         let report = found.tracer.force_flush(FLUSH);
         let wrong = if let Err(error) = written {
-            format!("the key cannot be written: {error}")
+            format!("cannot write the key: {error}")
         } else if !report.is_complete() {
-            // What is made now reads the key, so the rest of the program does not wait for it as well.
+            // A new tracer reads the key, so the rest of the program does not wait for it too.
             drop(registries.dedicated(member));
-            format!("a key that was refused, and no request with the new one for {FLUSH:?}: {report}")
+            format!("a refused key, and no request with the new one within {FLUSH:?}: {report}")
         } else if self.rotation.refused_of(member) == before {
             "no request with the old key".to_owned()
         } else {

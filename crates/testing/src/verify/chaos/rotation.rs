@@ -1,4 +1,4 @@
-//! Keys that come in the place of others, which the receiver refuses from then on.
+//! Rotated keys. The receiver refuses each old key.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -8,18 +8,18 @@ use crate::lock::lock;
 use tracer_registry::secret::{Fingerprint, Fingerprinter};
 use tracer_registry_collector::{Fault, FaultId, LocalCollector};
 
-/// The keys of all members, in turn.
+/// Current and refused keys of all members.
 pub(super) struct Rotation {
     collector: Arc<LocalCollector>,
     fingerprinter: Fingerprinter,
-    turns: Mutex<Turns>,
+    state: Mutex<State>,
 }
 
-struct Turns {
-    /// Which of its keys each member has, and those that are refused.
+struct State {
+    /// By member: the index of its current key, and the fault that refuses each old key.
     members: Vec<(usize, [Option<FaultId>; KEYS])>,
-    /// Of which member, and what refuses its key.
-    all: Vec<(usize, FaultId)>,
+    /// All faults so far, with their members.
+    faults: Vec<(usize, FaultId)>,
 }
 
 impl Rotation {
@@ -27,25 +27,25 @@ impl Rotation {
         Self {
             collector: Arc::clone(collector),
             fingerprinter,
-            turns: Mutex::new(Turns {
+            state: Mutex::new(State {
                 members: vec![Default::default(); members],
-                all: Vec::new(),
+                faults: Vec::new(),
             }),
         }
     }
 
-    /// Gives a member its next key, and has the one before refused as soon as that is written.
+    /// Writes the next key of a member, and then refuses the previous one.
     pub(super) fn rotate(
         &self,
         index: usize,
         member: &Member,
         write: impl FnOnce(&str) -> io::Result<()>,
     ) -> io::Result<String> {
-        let mut turns = lock(&self.turns);
-        let (turn, refused) = &mut turns.members[index];
-        let (old, new) = (*turn, (*turn + 1) % KEYS);
+        let mut state = lock(&self.state);
+        let (current, refused) = &mut state.members[index];
+        let (old, new) = (*current, (*current + 1) % KEYS);
         let mut keys = member.keys();
-        // It was refused the last time it was in use.
+        // Keys are reused, so the new one may still be refused.
         if let Some(fault) = refused[new].take() {
             self.collector.clear_fault(fault);
         }
@@ -54,8 +54,8 @@ impl Rotation {
         let fault = self
             .collector
             .fault(Fault::reject_key().only(std::mem::take(&mut keys[old])));
-        (*turn, refused[old]) = (new, Some(fault));
-        turns.all.push((index, fault));
+        (*current, refused[old]) = (new, Some(fault));
+        state.faults.push((index, fault));
         Ok(key)
     }
 
@@ -63,19 +63,19 @@ impl Rotation {
         self.fingerprinter.fingerprint(key.as_bytes())
     }
 
-    /// How many requests were refused since the beginning.
+    /// Returns the number of refused requests of all members.
     pub(super) fn refused(&self) -> u64 {
         self.hits(|_| true)
     }
 
-    /// How many of a member's requests were.
+    /// Returns the number of refused requests of a member.
     pub(super) fn refused_of(&self, member: usize) -> u64 {
         self.hits(|of| of == member)
     }
 
-    fn hits(&self, is_meant: impl Fn(usize) -> bool) -> u64 {
-        let turns = lock(&self.turns);
-        let meant = turns.all.iter().filter(|(of, _)| is_meant(*of));
-        meant.map(|(_, fault)| self.collector.fault_hits(*fault)).sum()
+    fn hits(&self, is_counted: impl Fn(usize) -> bool) -> u64 {
+        let state = lock(&self.state);
+        let counted = state.faults.iter().filter(|(of, _)| is_counted(*of));
+        counted.map(|(_, fault)| self.collector.fault_hits(*fault)).sum()
     }
 }

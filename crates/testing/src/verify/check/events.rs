@@ -1,4 +1,4 @@
-//! Events of code that knows no tracers: each on the span that it belongs on, once.
+//! Events of the `tracing` crate: each must be on the right span, once.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use super::{Check, parse_canary};
 impl Check<'_> {
     pub(super) fn check_events(&mut self) {
         let expected = self.expected;
-        // Whose project an event is in is seen by its canary, like everything else.
+        // The scan for canaries finds events in a wrong project.
         let mut seen: HashMap<OpId, Vec<OpId>> = HashMap::new();
         for (reported, arrivals) in &self.arrived {
             for event in arrivals.iter().flat_map(|arrival| &arrival.span.events) {
@@ -19,18 +19,18 @@ impl Check<'_> {
             }
         }
         for (op, span) in &expected.events {
-            let Some(member) = expected.spans.get(span).map(|span| span.who.member) else {
+            let Some(member) = expected.spans.get(span).map(|span| span.target.member) else {
                 continue;
             };
             let seen = seen.remove(op).unwrap_or_default();
             if seen != [*span] {
-                let expected = format!("its event once, on the span of #{span}");
+                let expected = format!("one event on the span of #{span}");
                 self.find(
                     FindingKind::WrongAttribute,
                     member,
                     Some(*op),
                     expected,
-                    format!("on the spans of {seen:?}"),
+                    format!("events on the spans of operations {seen:?}"),
                 );
             }
         }

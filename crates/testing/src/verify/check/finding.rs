@@ -1,4 +1,4 @@
-//! What is wrong after a run: each deviation of what was received from what the oracle says.
+//! Deviations of the received data from the oracle's expectation.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,69 +7,69 @@ use serde::Serialize;
 
 use super::super::program::operation::OpId;
 
-/// How many findings of a round are kept; all are counted.
-const KEPT: usize = 100;
+/// Findings of a round that are kept; all are counted.
+const MAX_FINDINGS: usize = 100;
 
 /// One deviation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
-    /// Of what kind.
+    /// Kind of the deviation.
     pub kind: FindingKind,
-    /// The member that it is about.
+    /// Selector of the affected tracer, or `all`.
     pub tenant: String,
-    /// The operation of the program, if one is known.
+    /// Operation of the program, if known.
     pub operation: Option<u32>,
-    /// What the oracle says.
+    /// Expectation of the oracle.
     pub expected: String,
-    /// What was seen.
+    /// Observed value.
     pub seen: String,
 }
 
-/// The kinds of deviations.
+/// Kind of a deviation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FindingKind {
-    /// Something of one project in a request under another one's key, or a span in another one's project.
+    /// Data of one project in a request under another project's key.
     Leaked,
-    /// A span, a session or an enrichment that never arrived.
+    /// A span, session or enrichment that never arrived.
     Lost,
-    /// One that arrived more than once.
+    /// A span, session or enrichment that arrived more than once.
     Duplicated,
-    /// Data without an origin in the program.
+    /// Data that the program did not create.
     Unexpected,
-    /// A span with another parent than its own.
+    /// A span with a wrong parent.
     WrongParent,
-    /// A span in another trace than its parent's, or two new traces that are one.
+    /// A span outside its parent's trace, or two root spans in one trace.
     WrongTrace,
-    /// A span with another session, or none.
+    /// A span with a wrong session, or without its session.
     WrongSession,
-    /// A span with another source.
+    /// A span with a wrong source.
     WrongSource,
-    /// A span without an attribute that was set on it, or with one that was not.
+    /// A span with a missing, wrong or unexpected attribute.
     WrongAttribute,
-    /// A session with other data than it was started or enriched with.
+    /// A session with wrong data.
     WrongSessionData,
-    /// Enrichments in another order than they were made in.
+    /// Enrichments in the wrong order.
     WrongOrder,
-    /// Outgoing headers with another parent, or other baggage.
+    /// Outgoing headers with a wrong parent or wrong baggage.
     WrongHeaders,
-    /// Code that saw another tracer or another session as current.
+    /// A wrong current tracer or session.
     WrongCurrent,
-    /// A look-up of a wrong name that gave a tracer, or another error.
+    /// A look-up with a wrong result.
     WrongLookup,
     /// A request without a key.
     NoKey,
-    /// Books that do not agree with what was received.
-    WrongBooks,
+    /// A ledger that does not match the received data.
+    WrongLedger,
     /// A flush that did not deliver everything.
     Incomplete,
-    /// A program that did not end.
+    /// A program that exceeded the time limit.
     Hung,
 }
 
-/// The deviations of a round.
+/// Deviations of a round.
 #[derive(Clone, Debug, Default)]
 pub(in super::super) struct Findings {
     pub(in super::super) first: Vec<Finding>,
@@ -86,7 +86,7 @@ impl Findings {
         seen: impl fmt::Display,
     ) {
         *self.counts.entry(kind).or_default() += 1;
-        if self.first.len() < KEPT {
+        if self.first.len() < MAX_FINDINGS {
             self.first.push(Finding {
                 kind,
                 tenant: tenant.to_owned(),
@@ -99,7 +99,7 @@ impl Findings {
 }
 
 impl FindingKind {
-    /// Every kind, in the order of the report.
+    /// All kinds, in the order of the report.
     pub const ALL: [Self; 18] = [
         Self::Leaked,
         Self::Lost,
@@ -116,7 +116,7 @@ impl FindingKind {
         Self::WrongCurrent,
         Self::WrongLookup,
         Self::NoKey,
-        Self::WrongBooks,
+        Self::WrongLedger,
         Self::Incomplete,
         Self::Hung,
     ];
@@ -139,10 +139,10 @@ impl fmt::Display for FindingKind {
             Self::WrongHeaders => "wrong headers",
             Self::WrongCurrent => "wrong current scope",
             Self::WrongLookup => "wrong look-up",
-            Self::NoKey => "no key",
-            Self::WrongBooks => "wrong books",
+            Self::NoKey => "missing key",
+            Self::WrongLedger => "wrong ledger",
             Self::Incomplete => "incomplete flush",
-            Self::Hung => "did not end",
+            Self::Hung => "hung",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! What the collector received, held against what the oracle says and what the running program saw.
+//! Compares the data in the collector with the oracle's expectation and the program's observations.
 
 mod events;
 pub(super) mod finding;
@@ -18,12 +18,12 @@ use super::headers;
 use super::oracle::env::{InSession, Parent};
 use super::oracle::expect::Expected;
 use super::program::cast::{Backend, CANARY, Member, Setting};
-use super::program::operation::{OpId, Who};
+use super::program::operation::{OpId, TracerRef};
 use super::run::Observed;
 use super::subject::{Flushed, Instance};
 use tracer_registry_collector::{LocalCollector, Project, Span};
 
-/// What a round came to.
+/// Result of a round.
 #[derive(Debug, Default)]
 pub(super) struct Checked {
     pub(super) findings: Findings,
@@ -34,16 +34,16 @@ pub(super) struct Checked {
     pub(super) bytes: u64,
 }
 
-/// What a span reports: an operation of its own, or a call of a session if the backend has sessions by spans.
+/// Origin of a received span: an operation, or a session call of a backend that gets them as spans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Reported {
+enum SpanOrigin {
     Span(OpId),
     SessionStart(OpId),
     Enrichment(OpId),
     SessionEnd(OpId),
 }
 
-/// A span, and the member whose project it is in.
+/// A received span, and the member of its project.
 struct Arrival {
     member: usize,
     span: Arc<Span>,
@@ -56,15 +56,15 @@ struct Check<'a> {
     observed: &'a Observed,
     projects: Vec<Option<Project>>,
     instances: &'a HashMap<usize, Instance>,
-    /// The settings that a tracer was seen to have.
+    /// Settings of each tracer instance, found on its spans.
     settings: HashMap<usize, Setting>,
-    arrived: BTreeMap<Reported, Vec<Arrival>>,
-    /// Whether the backend gets more of sessions than their ids.
+    arrived: BTreeMap<SpanOrigin, Vec<Arrival>>,
+    /// Whether sessions have starts, data and enrichments, not only ids.
     reports_sessions: bool,
     findings: Findings,
 }
 
-/// Checks everything that a run of a program left in the collector.
+/// Checks all data that a program left in the collector.
 pub(super) fn check(
     cast: &[Member],
     expected: &Expected,
@@ -94,7 +94,7 @@ pub(super) fn check(
     check.check_events();
     check.check_headers();
     check.check_current();
-    check.check_books(flushed);
+    check.check_ledgers(flushed);
     check.check_requests(collector);
     for wrong in &observed.wrong {
         check.find(
@@ -140,16 +140,16 @@ impl Check<'_> {
         self.findings.add(kind, &self.names[member], op, expected, seen);
     }
 
-    /// The span of an operation, where exactly one arrived in its own project.
+    /// Returns the span of an operation if exactly one arrived, in its own project.
     fn own_span(&self, op: OpId) -> Option<&Span> {
-        let who = self.expected.spans.get(&op)?.who;
-        match self.arrived.get(&Reported::Span(op))?.as_slice() {
-            [only] if only.member == who.member => Some(&only.span),
+        let target = self.expected.spans.get(&op)?.target;
+        match self.arrived.get(&SpanOrigin::Span(op))?.as_slice() {
+            [only] if only.member == target.member => Some(&only.span),
             _ => None,
         }
     }
 
-    /// The ids of a parent: trace and span. `Err` if the parent itself did not arrive as it should.
+    /// Returns the trace id and the span id of a parent. `Err` if the parent did not arrive as expected.
     fn parent_ids(&self, parent: Parent) -> Result<Option<(&str, &str)>, Missing> {
         match parent {
             Parent::None => Ok(None),
@@ -164,7 +164,8 @@ impl Check<'_> {
         }
     }
 
-    /// Whether the trace of a span was begun outside a session, and so is one where traces are.
+    /// Returns whether the trace of a span started outside any session, so that a member with a
+    /// session per trace has one for it.
     fn has_session_of_trace(&self, op: OpId) -> bool {
         match self.expected.spans.get(&op) {
             Some(span) => match span.parent {
@@ -175,87 +176,87 @@ impl Check<'_> {
         }
     }
 
-    /// The id of a session; `trace` is that of the span, where that may be one.
-    fn session_id(&self, who: Who, session: InSession, trace: Option<&str>) -> Option<String> {
+    /// Returns the id of a session. `trace` is the trace id of the span if its trace may be a session.
+    fn session_id(&self, target: TracerRef, session: InSession, trace: Option<&str>) -> Option<String> {
         match session {
             InSession::Started(op) => self.observed.sessions.get(&op).cloned(),
             InSession::Incoming(op) => {
                 let headers = self.observed.incoming.get(&op)?;
-                let id = headers::taken_baggage(headers)
+                let id = headers::accepted_baggage(headers)
                     .into_iter()
                     .find(|(key, _)| *key == "session.id")?;
                 Some(id.1.to_owned())
             }
-            InSession::None if self.cast[who.member].has_sessions_of_traces() => trace.map(session_of_trace),
+            InSession::None if self.cast[target.member].has_sessions_of_traces() => trace.map(session_of_trace),
             InSession::None => None,
         }
     }
 
-    /// The owner of every id.
+    /// Returns the owner of every session id and trace id.
     fn owners(&self) -> Owners {
         let mut owners = Owners::default();
         for (op, span) in &self.expected.spans {
-            let fresh = matches!(span.parent, Parent::None);
-            if let Some(found) = self.own_span(*op).filter(|_| fresh) {
+            let is_root = matches!(span.parent, Parent::None);
+            if let Some(found) = self.own_span(*op).filter(|_| is_root) {
                 let trace = from_hex(found.trace_id.as_bytes());
-                owners.traces.insert(trace, Some(span.who.member));
+                owners.traces.insert(trace, Some(span.target.member));
                 owners
                     .sessions
-                    .insert(session_of_trace(&found.trace_id).into_bytes(), Some(span.who.member));
+                    .insert(session_of_trace(&found.trace_id).into_bytes(), Some(span.target.member));
             }
         }
         for (op, session) in &self.expected.sessions {
             if let Some(id) = self.observed.sessions.get(op) {
                 owners
                     .sessions
-                    .insert(id.clone().into_bytes(), Some(session.who.member));
+                    .insert(id.clone().into_bytes(), Some(session.target.member));
             }
         }
-        // Ids from incoming headers belong to the member that takes them, or to none. Real ids of
-        // others keep their owners.
-        for (op, (member, taken)) in &self.expected.incoming {
-            let Some(lying) = self.observed.incoming.get(op) else {
+        // Ids from incoming headers belong to the member that accepts them, or to no member. Ids of
+        // other members keep their owners.
+        for (op, (member, accepted)) in &self.expected.incoming {
+            let Some(forged) = self.observed.incoming.get(op) else {
                 continue;
             };
-            if let Some((trace, _)) = headers::parent_ids(lying).filter(|(trace, _)| trace.len() == 32) {
-                let owner = taken.parent.then_some(*member);
+            if let Some((trace, _)) = headers::parent_ids(forged).filter(|(trace, _)| trace.len() == 32) {
+                let owner = accepted.parent.then_some(*member);
                 owners.traces.entry(from_hex(trace.as_bytes())).or_insert(owner);
                 let session = session_of_trace(trace).into_bytes();
                 owners.sessions.entry(session).or_insert(owner);
             }
-            for (_, id) in headers::taken_baggage(lying)
+            for (_, id) in headers::accepted_baggage(forged)
                 .into_iter()
                 .filter(|(key, _)| *key == "session.id")
             {
-                let owner = taken.session.then_some(*member);
+                let owner = accepted.session.then_some(*member);
                 owners.sessions.entry(id.as_bytes().to_vec()).or_insert(owner);
             }
         }
         owners
     }
 
-    /// The settings of a tracer: those that its spans have, one of those that it may have.
-    fn setting(&self, who: Who, fits: impl Fn(Setting) -> bool) -> Setting {
-        let known = self.settings.get(&who.instance).copied();
-        let may = || self.instances.get(&who.instance).map(|instance| &instance.settings);
-        let fitting = || may()?.iter().copied().find(|setting| fits(*setting));
-        let first = || may()?.first().copied();
+    /// Returns the settings of a tracer: known ones, or the possible ones that `fits` accepts.
+    fn setting(&self, target: TracerRef, fits: impl Fn(Setting) -> bool) -> Setting {
+        let known = self.settings.get(&target.instance).copied();
+        let possible = || self.instances.get(&target.instance).map(|instance| &instance.settings);
+        let fitting = || possible()?.iter().copied().find(|setting| fits(*setting));
+        let first = || possible()?.first().copied();
         known.or_else(fitting).or_else(first).unwrap_or_default()
     }
 
-    /// What look-ups gave must be of the time when they were made.
+    /// Checks that each tracer has settings that were valid at the time of its look-ups.
     fn check_instances(&mut self) {
         for (number, instance) in self.instances {
             if instance.settings.is_empty() {
                 let ops = self.observed.instances.iter();
                 let op = ops.filter(|(_, found)| *found == number).map(|(op, _)| *op).min();
-                let (expected, seen) = ("a tracer of what holds", "one of what held before, or later");
+                let (expected, seen) = ("a tracer with valid settings", "outdated or future settings");
                 self.find(FindingKind::WrongLookup, instance.member, op, expected, seen);
             }
         }
     }
 
-    /// The settings that a member's tracers may have had.
+    /// Returns the settings that the tracers of a member may have had.
     fn settings_of(&self, member: usize) -> Vec<Setting> {
         let of_member = self.instances.values().filter(|instance| instance.member == member);
         let settings: Vec<Setting> = of_member.flat_map(|instance| instance.settings.clone()).collect();
@@ -270,7 +271,7 @@ impl Check<'_> {
         let keyless = collector.requests_without_key();
         if keyless > 0 {
             self.findings
-                .add(FindingKind::NoKey, "nobody", None, "no request without a key", keyless);
+                .add(FindingKind::NoKey, "all", None, "no request without a key", keyless);
         }
         let requests = if self.reports_sessions {
             collector.requests()
@@ -279,8 +280,8 @@ impl Check<'_> {
         };
         let mut settings: HashMap<usize, Vec<Setting>> = HashMap::new();
         for request in &requests {
-            let place = request.project.as_deref();
-            let Some(member) = place.and_then(|place| self.names.iter().position(|name| name == place)) else {
+            let project = request.project.as_deref();
+            let Some(member) = project.and_then(|project| self.names.iter().position(|name| name == project)) else {
                 continue;
             };
             let of = &self.cast[member];
@@ -289,31 +290,31 @@ impl Check<'_> {
                 let source = (of.backend == Backend::Honeyhive).then(|| of.source_at(*setting));
                 [Some(of.own_at("project", *setting)), source]
             };
-            let may_be = settings.entry(member).or_insert_with(|| self.settings_of(member));
-            if !may_be.iter().any(|setting| at(setting) == seen) {
-                let expected = format!("x-project and x-source {:?}", may_be.first().map(at));
+            let possible = settings.entry(member).or_insert_with(|| self.settings_of(member));
+            if !possible.iter().any(|setting| at(setting) == seen) {
+                let expected = format!("x-project and x-source {:?}", possible.first().map(at));
                 let seen = format!("{seen:?} in {}", request.path);
                 self.find(FindingKind::WrongHeaders, member, None, expected, seen);
             }
         }
-        let unseen = collector.dropped_requests();
-        if unseen > 0 {
-            let expected = "all requests kept to be looked through";
+        let discarded = collector.dropped_requests();
+        if discarded > 0 {
+            let expected = "all requests recorded";
             self.findings.add(
                 FindingKind::Incomplete,
                 "the collector",
                 None,
                 expected,
-                format!("{unseen} not kept"),
+                format!("{discarded} discarded"),
             );
         }
     }
 }
 
-/// Anything else that is wrong is reported where it is found.
+/// Marks data that did not arrive as expected. The check that missed it reports it.
 struct Missing;
 
-/// The session that a trace is, as a UUID: its id with the version and the variant of a random one.
+/// Returns the session id of a trace: the trace id as a UUID with version and variant of a random one.
 fn session_of_trace(trace: &str) -> String {
     let mut id = from_hex(trace.as_bytes());
     id[6] = (id[6] & 0x0f) | 0x40;
@@ -321,7 +322,7 @@ fn session_of_trace(trace: &str) -> String {
     Uuid::from_bytes(id).hyphenated().to_string()
 }
 
-/// The token and the operation of a canary.
+/// Returns the token and the operation of a canary.
 fn parse_canary(text: &str) -> Option<(&str, OpId)> {
     let (token, op) = text.strip_prefix(CANARY)?.split_once('-')?;
     Some((token, op.parse().ok()?))

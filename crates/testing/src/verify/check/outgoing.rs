@@ -1,4 +1,4 @@
-//! The headers of outgoing requests, and the subject's own books.
+//! Outgoing headers, the current scope, and the subject's ledgers.
 
 use super::super::headers;
 use super::super::oracle::env::{InSession, Parent};
@@ -6,21 +6,21 @@ use super::super::run::baggage_key;
 use super::super::subject::Flushed;
 use super::Check;
 use super::finding::FindingKind;
-use super::sessions::reported_by;
+use super::sessions::enrichments_in;
 use tracer_registry_collector::OperationKind;
 
 impl Check<'_> {
     pub(super) fn check_headers(&mut self) {
         let expected = self.expected;
         for (op, wanted) in &expected.headers {
-            let (member, observed) = (wanted.who.member, self.observed);
+            let (member, observed) = (wanted.target.member, self.observed);
             let Some(seen) = observed.headers.get(op) else {
                 self.find(
                     FindingKind::WrongHeaders,
                     member,
                     Some(*op),
                     "headers",
-                    "none, it did not run",
+                    "none, the operation did not run",
                 );
                 continue;
             };
@@ -33,13 +33,13 @@ impl Check<'_> {
                 .iter()
                 .filter(|(name, value)| match name.as_str() {
                     "traceparent" | "baggage" => false,
-                    // The requests that come in have none.
+                    // Incoming requests have no tracestate.
                     "tracestate" => parent.is_none() || !value.is_empty(),
                     _ => true,
                 })
                 .collect();
             if !others.is_empty() {
-                let seen = format!("{others:?} too");
+                let seen = format!("also {others:?}");
                 self.find(
                     FindingKind::WrongHeaders,
                     member,
@@ -62,14 +62,14 @@ impl Check<'_> {
                 .map(|set| (baggage_key(*set), of.canary(*set)))
                 .collect();
             let incoming = wanted.incoming.and_then(|incoming| observed.incoming.get(&incoming));
-            let incoming = incoming.map(headers::taken_baggage).unwrap_or_default().into_iter();
+            let incoming = incoming.map(headers::accepted_baggage).unwrap_or_default().into_iter();
             baggage.extend(incoming.map(|(key, value)| (key.to_owned(), value.to_owned())));
             baggage.retain(|(key, _)| key != "session.id");
             if of.takes_sessions {
-                // A trusted trace that goes through is nobody's session here until there is a span of it.
+                // A trusted remote trace becomes a session only with its first span in this process.
                 let is_session = matches!(wanted.parent, Parent::Span(op) if self.has_session_of_trace(op));
                 let trace = trace.as_deref().filter(|_| is_session);
-                let session = self.session_id(wanted.who, wanted.session, trace);
+                let session = self.session_id(wanted.target, wanted.session, trace);
                 baggage.extend(session.map(|id| ("session.id".to_owned(), id)));
             }
             baggage.sort_unstable();
@@ -85,25 +85,25 @@ impl Check<'_> {
         }
     }
 
-    /// What was current where code asked.
+    /// Checks the current tracer and session that the program observed.
     pub(super) fn check_current(&mut self) {
         let expected = self.expected;
         for (op, wanted) in &expected.current {
             let Some((member, session)) = self.observed.current.get(op) else {
-                // Plain providers have no scopes to ask about.
+                // Plain providers have no scopes.
                 if self.reports_sessions {
-                    let expected = "an answer";
+                    let expected = "a current scope or none";
                     self.find(
                         FindingKind::WrongCurrent,
                         0,
                         Some(*op),
                         expected,
-                        "none, it did not run",
+                        "none, the operation did not run",
                     );
                 }
                 continue;
             };
-            let wanted_member = wanted.map(|(who, _)| who.member);
+            let wanted_member = wanted.map(|(target, _)| target.member);
             if *member != wanted_member {
                 let shown = |member: Option<usize>| member.map_or("none", |member| self.names[member].as_str());
                 let (expected, seen) = (shown(wanted_member).to_owned(), shown(*member).to_owned());
@@ -116,42 +116,42 @@ impl Check<'_> {
                 );
                 continue;
             }
-            let Some((who, wanted)) = *wanted else { continue };
-            // The session of a trace is current inside the trace's first span alone; spans tell enough of it.
-            if wanted == InSession::None && self.cast[who.member].has_sessions_of_traces() {
+            let Some((target, wanted)) = *wanted else { continue };
+            // The session of a trace is current only in the trace's first span; the span checks cover it.
+            if wanted == InSession::None && self.cast[target.member].has_sessions_of_traces() {
                 continue;
             }
-            let wanted = self.session_id(who, wanted, None);
+            let wanted = self.session_id(target, wanted, None);
             if *session != wanted {
                 let (expected, seen) = (format!("the session {wanted:?}"), format!("{session:?}"));
-                self.find(FindingKind::WrongCurrent, who.member, Some(*op), expected, seen);
+                self.find(FindingKind::WrongCurrent, target.member, Some(*op), expected, seen);
             }
         }
     }
 
-    pub(super) fn check_books(&mut self, flushed: &Flushed) {
+    pub(super) fn check_ledgers(&mut self, flushed: &Flushed) {
         if let Some(incomplete) = &flushed.incomplete {
             self.findings
                 .add(FindingKind::Incomplete, "all", None, "everything delivered", incomplete);
         }
-        for (member, books) in flushed.books.iter().enumerate() {
+        for (member, ledger) in flushed.ledgers.iter().enumerate() {
             let project = self.projects[member].as_ref();
             let spans = project.map_or(0, |project| project.spans().len() as u64);
             let events = project.map_or(0, |project| {
                 let operations = project.sessions().iter().flat_map(|session| &session.operations);
-                let reported = operations.map(|operation| match operation.kind {
+                let events = operations.map(|operation| match operation.kind {
                     OperationKind::Start => 1,
-                    OperationKind::Enrich => reported_by(operation).len() as u64,
+                    OperationKind::Enrich => enrichments_in(operation).len() as u64,
                     _ => 0,
                 });
-                reported.sum()
+                events.sum()
             });
-            let agree = [books.accepted, books.delivered] == [spans; 2]
-                && books.events_delivered == events
-                && books.dropped + books.events_dropped == 0;
-            if !agree {
+            let matches = [ledger.accepted, ledger.delivered] == [spans; 2]
+                && ledger.events_delivered == events
+                && ledger.dropped + ledger.events_dropped == 0;
+            if !matches {
                 let expected = format!("{spans} spans and {events} session events delivered, none dropped");
-                self.find(FindingKind::WrongBooks, member, None, expected, format!("{books:?}"));
+                self.find(FindingKind::WrongLedger, member, None, expected, format!("{ledger:?}"));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The sessions: each started once, with its own data, and with all its enrichments, in order.
+//! Checks that each session is started once, with its own data and all its enrichments in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,14 +17,14 @@ impl Check<'_> {
         let expected = self.expected;
         let mut known: BTreeSet<(usize, String)> = BTreeSet::new();
         for (op, session) in &expected.sessions {
-            let member = session.who.member;
+            let member = session.target.member;
             let Some(id) = self.observed.sessions.get(op) else {
                 self.find(
                     FindingKind::Lost,
                     member,
                     Some(*op),
                     "a session",
-                    "none, it did not run",
+                    "none, the operation did not run",
                 );
                 continue;
             };
@@ -45,7 +45,7 @@ impl Check<'_> {
                 .filter_map(|operation| operation.body.get("session_name")?.as_str())
                 .collect();
             seen.sort_unstable();
-            // It is called like its span: that this is the operation's was seen before.
+            // The session has the name of its first span, which `check_spans` checks.
             let name = |op: &OpId| self.own_span(*op).map(|span| span.name.clone());
             let mut expected: Vec<String> = spans.iter().filter_map(name).collect();
             expected.sort_unstable();
@@ -65,11 +65,11 @@ impl Check<'_> {
         }
         for member in 0..self.projects.len() {
             let sessions = self.projects[member].iter().flat_map(Project::sessions);
-            let stray: Vec<String> = sessions
+            let unexpected: Vec<String> = sessions
                 .filter(|session| !known.contains(&(member, session.id.clone())))
                 .map(|session| session.id.clone())
                 .collect();
-            for id in stray {
+            for id in unexpected {
                 self.find(FindingKind::Unexpected, member, None, "no such session", id);
             }
         }
@@ -81,7 +81,7 @@ impl Check<'_> {
     }
 
     fn check_session(&mut self, op: OpId, expected: &ExpectedSession, found: &Session) {
-        let member = expected.who.member;
+        let member = expected.target.member;
         let canary = self.cast[member].canary(op);
         let starts = found
             .operations
@@ -90,7 +90,13 @@ impl Check<'_> {
         let starts = starts.count();
         if starts != 1 || found.operations[0].kind != OperationKind::Start {
             let seen = format!("{starts} starts in {} calls", found.operations.len());
-            self.find(FindingKind::Duplicated, member, Some(op), "one start, and first", seen);
+            self.find(
+                FindingKind::Duplicated,
+                member,
+                Some(op),
+                "one start, as the first call",
+                seen,
+            );
         }
         let data = [
             found.name.as_deref(),
@@ -100,7 +106,7 @@ impl Check<'_> {
         ];
         let own = |key: &str| ["m", "last"].contains(&key) || enriched(key).is_some();
         let of = &self.cast[member];
-        let at = self.setting(expected.who, |at| found.source.as_deref() == Some(&of.source_at(at)));
+        let at = self.setting(expected.target, |at| found.source.as_deref() == Some(&of.source_at(at)));
         let setting = of.own_at("plan", at);
         let others = found.metadata.iter().filter(|(key, value)| {
             if *key == "plan" {
@@ -127,28 +133,28 @@ impl Check<'_> {
         self.check_enrichments(op, expected, found);
     }
 
-    /// Enrichments that wait behind each other may go out in one request, so calls are not counted but what they tell.
+    /// Checks enrichments by their content, because queued enrichments may be merged into one request.
     fn check_enrichments(&mut self, op: OpId, expected: &ExpectedSession, found: &Session) {
-        let member = expected.who.member;
+        let member = expected.target.member;
         let mut seen: Vec<(OpId, usize)> = Vec::new();
         for (call, operation) in found.operations.iter().enumerate() {
             seen.extend(
-                reported_by(operation)
+                enrichments_in(operation)
                     .into_iter()
-                    .map(|reported| (reported.unwrap_or(op), call)),
+                    .map(|enrichment| (enrichment.unwrap_or(op), call)),
             );
         }
         let mut wanted: Vec<OpId> = expected.enrichments.iter().map(|enriched| enriched.op).collect();
-        let mut there: Vec<OpId> = seen.iter().map(|(op, _)| *op).collect();
+        let mut received: Vec<OpId> = seen.iter().map(|(op, _)| *op).collect();
         wanted.sort_unstable();
-        there.sort_unstable();
-        if wanted != there {
-            let kind = if there.len() < wanted.len() {
+        received.sort_unstable();
+        if wanted != received {
+            let kind = if received.len() < wanted.len() {
                 FindingKind::Lost
             } else {
                 FindingKind::Duplicated
             };
-            let (expected, seen) = (format!("enrichments {wanted:?}"), format!("{there:?}"));
+            let (expected, seen) = (format!("enrichments {wanted:?}"), format!("{received:?}"));
             self.find(kind, member, Some(op), expected, seen);
             return;
         }
@@ -166,7 +172,7 @@ impl Check<'_> {
                 self.find(FindingKind::WrongOrder, member, Some(op), expected, seen);
             }
         }
-        // What each sets again is what the last one said, where it is known which one that is.
+        // Each enrichment overwrites this entry. With one strand, the last enrichment is known.
         let last = expected.enrichments.iter().rev().find(|enriched| enriched.op != op);
         if let Some(last) = last.filter(|_| strands.len() == 1) {
             let canary = self.cast[member].canary(last.op);
@@ -183,33 +189,34 @@ impl Check<'_> {
         }
     }
 
-    /// Sessions that are traces, and the first spans that this process has of them: each starts the session.
+    /// Returns the sessions of traces, with the first spans of each trace in this process. Each of
+    /// these spans starts the session.
     fn sessions_of_traces(&self) -> BTreeMap<(usize, String), Vec<OpId>> {
         let mut sessions: BTreeMap<(usize, String), Vec<OpId>> = BTreeMap::new();
         for (op, span) in &self.expected.spans {
-            let member = &self.cast[span.who.member];
+            let member = &self.cast[span.target.member];
             let is_first = !matches!(span.parent, Parent::Span(_)) && span.session == InSession::None;
             if let Some(found) = self.own_span(*op).filter(|_| is_first)
                 && member.has_sessions_of_traces()
                 && member.has_calls()
             {
                 let id = session_of_trace(&found.trace_id);
-                sessions.entry((span.who.member, id)).or_default().push(*op);
+                sessions.entry((span.target.member, id)).or_default().push(*op);
             }
         }
         sessions
     }
 }
 
-/// The enrichments that a call tells of, or the one start; `None` for the session's end.
-pub(super) fn reported_by(operation: &Operation) -> Vec<Option<OpId>> {
+/// Returns the enrichments in a call; `None` for the end of the session.
+pub(super) fn enrichments_in(operation: &Operation) -> Vec<Option<OpId>> {
     let metadata = operation.body.get("metadata").and_then(Value::as_object);
     let keys = metadata.iter().flat_map(|metadata| metadata.keys());
     let ends = operation.body.get("duration").map(|_| None);
     keys.filter_map(|key| enriched(key)).map(Some).chain(ends).collect()
 }
 
-/// The operation whose enrichment sets an entry.
+/// Returns the operation of the enrichment that sets an entry.
 fn enriched(key: &str) -> Option<OpId> {
     key.strip_prefix('e')?.parse().ok()
 }

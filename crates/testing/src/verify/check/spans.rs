@@ -1,4 +1,5 @@
-//! The spans: each once, in its own project, with its own parent, trace, session, source and attributes.
+//! Checks that each span arrives once, in its own project, with the right parent, trace, session,
+//! source and attributes.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -9,42 +10,42 @@ use super::super::oracle::env::{InSession, Parent};
 use super::super::oracle::expect::ExpectedSpan;
 use super::super::ours::traced::{TRACED, TRACED_AS};
 use super::super::program::cast::{Backend, Setting};
-use super::super::program::operation::{OpId, Who};
+use super::super::program::operation::{OpId, TracerRef};
 use super::super::run::late_key;
 use super::finding::FindingKind;
-use super::{Arrival, Check, Reported, parse_canary};
+use super::{Arrival, Check, SpanOrigin, parse_canary};
 use tracer_registry_collector::{Project, Span};
 
-/// What a span is expected to be, beside its parent and its attributes.
+/// Expected tracer and session of a span.
 struct Wanted {
-    who: Who,
+    target: TracerRef,
     session: Option<String>,
-    /// The operation whose session's data is on the span, where that is where it goes.
+    /// Operation of the session with its data on the span, if the backend gets it there.
     session_data: Option<OpId>,
 }
 
 impl Check<'_> {
-    /// Puts every span that arrived beside the operation that it tells of.
+    /// Groups the received spans by origin.
     pub(super) fn sort_spans(&mut self) {
         for (member, project) in std::mem::take(&mut self.projects).into_iter().enumerate() {
             for span in project.iter().flat_map(Project::spans) {
-                let Some((token, reported)) = reported(span) else {
+                let Some((token, origin)) = origin_of(span) else {
                     self.find(FindingKind::Unexpected, member, None, "no such span", &span.name);
                     continue;
                 };
                 if token != self.cast[member].token {
                     let owner = self.cast.iter().position(|owner| owner.token == token);
-                    let place = format!("{reported:?} in the project of {}", self.names[member]);
+                    let seen = format!("{origin:?} in the project of {}", self.names[member]);
                     self.find(
                         FindingKind::Leaked,
                         owner.unwrap_or(member),
-                        Some(reported.op()),
+                        Some(origin.op()),
                         "its own project",
-                        place,
+                        seen,
                     );
                 }
                 let span = Arc::clone(span);
-                self.arrived.entry(reported).or_default().push(Arrival { member, span });
+                self.arrived.entry(origin).or_default().push(Arrival { member, span });
             }
             self.projects.push(project);
         }
@@ -54,100 +55,99 @@ impl Check<'_> {
         let expected = self.expected;
         let mut roots: HashMap<String, OpId> = HashMap::new();
         for (op, span) in &expected.spans {
-            let Some(found) = self.only(Reported::Span(*op), span.who) else {
+            let Some(found) = self.only(SpanOrigin::Span(*op), span.target) else {
                 continue;
             };
             self.check_parent(*op, span, &found, &mut roots);
             let wanted = Wanted {
-                who: span.who,
+                target: span.target,
                 session: {
                     let trace = self.has_session_of_trace(*op).then_some(found.trace_id.as_str());
-                    self.session_id(span.who, span.session, trace)
+                    self.session_id(span.target, span.session, trace)
                 },
                 session_data: match span.session {
                     InSession::Started(session) => Some(session),
                     _ => None,
                 },
             };
-            self.check_stamp(*op, &wanted, &found);
+            self.check_session_and_settings(*op, &wanted, &found);
             self.check_attributes(*op, span, &found);
         }
         for (op, session) in &expected.sessions {
-            if self.cast[session.who.member].has_calls() || !self.reports_sessions {
+            if self.cast[session.target.member].has_calls() || !self.reports_sessions {
                 continue;
             }
-            let reported = session.enrichments.iter().map(|enriched| {
+            let origins = session.enrichments.iter().map(|enriched| {
                 if enriched.op == *op {
-                    Reported::SessionEnd(*op)
+                    SpanOrigin::SessionEnd(*op)
                 } else {
-                    Reported::Enrichment(enriched.op)
+                    SpanOrigin::Enrichment(enriched.op)
                 }
             });
-            for reported in reported.chain([Reported::SessionStart(*op)]) {
-                let Some(found) = self.only(reported, session.who) else {
+            for origin in origins.chain([SpanOrigin::SessionStart(*op)]) {
+                let Some(found) = self.only(origin, session.target) else {
                     continue;
                 };
                 let wanted = Wanted {
-                    who: session.who,
+                    target: session.target,
                     session: self.observed.sessions.get(op).cloned(),
                     session_data: Some(*op),
                 };
-                self.check_stamp(reported.op(), &wanted, &found);
+                self.check_session_and_settings(origin.op(), &wanted, &found);
                 if let Some(parent) = &found.parent_span_id {
                     self.find(
                         FindingKind::WrongParent,
-                        session.who.member,
-                        Some(reported.op()),
+                        session.target.member,
+                        Some(origin.op()),
                         "no parent",
                         parent,
                     );
                 }
             }
         }
-        let stray: Vec<(Reported, usize)> = self
+        let unexpected: Vec<(SpanOrigin, usize)> = self
             .arrived
             .iter()
-            .filter(|(reported, _)| !self.is_expected(**reported))
-            .map(|(reported, arrivals)| (*reported, arrivals[0].member))
+            .filter(|(origin, _)| !self.is_expected(**origin))
+            .map(|(origin, arrivals)| (*origin, arrivals[0].member))
             .collect();
-        for (reported, member) in stray {
+        for (origin, member) in unexpected {
             self.find(
                 FindingKind::Unexpected,
                 member,
-                Some(reported.op()),
+                Some(origin.op()),
                 "no such span",
-                format!("{reported:?}"),
+                format!("{origin:?}"),
             );
         }
     }
 
-    fn is_expected(&self, reported: Reported) -> bool {
-        match reported {
-            Reported::Span(op) => self.expected.spans.contains_key(&op),
-            // Enough that the session is there: its own spans were looked at.
-            Reported::SessionStart(op) | Reported::SessionEnd(op) => self.expected.sessions.contains_key(&op),
-            Reported::Enrichment(op) => {
+    fn is_expected(&self, origin: SpanOrigin) -> bool {
+        match origin {
+            SpanOrigin::Span(op) => self.expected.spans.contains_key(&op),
+            SpanOrigin::SessionStart(op) | SpanOrigin::SessionEnd(op) => self.expected.sessions.contains_key(&op),
+            SpanOrigin::Enrichment(op) => {
                 let mut all = self.expected.sessions.values().flat_map(|session| &session.enrichments);
                 all.any(|enriched| enriched.op == op)
             }
         }
     }
 
-    /// The one span that arrived for it.
-    fn only(&mut self, reported: Reported, who: Who) -> Option<Arc<Span>> {
-        let arrivals = self.arrived.get(&reported).map_or(&[][..], Vec::as_slice);
-        let mut own = arrivals.iter().filter(|arrival| arrival.member == who.member);
+    /// Returns the span of an origin if exactly one arrived in its project. Reports other counts.
+    fn only(&mut self, origin: SpanOrigin, target: TracerRef) -> Option<Arc<Span>> {
+        let arrivals = self.arrived.get(&origin).map_or(&[][..], Vec::as_slice);
+        let mut own = arrivals.iter().filter(|arrival| arrival.member == target.member);
         let (count, found) = (
             own.clone().count(),
             own.next_back().map(|arrival| Arc::clone(&arrival.span)),
         );
         match count {
-            0 => self.find(FindingKind::Lost, who.member, Some(reported.op()), "one span", "none"),
+            0 => self.find(FindingKind::Lost, target.member, Some(origin.op()), "one span", "none"),
             1 => {}
             more => self.find(
                 FindingKind::Duplicated,
-                who.member,
-                Some(reported.op()),
+                target.member,
+                Some(origin.op()),
                 "one span",
                 more,
             ),
@@ -156,7 +156,7 @@ impl Check<'_> {
     }
 
     fn check_parent(&mut self, op: OpId, span: &ExpectedSpan, found: &Span, roots: &mut HashMap<String, OpId>) {
-        let member = span.who.member;
+        let member = span.target.member;
         let Ok(parent) = self.parent_ids(span.parent) else {
             return;
         };
@@ -184,7 +184,7 @@ impl Check<'_> {
         }
     }
 
-    /// The owner of a span id.
+    /// Describes the span with this id.
     fn shown_id(&self, id: Option<&str>) -> String {
         let Some(id) = id else {
             return "no parent".to_owned();
@@ -192,16 +192,16 @@ impl Check<'_> {
         let mut arrivals = self
             .arrived
             .iter()
-            .flat_map(|(reported, arrivals)| arrivals.iter().map(move |arrival| (reported, arrival)));
+            .flat_map(|(origin, arrivals)| arrivals.iter().map(move |arrival| (origin, arrival)));
         match arrivals.find(|(_, arrival)| arrival.span.span_id == id) {
-            Some((reported, arrival)) => format!("the span of #{} of {}", reported.op(), self.names[arrival.member]),
-            None => format!("{id}, which nobody made"),
+            Some((origin, arrival)) => format!("the span of #{} of {}", origin.op(), self.names[arrival.member]),
+            None => format!("the unknown span {id}"),
         }
     }
 
-    /// Session, source and the session's data.
-    fn check_stamp(&mut self, op: OpId, wanted: &Wanted, found: &Span) {
-        let member = wanted.who.member;
+    /// Checks the session, the source, the settings of the binding, and the session's data.
+    fn check_session_and_settings(&mut self, op: OpId, wanted: &Wanted, found: &Span) {
+        let member = wanted.target.member;
         if found.session_id != wanted.session {
             let shown = |id: Option<&str>| match id {
                 None => "no session".to_owned(),
@@ -220,8 +220,8 @@ impl Check<'_> {
         let era = resource("era");
         let of = &self.cast[member];
         let fits = |at: Setting| source == Some(&of.source_at(at)) && era == at.era().as_deref();
-        let at = self.setting(wanted.who, fits);
-        self.settings.insert(wanted.who.instance, at);
+        let at = self.setting(wanted.target, fits);
+        self.settings.insert(wanted.target.instance, at);
         if source != Some(&of.source_at(at)) {
             let (expected, seen) = (of.source_at(at), source.unwrap_or("none"));
             self.findings
@@ -245,7 +245,7 @@ impl Check<'_> {
             let (expected, seen) = (format!("the settings {expected:?}"), format!("{seen:?}"));
             self.find(FindingKind::WrongAttribute, member, Some(op), expected, seen);
         }
-        // If sessions are reported by calls, their data is on no span.
+        // Backends with a session API have no session data on spans.
         let session = wanted.session_data.filter(|_| !self.cast[member].has_calls());
         let expected = session.map(|session| self.cast[member].canary(session));
         for part in ["metadata.m", "user_properties.u"] {
@@ -261,7 +261,7 @@ impl Check<'_> {
     }
 
     fn check_attributes(&mut self, op: OpId, span: &ExpectedSpan, found: &Span) {
-        let member = &self.cast[span.who.member];
+        let member = &self.cast[span.target.member];
         let text = |key: &str| found.attributes.get(key).and_then(Value::as_str);
         let wrong_work = text("work") != Some(&member.canary(op));
         let expected: BTreeSet<OpId> = span.late.iter().copied().collect();
@@ -277,23 +277,29 @@ impl Check<'_> {
         if wrong_work {
             self.find(
                 FindingKind::WrongAttribute,
-                span.who.member,
+                span.target.member,
                 Some(op),
-                "its own `work`",
-                "another",
+                "its own `work` attribute",
+                "a missing or different one",
             );
         }
         if expected != seen || other_value.is_some() {
             let (expected, seen) = (
-                format!("set late by {expected:?}"),
-                format!("{seen:?}, values other for {other_value:?}"),
+                format!("late attributes of operations {expected:?}"),
+                format!("{seen:?}, with a wrong value for {other_value:?}"),
             );
-            self.find(FindingKind::WrongAttribute, span.who.member, Some(op), expected, seen);
+            self.find(
+                FindingKind::WrongAttribute,
+                span.target.member,
+                Some(op),
+                expected,
+                seen,
+            );
         }
     }
 }
 
-impl Reported {
+impl SpanOrigin {
     pub(super) fn op(self) -> OpId {
         match self {
             Self::Span(op) | Self::SessionStart(op) | Self::Enrichment(op) | Self::SessionEnd(op) => op,
@@ -309,33 +315,33 @@ fn shown_parent(parent: Parent) -> String {
     }
 }
 
-/// What a span reports, and the token of its member.
-fn reported(span: &Span) -> Option<(&str, Reported)> {
+/// Returns the token of the member that made a span, and the span's origin.
+fn origin_of(span: &Span) -> Option<(&str, SpanOrigin)> {
     let text = |key: &str| span.attributes.get(key).and_then(Value::as_str);
     match span.name.as_str() {
         "session.start" => {
             let input = text("honeyhive_inputs.i").or_else(|| text("tracer_registry.session.inputs.i"));
             let (token, op) = parse_canary(input?)?;
-            Some((token, Reported::SessionStart(op)))
+            Some((token, SpanOrigin::SessionStart(op)))
         }
         "session.enrich" => {
             let last = text("honeyhive_metadata.last").or_else(|| text("tracer_registry.session.metadata.last"));
             let (token, op) = parse_canary(last?)?;
-            Some((token, Reported::Enrichment(op)))
+            Some((token, SpanOrigin::Enrichment(op)))
         }
         "session.end" => {
             let name = text("honeyhive.session_name").or_else(|| text("tracer_registry.session.name"));
             let (token, op) = parse_canary(name?)?;
-            Some((token, Reported::SessionEnd(op)))
+            Some((token, SpanOrigin::SessionEnd(op)))
         }
         name => {
             let name = match name {
-                // An attribute's name for a span is fixed in the program's text.
+                // The span name of a `#[trace]` function is fixed at compile time.
                 TRACED => text(TRACED_AS)?,
                 name => name.strip_prefix("GET ").unwrap_or(name),
             };
             let (token, op) = parse_canary(name)?;
-            Some((token, Reported::Span(op)))
+            Some((token, SpanOrigin::Span(op)))
         }
     }
 }

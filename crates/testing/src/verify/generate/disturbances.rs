@@ -1,4 +1,4 @@
-//! What is done to the registries between the operations.
+//! Disturbances of the registries between the operations.
 
 use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
@@ -9,9 +9,9 @@ use super::Generator;
 use tracer_registry::selector::SelectorKind;
 
 impl Generator<'_> {
-    /// Half of them of a tracer that the code around it uses.
+    /// Returns a disturbance; half of them affect a tracer of the same tree.
     pub(super) fn disturbance(&mut self) -> Disturbance {
-        let member = match self.company.choose(&mut self.rng) {
+        let member = match self.tree_members.choose(&mut self.rng) {
             Some(member) if self.rng.random_bool(0.5) => *member,
             _ => self.rng.random_range(0..self.cast.len()),
         };
@@ -32,11 +32,11 @@ impl Generator<'_> {
         }
     }
 
-    /// Of a tracer whose key is asked for and in no file, and which never is gone.
+    /// Returns a [`Kind::Refused`] for a member with its key in the vault that is never removed.
     pub(super) fn refused(&mut self) -> Option<Op> {
-        let asked_for =
+        let is_eligible =
             |member: &Member| member.has_key_in_vault && !matches!(*member.parts, [(SelectorKind::Tenant, _)]);
-        let members: Vec<usize> = (0..self.cast.len()).filter(|at| asked_for(&self.cast[*at])).collect();
+        let members: Vec<usize> = (0..self.cast.len()).filter(|at| is_eligible(&self.cast[*at])).collect();
         let member = *members.choose(&mut self.rng)?;
         self.left -= 1;
         Some(Op {

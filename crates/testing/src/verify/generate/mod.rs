@@ -1,4 +1,4 @@
-//! Random programs, the same ones for the same seed.
+//! Random programs. The same seed generates the same program.
 
 mod disturbances;
 mod position;
@@ -9,48 +9,55 @@ use rand::{Rng as _, SeedableRng as _};
 
 use super::oracle::env::{Env, Handle, Reach};
 use super::program::cast::Member;
-use super::program::operation::{Block, Carried, How, Kind, Lie, Misname, Mode, Op, OpId, Program, Thread, Who};
+use super::program::operation::{
+    Block, Carried, Forgery, How, Kind, Misname, Mode, Op, OpId, Program, Thread, TracerRef,
+};
 use position::Position;
 
-/// How deep blocks stand in one another at the most; each tree has a bound of its own up to here.
+/// Maximum nesting of blocks. Each tree has its own limit up to this one.
 const MAX_DEPTH: usize = 10;
-/// How many tracers meet in one tree of operations, so that they come back further in.
-const COMPANY: usize = 4;
-/// Operations of one tree at the most: what is set late on its spans stays within the limit for attributes.
+/// Tracers in one tree of operations; few, so that they occur again at inner levels.
+const TREE_MEMBERS: usize = 4;
+/// Maximum operations in one tree. Keeps the late attributes of a span below the attribute limit.
 const MAX_TREE: usize = 80;
 /// Threads that live as long as the program.
 const WORKERS: usize = 2;
 
-/// How many threads with too many contexts there are: each takes some milliseconds.
+/// Threads with too many contexts in a program; each takes some milliseconds.
 const OVERFULL: usize = 3;
 
-/// Of so many operations one is a disturbance, where there are to be some.
+/// In disturbed programs, one of this many operations is a disturbance.
 const DISTURBANCE: u32 = 100;
 
-/// Makes a program of about so many operations.
+/// Generates a program with this number of operations.
 pub(crate) fn generate(seed: u64, operations: usize, threads: usize, cast: &[Member]) -> Program {
-    make(seed, operations, threads, cast, false)
+    generate_program(seed, operations, threads, cast, false)
 }
 
-/// The same with disturbances between the operations.
+/// Generates a program with disturbances between its operations.
 pub(crate) fn generate_disturbed(seed: u64, operations: usize, threads: usize, cast: &[Member]) -> Program {
-    make(seed, operations, threads, cast, true)
+    generate_program(seed, operations, threads, cast, true)
 }
 
-fn make(seed: u64, operations: usize, threads: usize, cast: &[Member], disturbed: bool) -> Program {
+fn generate_program(seed: u64, operations: usize, threads: usize, cast: &[Member], disturbed: bool) -> Program {
     let mut generator = Generator {
         rng: StdRng::seed_from_u64(seed),
         cast,
         disturbed,
         next: 1,
-        company: Vec::new(),
+        tree_members: Vec::new(),
         left: 0,
         tree: 0,
         depth: MAX_DEPTH,
         overfull: OVERFULL,
     };
     let workers = (0..WORKERS)
-        .map(|_| (generator.id(), Who::pooled(generator.rng.random_range(0..cast.len()))))
+        .map(|_| {
+            (
+                generator.id(),
+                TracerRef::pooled(generator.rng.random_range(0..cast.len())),
+            )
+        })
         .collect();
     let threads = (0..threads.max(1))
         .map(|thread| {
@@ -66,15 +73,15 @@ struct Generator<'a> {
     cast: &'a [Member],
     disturbed: bool,
     next: OpId,
-    /// The tracers of the tree that is being made.
-    company: Vec<usize>,
-    /// Operations that the thread may still have.
+    /// Members that the current tree uses.
+    tree_members: Vec<usize>,
+    /// Operations left for the current thread.
     left: usize,
-    /// Operations that the tree may still have.
+    /// Operations left for the current tree.
     tree: usize,
-    /// How deep its blocks stand in one another.
+    /// Maximum nesting of the current tree.
     depth: usize,
-    /// Threads with too many contexts that are still to be made.
+    /// Threads with too many contexts left for the program.
     overfull: usize,
 }
 
@@ -92,7 +99,7 @@ impl Generator<'_> {
             Mode::Sync
         };
         let mut block = Vec::new();
-        // Once in a program, and for certain: when as much is left, which is more than one tree takes.
+        // Exactly once in a program: between trees, when this many operations or fewer are left.
         let mut refused_at =
             (self.disturbed && is_first).then(|| self.rng.random_range(MAX_TREE.min(operations)..=operations));
         while self.left > 0 {
@@ -103,7 +110,7 @@ impl Generator<'_> {
             let members: Vec<usize> = (0..self.cast.len()).collect();
             self.tree = self.rng.random_range(1..=MAX_TREE);
             self.depth = self.rng.random_range(3..=MAX_DEPTH);
-            self.company = members.choose_multiple(&mut self.rng, COMPANY).copied().collect();
+            self.tree_members = members.choose_multiple(&mut self.rng, TREE_MEMBERS).copied().collect();
             let position = Position {
                 mode,
                 env: Env::default(),
@@ -130,10 +137,10 @@ impl Generator<'_> {
         self.left -= 1;
         self.tree = self.tree.saturating_sub(1);
         let id = self.id();
-        // A position may have no use for the first choice; a leaf fits everywhere.
+        // The first choice may not fit the position; an inject operation always does.
         let found = (0..6).find_map(|_| self.kind(position));
         let kind = found.unwrap_or_else(|| Kind::Inject {
-            who: self.who(position),
+            target: self.target(position),
         });
         let mode = self.body_mode(&kind, position.mode);
         let inside = position.inside(id, &kind, mode, self.cast);
@@ -160,52 +167,52 @@ impl Generator<'_> {
         Op { id, kind, mode, body }
     }
 
-    /// Some kind that fits here, or `None` if the roll fell on one that does not.
+    /// Returns a random kind, or `None` if it does not fit the position.
     fn kind(&mut self, position: &Position) -> Option<Kind> {
         if self.disturbed && self.rng.random_ratio(1, DISTURBANCE) {
             return Some(Kind::Disturb(self.disturbance()));
         }
-        let who = self.who(position);
+        let target = self.target(position);
         if position.depth >= self.depth {
-            return self.leaf(position, who);
+            return self.leaf(position, target);
         }
         let roll = self.rng.random_range(0..100);
         if roll < 20 {
-            return self.leaf(position, who);
+            return self.leaf(position, target);
         }
         if roll < 58 {
-            return self.span(position, who);
+            return self.span(position, target);
         }
         if roll < 84 {
-            return self.around(position, who);
+            return self.around(position, target);
         }
         match position.mode {
-            // A thread costs more than all else here.
-            Mode::Sync if roll < 92 => self.leaf(position, who),
+            // Threads are expensive, so choose them less often.
+            Mode::Sync if roll < 92 => self.leaf(position, target),
             Mode::Sync => Some(self.moved(position)),
             Mode::Async if roll < 86 => Some(self.moved(position)),
-            // If tracers are replaced, which one a request came by is known to its layer alone.
+            // Not in disturbed programs: only the layer knows which tracer instance serves a request.
             Mode::Async if roll < 89 && !self.disturbed => Some(Kind::Request {
-                member: who.member,
-                lie: self.lie(position, who)?,
+                member: target.member,
+                forgery: self.forgery(position, target)?,
                 read: self.rng.random_bool(0.5),
             }),
-            Mode::Async => Some(self.task(who)),
+            Mode::Async => Some(self.task(target)),
         }
     }
 
-    fn leaf(&mut self, position: &Position, who: Who) -> Option<Kind> {
-        // The first places that fit: each program has its own.
-        if self.overfull > 0 && position.env.owner().is_some_and(|owner| owner.member != who.member) {
+    fn leaf(&mut self, position: &Position, target: TracerRef) -> Option<Kind> {
+        // At the first positions that fit.
+        if self.overfull > 0 && position.env.owner().is_some_and(|owner| owner.member != target.member) {
             self.overfull -= 1;
-            return Some(Kind::Overfull { who });
+            return Some(Kind::Overfull { target });
         }
         match self.rng.random_range(0..20) {
             18.. => Some(Kind::Event {
-                who: position.env.owner()?,
+                target: position.env.owner()?,
             }),
             0..4 => Some(Kind::Loose {
-                who,
+                target,
                 elsewhere: self.rng.random_ratio(1, 8),
             }),
             4..7 => Some(Kind::Enrich {
@@ -215,31 +222,31 @@ impl Generator<'_> {
                 span: self.span_in_reach(position)?,
             }),
             11 => Some(Kind::Misname {
-                member: who.member,
-                how: *[Misname::Unknown, Misname::NotAName, Misname::OtherRegistry].choose(&mut self.rng)?,
+                member: target.member,
+                how: *[Misname::Unknown, Misname::Invalid, Misname::OtherRegistry].choose(&mut self.rng)?,
             }),
             12 => Some(Kind::Ask),
-            14 => Some(Kind::Current { who }),
+            14 => Some(Kind::Current { target }),
             15 => {
                 let (from, to) = (self.span_in_reach(position)?, self.span_in_reach(position)?);
                 let from_member = position.reach.tracer_of(from)?.member;
-                // Links to spans of other processes are kept, and so is what only looks like one.
-                let may_seem_remote = position.reach.is_begun_beside(to, from_member, self.cast);
-                let remote = may_seem_remote && self.rng.random_bool(0.5);
+                // Links to remote spans are kept, so a flagged link must not look like one.
+                let is_recognized = position.reach.is_trace_of_sibling(to, from_member, self.cast);
+                let remote = is_recognized && self.rng.random_bool(0.5);
                 Some(Kind::Link { from, to, remote })
             }
             13 => Some(Kind::Yield).filter(|_| position.mode == Mode::Async),
-            _ => Some(Kind::Inject { who }),
+            _ => Some(Kind::Inject { target }),
         }
     }
 
-    fn span(&mut self, position: &Position, who: Who) -> Option<Kind> {
+    fn span(&mut self, position: &Position, target: TracerRef) -> Option<Kind> {
         let how = match self.rng.random_range(0..16) {
             0..5 => How::Closure,
             10..12 => How::Traced,
             12..14 => How::TracedInScope,
             14.. => How::Subscriber,
-            // Has synchronous bodies only, and in an asynchronous block those are to be the smaller part.
+            // Synchronous bodies only, so choose it less often in an asynchronous block.
             5 => How::Trait,
             6 if position.mode == Mode::Sync => How::Trait,
             _ => How::ByHand {
@@ -250,64 +257,64 @@ impl Generator<'_> {
             && self.rng.random_bool(0.5)
         {
             let how = How::Routed;
-            return Some(Kind::Span { who: owner, how });
+            return Some(Kind::Span { target: owner, how });
         }
-        if how.is_of_scope() {
-            let Some(who) = position.env.owner() else {
-                // Workers stand in scopes of their own.
+        if how.uses_scope() {
+            let Some(target) = position.env.owner() else {
+                // Workers run in a scope.
                 let by_subscriber = how == How::Subscriber;
                 return (!position.in_channel).then_some(Kind::Unscoped { by_subscriber });
             };
-            return Some(Kind::Span { who, how });
+            return Some(Kind::Span { target, how });
         }
-        let fits =
-            !matches!(how, How::ByHand { .. }) || position.env.may_by_hand(position.reach.resolve(who), self.disturbed);
-        fits.then_some(Kind::Span { who, how })
+        let fits = !matches!(how, How::ByHand { .. })
+            || position.env.may_by_hand(position.reach.resolve(target), self.disturbed);
+        fits.then_some(Kind::Span { target, how })
     }
 
-    fn around(&mut self, position: &Position, who: Who) -> Option<Kind> {
+    fn around(&mut self, position: &Position, target: TracerRef) -> Option<Kind> {
         match self.rng.random_range(0..18) {
-            0..4 => Some(Kind::Scope { who }),
+            0..4 => Some(Kind::Scope { target }),
             4..8 => Some(Kind::Session {
-                who,
+                target,
                 given: self.rng.random_bool(0.5),
                 current: self.rng.random_ratio(4, 5),
                 end: self.rng.random_ratio(1, 3).then(|| self.rng.random_range(0..5)),
             }),
             8..11 => Some(Kind::Baggage {
-                who: position.env.owner()?,
+                target: position.env.owner()?,
             }),
             11..14 => Some(Kind::Incoming {
-                who,
-                lie: self.lie(position, who)?,
+                target,
+                forgery: self.forgery(position, target)?,
             }),
-            14 => Some(Kind::Panic { who }),
+            14 => Some(Kind::Panic { target }),
             15..17 => Some(Kind::Rejoin {
                 session: self.session_in_reach(position)?,
             }),
-            _ => Some(Kind::Dedicated { member: who.member }),
+            _ => Some(Kind::Dedicated { member: target.member }),
         }
     }
 
-    fn lie(&mut self, position: &Position, who: Who) -> Option<Lie> {
-        let member = &self.cast[who.member];
+    fn forgery(&mut self, position: &Position, target: TracerRef) -> Option<Forgery> {
+        let member = &self.cast[target.member];
         match self.rng.random_range(0..6) {
-            0 => Some(Lie::Parent),
-            4 => Some(Lie::Garbage),
+            0 => Some(Forgery::Parent),
+            4 => Some(Forgery::Garbage),
             1 => {
                 let span = self.span_in_reach(position)?;
-                // A member that trusts headers would be right to use real ids of other registries,
-                // and of traces that were begun elsewhere.
-                let is_known = !member.trusts_parents || position.reach.is_begun_beside(span, who.member, self.cast);
-                is_known.then_some(Lie::ParentOf(span))
+                // A member that trusts headers may accept ids of other registries and of remote traces.
+                let is_refused =
+                    !member.trusts_parents || position.reach.is_trace_of_sibling(span, target.member, self.cast);
+                is_refused.then_some(Forgery::ParentOf(span))
             }
-            2 => Some(Lie::Session),
-            3 if !member.takes_sessions => Some(Lie::SessionOf(self.session_in_reach(position)?)),
-            _ => Some(Lie::Baggage(self.rng.random_range(0..self.cast.len()))),
+            2 => Some(Forgery::Session),
+            3 if !member.takes_sessions => Some(Forgery::SessionOf(self.session_in_reach(position)?)),
+            _ => Some(Forgery::Baggage(self.rng.random_range(0..self.cast.len()))),
         }
     }
 
-    /// Ways of work to another thread.
+    /// Returns an operation that moves its body to another thread.
     fn moved(&mut self, position: &Position) -> Kind {
         let carried = self.rng.random_ratio(3, 4);
         if !position.in_channel && self.rng.random_ratio(2, 3) {
@@ -318,7 +325,7 @@ impl Generator<'_> {
         Kind::Thread { carried, scoped }
     }
 
-    fn task(&mut self, who: Who) -> Kind {
+    fn task(&mut self, target: TracerRef) -> Kind {
         let carried = self.rng.random_ratio(3, 4);
         match self.rng.random_range(0..16) {
             0..4 => Kind::Spawn {
@@ -326,29 +333,29 @@ impl Generator<'_> {
                     .choose(&mut self.rng)
                     .unwrap_or(&Carried::Scope),
             },
-            4..6 => Kind::SpawnSpan { who },
+            4..6 => Kind::SpawnSpan { target },
             6..8 => Kind::JoinSet { carried },
             8 => Kind::Blocking { carried },
             9..11 => Kind::Select {
-                who,
+                target,
                 on_drop: self.id(),
             },
             11 => Kind::Abort {
-                who,
+                target,
                 on_drop: self.id(),
             },
             12..15 => Kind::Deferred { carried },
-            _ => Kind::Stream { reader: who },
+            _ => Kind::Stream { reader: target },
         }
     }
 
-    fn who(&mut self, position: &Position) -> Who {
-        let member = *self.company.choose(&mut self.rng).unwrap_or(&0);
+    fn target(&mut self, position: &Position) -> TracerRef {
+        let member = *self.tree_members.choose(&mut self.rng).unwrap_or(&0);
         let dedicated = position.reach.handles().find_map(|handle| match handle {
             Handle::Dedicated { member: made, op } if made == member => Some(op),
             _ => None,
         });
-        Who {
+        TracerRef {
             instance: 0,
             member,
             dedicated: dedicated.filter(|_| self.rng.random_bool(0.5)),

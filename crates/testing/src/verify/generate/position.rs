@@ -1,9 +1,9 @@
-//! Where an operation is to stand, as far as it decides what may stand there.
+//! Position of an operation, which decides the operations that are valid there.
 
 use super::super::oracle::env::{End, Env, Frame, Handle, Reach};
-use super::super::oracle::expect::taken;
+use super::super::oracle::expect::accepted;
 use super::super::program::cast::Member;
-use super::super::program::operation::{Carried, How, Kind, Lie, Mode, OpId, Who};
+use super::super::program::operation::{Carried, Forgery, How, Kind, Mode, OpId, TracerRef};
 
 #[derive(Clone)]
 pub(super) struct Position {
@@ -11,76 +11,76 @@ pub(super) struct Position {
     pub(super) env: Env,
     pub(super) reach: Reach,
     pub(super) depth: usize,
-    /// A worker does not send to itself.
+    /// Whether the position is on a worker, which must not send to itself.
     pub(super) in_channel: bool,
 }
 
 impl Position {
-    /// What holds inside an operation, as far as it decides what may stand there.
+    /// Returns the position in the body of an operation.
     pub(super) fn inside(&self, id: OpId, kind: &Kind, mode: Mode, cast: &[Member]) -> Self {
         let (env, reach) = (&self.env, &self.reach);
-        let kept = |carried: bool| if carried { env.clone() } else { Env::default() };
-        let started = |who: Who, frame: Frame| (env.with(frame), reach.with(reach.started(env, who, id)));
-        let current = |who: Who| {
-            let who = reach.resolve(who);
-            started(who, Frame::Span { who, op: id })
+        let captured = |carried: bool| if carried { env.clone() } else { Env::default() };
+        let started = |target: TracerRef, frame: Frame| (env.with(frame), reach.with(reach.started(env, target, id)));
+        let current = |target: TracerRef| {
+            let target = reach.resolve(target);
+            started(target, Frame::Span { target, op: id })
         };
-        let incoming = |who: Who, lie: Lie| {
-            let taken = taken(id, lie, who.member, cast, reach);
-            env.with(Frame::Incoming { who, taken })
+        let incoming = |target: TracerRef, forgery: Forgery| {
+            let accepted = accepted(id, forgery, target.member, cast, reach);
+            env.with(Frame::Incoming { target, accepted })
         };
         let (env, reach) = match kind {
             Kind::Span {
-                who,
+                target,
                 how: How::ByHand { .. },
             } => {
-                let who = reach.resolve(*who);
-                started(who, Frame::ByHand { who, op: id })
+                let target = reach.resolve(*target);
+                started(target, Frame::ByHand { target, op: id })
             }
-            Kind::Span { who, .. }
-            | Kind::SpawnSpan { who }
-            | Kind::Panic { who }
-            | Kind::Select { who, .. }
-            | Kind::Abort { who, .. } => current(*who),
-            Kind::Scope { who } => (
+            Kind::Span { target, .. }
+            | Kind::SpawnSpan { target }
+            | Kind::Panic { target }
+            | Kind::Select { target, .. }
+            | Kind::Abort { target, .. } => current(*target),
+            Kind::Scope { target } => (
                 env.with(Frame::Scope {
-                    who: reach.resolve(*who),
+                    target: reach.resolve(*target),
                 }),
                 reach.clone(),
             ),
-            Kind::Session { who, current, .. } => {
-                let who = reach.resolve(*who);
+            Kind::Session { target, current, .. } => {
+                let target = reach.resolve(*target);
                 let env = if *current {
                     env.with(Frame::Session {
-                        who,
+                        target,
                         op: id,
                         end: End::Never,
                     })
                 } else {
                     env.clone()
                 };
-                // That it ends decides nothing about what may stand there.
+                // The end of a session does not affect which operations are valid.
                 let end = End::Never;
-                (env, reach.with(Handle::Session { who, op: id, end }))
+                (env, reach.with(Handle::Session { target, op: id, end }))
             }
             Kind::Rejoin { session: op } => {
                 let entered = reach
                     .session(*op)
-                    .map(|(who, end)| Frame::Session { who, op: *op, end });
+                    .map(|(target, end)| Frame::Session { target, op: *op, end });
                 let env = entered.map_or_else(|| env.clone(), |entered| env.with(entered));
                 (env, reach.clone())
             }
-            Kind::Baggage { who } => {
-                let who = reach.resolve(*who);
-                (env.with(Frame::Baggage { who, op: id }), reach.clone())
+            Kind::Baggage { target } => {
+                let target = reach.resolve(*target);
+                (env.with(Frame::Baggage { target, op: id }), reach.clone())
             }
-            Kind::Request { member, lie, .. } => {
-                let who = Who::pooled(*member);
-                let came = incoming(who, *lie);
-                let handle = reach.started(&came, who, id);
-                (came.with(Frame::Span { who, op: id }), reach.with(handle))
+            Kind::Request { member, forgery, .. } => {
+                let target = TracerRef::pooled(*member);
+                let extracted = incoming(target, *forgery);
+                let handle = reach.started(&extracted, target, id);
+                (extracted.with(Frame::Span { target, op: id }), reach.with(handle))
             }
-            Kind::Incoming { who, lie } => (incoming(reach.resolve(*who), *lie), reach.clone()),
+            Kind::Incoming { target, forgery } => (incoming(reach.resolve(*target), *forgery), reach.clone()),
             Kind::Dedicated { member } => (
                 env.clone(),
                 reach.with(Handle::Dedicated {
@@ -88,13 +88,14 @@ impl Position {
                     op: id,
                 }),
             ),
-            // On a worker without a scope the worker's own span is current; nothing that hangs on it is made there.
+            // On a worker without a captured scope the worker's own span is current. Generated
+            // operations do not depend on it.
             Kind::Thread { carried, .. }
             | Kind::Channel { carried, .. }
             | Kind::Blocking { carried }
             | Kind::JoinSet { carried }
-            | Kind::Deferred { carried } => (kept(*carried), reach.clone()),
-            Kind::Spawn { carried } => (kept(*carried != Carried::Nothing), reach.clone()),
+            | Kind::Deferred { carried } => (captured(*carried), reach.clone()),
+            Kind::Spawn { carried } => (captured(*carried != Carried::Nothing), reach.clone()),
             Kind::Loose { .. }
             | Kind::Enrich { .. }
             | Kind::Late { .. }

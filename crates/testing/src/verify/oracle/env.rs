@@ -1,15 +1,15 @@
-//! What is current at one place of a program, by lexical rules alone, and which handles the code there can reach.
+//! Current scopes and reachable handles at a position of a program, from lexical rules only.
 
 use std::rc::Rc;
 
 use super::super::program::cast::Member;
-use super::super::program::operation::{OpId, Who};
+use super::super::program::operation::{OpId, TracerRef};
 
-/// What is current, the innermost first. A captured one is the same value.
+/// Current scopes and spans, innermost first. A captured scope is a clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Env(Option<Rc<Node<Frame>>>);
 
-/// What the code has in its variables, whatever is current.
+/// Handles in the variables of the code, independent of the current scope.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reach(Option<Rc<Node<Handle>>>);
 
@@ -19,55 +19,55 @@ struct Node<T> {
     outer: Option<Rc<Node<T>>>,
 }
 
-/// One thing that is current.
+/// A current scope, span or baggage entry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Frame {
-    /// A span that was made current by a function of the crate, which also enters its tracer's scope.
-    Span { who: Who, op: OpId },
-    /// A span that was made current with OpenTelemetry's own means.
-    ByHand { who: Who, op: OpId },
-    /// A tracer's scope.
-    Scope { who: Who },
+    /// A span that the crate made current, with the scope of its tracer.
+    Span { target: TracerRef, op: OpId },
+    /// A span that was made current with OpenTelemetry's API.
+    ByHand { target: TracerRef, op: OpId },
+    /// The scope of a tracer.
+    Scope { target: TracerRef },
     /// The scope of the session that an operation started.
-    Session { who: Who, op: OpId, end: End },
+    Session { target: TracerRef, op: OpId, end: End },
     /// A baggage entry.
-    Baggage { who: Who, op: OpId },
-    /// What `extract` took from incoming headers.
-    Incoming { who: Who, taken: Taken },
-    /// The operations further out are done.
+    Baggage { target: TracerRef, op: OpId },
+    /// The scope that `extract` returned for incoming headers.
+    Incoming { target: TracerRef, accepted: Accepted },
+    /// The enclosing operations have ended.
     AllDone,
 }
 
-/// When a session is ended.
+/// Time at which a session is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Never,
-    /// Within the operation that started it.
+    /// Later in the operation that started it.
     Later,
-    /// Before the place that is looked at.
+    /// Before the current position.
     Already,
 }
 
-/// What a tracer takes from incoming headers; the operation says which ones they were.
+/// Parts of the incoming headers of operation `op` that a tracer accepts.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Taken {
+pub(crate) struct Accepted {
     pub(crate) op: OpId,
     pub(crate) parent: bool,
     pub(crate) session: bool,
     pub(crate) baggage: bool,
 }
 
-/// One thing in reach.
+/// A reachable handle.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Handle {
     Span {
-        who: Who,
+        target: TracerRef,
         op: OpId,
-        /// Whether its trace was begun by a span of its tracer.
-        is_begun: bool,
+        /// Whether the root of its trace is a local span of its tracer.
+        has_local_root: bool,
     },
     Session {
-        who: Who,
+        target: TracerRef,
         op: OpId,
         end: End,
     },
@@ -75,27 +75,27 @@ pub(crate) enum Handle {
         member: usize,
         op: OpId,
     },
-    /// The span has ended from here on.
+    /// The span has ended.
     Ended(OpId),
-    /// All spans further out have ended.
+    /// All enclosing spans have ended.
     AllEnded,
 }
 
-/// The parent of a span.
+/// Parent of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parent {
     None,
     Span(OpId),
-    /// The one in the headers of that operation.
+    /// From the incoming headers of this operation.
     Remote(OpId),
 }
 
-/// The session of a span.
+/// Session of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InSession {
     None,
     Started(OpId),
-    /// The one in the headers of that operation.
+    /// From the incoming headers of this operation.
     Incoming(OpId),
 }
 
@@ -111,29 +111,31 @@ impl Env {
         walk(self.0.as_deref()).copied()
     }
 
-    /// The innermost enclosing span of the tracer, or the remote parent that it took, if that is nearer.
-    pub(crate) fn parent(&self, of: Who) -> Parent {
+    /// Returns the innermost enclosing span of the tracer, or a remote parent it accepted, if nearer.
+    pub(crate) fn parent(&self, of: TracerRef) -> Parent {
         let mut found = self.frames().filter_map(|frame| match frame {
-            Frame::Span { who, op } | Frame::ByHand { who, op } if who == of => Some(Parent::Span(op)),
-            Frame::Incoming { who, taken } if who == of && taken.parent => Some(Parent::Remote(taken.op)),
+            Frame::Span { target, op } | Frame::ByHand { target, op } if target == of => Some(Parent::Span(op)),
+            Frame::Incoming { target, accepted } if target == of && accepted.parent => {
+                Some(Parent::Remote(accepted.op))
+            }
             _ => None,
         });
         found.next().unwrap_or(Parent::None)
     }
 
-    /// The innermost enclosing span of the tracer, where code finds more of it than its id: not
-    /// past one that was made current by hand.
-    pub(crate) fn span_at_hand(&self, of: Who) -> Option<OpId> {
+    /// Returns the tracer's innermost enclosing span if code can reach the span and not only its id.
+    /// A span made current by hand hides the ones around it.
+    pub(crate) fn accessible_span(&self, of: TracerRef) -> Option<OpId> {
         let nearest = self
             .frames()
             .find(|frame| !matches!(frame, Frame::Baggage { .. } | Frame::AllDone));
-        if let Some(Frame::ByHand { who, op }) = nearest {
-            return (who == of).then_some(op);
+        if let Some(Frame::ByHand { target, op }) = nearest {
+            return (target == of).then_some(op);
         }
         let of_tracer = self.frames().find(|frame| match frame {
             Frame::ByHand { .. } => true,
-            Frame::Span { who, .. } => *who == of,
-            Frame::Incoming { who, taken } => *who == of && taken.parent,
+            Frame::Span { target, .. } => *target == of,
+            Frame::Incoming { target, accepted } => *target == of && accepted.parent,
             _ => false,
         });
         match of_tracer {
@@ -142,67 +144,71 @@ impl Env {
         }
     }
 
-    /// The innermost enclosing session of the tracer.
-    pub(crate) fn session(&self, of: Who) -> InSession {
+    /// Returns the tracer's innermost enclosing session, if it has not ended.
+    pub(crate) fn session(&self, of: TracerRef) -> InSession {
         self.innermost_session(of, false)
     }
 
-    /// The same, and where it has ended still that one: what is current is not what is carried.
-    pub(crate) fn current_session(&self, of: Who) -> InSession {
+    /// Returns the tracer's innermost enclosing session, even if it has ended.
+    pub(crate) fn current_session(&self, of: TracerRef) -> InSession {
         self.innermost_session(of, true)
     }
 
-    fn innermost_session(&self, of: Who, ended_too: bool) -> InSession {
+    fn innermost_session(&self, of: TracerRef, include_ended: bool) -> InSession {
         let mut done = false;
         for frame in self.frames() {
             match frame {
                 Frame::AllDone => done = true,
-                // One that has ended is not carried any more, and hides the ones further out all the same.
-                Frame::Session { who, end, .. } if who == of && end.is_over(done) && !ended_too => {
+                // An ended session hides the ones around it.
+                Frame::Session { target, end, .. } if target == of && end.is_over(done) && !include_ended => {
                     return InSession::None;
                 }
-                Frame::Session { who, op, .. } if who == of => return InSession::Started(op),
-                Frame::Incoming { who, taken } if who == of && taken.session => return InSession::Incoming(taken.op),
+                Frame::Session { target, op, .. } if target == of => return InSession::Started(op),
+                Frame::Incoming { target, accepted } if target == of && accepted.session => {
+                    return InSession::Incoming(accepted.op);
+                }
                 _ => {}
             }
         }
         InSession::None
     }
 
-    /// The tracer's own baggage: the operations that set an entry, and the headers that it begins with.
-    pub(crate) fn baggage(&self, of: Who) -> (Vec<OpId>, Option<Taken>) {
+    /// Returns the tracer's baggage: the operations that set entries, and the incoming headers with
+    /// further entries.
+    pub(crate) fn baggage(&self, of: TracerRef) -> (Vec<OpId>, Option<Accepted>) {
         let mut set = Vec::new();
         for frame in self.frames() {
             match frame {
-                Frame::Baggage { who, op } if who == of => set.push(op),
-                // In place of what was, also where the request has none.
-                Frame::Incoming { who, taken } if who == of => return (set, taken.baggage.then_some(taken)),
+                Frame::Baggage { target, op } if target == of => set.push(op),
+                // Replaces the outer baggage, even if the request has none.
+                Frame::Incoming { target, accepted } if target == of => {
+                    return (set, accepted.baggage.then_some(accepted));
+                }
                 _ => {}
             }
         }
         (set, None)
     }
 
-    /// Whose baggage would be set here: the tracer of the innermost scope. A span made current by hand has none.
-    pub(crate) fn owner(&self) -> Option<Who> {
+    /// Returns the tracer of the innermost scope. A span made current by hand has no scope.
+    pub(crate) fn owner(&self) -> Option<TracerRef> {
         self.frames().find_map(|frame| match frame {
-            Frame::Span { who, .. }
-            | Frame::Scope { who }
-            | Frame::Session { who, .. }
-            | Frame::Incoming { who, .. } => Some(who),
+            Frame::Span { target, .. }
+            | Frame::Scope { target }
+            | Frame::Session { target, .. }
+            | Frame::Incoming { target, .. } => Some(target),
             Frame::ByHand { .. } | Frame::Baggage { .. } | Frame::AllDone => None,
         })
     }
 
-    /// Whether a span of the tracer may be made current by hand: not directly over another tracer's
-    /// that was too. A context holds one span, so there the first leaves no trace
-    /// (docs/decisions/0001). If tracers are replaced meanwhile, the same name may be another
-    /// tracer.
-    pub(crate) fn may_by_hand(&self, of: Who, replaced: bool) -> bool {
+    /// Returns whether a span of the tracer may be made current by hand. It must not directly cover
+    /// another tracer's span that was too, because a context holds only one span
+    /// (docs/decisions/0001). If tracers are replaced, the same name may be another tracer.
+    pub(crate) fn may_by_hand(&self, of: TracerRef, replaced: bool) -> bool {
         let nearest = self
             .frames()
             .find(|frame| !matches!(frame, Frame::Baggage { .. } | Frame::AllDone));
-        !matches!(nearest, Some(Frame::ByHand { who, .. }) if replaced || who != of)
+        !matches!(nearest, Some(Frame::ByHand { target, .. }) if replaced || target != of)
     }
 }
 
@@ -224,65 +230,70 @@ impl Reach {
         walk(self.0.as_deref()).copied()
     }
 
-    /// The tracer that is meant here.
-    pub(crate) fn resolve(&self, who: Who) -> Who {
-        let is_around = |op| {
+    /// Returns the tracer itself, or the pooled one if the dedicated one is not reachable.
+    pub(crate) fn resolve(&self, target: TracerRef) -> TracerRef {
+        let is_reachable = |op| {
             self.handles()
                 .any(|handle| matches!(handle, Handle::Dedicated { op: made, .. } if made == op))
         };
-        Who {
-            dedicated: who.dedicated.filter(|op| is_around(*op)),
-            ..who
+        TracerRef {
+            dedicated: target.dedicated.filter(|op| is_reachable(*op)),
+            ..target
         }
     }
 
-    /// The tracer of a session that is around, and when the session is ended.
-    pub(crate) fn session(&self, wanted: OpId) -> Option<(Who, End)> {
+    /// Returns the tracer and the end of a reachable session.
+    pub(crate) fn session(&self, wanted: OpId) -> Option<(TracerRef, End)> {
         let mut done = false;
         for handle in self.handles() {
             match handle {
                 Handle::AllEnded => done = true,
-                Handle::Session { who, end, op } if op == wanted && end.is_over(done) => {
-                    return Some((who, End::Already));
+                Handle::Session { target, end, op } if op == wanted && end.is_over(done) => {
+                    return Some((target, End::Already));
                 }
-                Handle::Session { who, end, op } if op == wanted => return Some((who, end)),
+                Handle::Session { target, end, op } if op == wanted => return Some((target, end)),
                 _ => {}
             }
         }
         None
     }
 
-    /// A span of the tracer that is started in a place, as a handle.
-    pub(crate) fn started(&self, env: &Env, who: Who, op: OpId) -> Handle {
-        let is_begun = match env.parent(who) {
+    /// Returns the handle of a span that starts in `env`.
+    pub(crate) fn started(&self, env: &Env, target: TracerRef, op: OpId) -> Handle {
+        let has_local_root = match env.parent(target) {
             Parent::None => true,
             Parent::Remote(_) => false,
-            // Not in reach is a worker's own, which is a root.
-            Parent::Span(parent) => !self.is_begun_elsewhere(parent),
+            // The only unreachable parent is the span of a worker, which is a root.
+            Parent::Span(parent) => !self.has_remote_root(parent),
         };
-        Handle::Span { who, op, is_begun }
+        Handle::Span {
+            target,
+            op,
+            has_local_root,
+        }
     }
 
-    /// The tracer of a span that is around.
-    pub(crate) fn tracer_of(&self, wanted: OpId) -> Option<Who> {
+    /// Returns the tracer of a reachable span.
+    pub(crate) fn tracer_of(&self, wanted: OpId) -> Option<TracerRef> {
         self.handles().find_map(|handle| match handle {
-            Handle::Span { who, op, .. } if op == wanted => Some(who),
+            Handle::Span { target, op, .. } if op == wanted => Some(target),
             _ => None,
         })
     }
 
-    fn is_begun_elsewhere(&self, wanted: OpId) -> bool {
-        let is_it = |handle| matches!(handle, Handle::Span { op, is_begun, .. } if op == wanted && !is_begun);
+    fn has_remote_root(&self, wanted: OpId) -> bool {
+        let is_it =
+            |handle| matches!(handle, Handle::Span { op, has_local_root, .. } if op == wanted && !has_local_root);
         self.handles().any(is_it)
     }
 
-    /// Whether another member of the same registry as `member` began the trace of a span that is around.
-    pub(crate) fn is_begun_beside(&self, span: OpId, member: usize, cast: &[Member]) -> bool {
-        let owner = self.tracer_of(span).filter(|_| !self.is_begun_elsewhere(span));
-        owner.is_some_and(|who| who.member != member && cast[who.member].registry == cast[member].registry)
+    /// Returns whether another member of the same registry started the trace of a reachable span.
+    pub(crate) fn is_trace_of_sibling(&self, span: OpId, member: usize, cast: &[Member]) -> bool {
+        let owner = self.tracer_of(span).filter(|_| !self.has_remote_root(span));
+        owner.is_some_and(|target| target.member != member && cast[target.member].registry == cast[member].registry)
     }
 
-    /// A span that is around, and whether it is open still.
+    /// Returns whether a reachable span is open. `None` if it is not reachable.
     pub(crate) fn span(&self, wanted: OpId) -> Option<bool> {
         let mut open = true;
         for handle in self.handles() {

@@ -1,69 +1,68 @@
-//! The oracle: what a program must come to, from its text alone.
+//! Predicts the data of a program from its text.
 //!
-//! It knows lexical rules and nothing of contexts, ids or exporters: what encloses an operation
-//! decides, a captured scope carries it along, and a thread or a task without one begins with
-//! nothing.
+//! The oracle knows lexical rules, and no contexts, ids or exporters. The enclosing operations decide;
+//! a captured scope carries them to another thread or task; without one, it starts with an empty scope.
 
 use std::collections::BTreeMap;
 
 use super::super::program::cast::Member;
-use super::super::program::operation::{Carried, How, Kind, Lie, Op, OpId, Program, Who};
-use super::env::{End, Env, Frame, Handle, InSession, Parent, Reach, Taken};
+use super::super::program::operation::{Carried, Forgery, How, Kind, Op, OpId, Program, TracerRef};
+use super::env::{Accepted, End, Env, Frame, Handle, InSession, Parent, Reach};
 
-/// What a program must come to.
+/// Expected data of a program.
 #[derive(Debug, Default)]
 pub(crate) struct Expected {
     pub(crate) spans: BTreeMap<OpId, ExpectedSpan>,
     pub(crate) sessions: BTreeMap<OpId, ExpectedSession>,
     pub(crate) headers: BTreeMap<OpId, ExpectedHeaders>,
-    /// The member with the current scope, and the current session.
-    pub(crate) current: BTreeMap<OpId, Option<(Who, InSession)>>,
-    /// On which operation's span an event is.
+    /// Current tracer and session.
+    pub(crate) current: BTreeMap<OpId, Option<(TracerRef, InSession)>>,
+    /// Event to the operation of its span.
     pub(crate) events: BTreeMap<OpId, OpId>,
-    /// What is taken from incoming headers, and by which member.
-    pub(crate) incoming: BTreeMap<OpId, (usize, Taken)>,
-    /// Whether a rule for programs is broken, so that nothing can be said of it.
+    /// The member that gets incoming headers, and the parts it accepts.
+    pub(crate) incoming: BTreeMap<OpId, (usize, Accepted)>,
+    /// Whether the program breaks a rule, so that the expectation is undefined.
     pub(crate) is_invalid: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ExpectedSpan {
-    pub(crate) who: Who,
+    pub(crate) target: TracerRef,
     pub(crate) parent: Parent,
     pub(crate) session: InSession,
-    /// The operations that set an attribute on it from elsewhere, while it was open.
+    /// Operations that set an attribute on the open span through its handle.
     pub(crate) late: Vec<OpId>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ExpectedSession {
-    pub(crate) who: Who,
-    /// In the order in which they are made. Those of one strand must arrive in this order; of
-    /// different ones any order is right.
+    pub(crate) target: TracerRef,
+    /// In program order. Enrichments of one strand must arrive in this order.
     pub(crate) enrichments: Vec<Enriched>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Enriched {
+    /// Sequential part of the program.
     pub(crate) strand: OpId,
-    /// The operation that it is of; the session's own for its end.
+    /// Operation of the enrichment; that of the session for its end.
     pub(crate) op: OpId,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ExpectedHeaders {
-    pub(crate) who: Who,
+    pub(crate) target: TracerRef,
     pub(crate) parent: Parent,
-    /// The operations that set the entries.
+    /// Operations that set baggage entries.
     pub(crate) baggage: Vec<OpId>,
-    /// The incoming headers whose entries are in it.
+    /// Operation with the incoming headers of further entries.
     pub(crate) incoming: Option<OpId>,
     pub(crate) session: InSession,
 }
 
-/// Where an operation stands.
+/// Lexical state at an operation.
 #[derive(Clone)]
-struct Place {
+struct State {
     env: Env,
     reach: Reach,
     strand: OpId,
@@ -71,23 +70,22 @@ struct Place {
 
 struct Oracle<'a> {
     cast: &'a [Member],
-    workers: Vec<(OpId, Who)>,
-    /// Which tracer each operation came by, if tracers are replaced meanwhile.
+    workers: Vec<(OpId, TracerRef)>,
+    /// Tracer instance of each operation, if tracers are replaced while the program runs.
     replaced: Option<&'a Instances>,
     expected: Expected,
 }
 
-/// Which tracer of its name an operation came by: two are the same only if they have the same number.
+/// Number of the tracer instance that each operation used. Equal numbers mean the same tracer.
 pub(crate) type Instances = BTreeMap<OpId, usize>;
 
-/// Reads a program as its reader would.
+/// Returns the expected data of a program.
 pub(crate) fn expect(program: &Program, cast: &[Member]) -> Expected {
     read(program, cast, None)
 }
 
-/// The same if tracers are replaced meanwhile, and only the run knows which one an operation came
-/// by. A tracer that was replaced is another one than its successor, whatever their names. Before
-/// the run nothing is in `instances`, and what comes of it is whether the rules are kept.
+/// Returns the expected data of a program if tracers are replaced while it runs. A replaced tracer
+/// differs from its successor. Before the run `instances` is empty, and only `is_invalid` is meaningful.
 pub(crate) fn expect_replaced(program: &Program, cast: &[Member], instances: &Instances) -> Expected {
     read(program, cast, Some(instances))
 }
@@ -99,68 +97,73 @@ fn read(program: &Program, cast: &[Member], replaced: Option<&Instances>) -> Exp
         replaced,
         expected: Expected::default(),
     };
-    for (op, who) in &program.workers {
-        let who = oracle.tracer(*op, *who, &Reach::default());
-        oracle.span(*op, who, &Env::default());
-        oracle.workers.push((*op, who));
+    for (op, target) in &program.workers {
+        let target = oracle.tracer(*op, *target, &Reach::default());
+        oracle.span(*op, target, &Env::default());
+        oracle.workers.push((*op, target));
     }
     for (index, thread) in (0..).zip(&program.threads) {
-        let place = Place {
+        let state = State {
             env: Env::default(),
             reach: Reach::default(),
-            // Not an id of an operation: those count from one thread's to the next from below.
+            // Not the id of an operation: those count up from 1.
             strand: OpId::MAX - index,
         };
-        oracle.block(&thread.block, &place);
+        oracle.block(&thread.block, &state);
     }
     oracle.expected
 }
 
 impl Oracle<'_> {
-    fn block(&mut self, block: &[Op], place: &Place) {
+    fn block(&mut self, block: &[Op], state: &State) {
         for op in block {
-            self.op(op, place);
+            self.op(op, state);
         }
     }
 
-    fn op(&mut self, op: &Op, place: &Place) {
-        let (env, reach) = (&place.env, &place.reach);
+    fn op(&mut self, op: &Op, state: &State) {
+        let (env, reach) = (&state.env, &state.reach);
         let carried = |carried: bool| if carried { env.clone() } else { Env::default() };
         match &op.kind {
-            Kind::Span { who, how } if how.is_of_scope() => {
-                let who = self.current(*who, place);
-                self.current_span(op, who, *how, place);
+            Kind::Span { target, how } if how.uses_scope() => {
+                let target = self.current(*target, state);
+                self.current_span(op, target, *how, state);
             }
-            Kind::Span { who, how } => self.current_span(op, self.tracer(op.id, *who, reach), *how, place),
-            Kind::Select { who, on_drop } | Kind::Abort { who, on_drop } => {
-                let (who, dropping) = (self.tracer(op.id, *who, reach), self.tracer(*on_drop, *who, reach));
-                self.current_span(op, who, How::Closure, place);
-                // What a future holds is dropped where the future ran, whichever task drops it.
-                self.span(*on_drop, dropping, &env.with(Frame::Span { who, op: op.id }));
+            Kind::Span { target, how } => self.current_span(op, self.tracer(op.id, *target, reach), *how, state),
+            Kind::Select { target, on_drop } | Kind::Abort { target, on_drop } => {
+                let (target, dropping) = (
+                    self.tracer(op.id, *target, reach),
+                    self.tracer(*on_drop, *target, reach),
+                );
+                self.current_span(op, target, How::Closure, state);
+                // The values of a dropped future are dropped in its context, whichever task drops it.
+                self.span(*on_drop, dropping, &env.with(Frame::Span { target, op: op.id }));
             }
-            Kind::SpawnSpan { who } | Kind::Panic { who } => {
-                self.current_span(op, self.tracer(op.id, *who, reach), How::Closure, place);
+            Kind::SpawnSpan { target } | Kind::Panic { target } => {
+                self.current_span(op, self.tracer(op.id, *target, reach), How::Closure, state);
             }
-            Kind::Loose { who, .. } => {
-                self.span(op.id, self.tracer(op.id, *who, reach), env);
-                self.block(&op.body, place);
+            Kind::Loose { target, .. } => {
+                self.span(op.id, self.tracer(op.id, *target, reach), env);
+                self.block(&op.body, state);
             }
-            Kind::Scope { who } => {
-                let who = self.tracer(op.id, *who, reach);
-                self.block(&op.body, &place.inside(Frame::Scope { who }));
+            Kind::Scope { target } => {
+                let target = self.tracer(op.id, *target, reach);
+                self.block(&op.body, &state.inside(Frame::Scope { target }));
             }
-            Kind::Session { who, current, end, .. } => {
-                self.session(op, self.tracer(op.id, *who, reach), *current, *end, place);
+            Kind::Session {
+                target, current, end, ..
+            } => {
+                self.session(op, self.tracer(op.id, *target, reach), *current, *end, state);
             }
             Kind::Rejoin { session } => match reach.session(*session) {
-                Some((who, end)) => {
+                Some((target, end)) => {
                     let op_of = *session;
-                    self.block(&op.body, &place.inside(Frame::Session { who, op: op_of, end }));
+                    self.block(&op.body, &state.inside(Frame::Session { target, op: op_of, end }));
                 }
-                None => self.block(&op.body, place),
+                None => self.block(&op.body, state),
             },
-            Kind::Refused { member } => self.span(op.id, self.tracer(op.id, Who::pooled(*member), reach), env),
-            Kind::Enrich { session } => self.enrich(*session, op.id, place),
+            Kind::Refused { member } => self.span(op.id, self.tracer(op.id, TracerRef::pooled(*member), reach), env),
+            Kind::Enrich { session } => self.enrich(*session, op.id, state),
             Kind::Late { span } => {
                 if reach.span(*span) == Some(true)
                     && let Some(span) = self.expected.spans.get_mut(span)
@@ -168,145 +171,145 @@ impl Oracle<'_> {
                     span.late.push(op.id);
                 }
             }
-            Kind::Baggage { who } => {
-                let who = self.current(*who, place);
-                self.expected.is_invalid |= env.owner() != Some(who);
-                self.block(&op.body, &place.inside(Frame::Baggage { who, op: op.id }));
+            Kind::Baggage { target } => {
+                let target = self.current(*target, state);
+                self.expected.is_invalid |= env.owner() != Some(target);
+                self.block(&op.body, &state.inside(Frame::Baggage { target, op: op.id }));
             }
             Kind::Ask => {
-                let current = env.owner().map(|who| (who, self.current_session(who, env)));
+                let current = env.owner().map(|target| (target, self.current_session(target, env)));
                 self.expected.current.insert(op.id, current);
             }
-            Kind::Inject { who } => self.inject(op.id, self.tracer(op.id, *who, reach), env),
-            Kind::Incoming { who, lie } => {
-                let who = self.tracer(op.id, *who, reach);
-                let inside = self.incoming(op.id, who, *lie, place);
+            Kind::Inject { target } => self.inject(op.id, self.tracer(op.id, *target, reach), env),
+            Kind::Incoming { target, forgery } => {
+                let target = self.tracer(op.id, *target, reach);
+                let inside = self.incoming(op.id, target, *forgery, state);
                 self.block(&op.body, &inside);
             }
-            Kind::Request { member, lie, .. } => {
-                let who = self.tracer(op.id, Who::pooled(*member), reach);
-                let inside = self.incoming(op.id, who, *lie, place);
-                self.current_span(op, who, How::Closure, &inside);
+            Kind::Request { member, forgery, .. } => {
+                let target = self.tracer(op.id, TracerRef::pooled(*member), reach);
+                let inside = self.incoming(op.id, target, *forgery, state);
+                self.current_span(op, target, How::Closure, &inside);
             }
-            Kind::Overfull { who } => self.span(op.id, self.tracer(op.id, *who, reach), &Env::default()),
-            Kind::Event { who } => self.event(op.id, self.current(*who, place), place),
-            Kind::Unscoped { .. } => self.unscoped(op, place),
+            Kind::Overfull { target } => self.span(op.id, self.tracer(op.id, *target, reach), &Env::default()),
+            Kind::Event { target } => self.event(op.id, self.current(*target, state), state),
+            Kind::Unscoped { .. } => self.unscoped(op, state),
             Kind::Dedicated { member } => {
                 let member = *member;
-                self.block(&op.body, &place.reaching(Handle::Dedicated { member, op: op.id }));
+                self.block(&op.body, &state.reaching(Handle::Dedicated { member, op: op.id }));
             }
-            // What is asked of these is that nothing of one tracer is at another's, which is not for the oracle.
+            // The scan for leaks checks the effects of these, not the oracle.
             Kind::Current { .. } | Kind::Link { .. } | Kind::Misname { .. } | Kind::Yield | Kind::Disturb(_) => {}
             Kind::Thread { carried: along, .. } | Kind::Blocking { carried: along } => {
-                self.block(&op.body, &place.at(carried(*along)));
+                self.block(&op.body, &state.at(carried(*along)));
             }
-            Kind::Spawn { carried: along } => self.block(&op.body, &place.at(carried(*along != Carried::Nothing))),
+            Kind::Spawn { carried: along } => self.block(&op.body, &state.at(carried(*along != Carried::Nothing))),
             Kind::Channel { worker, carried: along } => {
                 let env = if *along { env.clone() } else { self.worker(*worker) };
-                self.block(&op.body, &place.at(env));
+                self.block(&op.body, &state.at(env));
             }
             Kind::JoinSet { carried: along } => {
                 for child in op.body.iter() {
                     let strand = child.id;
                     self.op(
                         child,
-                        &Place {
+                        &State {
                             strand,
-                            ..place.at(carried(*along))
+                            ..state.at(carried(*along))
                         },
                     );
                 }
             }
             Kind::Deferred { carried: along } => {
-                let place = place
+                let state = state
                     .at(carried(*along))
                     .inside(Frame::AllDone)
                     .reaching(Handle::AllEnded);
-                self.block(&op.body, &Place { strand: op.id, ..place });
+                self.block(&op.body, &State { strand: op.id, ..state });
             }
-            // Its items are made in what was captured, whichever task reads them.
-            Kind::Stream { .. } => self.block(&op.body, place),
+            // Its items run in the captured scope, whichever task reads them.
+            Kind::Stream { .. } => self.block(&op.body, state),
         }
     }
 
-    /// What holds where headers that lie were taken in.
-    fn incoming(&mut self, op: OpId, who: Who, lie: Lie, place: &Place) -> Place {
-        let taken = taken(op, lie, who.member, self.cast, &place.reach);
-        self.expected.incoming.insert(op, (who.member, taken));
-        place.inside(Frame::Incoming { who, taken })
+    /// Returns the state in the scope of extracted headers.
+    fn incoming(&mut self, op: OpId, target: TracerRef, forgery: Forgery, state: &State) -> State {
+        let accepted = accepted(op, forgery, target.member, self.cast, &state.reach);
+        self.expected.incoming.insert(op, (target.member, accepted));
+        state.inside(Frame::Incoming { target, accepted })
     }
 
-    fn current_session(&self, who: Who, env: &Env) -> InSession {
-        // Where no session is carried, that of a trace may be current inside its first span.
-        let of_trace = self.cast[who.member].has_sessions_of_traces();
-        if of_trace && env.session(who) == InSession::None {
+    fn current_session(&self, target: TracerRef, env: &Env) -> InSession {
+        // Without an open session, the session of the trace may be current in its first span.
+        let of_trace = self.cast[target.member].has_sessions_of_traces();
+        if of_trace && env.session(target) == InSession::None {
             InSession::None
         } else {
-            env.current_session(who)
+            env.current_session(target)
         }
     }
 
-    /// The tracer that an operation came by.
-    fn tracer(&self, op: OpId, who: Who, reach: &Reach) -> Who {
-        let who = reach.resolve(who);
+    /// Returns the tracer that an operation used.
+    fn tracer(&self, op: OpId, target: TracerRef, reach: &Reach) -> TracerRef {
+        let target = reach.resolve(target);
         match self.replaced.and_then(|instances| instances.get(&op)) {
-            // Its number says all: a dedicated tracer has one of its own.
-            Some(instance) => Who {
+            // The number identifies the tracer; dedicated tracers have their own numbers.
+            Some(instance) => TracerRef {
                 dedicated: None,
                 instance: *instance,
-                ..who
+                ..target
             },
-            None => who,
+            None => target,
         }
     }
 
-    /// The tracer of the innermost scope, for an operation that looks none up and is for that one.
-    fn current(&self, who: Who, place: &Place) -> Who {
-        let owner = place.env.owner().filter(|owner| owner.member == who.member);
+    /// Returns the tracer of the innermost scope, for an operation without a look-up.
+    fn current(&self, target: TracerRef, state: &State) -> TracerRef {
+        let owner = state.env.owner().filter(|owner| owner.member == target.member);
         owner
             .filter(|_| self.replaced.is_some_and(|instances| !instances.is_empty()))
-            .unwrap_or_else(|| place.reach.resolve(who))
+            .unwrap_or_else(|| state.reach.resolve(target))
     }
 
-    fn current_span(&mut self, op: &Op, who: Who, how: How, place: &Place) {
-        self.span(op.id, who, &place.env);
-        let handle = place.reach.started(&place.env, who, op.id);
-        self.expected.is_invalid |= how.is_of_scope() && place.env.owner() != Some(who);
+    fn current_span(&mut self, op: &Op, target: TracerRef, how: How, state: &State) {
+        self.span(op.id, target, &state.env);
+        let handle = state.reach.started(&state.env, target, op.id);
+        self.expected.is_invalid |= how.uses_scope() && state.env.owner() != Some(target);
         let How::ByHand { ended_after } = how else {
-            let inside = place.inside(Frame::Span { who, op: op.id }).reaching(handle);
+            let inside = state.inside(Frame::Span { target, op: op.id }).reaching(handle);
             self.block(&op.body, &inside);
             return;
         };
-        self.expected.is_invalid |= !place.env.may_by_hand(who, self.replaced.is_some());
-        let open = place.inside(Frame::ByHand { who, op: op.id }).reaching(handle);
+        self.expected.is_invalid |= !state.env.may_by_hand(target, self.replaced.is_some());
+        let open = state.inside(Frame::ByHand { target, op: op.id }).reaching(handle);
         let (before, after) = op.split(ended_after);
         self.block(before, &open);
-        // It stays current, and so the parent, but takes nothing any more.
+        // The ended span stays current and a parent, but ignores attributes and events.
         self.block(after, &open.reaching(Handle::Ended(op.id)));
     }
 
-    fn span(&mut self, op: OpId, who: Who, env: &Env) {
+    fn span(&mut self, op: OpId, target: TracerRef, env: &Env) {
         self.expected.spans.insert(
             op,
             ExpectedSpan {
-                who,
-                parent: env.parent(who),
-                session: env.session(who),
+                target,
+                parent: env.parent(target),
+                session: env.session(target),
                 late: Vec::new(),
             },
         );
     }
 
-    fn session(&mut self, op: &Op, who: Who, current: bool, ended_after: Option<usize>, place: &Place) {
+    fn session(&mut self, op: &Op, target: TracerRef, current: bool, ended_after: Option<usize>, state: &State) {
         let enrichments = Vec::new();
         self.expected
             .sessions
-            .insert(op.id, ExpectedSession { who, enrichments });
+            .insert(op.id, ExpectedSession { target, enrichments });
         let inside = |end: End| {
             let op = op.id;
-            let reaching = place.reaching(Handle::Session { who, op, end });
+            let reaching = state.reaching(Handle::Session { target, op, end });
             if current {
-                reaching.inside(Frame::Session { who, op, end })
+                reaching.inside(Frame::Session { target, op, end })
             } else {
                 reaching
             }
@@ -322,75 +325,77 @@ impl Oracle<'_> {
         self.block(after, &ended);
     }
 
-    fn enrich(&mut self, session: OpId, op: OpId, place: &Place) {
-        if place.reach.session(session).is_some()
+    fn enrich(&mut self, session: OpId, op: OpId, state: &State) {
+        if state.reach.session(session).is_some()
             && let Some(session) = self.expected.sessions.get_mut(&session)
         {
-            let strand = place.strand;
+            let strand = state.strand;
             session.enrichments.push(Enriched { strand, op });
         }
     }
 
-    /// Nothing comes of it, where there is no scope.
-    fn unscoped(&mut self, op: &Op, place: &Place) {
-        self.expected.is_invalid |= place.env.owner().is_some();
-        self.block(&op.body, place);
+    /// Outside any scope, the operation makes no span.
+    fn unscoped(&mut self, op: &Op, state: &State) {
+        self.expected.is_invalid |= state.env.owner().is_some();
+        self.block(&op.body, state);
     }
 
-    /// It is on the innermost span of the tracer that the code runs for, where that is open and can
-    /// be found; else there is no rule.
-    fn event(&mut self, op: OpId, who: Who, place: &Place) {
-        self.expected.is_invalid |= place.env.owner() != Some(who);
-        if let Some(span) = place.env.span_at_hand(who)
-            && place.reach.span(span) == Some(true)
+    /// The event is on the innermost span of the scope's tracer if that is open and accessible.
+    /// Otherwise there is no rule.
+    fn event(&mut self, op: OpId, target: TracerRef, state: &State) {
+        self.expected.is_invalid |= state.env.owner() != Some(target);
+        if let Some(span) = state.env.accessible_span(target)
+            && state.reach.span(span) == Some(true)
         {
             self.expected.events.insert(op, span);
         }
     }
 
-    fn inject(&mut self, op: OpId, who: Who, env: &Env) {
-        let (baggage, taken) = env.baggage(who);
+    fn inject(&mut self, op: OpId, target: TracerRef, env: &Env) {
+        let (baggage, accepted) = env.baggage(target);
         self.expected.headers.insert(
             op,
             ExpectedHeaders {
-                who,
-                parent: env.parent(who),
+                target,
+                parent: env.parent(target),
                 baggage,
-                incoming: taken.map(|taken| taken.op),
-                session: env.session(who),
+                incoming: accepted.map(|accepted| accepted.op),
+                session: env.session(target),
             },
         );
     }
 
-    /// What is current on a worker's thread: the span that it runs in.
+    /// Returns the scopes on a worker's thread: the span that it runs in.
     fn worker(&self, index: usize) -> Env {
         let worker = self.workers.get(index).copied();
-        worker.map_or_else(Env::default, |(op, who)| Env::default().with(Frame::Span { who, op }))
+        worker.map_or_else(Env::default, |(op, target)| {
+            Env::default().with(Frame::Span { target, op })
+        })
     }
 }
 
-/// What a member takes from headers that lie.
-pub(crate) fn taken(op: OpId, lie: Lie, who: usize, cast: &[Member], reach: &Reach) -> Taken {
-    let member = &cast[who];
-    let (parent, baggage) = match lie {
-        Lie::Parent => (true, false),
-        Lie::ParentOf(span) => {
-            let is_refused = reach.is_begun_beside(span, who, cast);
+/// Returns the parts of forged headers that a member accepts.
+pub(crate) fn accepted(op: OpId, forgery: Forgery, member: usize, cast: &[Member], reach: &Reach) -> Accepted {
+    let settings = &cast[member];
+    let (parent, baggage) = match forgery {
+        Forgery::Parent => (true, false),
+        Forgery::ParentOf(span) => {
+            let is_refused = reach.is_trace_of_sibling(span, member, cast);
             (reach.span(span).is_some() && !is_refused, false)
         }
-        Lie::Baggage(_) | Lie::Garbage => (false, true),
-        Lie::Session => (true, true),
-        Lie::SessionOf(session) => (false, reach.session(session).is_some()),
+        Forgery::Baggage(_) | Forgery::Garbage => (false, true),
+        Forgery::Session => (true, true),
+        Forgery::SessionOf(session) => (false, reach.session(session).is_some()),
     };
-    Taken {
+    Accepted {
         op,
-        parent: parent && member.trusts_parents,
-        session: lie == Lie::Session && member.takes_sessions,
+        parent: parent && settings.trusts_parents,
+        session: forgery == Forgery::Session && settings.takes_sessions,
         baggage,
     }
 }
 
-impl Place {
+impl State {
     fn inside(&self, frame: Frame) -> Self {
         self.at(self.env.with(frame))
     }

@@ -1,4 +1,4 @@
-//! The oracle: what a program must come to, by lexical rules and nothing else.
+//! The oracle: predicts the data of a program from lexical rules only.
 
 pub(super) mod env;
 pub(super) mod expect;

@@ -1,4 +1,4 @@
-//! The registries of a cast, made in the program's text.
+//! Builds the registries of a cast in code.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use tracer_registry::selector::SelectorKind;
 use tracer_registry::{BuildError, KeySource, RegistryBuilder, TracerRegistry};
 use tracer_registry_collector::LocalCollector;
 
-/// Spans and session events of one tracer in a round all fit.
+/// Larger than the spans and session events of one tracer in a round.
 const QUEUE: usize = 1 << 20;
 
-/// Builds them; no tracer is made.
+/// Builds the registries without creating tracers.
 pub(in super::super) fn registries(
     cast: &[Member],
     collector: &Arc<LocalCollector>,

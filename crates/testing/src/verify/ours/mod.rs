@@ -1,5 +1,5 @@
-//! This crate, as what a program runs on: the registries of a cast (`build`), and the ways of existing programs to spans:
-//! `#[trace]` (`traced`), the `tracing` crate (`subscriber`), layers for tower (`requests`).
+//! This crate as the system under test: the registries of a cast (`build`), and its integrations:
+//! `#[trace]` (`traced`), the `tracing` crate (`subscriber`), tower layers (`requests`).
 
 mod build;
 mod requests;

@@ -1,4 +1,4 @@
-//! Requests under the layers for tower.
+//! Requests through the tower layers.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -21,23 +21,23 @@ use tracer_registry::{Selector, TracerRegistry};
 
 const TENANT: HeaderName = HeaderName::from_static("x-tenant");
 
-/// A service of a registry's tracers.
+/// Services of a registry under a tenant layer.
 pub(in super::super) struct Server {
     by_header: TenantService<Handler>,
     by_selector: TenantService<Handler>,
 }
 
-/// What a request brings along in place of bytes.
+/// Body of a request: the work to do.
 struct Job(Work);
 
-/// Does the work that comes with a request.
+/// Does the work of a request.
 #[derive(Clone)]
 struct Handler;
 
-/// Gives back what it was sent.
+/// Returns the headers of the request in the response.
 struct Echo;
 
-/// What a request's span is called.
+/// Route of a request, which names its span.
 #[derive(Clone)]
 struct Route(String);
 
@@ -71,7 +71,7 @@ impl Server {
             }
         }
         let mut service = if let Some((SelectorKind::Tenant, name)) = selector.single() {
-            let slug = name.parse().expect("a name is what a header may be");
+            let slug = name.parse().expect("names are valid header values");
             request.headers_mut().insert(TENANT, slug);
             self.by_header.clone()
         } else {
@@ -89,11 +89,12 @@ impl Server {
     }
 }
 
-/// The headers of a request that a client under a layer sends, whatever it was given.
+/// Returns the headers that a client under a propagation layer sends. The layer must replace the
+/// stale headers of the request.
 pub(in super::super) fn sent() -> HashMap<String, String> {
     let mut request = Request::new(());
     for name in ["traceparent", "tracestate", "baggage"] {
-        let stale = format!("{name}=of-nobody").parse().expect("text");
+        let stale = format!("{name}=stale").parse().expect("text");
         request.headers_mut().insert(name, stale);
     }
     let sent = PropagationLayer::new().layer(Echo).call(request).now_or_never();

@@ -1,4 +1,4 @@
-//! Programs on this crate's own tracers.
+//! Runs programs on tracers of this crate.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -13,10 +13,10 @@ use uuid::Uuid;
 
 use super::super::chaos::{Chaos, Registries, VAULT};
 use super::super::error::VerifyError;
-use super::super::program::cast::{Member, ONLY_THERE, REGISTRIES};
+use super::super::program::cast::{Member, ONLY_IN_SECOND, REGISTRIES};
 use super::super::program::operation::{Disturbance, How, Misname};
 use super::super::run::current;
-use super::super::subject::{Active, Books, Flushed, Found, Request, Subject, Tally, Work};
+use super::super::subject::{Active, Flushed, Found, Ledger, Request, Subject, Tally, Work};
 use super::build;
 use super::requests::{self, Server};
 use super::subscriber::Subscriber;
@@ -31,27 +31,27 @@ use tracer_registry::{
 };
 use tracer_registry_collector::LocalCollector;
 
-/// The name of a span that is not to be.
+/// Name of spans that must not exist.
 const NOWHERE: &str = "nowhere";
-/// How many contexts OpenTelemetry keeps for a thread.
+/// Contexts that OpenTelemetry keeps for a thread.
 const MAX_ATTACHED: usize = 65_534;
 
-/// The registries, and the tracers of the cast.
+/// The registries and members of a cast.
 pub(in super::super) struct Ours {
     registries: Vec<TracerRegistry>,
     members: Vec<(usize, Selector)>,
-    /// Of all keys of a member's project.
+    /// By member: the fingerprints of all keys of its project.
     fingerprints: Vec<Vec<Fingerprint>>,
     routing: RoutingProvider,
     subscriber: Subscriber,
     servers: Vec<Server>,
     chaos: Option<Chaos>,
-    /// The books at the last flush.
-    last_books: Mutex<Vec<Books>>,
+    /// Ledgers at the last flush.
+    last_ledgers: Mutex<Vec<Ledger>>,
 }
 
 impl Ours {
-    /// Builds the registries and makes every tracer of the cast.
+    /// Builds the registries and creates every tracer of the cast.
     pub(in super::super) fn new(cast: &[Member], collector: &Arc<LocalCollector>) -> Result<Self, VerifyError> {
         let fingerprinter = Fingerprinter::new();
         let registries = build::registries(cast, collector, &fingerprinter)?;
@@ -86,27 +86,27 @@ impl Ours {
         let fingerprint = |key: String| fingerprinter.fingerprint(key.as_bytes());
         let fingerprints = |member: &Member| member.keys().map(fingerprint).into();
         Ok(Self {
-            // It goes by scopes, whichever registry they are of.
+            // Routes by the current scope, of any registry.
             routing: registries[0].routing_provider(),
             subscriber: Subscriber::new(&registries),
             servers: registries.iter().map(Server::new).collect(),
             registries,
             fingerprints: cast.iter().map(fingerprints).collect(),
             chaos,
-            last_books: Mutex::new(vec![Books::default(); members.len()]),
+            last_ledgers: Mutex::new(vec![Ledger::default(); members.len()]),
             members,
         })
     }
 
-    /// A look-up, checked against what it may find if the registries are disturbed.
+    /// Looks up a tracer. If the registries are disturbed, checks the result.
     fn look_up(
         &self,
         member: usize,
         look_up: impl FnOnce() -> Result<TracerHandle, LookupError>,
     ) -> Found<TracerHandle> {
         match &self.chaos {
-            Some(chaos) => self.with_registries(|place| chaos.look_up(place, member, look_up)),
-            None => Found::only(look_up().expect("it was looked up when the cast was made, and nothing evicts it")),
+            Some(chaos) => self.with_registries(|registries| chaos.look_up(registries, member, look_up)),
+            None => Found::only(look_up().expect("the tracer exists since `with`, and nothing evicts it")),
         }
     }
 
@@ -118,7 +118,7 @@ impl Ours {
         })
     }
 
-    /// Names may be the same in two registries, keys are not.
+    /// Compares keys too, because both registries have the same names.
     fn is_of(&self, tracer: &TracerHandle, member: usize) -> bool {
         self.fingerprints[member].contains(&tracer.fingerprint()) && self.members[member].1 == *tracer.selector()
     }
@@ -136,13 +136,13 @@ impl Ours {
         })
     }
 
-    fn books(&self) -> Vec<Books> {
+    fn ledgers(&self) -> Vec<Ledger> {
         let statuses: Vec<_> = self.registries.iter().map(TracerRegistry::status).collect();
         let of_member = |(registry, selector): &(usize, Selector)| {
             let Some(status) = statuses[*registry].tracer(selector) else {
-                return Books::default();
+                return Ledger::default();
             };
-            Books {
+            Ledger {
                 accepted: status.spans.accepted,
                 delivered: status.spans.delivered,
                 dropped: status.spans.dropped.values().sum(),
@@ -181,25 +181,28 @@ impl Subject for Ours {
 
     fn disturb(&self, disturbance: Disturbance) -> Option<(usize, String)> {
         let chaos = self.chaos.as_ref()?;
-        self.with_registries(|place| chaos.disturb(place, disturbance))
+        self.with_registries(|registries| chaos.disturb(registries, disturbance))
     }
 
     fn refuse(&self, member: usize, start: impl FnOnce(&TracerHandle) -> RegistrySpan) -> Found<TracerHandle> {
-        let chaos = self.chaos.as_ref().expect("only programs with disturbances have it");
-        self.with_registries(|place| chaos.refuse(place, member, start))
+        let chaos = self
+            .chaos
+            .as_ref()
+            .expect("only disturbed programs contain this operation");
+        self.with_registries(|registries| chaos.refuse(registries, member, start))
     }
 
     fn misname(&self, member: usize, how: Misname) -> Option<String> {
         let (index, _) = self.members[member];
         let registry = &self.registries[index];
         let found = match how {
-            Misname::Unknown => registry.tenant("nobody"),
-            Misname::NotAName => registry.tenant("../t0"),
-            Misname::OtherRegistry if index == 0 => registry.environment(&format!("{ONLY_THERE}0")),
+            Misname::Unknown => registry.tenant("unknown"),
+            Misname::Invalid => registry.tenant("../t0"),
+            Misname::OtherRegistry if index == 0 => registry.environment(&format!("{ONLY_IN_SECOND}0")),
             Misname::OtherRegistry => registry.environment("e0"),
         };
         match (how, found) {
-            (Misname::NotAName, Err(LookupError::Selector(_)))
+            (Misname::Invalid, Err(LookupError::Selector(_)))
             | (Misname::Unknown | Misname::OtherRegistry, Err(LookupError::Resolve(_))) => None,
             (_, Ok(tracer)) => Some(format!("the tracer of {}", tracer.selector())),
             (_, Err(error)) => Some(error.to_string()),
@@ -272,13 +275,13 @@ impl Subject for Ours {
 
     fn overfull(&self, tracer: &TracerHandle, work: impl FnOnce()) {
         let cx = current();
-        // Never dropped: the thread ends.
+        // Never dropped, because the thread ends.
         for _ in 0..MAX_ATTACHED {
             std::mem::forget(cx.clone().attach());
         }
         let _entered = tracer.enter();
-        let driver = self.routing.tracer("third-party");
-        driver.in_span(NOWHERE, |_| drop(driver.start(NOWHERE)));
+        let routed = self.routing.tracer("third-party");
+        routed.in_span(NOWHERE, |_| drop(routed.start(NOWHERE)));
         self.subscriber.in_span(NOWHERE, || self.subscriber.event(NOWHERE));
         traced::of_scope(NOWHERE, |_| ());
         work();
@@ -353,7 +356,7 @@ impl Subject for Ours {
     }
 
     fn inject(&self, tracer: &TracerHandle, by_layer: bool) -> HashMap<String, String> {
-        // A client's layer knows the scope alone.
+        // The client layer uses the current scope.
         if by_layer && TracerRegistry::current().is_some_and(|current| current.same_tracer(tracer)) {
             return requests::sent();
         }
@@ -377,14 +380,14 @@ impl Subject for Ours {
             .filter(|report| !report.is_complete())
             .map(ToString::to_string)
             .collect();
-        let now = self.books();
-        let mut last = lock(&self.last_books);
-        let books = now.iter().zip(last.iter()).map(|(now, last)| now.since(last)).collect();
+        let now = self.ledgers();
+        let mut last = lock(&self.last_ledgers);
+        let ledgers = now.iter().zip(last.iter()).map(|(now, last)| now.since(last)).collect();
         *last = now;
         Flushed {
-            instances: self.chaos.as_ref().map(Chaos::settle).unwrap_or_default(),
+            instances: self.chaos.as_ref().map(Chaos::take_instances).unwrap_or_default(),
             tally: self.tally(),
-            books,
+            ledgers,
             incomplete: (!incomplete.is_empty()).then(|| incomplete.concat()),
         }
     }

@@ -1,4 +1,4 @@
-//! Code that traces by the `tracing` crate.
+//! Code that uses the `tracing` crate.
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -7,9 +7,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 use tracer_registry::TracerRegistry;
 
-/// A subscriber with a layer of each registry. It is the default while spans and events are made,
-/// and while spans are closed, and at no other time: a process may have several runs, and only one
-/// subscriber of its own.
+/// A subscriber with a layer of each registry. It is the thread's default only while spans and events
+/// are made and spans are closed, because a process may have several runs and its own subscriber.
 pub(in super::super) struct Subscriber(Dispatch);
 
 /// A span of the `tracing` crate.
@@ -31,7 +30,7 @@ impl Subscriber {
         }
     }
 
-    /// The span is made now.
+    /// Makes the span at the call, not at the first poll.
     pub(in super::super) fn in_span_async(&self, name: &str, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
         let call = self.call(name);
         async move {
@@ -48,7 +47,7 @@ impl Subscriber {
 
     fn call(&self, name: &str) -> Call {
         let span = dispatcher::with_default(&self.0, || {
-            // The crate's own target would be left out.
+            // The layer ignores spans with the crate's own target.
             tracing::info_span!(target: "third-party", "call", otel.name = name)
         });
         Call {
@@ -60,8 +59,7 @@ impl Subscriber {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        // Where it is not the default, a subscriber's registry does not find its way from a span
-        // that is closed to the one around it.
+        // A subscriber's registry closes the parent of a span only if it is the thread's default.
         dispatcher::with_default(&self.subscriber, || drop(self.span.take()));
     }
 }

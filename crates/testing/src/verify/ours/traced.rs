@@ -1,11 +1,12 @@
-//! Functions with `#[trace]`, as programs have them.
+//! Functions with `#[trace]`.
 
 use super::super::run::current;
 use super::super::subject::Active;
 use tracer_registry::{TracerHandle, trace};
 
-/// What their spans are called, and the attribute that says for which operation.
+/// Name of their spans.
 pub(in super::super) const TRACED: &str = "traced";
+/// Attribute with the canary of the operation.
 pub(in super::super) const TRACED_AS: &str = "traced_as";
 
 #[trace(name = "traced", tracer = tracer, capture = both, skip(tracer, body), fields(traced_as = name))]

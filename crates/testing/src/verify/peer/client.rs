@@ -1,4 +1,4 @@
-//! The HTTP client of the exporters: one for all, with the key of each.
+//! HTTP client that all exporters share.
 
 use std::fmt;
 use std::pin::Pin;
@@ -18,11 +18,11 @@ type Inner = legacy::Client<HttpConnector, Full<Bytes>>;
 #[derive(Clone)]
 pub(super) struct Client {
     inner: Inner,
-    /// Exporters call from threads of their own, which have no runtime.
+    /// Exporters call from threads without a runtime.
     runtime: Handle,
 }
 
-/// A [`Client`] with a key. No header that a variable of the process adds goes out.
+/// A [`Client`] with a key. Removes headers from environment variables of the SDK.
 pub(super) struct KeyedClient {
     client: Client,
     authorization: Option<HeaderValue>,

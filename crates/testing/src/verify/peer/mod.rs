@@ -1,12 +1,13 @@
-//! The same programs on plain `SdkTracerProvider`s, one per tracer with a key of its own, as people build it by hand.
+//! Runs programs on plain `SdkTracerProvider`s: one per tracer, with its own key, as it is usually
+//! built by hand.
 //!
-//! | what | how it is done here |
+//! | feature | implementation |
 //! |---|---|
-//! | export | the stock `BatchSpanProcessor` and OTLP exporter, with the key in the exporter's headers |
-//! | session | a baggage entry, copied onto spans at their start by a span processor, with the rest of the baggage |
-//! | scope of a tracer | there is none; what goes by scopes here has its tracer named there |
-//! | work that moves | OpenTelemetry's own contexts |
-//! | headers | OpenTelemetry's own propagators |
+//! | export | the stock `BatchSpanProcessor` and OTLP exporter, with the key in its headers |
+//! | session | a baggage entry, copied onto spans at their start by a span processor |
+//! | scope of a tracer | none; operations that use the scope name their tracer instead |
+//! | moved work | OpenTelemetry's contexts |
+//! | headers | OpenTelemetry's propagators |
 
 mod client;
 mod processor;
@@ -41,19 +42,19 @@ use processor::CopyBaggage;
 use tracer_registry::config::SessionMode;
 use tracer_registry_collector::LocalCollector;
 
-/// Spans of one tracer in a round all fit.
+/// Larger than the spans of one tracer in a round.
 const QUEUE: usize = 1 << 16;
 
-/// A provider for each member.
+/// One provider per member.
 pub(super) struct Peer {
     providers: Vec<SdkTracerProvider>,
 }
 
-/// A session: an id that is put in the baggage.
+/// A session: an id in the baggage.
 #[derive(Clone)]
 pub(super) struct PeerSession(String);
 
-/// The cast as plain providers can play it: sessions as attributes, always taken along with requests.
+/// Returns the cast with the settings of plain providers: sessions as attributes, always propagated.
 pub(super) fn cast(members: &[Member]) -> Arc<[Member]> {
     let plain = members.iter().map(|member| Member {
         backend: Backend::Otlp,
@@ -64,13 +65,13 @@ pub(super) fn cast(members: &[Member]) -> Arc<[Member]> {
     plain.collect()
 }
 
-/// The program without what plain providers have no counterpart of: a tracer for one request.
+/// Returns the program without dedicated tracers, which plain providers do not have.
 pub(super) fn adapted(program: &Program) -> Program {
     without_dedicated(program)
 }
 
 impl Peer {
-    /// Makes a provider for each member. Everything that variables of the process could set is set here.
+    /// Creates the providers. Sets every option that environment variables could set otherwise.
     pub(super) fn new(cast: &[Member], collector: &LocalCollector, runtime: &Handle) -> Result<Self, VerifyError> {
         let client = Client::new(runtime.clone());
         let providers = cast.iter().map(|member| {
@@ -105,7 +106,7 @@ impl Peer {
 impl Drop for Peer {
     fn drop(&mut self) {
         for provider in &self.providers {
-            // It was flushed and checked before; what fails now was counted then.
+            // Everything was flushed and checked before.
             drop(provider.shutdown());
         }
     }

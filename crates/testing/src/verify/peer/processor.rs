@@ -1,4 +1,4 @@
-//! The way in which sessions usually get onto spans.
+//! Span processor that copies baggage onto spans.
 
 use std::time::Duration;
 

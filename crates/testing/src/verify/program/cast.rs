@@ -1,4 +1,5 @@
-//! The cast: which tracers a run has, with their keys, their backends and their settings. Made from a number alone.
+//! The cast: the tracers of a run with their keys, backends and settings, derived from the number of
+//! tenants.
 
 use tracer_registry::Selector;
 use tracer_registry::config::SessionMode;
@@ -6,19 +7,19 @@ use tracer_registry::selector::{SelectorBuilder, SelectorKind};
 
 use super::operation::OpId;
 
-/// How many registries share the process and the collector.
+/// Registries that share the process and the collector.
 pub(crate) const REGISTRIES: usize = 2;
 
-/// The name of an environment of the second registry that the first has not, without its number.
-pub(crate) const ONLY_THERE: &str = "x";
+/// Name, without its number, of an environment that only the second registry has.
+pub(crate) const ONLY_IN_SECOND: &str = "x";
 
-/// How many keys a project has in turn, where they are rotated.
+/// Keys of a project; rotation cycles through them.
 pub(crate) const KEYS: usize = 4;
 
-/// What the name of every canary begins with.
+/// Prefix of every canary.
 pub(crate) const CANARY: &str = "canary-";
 
-/// One tracer, and the project that its key opens.
+/// A tracer of the cast and its project.
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
     pub(crate) registry: usize,
@@ -27,29 +28,29 @@ pub(crate) struct Member {
     pub(crate) sessions: SessionMode,
     pub(crate) trusts_parents: bool,
     pub(crate) takes_sessions: bool,
-    /// Whether its key, where it is rotated, is asked for from the program, and not in a file.
+    /// Whether a disturbed run reads its key from the vault instead of a file.
     pub(crate) has_key_in_vault: bool,
-    /// Part of every canary of the project, and of no other.
+    /// Unique part of the project's canaries, settings and key.
     pub(crate) token: String,
     pub(crate) key: String,
     pub(crate) source: String,
 }
 
-/// What a member's backend is.
+/// Backend of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backend {
-    /// Sessions by calls of their own.
+    /// Sessions through the session API.
     Honeyhive,
-    /// Sessions as attributes of spans.
+    /// Sessions as span attributes.
     Otlp,
 }
 
-/// What a member's settings are at a time: they change where the configuration does.
+/// Version of a member's settings. Changes with the configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Setting {
-    /// How often the binding was changed.
+    /// Number of changes of the binding.
     pub(crate) binding: u32,
-    /// How often the defaults were.
+    /// Number of changes of the defaults.
     pub(crate) defaults: u32,
 }
 
@@ -61,7 +62,7 @@ impl Setting {
         }
     }
 
-    /// What the defaults of the time say.
+    /// Returns the resource attribute `era` that the defaults set.
     pub(crate) fn era(self) -> Option<String> {
         (self.defaults > 0).then(|| format!("era-{}", self.defaults))
     }
@@ -69,7 +70,7 @@ impl Setting {
 
 impl Member {
     fn new(index: usize, registry: usize, parts: Vec<(SelectorKind, String)>) -> Self {
-        // Spread over the letters, so that no token begins as another one ends.
+        // Spread over all digits, so that no token overlaps another one.
         let token = format!("{:010x}", (index as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 24);
         Self {
             registry,
@@ -93,12 +94,12 @@ impl Member {
         }
     }
 
-    /// Whether the starts and enrichments of its sessions are calls, and not attributes of spans.
+    /// Returns whether its sessions use the session API instead of span attributes.
     pub(crate) fn has_calls(&self) -> bool {
         self.backend == Backend::Honeyhive && self.sessions != SessionMode::AutoCreate
     }
 
-    /// What is before the names of a session's data, where that is attributes of spans.
+    /// Returns the prefix of span attributes with session data.
     pub(crate) fn session_prefix(&self) -> &'static str {
         match self.backend {
             Backend::Honeyhive => "honeyhive_",
@@ -106,12 +107,12 @@ impl Member {
         }
     }
 
-    /// Whether a span outside any session has that of its trace.
+    /// Returns whether a span outside any session belongs to the session of its trace.
     pub(crate) fn has_sessions_of_traces(&self) -> bool {
         self.sessions == SessionMode::PerTrace
     }
 
-    /// The keys of its project: its own, and those that come in its place.
+    /// Returns the keys of its project: the initial one and its successors.
     pub(crate) fn keys(&self) -> [String; KEYS] {
         std::array::from_fn(|turn| match turn {
             0 => self.key.clone(),
@@ -119,27 +120,27 @@ impl Member {
         })
     }
 
-    /// A text that belongs to this member's project alone.
+    /// Returns a text that only this member's project may contain.
     pub(crate) fn canary(&self, op: OpId) -> String {
         format!("{CANARY}{}-{op}", self.token)
     }
 
-    /// A setting of its binding: something of its own as well.
+    /// Returns a value of a setting that only this member's project may contain.
     pub(crate) fn own(&self, setting: &str) -> String {
         format!("{setting}-of-{}", self.token)
     }
 
-    /// The same in the binding of a time.
+    /// Returns [`own`](Self::own) for a version of the settings.
     pub(crate) fn own_at(&self, setting: &str, at: Setting) -> String {
         at.mark(self.own(setting))
     }
 
-    /// Its source in the binding of a time.
+    /// Returns its source for a version of the settings.
     pub(crate) fn source_at(&self, at: Setting) -> String {
         at.mark(self.source.clone())
     }
 
-    /// What it is looked up by.
+    /// Returns the selector for its look-up.
     pub(crate) fn selector_parts(&self) -> SelectorBuilder {
         self.parts
             .iter()
@@ -150,25 +151,26 @@ impl Member {
             })
     }
 
-    /// What its tracer says that it is of.
+    /// Returns the selector of its tracer as text.
     pub(crate) fn selector(&self) -> String {
         let selector = Selector::try_from(self.selector_parts());
         selector.map(|selector| selector.to_string()).unwrap_or_default()
     }
 
-    /// How it is shown.
+    /// Returns its name in programs and findings, which is also the name of its project.
     pub(crate) fn name(&self) -> String {
         let parts: Vec<String> = self.parts.iter().map(|(part, name)| format!("{part}:{name}")).collect();
-        let place = if self.registry == 0 {
+        let suffix = if self.registry == 0 {
             ""
         } else {
             " of the second registry"
         };
-        format!("{}{place}", parts.join(","))
+        format!("{}{suffix}", parts.join(","))
     }
 }
 
-/// Tenants, environments and features in the first registry, and tenants of the same names in the second.
+/// Returns tenants, environments and features of the first registry, and a quarter as many tenants
+/// of the same names in the second.
 pub(crate) fn cast(tenants: usize) -> Vec<Member> {
     let named = |part: SelectorKind, name: &str, index: usize| vec![(part, format!("{name}{index}"))];
     let mut members = Vec::new();
@@ -186,6 +188,6 @@ pub(crate) fn cast(tenants: usize) -> Vec<Member> {
         ],
     );
     (0..tenants.div_ceil(4)).for_each(|index| add(1, named(SelectorKind::Tenant, "t", index)));
-    add(1, named(SelectorKind::Environment, ONLY_THERE, 0));
+    add(1, named(SelectorKind::Environment, ONLY_IN_SECOND, 0));
     members
 }

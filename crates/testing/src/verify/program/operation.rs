@@ -1,178 +1,181 @@
-//! Programs: trees of operations that move work around, as values that can be printed, made smaller and run again.
+//! Programs: trees of operations that can be printed, shortened and run again.
 //!
-//! A block is synchronous or asynchronous. A synchronous block has synchronous operations only, so
-//! nothing in a program blocks on a task of the runtime that it runs on.
+//! A block is synchronous or asynchronous. A synchronous block contains only synchronous operations,
+//! so a program never blocks on a task of its own runtime.
 
 use std::sync::Arc;
 
-/// Which operation: unique in a program, and kept when the program is made smaller.
+/// Id of an operation: unique in a program, and unchanged when the program is shortened.
 pub(crate) type OpId = u32;
 
-/// A tracer of the cast, or a dedicated one that an enclosing operation made for the same selector.
+/// Reference to a tracer of the cast, or to a dedicated one for the same selector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Who {
-    /// Its place in the cast.
+pub(crate) struct TracerRef {
+    /// Index in the cast.
     pub(crate) member: usize,
-    /// The [`Kind::Dedicated`] that made it; where that is not around, the pooled tracer is meant.
+    /// The [`Kind::Dedicated`] that created it. If that operation does not enclose the reference, the
+    /// pooled tracer is used.
     pub(crate) dedicated: Option<OpId>,
-    /// Which of the tracers that a name had one after the other: 0 in the text of a program, which does not know.
+    /// Number of the tracer instance. 0 in a program, which does not know the instances.
     pub(crate) instance: usize,
 }
 
-/// Operations one after the other.
+/// Operations in sequence.
 pub(crate) type Block = Arc<[Op]>;
 
-/// What runs at the same time on the same tracers.
+/// Threads that run concurrently on the same tracers.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Program {
-    /// A thread each.
     pub(crate) threads: Vec<Thread>,
-    /// Threads that live as long as the program and take work from a channel, each inside a span of this tracer.
-    pub(crate) workers: Vec<(OpId, Who)>,
+    /// Threads that live as long as the program. Each takes work from a channel, in a span of this
+    /// tracer.
+    pub(crate) workers: Vec<(OpId, TracerRef)>,
 }
 
-/// What one thread does.
+/// Operations of one thread.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Thread {
     pub(crate) mode: Mode,
     pub(crate) block: Block,
 }
 
-/// How the operations of a block run.
+/// Whether a block is synchronous or asynchronous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     Sync,
     Async,
 }
 
-/// One operation, with what happens inside it.
+/// An operation with its body.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Op {
     pub(crate) id: OpId,
     pub(crate) kind: Kind,
-    /// Of the body.
+    /// Mode of the body.
     pub(crate) mode: Mode,
     pub(crate) body: Block,
 }
 
-/// What an operation does around its body.
+/// Kind of an operation.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Kind {
-    /// A span, current for the body.
-    Span { who: Who, how: How },
-    /// A span that is not current, ended after the body.
-    Loose { who: Who, elsewhere: bool },
-    /// The tracer's scope, by `enter` or by `scope`.
-    Scope { who: Who },
-    /// A session, perhaps ended after so many operations of the body.
+    /// Runs the body in a current span.
+    Span { target: TracerRef, how: How },
+    /// Starts a span that is not current, and ends it after the body.
+    Loose { target: TracerRef, elsewhere: bool },
+    /// Runs the body in the scope of a tracer, by `enter` or `scope`.
+    Scope { target: TracerRef },
+    /// Starts a session, and with `end` ends it after this many operations of the body.
     Session {
-        who: Who,
+        target: TracerRef,
         given: bool,
         current: bool,
         end: Option<usize>,
     },
-    /// The session that an enclosing operation started, entered once more wherever this is.
+    /// Enters the session that an enclosing operation started again.
     Rejoin { session: OpId },
-    /// More about the session that an enclosing operation started.
+    /// Enriches the session that an enclosing operation started.
     Enrich { session: OpId },
-    /// An attribute on the span that an enclosing operation started.
+    /// Sets an attribute on the span that an enclosing operation started.
     Late { span: OpId },
-    /// An attribute on the span that a tracer says is current for it.
-    Current { who: Who },
-    /// A link from the span that one enclosing operation started to that of another, which is said
-    /// to be of another process where it is `remote`.
+    /// Sets an attribute on the tracer's current span.
+    Current { target: TracerRef },
+    /// Links the spans of two enclosing operations; with `remote`, the link is flagged as remote.
     Link { from: OpId, to: OpId, remote: bool },
-    /// A baggage entry for the body, inside a scope of `who`.
-    Baggage { who: Who },
-    /// The question which tracer and which session are current.
+    /// Sets a baggage entry for the body, in a scope of `target`.
+    Baggage { target: TracerRef },
+    /// Queries the current tracer and session.
     Ask,
-    /// The headers of an outgoing request.
-    Inject { who: Who },
-    /// The headers of an incoming request, taken in for the body.
-    Incoming { who: Who, lie: Lie },
-    /// A tracer of its own for the body.
+    /// Makes the headers of an outgoing request.
+    Inject { target: TracerRef },
+    /// Extracts forged incoming headers for the body.
+    Incoming { target: TracerRef, forgery: Forgery },
+    /// Creates a dedicated tracer for the body.
     Dedicated { member: usize },
-    /// A look-up of a name that is not there, in the registry of a member.
+    /// Looks up a wrong name in the registry of a member.
     Misname { member: usize, how: Misname },
-    /// A panic after the body, inside a span, caught around it.
-    Panic { who: Who },
-    /// A thread.
+    /// Panics in a span after the body, and catches the panic.
+    Panic { target: TracerRef },
+    /// Runs the body on a new thread.
     Thread { carried: bool, scoped: bool },
-    /// A message to a worker, which does the body.
+    /// Sends the body to a worker.
     Channel { worker: usize, carried: bool },
-    /// A task that is waited for.
+    /// Runs the body in a task and awaits it.
     Spawn { carried: Carried },
-    /// `tokio::spawn` of an `in_span_async` future as it is.
-    SpawnSpan { who: Who },
-    /// A task for each operation of the body, at the same time.
+    /// Passes an `in_span_async` future to `tokio::spawn`.
+    SpawnSpan { target: TracerRef },
+    /// Runs each operation of the body in its own task, concurrently.
     JoinSet { carried: bool },
-    /// A blocking task.
+    /// Runs the body in a blocking task.
     Blocking { carried: bool },
-    /// A `select!` that drops the branch with the body and its open span, and with a value that
-    /// starts a span when it is dropped.
-    Select { who: Who, on_drop: OpId },
-    /// A task that is aborted with its span open, and with such a value.
-    Abort { who: Who, on_drop: OpId },
-    /// A task that does the body after all spans around it have ended.
+    /// Drops a branch of `select!` after the body, with an open span and a value that starts a span
+    /// when it is dropped.
+    Select { target: TracerRef, on_drop: OpId },
+    /// Aborts a task after the body, with an open span and a value like that of `Select`.
+    Abort { target: TracerRef, on_drop: OpId },
+    /// Runs the body in a task after all enclosing spans have ended.
     Deferred { carried: bool },
-    /// A stream whose items do the body, read inside a scope of `reader`.
-    Stream { reader: Who },
+    /// Runs the body as items of a stream that is read in a scope of `reader`.
+    Stream { reader: TracerRef },
     /// Lets other tasks run.
     Yield,
-    /// A request that is served for a tracer, with headers that lie; its response may be dropped unread.
-    Request { member: usize, lie: Lie, read: bool },
-    /// An event of the `tracing` crate, inside a scope of `who`.
-    Event { who: Who },
-    /// A traced function, or a span of the `tracing` crate, that no tracer is current for.
+    /// Serves a request with forged headers. Its response is read or dropped.
+    Request {
+        member: usize,
+        forgery: Forgery,
+        read: bool,
+    },
+    /// Emits an event of the `tracing` crate, in a scope of `target`.
+    Event { target: TracerRef },
+    /// Calls a traced function, or makes a span of the `tracing` crate, outside any scope.
     Unscoped { by_subscriber: bool },
-    /// A thread with as many contexts as OpenTelemetry keeps, in the scope of another tracer:
-    /// nothing can be entered, and a span of `who` by its handle is a root.
-    Overfull { who: Who },
-    /// Something that is done to the registries meanwhile.
+    /// Runs on a thread that cannot attach more contexts, in the scope of another tracer. A span
+    /// that the handle of `target` starts is a root.
+    Overfull { target: TracerRef },
+    /// Disturbs the registries.
     Disturb(Disturbance),
-    /// A span that is open while the key of its tracer is rotated, and is then sent: first with the
-    /// old key, which is refused.
+    /// Rotates the key of a tracer while a span is open, and sends the span. The old key is refused.
     Refused { member: usize },
 }
 
-/// What is done to the registries while programs run.
+/// Disturbance of the registries while programs run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Disturbance {
-    /// The tracer is taken out of its pool.
+    /// Removes the tracer from its pool.
     Remove { member: usize },
-    /// A reload of files in which so many members, from this one on, have other bindings.
+    /// Reloads files with new bindings for `count` members, starting at this one.
     Rebind { member: usize, count: usize },
-    /// A reload of files with other defaults.
+    /// Reloads files with new defaults.
     Defaults { registry: usize },
-    /// A reload of files with a fault, which must be kept out.
+    /// Reloads files with a fault, which the registry must reject.
     Broken { registry: usize },
-    /// A reload of files in which a tenant is no more, or again.
+    /// Reloads files without a tenant, or with it again.
     Vanish { member: usize },
-    /// The file of a key has another one.
+    /// Writes another key to the key file.
     Rotate { member: usize },
 }
 
-/// How a span is made current.
+/// API that makes a span current.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum How {
     /// `in_span_async` or `in_span`.
     Closure,
-    /// `in_span_async` of OpenTelemetry's `Tracer`.
+    /// `in_span` of OpenTelemetry's `Tracer`.
     Trait,
-    /// The same of a [`RoutingProvider`](tracer_registry::integrations::RoutingProvider)'s, inside
-    /// a scope of the tracer.
+    /// `in_span` of a [`RoutingProvider`](tracer_registry::integrations::RoutingProvider)'s tracer,
+    /// in a scope of the tracer.
     Routed,
     /// A function with `#[trace(tracer = ..)]`.
     Traced,
-    /// A function with `#[trace]`, inside a scope of the tracer.
+    /// A function with `#[trace]`, in a scope of the tracer.
     TracedInScope,
-    /// A span of the `tracing` crate, inside a scope of the tracer.
+    /// A span of the `tracing` crate, in a scope of the tracer.
     Subscriber,
-    /// `Context::with_span`, the span ended after so many operations of the body.
+    /// `Context::with_span`. The span ends after this many operations of the body.
     ByHand { ended_after: usize },
 }
 
-/// What goes with a task.
+/// How a task gets the current scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Carried {
     Nothing,
@@ -182,39 +185,39 @@ pub(crate) enum Carried {
     Context,
 }
 
-/// What incoming headers claim.
+/// Content of forged incoming headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lie {
+pub(crate) enum Forgery {
     /// An unknown parent.
     Parent,
-    /// The ids of the span that an enclosing operation started, of whatever tracer.
+    /// The ids of the span that an enclosing operation started, of any tracer.
     ParentOf(OpId),
-    /// Baggage with a canary of that member.
+    /// Baggage with a canary of this member.
     Baggage(usize),
-    /// An unknown session, and a parent.
+    /// An unknown session and an unknown parent.
     Session,
-    /// The session that an enclosing operation started, of whatever tracer.
+    /// The session that an enclosing operation started, of any tracer.
     SessionOf(OpId),
-    /// A parent and a session that are no ids at all.
+    /// A parent and a session with invalid ids.
     Garbage,
 }
 
-/// What is wrong with a name.
+/// Kind of a wrong name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Misname {
     Unknown,
-    NotAName,
+    Invalid,
     OtherRegistry,
 }
 
 impl How {
-    /// Whether nothing names the tracer but the scope.
-    pub(crate) fn is_of_scope(self) -> bool {
+    /// Returns whether the span's tracer comes from the scope.
+    pub(crate) fn uses_scope(self) -> bool {
         matches!(self, Self::Routed | Self::TracedInScope | Self::Subscriber)
     }
 }
 
-impl Who {
+impl TracerRef {
     pub(crate) fn pooled(member: usize) -> Self {
         Self {
             member,
@@ -225,21 +228,21 @@ impl Who {
 }
 
 impl Program {
-    /// How many operations there are.
+    /// Returns the number of operations.
     pub(crate) fn len(&self) -> usize {
         self.threads.iter().map(|thread| count(&thread.block)).sum()
     }
 
-    /// Every operation, outer ones first.
-    pub(crate) fn each(&self, mut see: impl FnMut(&Op)) {
-        fn walk(block: &[Op], see: &mut impl FnMut(&Op)) {
+    /// Calls `visit` for each operation, outer ones first.
+    pub(crate) fn each(&self, mut visit: impl FnMut(&Op)) {
+        fn walk(block: &[Op], visit: &mut impl FnMut(&Op)) {
             for op in block {
-                see(op);
-                walk(&op.body, see);
+                visit(op);
+                walk(&op.body, visit);
             }
         }
         for thread in &self.threads {
-            walk(&thread.block, &mut see);
+            walk(&thread.block, &mut visit);
         }
     }
 }
@@ -249,14 +252,14 @@ fn count(block: &[Op]) -> usize {
 }
 
 impl Op {
-    /// The body up to a point, and the rest.
+    /// Splits the body after this many operations.
     pub(crate) fn split(&self, after: usize) -> (&[Op], &[Op]) {
         self.body.split_at(after.min(self.body.len()))
     }
 }
 
 impl Kind {
-    /// The name of the kind in tables.
+    /// Returns the name of the kind in reports.
     pub(crate) fn name(&self, mode: Mode) -> &'static str {
         match self {
             Self::Span { how, .. } => match how {
@@ -272,34 +275,34 @@ impl Kind {
             Self::Loose { .. } => "span that is not current",
             Self::Scope { .. } => "scope",
             Self::Session { .. } => "session",
-            Self::Rejoin { .. } => "session entered elsewhere",
+            Self::Rejoin { .. } => "session entered again",
             Self::Enrich { .. } => "enrichment",
             Self::Late { .. } => "late attribute",
             Self::Current { .. } => "attribute by current_span",
             Self::Link { .. } => "link between spans",
             Self::Baggage { .. } => "baggage",
-            Self::Ask => "question what is current",
+            Self::Ask => "query of the current scope",
             Self::Inject { .. } => "outgoing headers",
-            Self::Incoming { .. } => "incoming headers that lie",
+            Self::Incoming { .. } => "forged incoming headers",
             Self::Dedicated { .. } => "dedicated tracer",
-            Self::Misname { .. } => "look-up of a wrong name",
+            Self::Misname { .. } => "look-up of an unknown name",
             Self::Panic { .. } => "panic",
             Self::Thread { .. } => "thread",
-            Self::Channel { .. } => "message to a worker",
+            Self::Channel { .. } => "message to a worker thread",
             Self::Spawn { .. } | Self::SpawnSpan { .. } => "task",
-            Self::JoinSet { .. } => "set of tasks",
+            Self::JoinSet { .. } => "JoinSet of tasks",
             Self::Blocking { .. } => "blocking task",
-            Self::Select { .. } => "select! that drops a branch",
+            Self::Select { .. } => "dropped branch of select!",
             Self::Abort { .. } => "aborted task",
-            Self::Deferred { .. } => "task that outlives its spans",
+            Self::Deferred { .. } => "task after its enclosing spans",
             Self::Stream { .. } => "stream",
             Self::Yield => "yield",
-            Self::Request { .. } => "request served under a layer",
+            Self::Request { .. } => "request through a tower layer",
             Self::Event { .. } => "event of the tracing crate",
-            Self::Unscoped { .. } => "traced outside any scope",
+            Self::Unscoped { .. } => "tracing outside any scope",
             Self::Overfull { .. } => "thread with too many contexts",
             Self::Disturb(disturbance) => disturbance.name(),
-            Self::Refused { .. } => "chaos: key that is refused",
+            Self::Refused { .. } => "chaos: refused key",
         }
     }
 }
@@ -307,12 +310,12 @@ impl Kind {
 impl Disturbance {
     fn name(self) -> &'static str {
         match self {
-            Self::Remove { .. } => "chaos: tracer taken out",
-            Self::Rebind { .. } => "chaos: reload with other bindings",
-            Self::Defaults { .. } => "chaos: reload with other defaults",
-            Self::Broken { .. } => "chaos: reload of files with a fault",
-            Self::Vanish { .. } => "chaos: tenant that goes or comes back",
-            Self::Rotate { .. } => "chaos: key that is rotated",
+            Self::Remove { .. } => "chaos: removed tracer",
+            Self::Rebind { .. } => "chaos: reload with new bindings",
+            Self::Defaults { .. } => "chaos: reload with new defaults",
+            Self::Broken { .. } => "chaos: reload of invalid files",
+            Self::Vanish { .. } => "chaos: tenant removed or restored",
+            Self::Rotate { .. } => "chaos: rotated key",
         }
     }
 }

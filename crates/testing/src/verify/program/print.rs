@@ -1,11 +1,11 @@
-//! Programs as text that a reader understands: indented pseudo-code, an operation a line, with its number.
+//! Prints programs as indented pseudo-code, one operation per line, with its number.
 
 use std::fmt::Write as _;
 
 use super::cast::Member;
-use super::operation::{Carried, Disturbance, How, Kind, Lie, Misname, Mode, Op, Program, Who};
+use super::operation::{Carried, Disturbance, Forgery, How, Kind, Misname, Mode, Op, Program, TracerRef};
 
-/// A program as text. Workers are shown where something is sent to them.
+/// Returns a program as text. Omits unused workers.
 pub(crate) fn print(program: &Program, cast: &[Member]) -> String {
     let mut printer = Printer {
         cast,
@@ -17,11 +17,11 @@ pub(crate) fn print(program: &Program, cast: &[Member]) -> String {
             used.push(worker);
         }
     });
-    for (index, (op, who)) in program.workers.iter().enumerate() {
+    for (index, (op, target)) in program.workers.iter().enumerate() {
         if used.contains(&index) {
             let line = format!(
                 "worker {index}: {}.in_span(|| for job in inbox {{ job() }})",
-                printer.name(*who)
+                printer.name(*target)
             );
             printer.line(0, &line, *op);
         }
@@ -88,9 +88,9 @@ impl Printer<'_> {
         let _infallible = writeln!(self.text, "{:depth$}}}", "", depth = 4 * depth);
     }
 
-    fn name(&self, who: Who) -> String {
-        let name = self.cast[who.member].name();
-        match who.dedicated {
+    fn name(&self, target: TracerRef) -> String {
+        let name = self.cast[target.member].name();
+        match target.dedicated {
             Some(op) => format!("dedicated #{op} of [{name}]"),
             None => format!("[{name}]"),
         }
@@ -98,61 +98,81 @@ impl Printer<'_> {
 
     fn describe(&self, op: &Op) -> String {
         match &op.kind {
-            Kind::Span { who, how: How::Closure } => format!("{}.in_span", self.name(*who)),
-            Kind::Span { who, how: How::Trait } => format!("{}.tracer().in_span", self.name(*who)),
-            Kind::Span { who, how: How::Routed } => {
-                format!("routing provider in the scope of {}: in_span", self.name(*who))
-            }
-            Kind::Span { who, how: How::Traced } => format!("#[trace(tracer = {})] fn", self.name(*who)),
             Kind::Span {
-                who,
+                target,
+                how: How::Closure,
+            } => format!("{}.in_span", self.name(*target)),
+            Kind::Span {
+                target,
+                how: How::Trait,
+            } => format!("{}.tracer().in_span", self.name(*target)),
+            Kind::Span {
+                target,
+                how: How::Routed,
+            } => {
+                format!("routing provider in the scope of {}: in_span", self.name(*target))
+            }
+            Kind::Span {
+                target,
+                how: How::Traced,
+            } => format!("#[trace(tracer = {})] fn", self.name(*target)),
+            Kind::Span {
+                target,
                 how: How::TracedInScope,
-            } => format!("in the scope of {}: #[trace] fn", self.name(*who)),
+            } => format!("in the scope of {}: #[trace] fn", self.name(*target)),
             Kind::Span {
-                who,
+                target,
                 how: How::Subscriber,
-            } => format!("in the scope of {}: a span of the tracing crate", self.name(*who)),
-            Kind::Span { who, .. } => format!("with Context::with_span({}.start_span())", self.name(*who)),
-            Kind::Loose { who, elsewhere: false } => format!("{}.start_span(), ended after", self.name(*who)),
-            Kind::Loose { who, elsewhere: true } => {
-                format!("{}.start_span(), ended on a thread after", self.name(*who))
+            } => format!("in the scope of {}: a span of the tracing crate", self.name(*target)),
+            Kind::Span { target, .. } => format!("with Context::with_span({}.start_span())", self.name(*target)),
+            Kind::Loose {
+                target,
+                elsewhere: false,
+            } => format!("{}.start_span(), ended after", self.name(*target)),
+            Kind::Loose {
+                target,
+                elsewhere: true,
+            } => {
+                format!("{}.start_span(), ended on another thread after", self.name(*target))
             }
-            Kind::Scope { who } => format!("{}.scope", self.name(*who)),
-            Kind::Session { who, current, .. } => {
+            Kind::Scope { target } => format!("{}.scope", self.name(*target)),
+            Kind::Session { target, current, .. } => {
                 let current = if *current { ".scope" } else { ", not entered," };
-                format!("{}.session().start(){current}", self.name(*who))
+                format!("{}.session().start(){current}", self.name(*target))
             }
             Kind::Rejoin { session } => format!("the session of #{session}.scope"),
-            Kind::Enrich { session } => format!("the session of #{session} is enriched"),
-            Kind::Late { span } => format!("the span of #{span} gets an attribute"),
-            Kind::Current { who } => format!("{}.current_span() gets an attribute", self.name(*who)),
+            Kind::Enrich { session } => format!("the session of #{session}.enrich()"),
+            Kind::Late { span } => format!("the span of #{span}.set_attribute()"),
+            Kind::Current { target } => format!("{}.current_span().set_attribute()", self.name(*target)),
             Kind::Link { from, to, remote } => {
                 let flag = if *remote { ", flagged remote" } else { "" };
-                format!("the span of #{from} gets a link to that of #{to}{flag}")
+                format!("the span of #{from}.add_link(the span of #{to}{flag})")
             }
-            Kind::Overfull { who } => format!(
+            Kind::Overfull { target } => format!(
                 "{}.start_span() in its scope, on a thread with too many contexts",
-                self.name(*who)
+                self.name(*target)
             ),
-            Kind::Baggage { who } => format!("with baggage of {}", self.name(*who)),
+            Kind::Baggage { target } => format!("with baggage of {}", self.name(*target)),
             Kind::Ask => "TracerRegistry::current(), Session::current()".to_owned(),
-            Kind::Inject { who } => format!("{}.inject()", self.name(*who)),
-            Kind::Incoming { who, lie } => format!("{}.extract({}).scope", self.name(*who), self.lie(*lie)),
-            Kind::Request { member, lie, read } => {
-                let body = if *read { "read" } else { "dropped" };
-                let name = self.cast[*member].name();
-                format!("a request for [{name}] with {}, its response {body},", self.lie(*lie))
+            Kind::Inject { target } => format!("{}.inject()", self.name(*target)),
+            Kind::Incoming { target, forgery } => {
+                format!("{}.extract({}).scope", self.name(*target), self.forgery(*forgery))
             }
-            Kind::Event { who } => format!("an event of the tracing crate, in the scope of {}", self.name(*who)),
-            Kind::Unscoped { by_subscriber: true } => "in no scope: a span of the tracing crate".to_owned(),
-            Kind::Unscoped { by_subscriber: false } => "in no scope: #[trace] fn".to_owned(),
+            Kind::Request { member, forgery, read } => {
+                let body = if *read { "read" } else { "dropped" };
+                let (name, headers) = (self.cast[*member].name(), self.forgery(*forgery));
+                format!("a request for [{name}] with {headers}, its response {body},")
+            }
+            Kind::Event { target } => format!("in the scope of {}: an event of the tracing crate", self.name(*target)),
+            Kind::Unscoped { by_subscriber: true } => "outside any scope: a span of the tracing crate".to_owned(),
+            Kind::Unscoped { by_subscriber: false } => "outside any scope: #[trace] fn".to_owned(),
             Kind::Dedicated { member } => format!("a dedicated tracer of [{}]", self.cast[*member].name()),
             Kind::Misname { how, .. } => match how {
-                Misname::Unknown => "look-up of a tenant that is not there".to_owned(),
-                Misname::NotAName => "look-up of what is no name".to_owned(),
-                Misname::OtherRegistry => "look-up of what another registry has".to_owned(),
+                Misname::Unknown => "look-up of an unknown tenant".to_owned(),
+                Misname::Invalid => "look-up of an invalid name".to_owned(),
+                Misname::OtherRegistry => "look-up of a name of the other registry".to_owned(),
             },
-            Kind::Panic { who } => format!("{}.in_span that panics after", self.name(*who)),
+            Kind::Panic { target } => format!("{}.in_span that panics after", self.name(*target)),
             Kind::Thread { carried, .. } => format!("thread::spawn{}", with(*carried)),
             Kind::Channel { worker, carried } => format!("sent to worker {worker}{}", with(*carried)),
             Kind::Spawn { carried } => match carried {
@@ -160,28 +180,28 @@ impl Printer<'_> {
                 Carried::Scope => "tokio::spawn with the scope".to_owned(),
                 Carried::Context => "tokio::spawn with_current_context".to_owned(),
             },
-            Kind::SpawnSpan { who } => format!("tokio::spawn of {}.in_span", self.name(*who)),
-            Kind::JoinSet { carried } => format!("a task each{}", with(*carried)),
+            Kind::SpawnSpan { target } => format!("tokio::spawn of {}.in_span", self.name(*target)),
+            Kind::JoinSet { carried } => format!("a JoinSet with a task per operation{}", with(*carried)),
             Kind::Blocking { carried } => format!("spawn_blocking{}", with(*carried)),
-            Kind::Select { who, on_drop } => {
+            Kind::Select { target, on_drop } => {
                 format!(
-                    "select! that drops (and that starts #{on_drop}) {}.in_span",
-                    self.name(*who)
+                    "select! that drops (and its drop starts #{on_drop}) {}.in_span",
+                    self.name(*target)
                 )
             }
-            Kind::Abort { who, on_drop } => {
+            Kind::Abort { target, on_drop } => {
                 format!(
                     "an aborted task with (and its drop starts #{on_drop}) {}.in_span",
-                    self.name(*who)
+                    self.name(*target)
                 )
             }
-            Kind::Deferred { carried } => format!("tokio::spawn{}, begun after the thread's block", with(*carried)),
+            Kind::Deferred { carried } => format!("tokio::spawn{}, run after the thread's block", with(*carried)),
             Kind::Stream { reader } => format!("scope.stream, read in the scope of {}, of", self.name(*reader)),
             Kind::Yield => "yield_now()".to_owned(),
             Kind::Disturb(disturbance) => self.disturbance(*disturbance),
             Kind::Refused { member } => {
                 let name = self.cast[*member].name();
-                format!("[{name}].start_span(), its key is rotated, span.end(), [{name}].force_flush()")
+                format!("[{name}].start_span(), rotate its key, span.end(), [{name}].force_flush()")
             }
         }
     }
@@ -191,26 +211,29 @@ impl Printer<'_> {
         match disturbance {
             Disturbance::Remove { member } => format!("registry.remove({})", name(member)),
             Disturbance::Rebind { member, count } => {
-                format!("reload with other bindings for {count} from {} on", name(member))
+                format!(
+                    "reload with new bindings for {count} members, starting at {}",
+                    name(member)
+                )
             }
-            Disturbance::Defaults { registry } => format!("reload of registry {registry} with other defaults"),
-            Disturbance::Broken { registry } => format!("reload of registry {registry} from files with a fault"),
-            Disturbance::Rotate { member } => format!("the key of {} is rotated", name(member)),
-            Disturbance::Vanish { member } => format!("reload with {} gone, or back", name(member)),
+            Disturbance::Defaults { registry } => format!("reload of registry {registry} with new defaults"),
+            Disturbance::Broken { registry } => format!("reload of registry {registry} with invalid files"),
+            Disturbance::Rotate { member } => format!("rotate the key of {}", name(member)),
+            Disturbance::Vanish { member } => format!("reload with {} removed or restored", name(member)),
         }
     }
 
-    fn lie(&self, lie: Lie) -> String {
-        match lie {
-            Lie::Parent => "a parent that nobody made".to_owned(),
-            Lie::ParentOf(op) => format!("the span of #{op} as parent"),
-            Lie::Baggage(member) => format!(
+    fn forgery(&self, forgery: Forgery) -> String {
+        match forgery {
+            Forgery::Parent => "an unknown parent".to_owned(),
+            Forgery::ParentOf(op) => format!("the span of #{op} as parent"),
+            Forgery::Baggage(member) => format!(
                 "baggage with a canary of [{}], and a session in its metadata",
                 self.cast[member].name()
             ),
-            Lie::Session => "a parent and a session that nobody made".to_owned(),
-            Lie::Garbage => "a parent and a session that are no ids".to_owned(),
-            Lie::SessionOf(op) => format!("the session of #{op}"),
+            Forgery::Session => "an unknown parent and an unknown session".to_owned(),
+            Forgery::Garbage => "an invalid parent and an invalid session".to_owned(),
+            Forgery::SessionOf(op) => format!("the session of #{op}"),
         }
     }
 }

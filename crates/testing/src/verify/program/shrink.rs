@@ -1,55 +1,54 @@
-//! The shortest program that still shows something.
+//! Shortens failing programs.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::operation::{Block, Kind, Op, OpId, Program, Thread};
 
-/// How much may be spent on making a program shorter.
+/// Limits of the shortening of a program.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
     pub(crate) tries: usize,
     pub(crate) time: Duration,
 }
 
-struct Shrinking<F> {
-    shows: F,
+struct Shrinker<F> {
+    fails: F,
     left: usize,
     deadline: Instant,
 }
 
-/// Takes away whatever can be taken away with `shows` still saying yes: whole threads, subtrees by
-/// halves down to one, then what is around a body. `shows` may be asked about programs that break
-/// the generator's rules, and is to say no.
-pub(crate) fn shrink(program: Program, budget: Budget, shows: impl FnMut(&Program) -> bool) -> Program {
-    let mut shrinking = Shrinking {
-        shows,
+/// Removes parts of a program while `fails` still returns true: whole threads, chunks of subtrees in
+/// halving sizes, and operations around a body. `fails` must return false for invalid programs.
+pub(crate) fn shrink(program: Program, budget: Budget, fails: impl FnMut(&Program) -> bool) -> Program {
+    let mut shrinker = Shrinker {
+        fails,
         left: budget.tries,
         deadline: Instant::now() + budget.time,
     };
     let mut best = program;
     loop {
         let before = best.len();
-        best = shrinking.without_threads(best);
-        best = shrinking.without_subtrees(best);
-        best = shrinking.without_surroundings(best);
-        if best.len() == before || !shrinking.may_go_on() {
+        best = shrinker.without_threads(best);
+        best = shrinker.without_subtrees(best);
+        best = shrinker.without_surroundings(best);
+        if best.len() == before || !shrinker.has_budget() {
             return best;
         }
     }
 }
 
-impl<F: FnMut(&Program) -> bool> Shrinking<F> {
-    fn may_go_on(&self) -> bool {
+impl<F: FnMut(&Program) -> bool> Shrinker<F> {
+    fn has_budget(&self) -> bool {
         self.left > 0 && Instant::now() < self.deadline
     }
 
-    fn shows(&mut self, program: &Program) -> bool {
-        if !self.may_go_on() {
+    fn fails(&mut self, program: &Program) -> bool {
+        if !self.has_budget() {
             return false;
         }
         self.left -= 1;
-        (self.shows)(program)
+        (self.fails)(program)
     }
 
     fn without_threads(&mut self, mut best: Program) -> Program {
@@ -57,7 +56,7 @@ impl<F: FnMut(&Program) -> bool> Shrinking<F> {
         while index < best.threads.len() && best.threads.len() > 1 {
             let mut shorter = best.clone();
             shorter.threads.remove(index);
-            if self.shows(&shorter) {
+            if self.fails(&shorter) {
                 best = shorter;
             } else {
                 index += 1;
@@ -69,24 +68,24 @@ impl<F: FnMut(&Program) -> bool> Shrinking<F> {
     fn without_subtrees(&mut self, mut best: Program) -> Program {
         let mut size = (ids(&best).len() / 2).max(1);
         loop {
-            let mut place = 0;
+            let mut start = 0;
             loop {
                 let ids = ids(&best);
                 let Some(chunk) = ids
-                    .get(place..(place + size).min(ids.len()))
+                    .get(start..(start + size).min(ids.len()))
                     .filter(|chunk| !chunk.is_empty())
                 else {
                     break;
                 };
                 let chunk: HashSet<OpId> = chunk.iter().copied().collect();
                 let shorter = map(&best, &|block| without(block, &chunk));
-                if self.shows(&shorter) {
+                if self.fails(&shorter) {
                     best = shorter;
                 } else {
-                    place += size;
+                    start += size;
                 }
             }
-            if size == 1 || !self.may_go_on() {
+            if size == 1 || !self.has_budget() {
                 return best;
             }
             size /= 2;
@@ -96,7 +95,7 @@ impl<F: FnMut(&Program) -> bool> Shrinking<F> {
     fn without_surroundings(&mut self, mut best: Program) -> Program {
         for id in ids(&best) {
             let shorter = map(&best, &|block| hoisted(block, &HashSet::from([id])));
-            if shorter.len() < best.len() && self.shows(&shorter) {
+            if shorter.len() < best.len() && self.fails(&shorter) {
                 best = shorter;
             }
         }
@@ -104,7 +103,7 @@ impl<F: FnMut(&Program) -> bool> Shrinking<F> {
     }
 }
 
-/// Outer operations first.
+/// Returns the ids of all operations, outer ones first.
 fn ids(program: &Program) -> Vec<OpId> {
     let mut ids = Vec::new();
     program.each(|op| ids.push(op.id));
@@ -122,7 +121,7 @@ fn map(program: &Program, change: &impl Fn(&[Op]) -> Block) -> Program {
     }
 }
 
-/// The program with the bodies of dedicated tracers in their places: the pooled ones are meant then.
+/// Returns the program with pooled tracers instead of dedicated ones.
 pub(crate) fn without_dedicated(program: &Program) -> Program {
     let mut dedicated = Vec::new();
     program.each(|op| {
@@ -143,8 +142,8 @@ fn without(block: &[Op], gone: &HashSet<OpId>) -> Block {
     .collect()
 }
 
-/// The block with the bodies of some operations in their places. Always a program again: what may
-/// stand in a synchronous block may stand in any.
+/// Returns the block with some operations replaced by their bodies. The result is valid, because any
+/// block may contain the operations of a synchronous one.
 fn hoisted(block: &[Op], around: &HashSet<OpId>) -> Block {
     let mut ops = Vec::new();
     for op in block {

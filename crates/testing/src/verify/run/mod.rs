@@ -1,6 +1,6 @@
-//! The interpreter: does what a program says, on a subject, and writes down what only the running program can see.
+//! The interpreter: runs a program on a subject, and records values that only the running program knows.
 
-mod place;
+mod interpreter;
 mod state;
 mod sync;
 mod tasks;
@@ -11,7 +11,7 @@ use std::thread;
 
 use tokio::runtime::Handle;
 
-pub(super) use self::place::{baggage_key, current, late_key, with_entry};
+pub(super) use self::interpreter::{baggage_key, current, late_key, with_entry};
 pub(super) use self::state::Observed;
 #[cfg(test)]
 pub(super) use self::state::Wrong;
@@ -22,7 +22,7 @@ use super::program::operation::{How, Program};
 use super::subject::Subject;
 use crate::lock::lock;
 
-/// Runs a program to its end, every task and thread of it.
+/// Runs a program and waits for all its tasks and threads.
 pub(super) fn run<S: Subject>(
     program: &Program,
     subject: &Arc<S>,
@@ -39,9 +39,9 @@ pub(super) fn run<S: Subject>(
         workers: senders,
     });
     thread::scope(|threads| {
-        for (receiver, (op, who)) in receivers.into_iter().zip(&program.workers) {
-            let (tracer, _) = run.found(subject.tracer(who.member), who.member, *op);
-            let name = cast[who.member].canary(*op);
+        for (receiver, (op, target)) in receivers.into_iter().zip(&program.workers) {
+            let (tracer, _) = run.found(subject.tracer(target.member), target.member, *op);
+            let name = cast[target.member].canary(*op);
             threads.spawn(move || {
                 subject.span_sync(How::Closure, &tracer, name.clone(), |span| {
                     span.set("work".to_owned(), name);

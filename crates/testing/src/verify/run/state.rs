@@ -1,4 +1,4 @@
-//! What a run shares, and what it writes down.
+//! Shared state and observations of a run.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, mpsc};
@@ -12,24 +12,24 @@ use super::super::program::operation::OpId;
 use super::super::subject::{Found, Subject};
 use crate::lock::lock;
 
-/// What only the running program can see.
+/// Values that only the running program knows, by operation.
 #[derive(Debug, Default)]
 pub(in super::super) struct Observed {
-    /// The ids that sessions had, by the operation that started them.
+    /// Ids of started sessions.
     pub(in super::super) sessions: BTreeMap<OpId, String>,
-    /// The headers that were made for outgoing requests.
+    /// Headers of outgoing requests.
     pub(in super::super) headers: BTreeMap<OpId, HashMap<String, String>>,
-    /// The member with the current scope, and the session.
+    /// Member of the current scope, and the current session.
     pub(in super::super) current: BTreeMap<OpId, (Option<usize>, Option<String>)>,
-    /// The headers that came in.
+    /// Incoming headers.
     pub(in super::super) incoming: BTreeMap<OpId, HashMap<String, String>>,
-    /// What was wrong at once.
+    /// Deviations found during the run.
     pub(in super::super) wrong: Vec<Wrong>,
-    /// Which tracer an operation came by, if they are replaced meanwhile.
+    /// Tracer instances, if they are replaced while the program runs.
     pub(in super::super) instances: Instances,
 }
 
-/// A look-up that gave what it must not, or a disturbance that came to something else.
+/// A look-up or a disturbance with a wrong result.
 #[derive(Debug)]
 pub(in super::super) struct Wrong {
     pub(in super::super) op: OpId,
@@ -38,10 +38,10 @@ pub(in super::super) struct Wrong {
     pub(in super::super) seen: String,
 }
 
-/// Work for a thread that lives as long as the program.
+/// Work for a worker thread.
 pub(super) type Job = Box<dyn FnOnce() + Send>;
 
-/// What the whole run shares.
+/// Shared state of a run.
 pub(super) struct Run<S: Subject> {
     pub(super) subject: Arc<S>,
     pub(super) cast: Arc<[Member]>,
@@ -50,38 +50,38 @@ pub(super) struct Run<S: Subject> {
     pub(super) workers: Vec<mpsc::Sender<Job>>,
 }
 
-/// A thread, or a task that was put off: when its block is done, and so all its spans have ended,
-/// the tasks that it put off begin.
+/// A thread, or a deferred task. Its own deferred tasks start when its block is done, and so all its
+/// spans have ended.
 pub(super) struct Root {
     pub(super) gate: Semaphore,
     pub(super) deferred: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// Opens the gate when it goes.
-pub(super) struct Opening(pub(super) Arc<Root>);
+/// Opens the gate when it is dropped.
+pub(super) struct OpenOnDrop(pub(super) Arc<Root>);
 
-impl Drop for Opening {
+impl Drop for OpenOnDrop {
     fn drop(&mut self) {
         self.0.gate.close();
     }
 }
 
 impl<S: Subject> Run<S> {
-    /// Writes down what an operation came by.
+    /// Records the result of a look-up. Returns the tracer and its instance.
     pub(super) fn found(&self, found: Found<S::Tracer>, member: usize, op: OpId) -> (S::Tracer, Option<usize>) {
         if let Some(seen) = found.wrong {
             lock(&self.observed).wrong.push(Wrong {
                 op,
                 member,
-                expected: "what holds for the name at this moment",
+                expected: "the valid result for the name",
                 seen,
             });
         }
-        self.came_by(op, found.instance);
+        self.record_instance(op, found.instance);
         (found.tracer, found.instance)
     }
 
-    pub(super) fn came_by(&self, op: OpId, instance: Option<usize>) {
+    pub(super) fn record_instance(&self, op: OpId, instance: Option<usize>) {
         if let Some(instance) = instance {
             lock(&self.observed).instances.insert(op, instance);
         }

@@ -8,9 +8,9 @@ use opentelemetry::trace::Span;
 
 use super::super::program::operation::{How, Kind, Op};
 use super::super::subject::Subject;
-use super::place::Place;
+use super::interpreter::Interpreter;
 
-impl<S: Subject> Place<S> {
+impl<S: Subject> Interpreter<S> {
     pub(super) fn block(&self, block: &[Op]) {
         for op in block {
             self.op(op);
@@ -21,41 +21,41 @@ impl<S: Subject> Place<S> {
         let subject = &*self.run.subject;
         match op.kind {
             Kind::Span {
-                who,
+                target,
                 how: How::ByHand { ended_after },
             } => {
-                let (cx, span) = self.by_hand(who, op);
+                let (cx, span) = self.by_hand(target, op);
                 let _current = cx.attach();
-                let inside = self.in_span_async(who, op, span.clone());
+                let inside = self.in_span(target, op, span.clone());
                 let (before, after) = op.split(ended_after);
                 inside.block(before);
                 span.end();
                 inside.block(after);
             }
-            Kind::Span { who, how } => {
-                subject.span_sync(how, &self.tracer(who, op.id), self.name(who, op), |span| {
-                    self.in_span_async(who, op, span).block(&op.body);
+            Kind::Span { target, how } => {
+                subject.span_sync(how, &self.tracer(target, op.id), self.name(target, op), |span| {
+                    self.in_span(target, op, span).block(&op.body);
                 });
             }
             Kind::Unscoped { by_subscriber } => subject.unscoped(by_subscriber, || self.block(&op.body)),
-            Kind::Loose { who, elsewhere } => {
-                let span = self.loose(who, op);
+            Kind::Loose { target, elsewhere } => {
+                let span = self.loose(target, op);
                 self.block(&op.body);
                 end(span, elsewhere);
             }
-            Kind::Scope { who } => {
-                let _entered = subject.enter(&self.tracer(who, op.id));
+            Kind::Scope { target } => {
+                let _entered = subject.enter(&self.tracer(target, op.id));
                 self.block(&op.body);
             }
             Kind::Session {
-                who,
+                target,
                 given,
                 current,
                 end,
             } => {
-                let session = self.session(who, op, given);
+                let session = self.session(target, op, given);
                 let _entered = current.then(|| subject.enter_session(&session));
-                let inside = self.in_session(op, who, session.clone());
+                let inside = self.in_session(op, target, session.clone());
                 let (before, after) = op.split(end.unwrap_or(usize::MAX));
                 inside.block(before);
                 if end.is_some() {
@@ -68,20 +68,25 @@ impl<S: Subject> Place<S> {
                 let _entered = session.map(|session| subject.enter_session(&session));
                 self.block(&op.body);
             }
-            Kind::Baggage { who } => {
-                let _attached = self.baggage(who, op).attach();
+            Kind::Baggage { target } => {
+                let _attached = self.baggage(target, op).attach();
                 self.block(&op.body);
             }
-            Kind::Incoming { who, lie } => {
-                let _entered = subject.enter_captured(&self.incoming(who, lie, op));
+            Kind::Incoming { target, forgery } => {
+                let _entered = subject.enter_captured(&self.incoming(target, forgery, op));
                 self.block(&op.body);
             }
             Kind::Dedicated { member } => self.in_dedicated(op, member).block(&op.body),
-            Kind::Panic { who } => ended_as_planned(catch_unwind(AssertUnwindSafe(|| {
-                subject.span_sync(How::Closure, &self.tracer(who, op.id), self.name(who, op), |span| {
-                    self.in_span_async(who, op, span).block(&op.body);
-                    resume_unwind(Box::new(PlannedPanic));
-                });
+            Kind::Panic { target } => ended_as_planned(catch_unwind(AssertUnwindSafe(|| {
+                subject.span_sync(
+                    How::Closure,
+                    &self.tracer(target, op.id),
+                    self.name(target, op),
+                    |span| {
+                        self.in_span(target, op, span).block(&op.body);
+                        resume_unwind(Box::new(PlannedPanic));
+                    },
+                );
             }))),
             Kind::Thread { carried, scoped } => self.on_thread(carried, scoped, op),
             Kind::Channel { worker, carried } => self.send(worker, carried, op),
@@ -91,10 +96,10 @@ impl<S: Subject> Place<S> {
 
     fn on_thread(&self, carried: bool, scoped: bool, op: &Op) {
         let captured = carried.then(|| self.run.subject.capture());
-        let (place, block) = (self.clone(), Arc::clone(&op.body));
+        let (interpreter, block) = (self.clone(), Arc::clone(&op.body));
         let work = move || {
-            let _entered = captured.map(|captured| place.run.subject.enter_captured(&captured));
-            place.block(&block);
+            let _entered = captured.map(|captured| interpreter.run.subject.enter_captured(&captured));
+            interpreter.block(&block);
         };
         let ended = if scoped {
             thread::scope(|threads| threads.spawn(work).join())
@@ -105,7 +110,7 @@ impl<S: Subject> Place<S> {
     }
 }
 
-/// Ends a span, perhaps on another thread.
+/// Ends a span; with `elsewhere`, on another thread.
 pub(super) fn end(mut span: impl Span + Send + 'static, elsewhere: bool) {
     if elsewhere {
         let ended = thread::spawn(move || span.end()).join();
@@ -115,10 +120,10 @@ pub(super) fn end(mut span: impl Span + Send + 'static, elsewhere: bool) {
     }
 }
 
-/// The payload of a panic that the program asks for. Not raised by `panic!`, which would print it.
+/// Payload of a planned panic. Raised with `resume_unwind`, because `panic!` would print it.
 pub(super) struct PlannedPanic;
 
-/// Ignores the panic that the program asked for; any other goes on.
+/// Ignores a planned panic and resumes any other.
 pub(super) fn ended_as_planned(ended: thread::Result<()>) {
     match ended {
         Err(panicked) if !panicked.is::<PlannedPanic>() => resume_unwind(panicked),

@@ -1,4 +1,4 @@
-//! Operations with asynchronous bodies, and tasks.
+//! Tasks and operations with asynchronous bodies.
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::{Arc, Mutex};
@@ -10,10 +10,10 @@ use opentelemetry::trace::{FutureExt as _, Span as _};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{JoinError, JoinSet, spawn_blocking, yield_now};
 
-use super::super::program::operation::{Block, Carried, How, Kind, Lie, Mode, Op, OpId, Who};
+use super::super::program::operation::{Block, Carried, Forgery, How, Kind, Mode, Op, OpId, TracerRef};
 use super::super::subject::{Active, Request, Subject};
-use super::place::{Place, Reach};
-use super::state::{Opening, Root, Run};
+use super::interpreter::{Interpreter, Reach};
+use super::state::{OpenOnDrop, Root, Run};
 use super::sync::{PlannedPanic, end, ended_as_planned};
 use crate::lock::lock;
 
@@ -32,7 +32,7 @@ impl<S: Subject> Drop for OnDrop<S> {
     }
 }
 
-impl<S: Subject> Place<S> {
+impl<S: Subject> Interpreter<S> {
     pub(super) fn block_async(self, block: Block) -> BoxFuture<'static, ()> {
         async move {
             for op in block.iter() {
@@ -71,26 +71,26 @@ impl<S: Subject> Place<S> {
                 };
                 joined(task.await);
             }
-            Kind::SpawnSpan { who } => joined(tokio::spawn(self.span(How::Closure, who, op)).await),
+            Kind::SpawnSpan { target } => joined(tokio::spawn(self.span(How::Closure, target, op)).await),
             Kind::JoinSet { carried } => self.join_set(carried, op).await,
-            Kind::Select { who, on_drop } => self.select(who, on_drop, op).await,
-            Kind::Abort { who, on_drop } => self.abort(who, on_drop, op).await,
+            Kind::Select { target, on_drop } => self.select(target, on_drop, op).await,
+            Kind::Abort { target, on_drop } => self.abort(target, on_drop, op).await,
             Kind::Deferred { carried } => self.defer(carried, op),
             Kind::Stream { reader } => self.stream(reader, op).await,
             _ => self.leaf(op),
         }
     }
 
-    /// Operations that something holds for the body of.
+    /// Runs an operation that surrounds its body.
     async fn around(&self, op: &Op) {
         let subject = &*self.run.subject;
         match op.kind {
             Kind::Span {
-                who,
+                target,
                 how: How::ByHand { ended_after },
             } => {
-                let (cx, span) = self.by_hand(who, op);
-                let inside = self.in_span_async(who, op, span.clone());
+                let (cx, span) = self.by_hand(target, op);
+                let inside = self.in_span(target, op, span.clone());
                 let (before, after) = op.split(ended_after);
                 let (before, after): (Block, Block) = (before.into(), after.into());
                 let body = async move {
@@ -100,21 +100,21 @@ impl<S: Subject> Place<S> {
                 };
                 body.with_context(cx).await;
             }
-            Kind::Span { who, how } => self.span(how, who, op).await,
-            Kind::Loose { who, elsewhere } => {
-                let span = self.loose(who, op);
+            Kind::Span { target, how } => self.span(how, target, op).await,
+            Kind::Loose { target, elsewhere } => {
+                let span = self.loose(target, op);
                 self.body(op).await;
                 end(span, elsewhere);
             }
-            Kind::Scope { who } => subject.scope(&self.tracer(who, op.id), self.body(op)).await,
+            Kind::Scope { target } => subject.scope(&self.tracer(target, op.id), self.body(op)).await,
             Kind::Session {
-                who,
+                target,
                 given,
                 current,
                 end,
             } => {
-                let session = self.session(who, op, given);
-                let inside = self.in_session(op, who, session.clone());
+                let session = self.session(target, op, given);
+                let inside = self.in_session(op, target, session.clone());
                 let (before, after) = op.split(end.unwrap_or(usize::MAX));
                 let (before, after): (Block, Block) = (before.into(), after.into());
                 let (run, ending) = (Arc::clone(&self.run), end.map(|_| session.clone()));
@@ -135,55 +135,56 @@ impl<S: Subject> Place<S> {
                 Some(session) => subject.session_scope(&session, self.body(op)).await,
                 None => self.body(op).await,
             },
-            Kind::Baggage { who } => self.body(op).with_context(self.baggage(who, op)).await,
-            Kind::Incoming { who, lie } => {
-                let captured = self.incoming(who, lie, op);
+            Kind::Baggage { target } => self.body(op).with_context(self.baggage(target, op)).await,
+            Kind::Incoming { target, forgery } => {
+                let captured = self.incoming(target, forgery, op);
                 subject.captured_scope(&captured, self.body(op)).await;
             }
             Kind::Dedicated { member } => self.in_dedicated(op, member).body(op).await,
-            Kind::Panic { who } => {
-                let panicking = self.span_then(How::Closure, who, op, async || resume_unwind(Box::new(PlannedPanic)));
+            Kind::Panic { target } => {
+                let panicking =
+                    self.span_then(How::Closure, target, op, async || resume_unwind(Box::new(PlannedPanic)));
                 ended_as_planned(AssertUnwindSafe(panicking).catch_unwind().await);
             }
-            Kind::Request { member, lie, read } => self.request(member, lie, read, op).await,
+            Kind::Request { member, forgery, read } => self.request(member, forgery, read, op).await,
             Kind::Unscoped { by_subscriber } => subject.unscoped_async(by_subscriber, self.body(op)).await,
             _ => {}
         }
     }
 
-    /// The body in a span of its own.
-    fn span(&self, how: How, who: Who, op: &Op) -> BoxFuture<'static, ()> {
-        self.span_then(how, who, op, async || ())
+    /// Runs the body in a span.
+    fn span(&self, how: How, target: TracerRef, op: &Op) -> BoxFuture<'static, ()> {
+        self.span_then(how, target, op, async || ())
     }
 
-    /// The body in a request that is served.
-    fn request(&self, member: usize, lie: Lie, read: bool, op: &Op) -> BoxFuture<'static, ()> {
-        let who = Who::pooled(member);
-        let (place, op_inside) = (self.clone(), op.clone());
+    /// Runs the body in a request.
+    fn request(&self, member: usize, forgery: Forgery, read: bool, op: &Op) -> BoxFuture<'static, ()> {
+        let target = TracerRef::pooled(member);
+        let (interpreter, op_inside) = (self.clone(), op.clone());
         let request = Request {
-            name: self.name(who, op),
-            headers: self.incoming_headers(lie, op),
+            name: self.name(target, op),
+            headers: self.incoming_headers(forgery, op),
             read,
         };
-        let work = move |span: Active| place.in_span_async(who, &op_inside, span).body(&op_inside);
+        let work = move |span: Active| interpreter.in_span(target, &op_inside, span).body(&op_inside);
         self.run.subject.request(member, request, Box::new(work))
     }
 
-    /// The body in a span of its own, and then something more before the span ends.
-    fn span_then<T, F>(&self, how: How, who: Who, op: &Op, then: T) -> BoxFuture<'static, ()>
+    /// Runs the body and then `then` in a span.
+    fn span_then<T, F>(&self, how: How, target: TracerRef, op: &Op, then: T) -> BoxFuture<'static, ()>
     where
         T: FnOnce() -> F + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        let (place, op_inside) = (self.clone(), op.clone());
+        let (interpreter, op_inside) = (self.clone(), op.clone());
         let body = move |span: Active| async move {
-            let inside = place.in_span_async(who, &op_inside, span);
+            let inside = interpreter.in_span(target, &op_inside, span);
             inside.body(&op_inside).await;
             then().await;
         };
         self.run
             .subject
-            .span(how, &self.tracer(who, op.id), self.name(who, op), body)
+            .span(how, &self.tracer(target, op.id), self.name(target, op), body)
     }
 
     fn captured(&self, body: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
@@ -193,10 +194,10 @@ impl<S: Subject> Place<S> {
 
     async fn blocking(&self, carried: bool, op: &Op) {
         let captured = carried.then(|| self.run.subject.capture());
-        let (place, block) = (self.clone(), Arc::clone(&op.body));
+        let (interpreter, block) = (self.clone(), Arc::clone(&op.body));
         let task = spawn_blocking(move || {
-            let _entered = captured.map(|captured| place.run.subject.enter_captured(&captured));
-            place.block(&block);
+            let _entered = captured.map(|captured| interpreter.run.subject.enter_captured(&captured));
+            interpreter.block(&block);
         });
         joined(task.await);
     }
@@ -216,20 +217,20 @@ impl<S: Subject> Place<S> {
         }
     }
 
-    fn on_drop(&self, who: Who, op: OpId) -> OnDrop<S> {
-        let name = self.run.cast[who.member].canary(op);
+    fn on_drop(&self, target: TracerRef, op: OpId) -> OnDrop<S> {
+        let name = self.run.cast[target.member].canary(op);
         OnDrop {
             run: Arc::clone(&self.run),
-            tracer: self.tracer(who, op),
+            tracer: self.tracer(target, op),
             name,
         }
     }
 
-    /// Drops the branch when its body is done, with the span open.
-    async fn select(&self, who: Who, on_drop: OpId, op: &Op) {
+    /// Drops the branch after its body, with the span open.
+    async fn select(&self, target: TracerRef, on_drop: OpId, op: &Op) {
         let (done, is_done) = oneshot::channel::<()>();
-        let held = self.on_drop(who, on_drop);
-        let stays_open = self.span_then(How::Closure, who, op, || async move {
+        let held = self.on_drop(target, on_drop);
+        let stays_open = self.span_then(How::Closure, target, op, || async move {
             let _held = held;
             drop(done);
             pending::<()>().await;
@@ -244,11 +245,11 @@ impl<S: Subject> Place<S> {
         }
     }
 
-    /// Aborts the task when its body is done, with the span open.
-    async fn abort(&self, who: Who, on_drop: OpId, op: &Op) {
+    /// Aborts the task after its body, with the span open.
+    async fn abort(&self, target: TracerRef, on_drop: OpId, op: &Op) {
         let (done, is_done) = oneshot::channel::<()>();
-        let held = self.on_drop(who, on_drop);
-        let task = tokio::spawn(self.span_then(How::Closure, who, op, || async move {
+        let held = self.on_drop(target, on_drop);
+        let task = tokio::spawn(self.span_then(How::Closure, target, op, || async move {
             let _held = held;
             drop(done);
             pending::<()>().await;
@@ -258,7 +259,7 @@ impl<S: Subject> Place<S> {
         joined(task.await);
     }
 
-    /// Puts the body off until the block of the thread is done.
+    /// Defers the body until the block of the thread is done.
     fn defer(&self, carried: bool, op: &Op) {
         let captured = carried.then(|| self.run.subject.capture());
         let (outer, reach) = (Arc::clone(&self.root), self.reach.clone());
@@ -268,17 +269,18 @@ impl<S: Subject> Place<S> {
             None => body,
         };
         let task = tokio::spawn(async move {
-            // Closed, and never given out.
+            // The semaphore has no permits: this waits until it is closed.
             drop(outer.gate.acquire().await);
             body.await;
         });
         lock(&self.root.deferred).push(task);
     }
 
-    /// Does an item of the body at a time in what is current here, while somebody reads them in another scope.
-    async fn stream(&self, reader: Who, op: &Op) {
-        let (place, children) = (self.clone(), op.body.to_vec());
-        let items = stream::iter(children).then(move |child| place.clone().block_async(Block::from([child])));
+    /// Runs each operation of the body as an item of a stream in the current scope. The reader is in
+    /// another scope.
+    async fn stream(&self, reader: TracerRef, op: &Op) {
+        let (interpreter, children) = (self.clone(), op.body.to_vec());
+        let items = stream::iter(children).then(move |child| interpreter.clone().block_async(Block::from([child])));
         let captured = self.run.subject.capture();
         let items = self.run.subject.captured_stream(&captured, items.boxed());
         let read = items.for_each(|()| yield_now()).boxed();
@@ -286,7 +288,7 @@ impl<S: Subject> Place<S> {
     }
 }
 
-/// Runs a block, then lets begin what it put off.
+/// Runs a block, and then its deferred tasks.
 pub(super) fn root<S: Subject>(
     run: Arc<Run<S>>,
     reach: Option<Arc<Reach<S>>>,
@@ -298,14 +300,14 @@ pub(super) fn root<S: Subject>(
             gate: Semaphore::new(0),
             deferred: Mutex::default(),
         });
-        // Even if the block panics: what waits at the gate keeps the workers waiting.
-        let opening = Opening(Arc::clone(&root));
-        let place = Place::new(run, reach, Arc::clone(&root));
+        // Opens the gate even if the block panics: tasks at the gate would keep the workers alive.
+        let open_gate = OpenOnDrop(Arc::clone(&root));
+        let interpreter = Interpreter::new(run, reach, Arc::clone(&root));
         match mode {
-            Mode::Sync => place.block(&block),
-            Mode::Async => place.block_async(block).await,
+            Mode::Sync => interpreter.block(&block),
+            Mode::Async => interpreter.block_async(block).await,
         }
-        drop(opening);
+        drop(open_gate);
         let deferred = std::mem::take(&mut *lock(&root.deferred));
         for task in deferred {
             joined(task.await);
@@ -314,7 +316,7 @@ pub(super) fn root<S: Subject>(
     .boxed()
 }
 
-/// A task's end; its panic goes on in the one that waited for it.
+/// Resumes the panic of a joined task.
 fn joined(ended: Result<(), JoinError>) {
     match ended.map_err(JoinError::try_into_panic) {
         Ok(()) | Err(Err(_)) => {}

@@ -1,4 +1,5 @@
-//! What holds where tracers are replaced while a program runs: the oracle on programs written by hand, and the checker on doctored histories.
+//! Programs with replaced tracers: the oracle on handwritten programs, and the checker on altered
+//! histories.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +12,7 @@ use super::super::oracle::env::{InSession, Parent};
 use super::super::oracle::expect::{Expected, Instances, expect_replaced};
 use super::super::ours::subject::Ours;
 use super::super::program::cast::Setting;
-use super::super::program::operation::{Disturbance, How, Kind, Op, OpId, Program, Who};
+use super::super::program::operation::{Disturbance, How, Kind, Op, OpId, Program, TracerRef};
 use super::super::program::print::print;
 use super::super::rounds::runtime;
 use super::super::stage::{Performed, Stage};
@@ -23,7 +24,7 @@ fn expected(program: &Program, instances: &[(OpId, usize)]) -> Expected {
 }
 
 #[test]
-fn a_tracer_in_place_of_another_is_another_one_whatever_its_name() {
+fn a_replaced_tracer_differs_from_its_successor_of_the_same_name() {
     let nested = program(vec![span(1, A, vec![span(2, A, vec![span(3, A, vec![])])])]);
     let parents = |instances: &[(OpId, usize)]| {
         let expected = expected(&nested, instances);
@@ -35,7 +36,7 @@ fn a_tracer_in_place_of_another_is_another_one_whatever_its_name() {
 }
 
 #[test]
-fn a_session_is_not_that_of_the_tracer_that_came_after() {
+fn a_session_does_not_pass_to_the_successor_of_its_tracer() {
     let in_session = program(vec![session(1, A, vec![span(2, A, vec![]), span(3, A, vec![])])]);
     let expected = expected(&in_session, &[(1, 1), (2, 1), (3, 2)]);
     assert_eq!(expected.spans[&2].session, InSession::Started(1));
@@ -43,28 +44,28 @@ fn a_session_is_not_that_of_the_tracer_that_came_after() {
 }
 
 #[test]
-fn what_looks_nothing_up_is_for_the_tracer_of_the_scope() {
+fn operations_without_a_look_up_use_the_tracer_of_the_scope() {
     let routed = |id| {
         let how = How::Routed;
-        op(id, Kind::Span { who: A, how }, vec![])
+        op(id, Kind::Span { target: A, how }, vec![])
     };
-    let inject = op(5, Kind::Inject { who: A }, vec![]);
-    let baggage = op(4, Kind::Baggage { who: A }, vec![inject]);
-    let in_span_async = program(vec![span(1, A, vec![routed(2), baggage])]);
-    // The routed one was looked up too, and came by the successor, which it is not made on.
-    let expected = expected(&in_span_async, &[(1, 1), (2, 2), (5, 1)]);
+    let inject = op(5, Kind::Inject { target: A }, vec![]);
+    let baggage = op(4, Kind::Baggage { target: A }, vec![inject]);
+    let in_span = program(vec![span(1, A, vec![routed(2), baggage])]);
+    // The interpreter looks the routed tracer up too and finds the successor, which gets no span.
+    let expected = expected(&in_span, &[(1, 1), (2, 2), (5, 1)]);
     assert_eq!(expected.spans[&2].parent, Parent::Span(1));
     assert_eq!(expected.headers[&5].baggage, [4]);
 }
 
 #[test]
-fn two_spans_by_hand_over_one_another_may_be_of_two_tracers() {
+fn nested_spans_by_hand_may_belong_to_two_instances_of_a_tracer() {
     let by_hands = program(vec![by_hand(1, A, vec![by_hand(2, A, vec![])])]);
     assert!(expected(&by_hands, &[]).is_invalid);
 }
 
 #[test]
-fn disturbed_programs_keep_the_rules_and_try_everything() {
+fn disturbed_programs_are_valid_and_contain_every_kind_of_operation() {
     let cast = members();
     for seed in 0..100 {
         let program = generate_disturbed(seed, 300, 3, &cast);
@@ -75,19 +76,19 @@ fn disturbed_programs_keep_the_rules_and_try_everything() {
         program.each(|op| refused += u32::from(matches!(op.kind, Kind::Refused { .. })));
         assert_eq!(refused, 1, "seed {seed}:\n{}", print(&program, &cast));
     }
-    let tried = |program: Program| {
-        let mut tried = BTreeSet::new();
+    let kinds = |program: Program| {
+        let mut kinds = BTreeSet::new();
         program.each(|op| {
-            tried.insert(op.kind.name(op.mode));
+            kinds.insert(op.kind.name(op.mode));
         });
-        tried.len()
+        kinds.len()
     };
-    assert_eq!(tried(generate_disturbed(1, 20_000, 4, &cast)), 43);
-    assert_eq!(tried(generate(1, 20_000, 4, &cast)), 37);
+    assert_eq!(kinds(generate_disturbed(1, 20_000, 4, &cast)), 43);
+    assert_eq!(kinds(generate(1, 20_000, 4, &cast)), 37);
 }
 
-/// Everything that can be done to a tenant, between its spans.
-fn piece() -> Program {
+/// Returns a program with every disturbance of a tenant, between its spans.
+fn sample_program() -> Program {
     let disturb = |id: OpId, disturbance| op(id, Kind::Disturb(disturbance), vec![]);
     let member = B.member;
     let block: Vec<Op> = vec![
@@ -109,31 +110,34 @@ fn piece() -> Program {
     program(vec![span(1, B, block), span(14, A, vec![])])
 }
 
-/// What is found where the history of the run is doctored.
-fn found(doctor: impl FnOnce(&mut Performed)) -> BTreeSet<FindingKind> {
-    found_in(&piece(), doctor)
+/// Returns the findings after `alter` changed the observations of the sample program.
+fn found(alter: impl FnOnce(&mut Performed)) -> BTreeSet<FindingKind> {
+    found_in(&sample_program(), alter)
 }
 
-fn found_in(program: &Program, doctor: impl FnOnce(&mut Performed)) -> BTreeSet<FindingKind> {
+fn found_in(program: &Program, alter: impl FnOnce(&mut Performed)) -> BTreeSet<FindingKind> {
     let runtime = runtime().expect("threads");
     let stage = Stage::new(&members(), runtime.handle(), Ours::disturbed).expect("a port");
     let mut performed = stage.perform(program, 1);
-    doctor(&mut performed);
+    alter(&mut performed);
     let expected = expect_replaced(program, &members(), &performed.observed.instances);
     let findings = stage.judge(&expected, &performed).findings;
     findings.counts.into_keys().collect()
 }
 
 #[test]
-fn a_tenant_that_is_disturbed_in_every_way_is_as_it_must_be() {
+fn a_tenant_with_every_disturbance_has_no_findings() {
     let kinds = found(|performed| {
         assert!(performed.observed.wrong.is_empty(), "{:?}", performed.observed.wrong);
-        let came_by = &performed.observed.instances;
-        let tracers: Vec<usize> = [1, 3, 5, 7, 13].map(|op| came_by[&op]).into();
-        assert_eq!(tracers.iter().collect::<BTreeSet<_>>().len(), 5, "{came_by:?}");
-        assert_eq!(came_by[&7], came_by[&8], "nothing happened between them");
-        assert_eq!(came_by[&8], came_by[&10], "who is gone is used on by those who have it");
-        let settings = |op: OpId| performed.flushed.instances[&came_by[&op]].settings.clone();
+        let instances = &performed.observed.instances;
+        let tracers: Vec<usize> = [1, 3, 5, 7, 13].map(|op| instances[&op]).into();
+        assert_eq!(tracers.iter().collect::<BTreeSet<_>>().len(), 5, "{instances:?}");
+        assert_eq!(instances[&7], instances[&8], "no disturbance between them");
+        assert_eq!(
+            instances[&8], instances[&10],
+            "code keeps using the handle of a removed tenant"
+        );
+        let settings = |op: OpId| performed.flushed.instances[&instances[&op]].settings.clone();
         let setting = |binding, defaults| vec![Setting { binding, defaults }];
         assert_eq!(settings(3), setting(0, 0));
         assert_eq!(settings(5), setting(1, 0));
@@ -144,15 +148,15 @@ fn a_tenant_that_is_disturbed_in_every_way_is_as_it_must_be() {
 }
 
 #[test]
-fn settings_of_another_time_are_found() {
+fn outdated_settings_are_found() {
     let other = |change: fn(&mut Setting)| {
         found(|performed| {
             let number = performed.observed.instances[&5];
-            let instance = performed.flushed.instances.get_mut(&number).expect("it is there");
+            let instance = performed.flushed.instances.get_mut(&number).expect("recorded");
             instance.settings.iter_mut().for_each(change);
         })
     };
-    // The headers are those of another of the name's tracers.
+    // Not WrongHeaders: another instance of the name has these headers.
     let kinds = BTreeSet::from([FindingKind::WrongSource, FindingKind::WrongAttribute]);
     assert_eq!(other(|setting| setting.binding = 9), kinds);
     assert_eq!(
@@ -162,40 +166,40 @@ fn settings_of_another_time_are_found() {
 }
 
 #[test]
-fn a_tracer_that_no_time_can_have_given_is_found() {
+fn a_tracer_without_permitted_settings_is_found() {
     let kinds = found(|performed| {
         let number = performed.observed.instances[&3];
-        let instance = performed.flushed.instances.get_mut(&number).expect("it is there");
+        let instance = performed.flushed.instances.get_mut(&number).expect("recorded");
         instance.settings.clear();
     });
     assert_eq!(kinds, BTreeSet::from([FindingKind::WrongLookup]));
 }
 
-/// Spans of one tracer while its key is rotated under it, all of it held until the end.
-fn rotated(who: Who, times: u32) -> Program {
-    let member = who.member;
+/// Returns spans of one tracer with rotations of its key between them, in an outer span.
+fn rotated(target: TracerRef, times: u32) -> Program {
+    let member = target.member;
     let rotations = (0..times).flat_map(|at| {
         let rotate = op(10 + 2 * at, Kind::Disturb(Disturbance::Rotate { member }), vec![]);
-        [rotate, span(11 + 2 * at, who, vec![])]
+        [rotate, span(11 + 2 * at, target, vec![])]
     });
-    program(vec![span(1, who, rotations.collect())])
+    program(vec![span(1, target, rotations.collect())])
 }
 
 #[test]
-fn an_old_key_is_refused_from_the_moment_of_the_swap_and_what_it_brought_comes_with_the_new_one() {
-    // Nobody is told of its new key, and no tracer is made: it is known by a refusal or not at all. Keys come again after four.
+fn requests_with_a_rotated_key_are_refused_and_repeated_with_the_new_one() {
+    // Only a refusal announces the new key. After four rotations the keys repeat.
     assert!(members()[B.member].has_key_in_vault);
     for times in [1, 6] {
         let kinds = found_in(&rotated(B, times), |performed| {
             assert!(performed.flushed.tally.refused > 0, "{:?}", performed.flushed.tally);
-            assert_eq!(performed.flushed.books[B.member].dropped, 0);
+            assert_eq!(performed.flushed.ledgers[B.member].dropped, 0);
         });
         assert_eq!(kinds, BTreeSet::new());
     }
 }
 
 #[test]
-fn a_span_that_is_sent_with_a_key_that_is_refused_is_sent_again() {
+fn a_span_sent_with_a_refused_key_is_sent_again() {
     let times = 1..=3;
     let refused = times
         .clone()
@@ -203,17 +207,17 @@ fn a_span_that_is_sent_with_a_key_that_is_refused_is_sent_again() {
     let kinds = found_in(&program(refused.collect()), |performed| {
         assert!(performed.observed.wrong.is_empty(), "{:?}", performed.observed.wrong);
         let refused = performed.flushed.tally.refused;
-        assert!(refused >= times.count() as u64, "each key once, at least: {refused}");
+        assert!(refused >= times.count() as u64, "at least once per key: {refused}");
     });
     assert_eq!(kinds, BTreeSet::new());
 }
 
 #[test]
-fn what_takes_longer_than_the_limit_is_not_waited_for() {
+fn work_beyond_the_limit_is_abandoned() {
     assert_eq!(within(Duration::from_secs(300), || 1), Some(1));
     let (held, end) = mpsc::channel::<()>();
     assert_eq!(within(Duration::from_millis(1), move || end.recv()), None);
     drop(held);
-    let panics = || within(Duration::from_secs(300), || panic!("as the work does"));
+    let panics = || within(Duration::from_secs(300), || panic!("of the work"));
     assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
 }

@@ -1,4 +1,4 @@
-//! What programs the generator makes.
+//! Programs of the generator.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ fn the_same_seed_makes_the_same_program() {
 }
 
 #[test]
-fn programs_keep_the_rules_and_have_the_size_that_was_asked() {
+fn programs_are_valid_and_have_the_requested_size() {
     let cast = members();
     for seed in 0..200 {
         let program = generate(seed, 300, 3, &cast);
@@ -26,21 +26,21 @@ fn programs_keep_the_rules_and_have_the_size_that_was_asked() {
             "seed {seed}:\n{}",
             print(&program, &cast)
         );
-        program.each(assert_no_task_in_a_synchronous_block);
+        program.each(assert_sync_blocks_have_only_sync_operations);
     }
 }
 
-fn assert_no_task_in_a_synchronous_block(op: &Op) {
+fn assert_sync_blocks_have_only_sync_operations(op: &Op) {
     if op.mode == Mode::Sync {
         assert!(op.body.iter().all(|inner| inner.mode == Mode::Sync), "#{}", op.id);
     }
 }
 
 #[test]
-fn every_kind_of_operation_is_tried() {
-    let mut tried = BTreeSet::new();
+fn programs_contain_every_kind_of_operation() {
+    let mut kinds = BTreeSet::new();
     generate(1, 20_000, 4, &members()).each(|op| {
-        tried.insert(op.kind.name(op.mode));
+        kinds.insert(op.kind.name(op.mode));
     });
-    assert_eq!(tried.len(), 37, "{tried:#?}");
+    assert_eq!(kinds.len(), 37, "{kinds:#?}");
 }

@@ -1,8 +1,8 @@
-//! What the oracle says of programs written by hand.
+//! The oracle on handwritten programs.
 
 use super::super::oracle::env::{InSession, Parent};
 use super::super::oracle::expect::{Enriched, Expected, expect};
-use super::super::program::operation::{How, Kind, Lie, OpId, Program, Who};
+use super::super::program::operation::{Forgery, How, Kind, OpId, Program, TracerRef};
 use super::{A, B, by_hand, members, op, program, session, span};
 
 fn expected(program: &Program) -> Expected {
@@ -14,7 +14,7 @@ fn parent(expected: &Expected, op: OpId) -> Parent {
 }
 
 #[test]
-fn a_parent_is_the_innermost_span_of_the_same_tracer() {
+fn the_parent_is_the_innermost_span_of_the_same_tracer() {
     let expected = expected(&program(vec![span(1, A, vec![span(2, B, vec![span(3, A, vec![])])])]));
     assert_eq!(parent(&expected, 1), Parent::None);
     assert_eq!(parent(&expected, 2), Parent::None);
@@ -22,13 +22,13 @@ fn a_parent_is_the_innermost_span_of_the_same_tracer() {
 }
 
 #[test]
-fn a_session_is_the_innermost_of_the_same_tracer_and_a_scope_does_not_end_it() {
+fn the_session_is_the_innermost_of_the_same_tracer_and_outlasts_inner_scopes() {
     let inner = op(
         2,
-        Kind::Scope { who: B },
+        Kind::Scope { target: B },
         vec![op(
             3,
-            Kind::Scope { who: A },
+            Kind::Scope { target: A },
             vec![span(4, A, vec![span(5, B, vec![])])],
         )],
     );
@@ -39,20 +39,20 @@ fn a_session_is_the_innermost_of_the_same_tracer_and_a_scope_does_not_end_it() {
 }
 
 #[test]
-fn a_thread_carries_what_was_captured_and_nothing_else() {
-    for (carried, there) in [(true, Parent::Span(1)), (false, Parent::None)] {
+fn a_thread_runs_in_the_captured_scope_only() {
+    for (carried, wanted) in [(true, Parent::Span(1)), (false, Parent::None)] {
         let thread = Kind::Thread { carried, scoped: true };
         let expected = expected(&program(vec![span(
             1,
             A,
             vec![op(2, thread, vec![span(3, A, vec![])])],
         )]));
-        assert_eq!(parent(&expected, 3), there, "carried: {carried}");
+        assert_eq!(parent(&expected, 3), wanted, "carried: {carried}");
     }
 }
 
 #[test]
-fn a_message_without_a_scope_is_worked_on_in_the_workers_own_span() {
+fn a_message_without_a_scope_runs_in_the_span_of_the_worker() {
     let message = |carried| Kind::Channel { worker: 0, carried };
     let expected = expected(&program(vec![span(
         1,
@@ -68,20 +68,20 @@ fn a_message_without_a_scope_is_worked_on_in_the_workers_own_span() {
 }
 
 #[test]
-fn what_is_set_late_lands_only_on_open_spans() {
+fn late_attributes_are_set_only_on_open_spans() {
     let late = |id| op(id, Kind::Late { span: 1 }, vec![]);
     let expected = expected(&program(vec![by_hand(1, A, vec![late(2), late(3)])]));
     assert_eq!(expected.spans[&1].late, [2], "the span ends after the first operation");
-    let put_off = op(4, Kind::Deferred { carried: true }, vec![late(5), span(6, A, vec![])]);
-    let expected = self::expected(&program(vec![span(1, A, vec![put_off])]));
+    let deferred = op(4, Kind::Deferred { carried: true }, vec![late(5), span(6, A, vec![])]);
+    let expected = self::expected(&program(vec![span(1, A, vec![deferred])]));
     assert!(expected.spans[&1].late.is_empty());
-    assert_eq!(parent(&expected, 6), Parent::Span(1), "an ended span is a parent still");
+    assert_eq!(parent(&expected, 6), Parent::Span(1), "an ended span is still a parent");
 }
 
 #[test]
-fn baggage_is_that_of_the_innermost_scope() {
-    let baggage = |id, who, body| op(id, Kind::Baggage { who }, body);
-    let inject = |id, who| op(id, Kind::Inject { who }, vec![]);
+fn baggage_belongs_to_the_tracer_of_the_innermost_scope() {
+    let baggage = |id, target, body| op(id, Kind::Baggage { target }, body);
+    let inject = |id, target| op(id, Kind::Inject { target }, vec![]);
     let inner = span(4, B, vec![baggage(5, B, vec![inject(6, A), inject(7, B)])]);
     let covered = by_hand(3, B, vec![baggage(8, A, vec![inject(9, A)])]);
     let within = program(vec![span(1, A, vec![baggage(2, A, vec![inner, covered])])]);
@@ -94,27 +94,27 @@ fn baggage_is_that_of_the_innermost_scope() {
 }
 
 #[test]
-fn headers_choose_nothing_where_they_are_not_trusted() {
+fn untrusted_headers_set_no_parent() {
     let members = members();
     let trusting = |trusts: bool| {
         let found = members.iter().position(|member| member.trusts_parents == trusts);
-        Who::pooled(found.expect("the cast has both"))
+        TracerRef::pooled(found.expect("the cast has both"))
     };
-    for (who, there) in [(trusting(true), Parent::Remote(1)), (trusting(false), Parent::None)] {
-        let lie = Lie::Parent;
+    for (target, wanted) in [(trusting(true), Parent::Remote(1)), (trusting(false), Parent::None)] {
+        let forgery = Forgery::Parent;
         let expected = expected(&program(vec![op(
             1,
-            Kind::Incoming { who, lie },
-            vec![span(2, who, vec![])],
+            Kind::Incoming { target, forgery },
+            vec![span(2, target, vec![])],
         )]));
-        assert_eq!(parent(&expected, 2), there);
+        assert_eq!(parent(&expected, 2), wanted);
     }
 }
 
 #[test]
-fn what_names_no_tracer_is_of_the_innermost_scope_and_of_no_other() {
+fn spans_without_a_named_tracer_belong_to_the_innermost_scope() {
     for how in [How::Routed, How::TracedInScope, How::Subscriber] {
-        let unnamed = |who| op(2, Kind::Span { who, how }, vec![]);
+        let unnamed = |target| op(2, Kind::Span { target, how }, vec![]);
         let in_scope = expected(&program(vec![span(1, A, vec![unnamed(A)])]));
         assert!(!in_scope.is_invalid, "{how:?}");
         assert_eq!(parent(&in_scope, 2), Parent::Span(1));
@@ -131,14 +131,14 @@ fn what_names_no_tracer_is_of_the_innermost_scope_and_of_no_other() {
 }
 
 #[test]
-fn an_event_is_on_the_open_span_of_the_tracer_that_the_code_runs_for() {
-    let event = |id, who| op(id, Kind::Event { who }, vec![]);
-    let inner = op(3, Kind::Scope { who: A }, vec![event(4, A)]);
+fn an_event_is_on_the_open_span_of_the_scopes_tracer() {
+    let event = |id, target| op(id, Kind::Event { target }, vec![]);
+    let inner = op(3, Kind::Scope { target: A }, vec![event(4, A)]);
     let in_scopes = expected(&program(vec![span(1, A, vec![span(2, B, vec![event(5, B), inner])])]));
     assert!(!in_scopes.is_invalid);
     assert_eq!(in_scopes.events, [(4, 1), (5, 2)].into());
     let ended = by_hand(2, A, vec![event(3, A), event(4, A)]);
-    let by_hand_in_scope = expected(&program(vec![op(1, Kind::Scope { who: A }, vec![ended])]));
+    let by_hand_in_scope = expected(&program(vec![op(1, Kind::Scope { target: A }, vec![ended])]));
     assert_eq!(
         by_hand_in_scope.events,
         [(3, 2)].into(),
@@ -148,20 +148,20 @@ fn an_event_is_on_the_open_span_of_the_tracer_that_the_code_runs_for() {
     let covered = expected(&program(vec![span(1, A, vec![covered])]));
     assert!(
         !covered.is_invalid && covered.events.is_empty(),
-        "only the id of #1 is known there"
+        "only the id of #1 is accessible there"
     );
 }
 
 #[test]
-fn a_request_is_under_what_its_tenant_takes_from_its_headers() {
+fn a_request_has_a_remote_parent_only_if_its_tenant_trusts_headers() {
     for (member, of) in members().iter().enumerate() {
         let request = Kind::Request {
             member,
-            lie: Lie::Parent,
+            forgery: Forgery::Parent,
             read: true,
         };
-        let who = Who::pooled(member);
-        let expected = expected(&program(vec![op(1, request, vec![span(2, who, vec![])])]));
+        let target = TracerRef::pooled(member);
+        let expected = expected(&program(vec![op(1, request, vec![span(2, target, vec![])])]));
         let remote = if of.trusts_parents {
             Parent::Remote(1)
         } else {
@@ -173,7 +173,7 @@ fn a_request_is_under_what_its_tenant_takes_from_its_headers() {
 }
 
 #[test]
-fn the_enrichments_of_one_strand_have_an_order() {
+fn enrichments_are_ordered_within_a_strand() {
     let enrich = |id| op(id, Kind::Enrich { session: 1 }, vec![]);
     let tasks = op(3, Kind::JoinSet { carried: false }, vec![enrich(4), enrich(5)]);
     let expected = expected(&program(vec![session(1, A, vec![enrich(2), tasks, enrich(6)])]));
@@ -183,28 +183,28 @@ fn the_enrichments_of_one_strand_have_an_order() {
 }
 
 #[test]
-fn an_ended_session_is_not_carried_by_what_runs_later() {
-    let put_off = op(2, Kind::Deferred { carried: true }, vec![span(3, A, vec![])]);
+fn a_deferred_task_does_not_carry_an_ended_session() {
+    let deferred = op(2, Kind::Deferred { carried: true }, vec![span(3, A, vec![])]);
     let ending = |end| {
-        let (who, given, current) = (A, true, true);
+        let (target, given, current) = (A, true, true);
         Kind::Session {
-            who,
+            target,
             given,
             current,
             end,
         }
     };
-    for (end, there) in [(Some(9), InSession::None), (None, InSession::Started(1))] {
-        let expected = expected(&program(vec![op(1, ending(end), vec![put_off.clone()])]));
-        assert_eq!(expected.spans[&3].session, there, "ended: {end:?}");
+    for (end, wanted) in [(Some(9), InSession::None), (None, InSession::Started(1))] {
+        let expected = expected(&program(vec![op(1, ending(end), vec![deferred.clone()])]));
+        assert_eq!(expected.spans[&3].session, wanted, "ended: {end:?}");
     }
 }
 
 #[test]
-fn an_ended_session_is_not_carried_by_what_is_started_in_its_scope() {
-    let (who, given, current, end) = (A, true, true, Some(1));
+fn a_span_in_the_scope_of_an_ended_session_has_no_session() {
+    let (target, given, current, end) = (A, true, true, Some(1));
     let ending = Kind::Session {
-        who,
+        target,
         given,
         current,
         end,
@@ -212,25 +212,21 @@ fn an_ended_session_is_not_carried_by_what_is_started_in_its_scope() {
     let outer = session(1, A, vec![op(2, ending, vec![span(3, A, vec![]), span(4, A, vec![])])]);
     let expected = expected(&program(vec![outer]));
     assert_eq!(expected.spans[&3].session, InSession::Started(2));
-    assert_eq!(
-        expected.spans[&4].session,
-        InSession::None,
-        "nor is the one further out"
-    );
+    assert_eq!(expected.spans[&4].session, InSession::None, "nor the outer session");
     assert_eq!(expected.sessions[&2].enrichments.len(), 1);
 }
 
 #[test]
-fn two_spans_by_hand_directly_over_one_another_are_beyond_what_can_be_said() {
+fn directly_nested_spans_by_hand_of_two_tracers_are_invalid() {
     assert!(expected(&program(vec![by_hand(1, A, vec![by_hand(2, B, vec![])])])).is_invalid);
-    let between = |inner| program(vec![by_hand(1, A, vec![op(3, Kind::Scope { who: B }, vec![inner])])]);
+    let between = |inner| program(vec![by_hand(1, A, vec![op(3, Kind::Scope { target: B }, vec![inner])])]);
     assert!(!expected(&between(by_hand(2, B, vec![]))).is_invalid);
     assert!(!expected(&program(vec![by_hand(1, A, vec![by_hand(2, A, vec![])])])).is_invalid);
 }
 
 #[test]
-fn a_dedicated_tracer_is_another_one_than_the_pooled() {
-    let own = Who {
+fn a_dedicated_tracer_differs_from_the_pooled_one() {
+    let own = TracerRef {
         dedicated: Some(1),
         ..A
     };
@@ -245,7 +241,7 @@ fn a_dedicated_tracer_is_another_one_than_the_pooled() {
 }
 
 #[test]
-fn a_session_can_be_entered_again_wherever_its_handle_is_in_reach() {
+fn a_session_can_be_entered_wherever_its_handle_is_reachable() {
     let again = op(
         3,
         Kind::Rejoin { session: 1 },
@@ -267,13 +263,13 @@ fn a_session_can_be_entered_again_wherever_its_handle_is_in_reach() {
     assert_eq!(
         alone.spans[&4].session,
         InSession::None,
-        "what is not there is not entered"
+        "an unreachable session is not entered"
     );
 }
 
 #[test]
-fn what_a_dropped_future_holds_is_dropped_in_its_span() {
-    let dropped = Kind::Select { who: A, on_drop: 3 };
+fn values_of_a_dropped_future_are_dropped_in_its_span() {
+    let dropped = Kind::Select { target: A, on_drop: 3 };
     let expected = expected(&program(vec![span(1, A, vec![op(2, dropped, vec![])])]));
     assert_eq!(parent(&expected, 2), Parent::Span(1));
     assert_eq!(parent(&expected, 3), Parent::Span(2));

@@ -1,4 +1,4 @@
-//! What is left of a program that has a fault planted in it.
+//! The shrinker on a program with a planted fault.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const PLENTY: Budget = Budget {
     time: Duration::from_secs(60),
 };
 
-/// Whether an enrichment stands anywhere inside a panic.
+/// Returns whether the program contains an enrichment inside a panic.
 fn has_fault(program: &Program) -> bool {
     fn inside(block: &[Op], panicking: bool) -> bool {
         block.iter().any(|op| match op.kind {
@@ -26,7 +26,7 @@ fn has_fault(program: &Program) -> bool {
 }
 
 #[test]
-fn what_is_left_is_what_the_fault_needs() {
+fn a_program_is_reduced_to_the_operations_of_the_fault() {
     let cast = members();
     let faulty = (0..100).map(|seed| generate(seed, 2000, 3, &cast)).find(has_fault);
     let shortest = shrink(faulty.expect("there is one"), PLENTY, has_fault);
@@ -34,13 +34,13 @@ fn what_is_left_is_what_the_fault_needs() {
     assert_eq!(shortest.threads.len(), 1);
     let text = print(&shortest, &cast);
     assert!(
-        text.contains("that panics after") && text.contains("is enriched"),
+        text.contains("that panics after") && text.contains(".enrich()"),
         "{text}"
     );
 }
 
 #[test]
-fn it_ends_when_its_tries_are_used_up() {
+fn shrinking_ends_when_its_tries_are_used_up() {
     let program = generate(1, 500, 2, &members());
     let mut tries = 0;
     let budget = Budget { tries: 10, ..PLENTY };

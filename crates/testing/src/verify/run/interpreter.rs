@@ -1,4 +1,4 @@
-//! Where an operation runs: what it has in its variables, and what both kinds of blocks do with it.
+//! State of a running operation, and the operations that are the same in both kinds of blocks.
 
 use std::collections::HashMap;
 use std::panic::resume_unwind;
@@ -10,21 +10,21 @@ use opentelemetry::trace::{Span as _, TraceContextExt as _};
 use opentelemetry::{Context, KeyValue};
 
 use super::super::headers;
-use super::super::program::operation::{Kind, Lie, Op, OpId, Who};
+use super::super::program::operation::{Forgery, Kind, Op, OpId, TracerRef};
 use super::super::subject::{Active, Subject, given_id};
 use super::state::{Root, Run, Wrong};
 use crate::lock::lock;
 
-pub(super) struct Place<S: Subject> {
+pub(super) struct Interpreter<S: Subject> {
     pub(super) run: Arc<Run<S>>,
     pub(super) reach: Option<Arc<Reach<S>>>,
     pub(super) root: Arc<Root>,
 }
 
-/// One handle in reach, and the ones further out.
+/// A reachable handle, and the outer ones.
 pub(super) struct Reach<S: Subject> {
     op: OpId,
-    /// The member of the cast that it is of.
+    /// Member of the cast that owns the handle.
     member: usize,
     handle: Handle<S>,
     outer: Option<Arc<Reach<S>>>,
@@ -36,63 +36,66 @@ enum Handle<S: Subject> {
     Dedicated(S::Tracer, Option<usize>),
 }
 
-impl<S: Subject> Clone for Place<S> {
+impl<S: Subject> Clone for Interpreter<S> {
     fn clone(&self) -> Self {
         Self::new(Arc::clone(&self.run), self.reach.clone(), Arc::clone(&self.root))
     }
 }
 
-impl<S: Subject> Place<S> {
+impl<S: Subject> Interpreter<S> {
     pub(super) fn new(run: Arc<Run<S>>, reach: Option<Arc<Reach<S>>>, root: Arc<Root>) -> Self {
         Self { run, reach, root }
     }
 
-    /// The tracer for an operation.
-    pub(super) fn tracer(&self, who: Who, op: OpId) -> S::Tracer {
-        let dedicated = who.dedicated.and_then(|made| match self.find(made)?.handle {
+    /// Returns the tracer for an operation.
+    pub(super) fn tracer(&self, target: TracerRef, op: OpId) -> S::Tracer {
+        let dedicated = target.dedicated.and_then(|made| match self.find(made)?.handle {
             Handle::Dedicated(ref tracer, instance) => Some((tracer.clone(), instance)),
             _ => None,
         });
         let Some((tracer, instance)) = dedicated else {
-            return self.run.found(self.run.subject.tracer(who.member), who.member, op).0;
+            return self
+                .run
+                .found(self.run.subject.tracer(target.member), target.member, op)
+                .0;
         };
-        self.run.came_by(op, instance);
+        self.run.record_instance(op, instance);
         tracer
     }
 
-    pub(super) fn name(&self, who: Who, op: &Op) -> String {
-        self.run.cast[who.member].canary(op.id)
+    pub(super) fn name(&self, target: TracerRef, op: &Op) -> String {
+        self.run.cast[target.member].canary(op.id)
     }
 
-    /// The body of a span: what every span says of itself, and the span in reach.
-    pub(super) fn in_span_async(&self, who: Who, op: &Op, span: Active) -> Self {
-        span.set("work".to_owned(), self.name(who, op));
+    /// Returns the state in the body of a span. Sets the attribute and the event that mark the span.
+    pub(super) fn in_span(&self, target: TracerRef, op: &Op, span: Active) -> Self {
+        span.set("work".to_owned(), self.name(target, op));
         if op.id.is_multiple_of(4) {
-            span.event(self.name(who, op));
+            span.event(self.name(target, op));
         }
-        self.reaching(op, who, Handle::Span(span))
+        self.reaching(op, target, Handle::Span(span))
     }
 
     pub(super) fn in_dedicated(&self, op: &Op, member: usize) -> Self {
         let (tracer, instance) = self.run.found(self.run.subject.dedicated(member), member, op.id);
-        self.reaching(op, Who::pooled(member), Handle::Dedicated(tracer, instance))
+        self.reaching(op, TracerRef::pooled(member), Handle::Dedicated(tracer, instance))
     }
 
-    pub(super) fn in_session(&self, op: &Op, who: Who, session: S::Session) -> Self {
-        self.reaching(op, who, Handle::Session(session))
+    pub(super) fn in_session(&self, op: &Op, target: TracerRef, session: S::Session) -> Self {
+        self.reaching(op, target, Handle::Session(session))
     }
 
-    fn reaching(&self, op: &Op, who: Who, handle: Handle<S>) -> Self {
+    fn reaching(&self, op: &Op, target: TracerRef, handle: Handle<S>) -> Self {
         let reach = Reach {
             op: op.id,
-            member: who.member,
+            member: target.member,
             handle,
             outer: self.reach.clone(),
         };
         Self::new(Arc::clone(&self.run), Some(Arc::new(reach)), Arc::clone(&self.root))
     }
 
-    /// The session that an enclosing operation started.
+    /// Returns the session that an enclosing operation started.
     pub(super) fn session_in_reach(&self, session: OpId) -> Option<S::Session> {
         match &self.find(session)?.handle {
             Handle::Session(session) => Some(session.clone()),
@@ -105,111 +108,114 @@ impl<S: Subject> Place<S> {
         reaches.find(|reach| reach.op == op)
     }
 
-    /// A span that is about to be made current by hand: the context with it, and the span.
-    pub(super) fn by_hand(&self, who: Who, op: &Op) -> (Context, Active) {
-        let span = self.run.subject.start(&self.tracer(who, op.id), self.name(who, op));
+    /// Starts a span to be made current by hand. Returns the context with it, and the span.
+    pub(super) fn by_hand(&self, target: TracerRef, op: &Op) -> (Context, Active) {
+        let span = self
+            .run
+            .subject
+            .start(&self.tracer(target, op.id), self.name(target, op));
         let cx = current().with_span(span);
         (cx.clone(), Active::Context(cx))
     }
 
-    pub(super) fn loose(&self, who: Who, op: &Op) -> S::Span {
-        self.loose_of(&self.tracer(who, op.id), who, op)
+    pub(super) fn loose(&self, target: TracerRef, op: &Op) -> S::Span {
+        self.loose_of(&self.tracer(target, op.id), target, op)
     }
 
-    fn loose_of(&self, tracer: &S::Tracer, who: Who, op: &Op) -> S::Span {
-        let mut span = self.run.subject.start(tracer, self.name(who, op));
-        span.set_attribute(KeyValue::new("work", self.name(who, op)));
+    fn loose_of(&self, tracer: &S::Tracer, target: TracerRef, op: &Op) -> S::Span {
+        let mut span = self.run.subject.start(tracer, self.name(target, op));
+        span.set_attribute(KeyValue::new("work", self.name(target, op)));
         span
     }
 
-    pub(super) fn session(&self, who: Who, op: &Op, given: bool) -> S::Session {
-        let (subject, canary) = (&self.run.subject, self.name(who, op));
+    pub(super) fn session(&self, target: TracerRef, op: &Op, given: bool) -> S::Session {
+        let (subject, canary) = (&self.run.subject, self.name(target, op));
         let id = given.then(|| given_id(self.run.seed, op.id));
-        let session = subject.session(&self.tracer(who, op.id), id, canary.clone(), canary);
+        let session = subject.session(&self.tracer(target, op.id), id, canary.clone(), canary);
         lock(&self.run.observed)
             .sessions
             .insert(op.id, subject.session_id(&session));
         session
     }
 
-    /// The current context with a baggage entry more.
-    pub(super) fn baggage(&self, who: Who, op: &Op) -> Context {
-        with_entry(KeyValue::new(baggage_key(op.id), self.name(who, op)))
+    /// Returns the current context with another baggage entry.
+    pub(super) fn baggage(&self, target: TracerRef, op: &Op) -> Context {
+        with_entry(KeyValue::new(baggage_key(op.id), self.name(target, op)))
     }
 
-    /// Takes in headers that lie; what is current for the body.
-    pub(super) fn incoming(&self, who: Who, lie: Lie, op: &Op) -> S::Captured {
-        let headers = self.incoming_headers(lie, op);
-        self.run.subject.extract(&self.tracer(who, op.id), &headers)
+    /// Extracts forged headers. Returns the scope for the body.
+    pub(super) fn incoming(&self, target: TracerRef, forgery: Forgery, op: &Op) -> S::Captured {
+        let headers = self.incoming_headers(forgery, op);
+        self.run.subject.extract(&self.tracer(target, op.id), &headers)
     }
 
-    pub(super) fn incoming_headers(&self, lie: Lie, op: &Op) -> HashMap<String, String> {
-        let headers = self.lying(lie, op);
+    pub(super) fn incoming_headers(&self, forgery: Forgery, op: &Op) -> HashMap<String, String> {
+        let headers = self.forged(forgery, op);
         lock(&self.run.observed).incoming.insert(op.id, headers.clone());
         headers
     }
 
-    fn lying(&self, lie: Lie, op: &Op) -> HashMap<String, String> {
+    fn forged(&self, forgery: Forgery, op: &Op) -> HashMap<String, String> {
         let seed = self.run.seed;
-        let mut lying = HashMap::new();
-        let mut say = |name: &str, value: String| lying.insert(name.to_owned(), value);
-        match lie {
-            Lie::Parent => {
-                say("traceparent", headers::unknown_parent(seed, op.id));
+        let mut forged = HashMap::new();
+        let mut set = |name: &str, value: String| forged.insert(name.to_owned(), value);
+        match forgery {
+            Forgery::Parent => {
+                set("traceparent", headers::unknown_parent(seed, op.id));
             }
-            Lie::ParentOf(span) => {
+            Forgery::ParentOf(span) => {
                 if let Some(Handle::Span(span)) = self.find(span).map(|reach| &reach.handle) {
                     let (trace, span) = span.ids();
-                    say("traceparent", headers::traceparent(&trace, &span));
+                    set("traceparent", headers::traceparent(&trace, &span));
                 }
             }
-            Lie::Baggage(member) => {
+            Forgery::Baggage(member) => {
                 let canary = self.run.cast[member].canary(op.id);
-                let lie = headers::lying_session(seed, op.id);
-                say("baggage", format!("{}={canary}{lie}", baggage_key(op.id)));
+                let session = headers::forged_session(seed, op.id);
+                set("baggage", format!("{}={canary}{session}", baggage_key(op.id)));
             }
-            Lie::Session => {
-                say("traceparent", headers::unknown_parent(seed, op.id));
-                say(
+            Forgery::Session => {
+                set("traceparent", headers::unknown_parent(seed, op.id));
+                set(
                     "baggage",
                     format!("session.id={}", headers::unknown_session(seed, op.id)),
                 );
             }
-            Lie::Garbage => {
-                say("traceparent", headers::traceparent("no-trace", "no-span"));
-                say("baggage", format!("session.id=nobody-{}", op.id));
+            Forgery::Garbage => {
+                set("traceparent", headers::traceparent("no-trace", "no-span"));
+                set("baggage", format!("session.id=unknown-{}", op.id));
             }
-            Lie::SessionOf(session) => {
+            Forgery::SessionOf(session) => {
                 if let Some(Handle::Session(session)) = self.find(session).map(|reach| &reach.handle) {
-                    say(
+                    set(
                         "baggage",
                         format!("session.id={}", self.run.subject.session_id(session)),
                     );
                 }
             }
         }
-        lying
+        forged
     }
 
-    /// Hands the body to a worker and waits until it is done.
+    /// Sends the body to a worker and waits until it is done.
     pub(super) fn send(&self, worker: usize, carried: bool, op: &Op) {
         let captured = carried.then(|| self.run.subject.capture());
-        let (place, block) = (self.clone(), Arc::clone(&op.body));
+        let (interpreter, block) = (self.clone(), Arc::clone(&op.body));
         let (done, wait) = mpsc::sync_channel::<()>(1);
         let job = Box::new(move || {
-            let _entered = captured.map(|captured| place.run.subject.enter_captured(&captured));
-            place.block(&block);
+            let _entered = captured.map(|captured| interpreter.run.subject.enter_captured(&captured));
+            interpreter.block(&block);
             drop(done);
         });
         if let Some(worker) = self.run.workers.get(worker)
             && worker.send(job).is_ok()
         {
-            // Nothing is sent: the end of the channel says that it is done.
+            // The dropped sender is the signal.
             let _ended = wait.recv();
         }
     }
 
-    /// Operations without a body.
+    /// Runs an operation without a body.
     pub(super) fn leaf(&self, op: &Op) {
         let (subject, cast) = (&self.run.subject, &self.run.cast);
         match op.kind {
@@ -227,11 +233,11 @@ impl<S: Subject> Place<S> {
                     span.set(late_key(op.id), cast[reach.member].canary(op.id));
                 }
             }
-            Kind::Current { who } => {
+            Kind::Current { target } => {
                 subject.set_on_current(
-                    &self.tracer(who, op.id),
+                    &self.tracer(target, op.id),
                     format!("current.{}", op.id),
-                    self.name(who, op),
+                    self.name(target, op),
                 );
             }
             Kind::Link { from, to, remote } => {
@@ -247,23 +253,23 @@ impl<S: Subject> Place<S> {
                     lock(&self.run.observed).current.insert(op.id, current);
                 }
             }
-            Kind::Inject { who } => {
-                let headers = subject.inject(&self.tracer(who, op.id), op.id.is_multiple_of(2));
+            Kind::Inject { target } => {
+                let headers = subject.inject(&self.tracer(target, op.id), op.id.is_multiple_of(2));
                 lock(&self.run.observed).headers.insert(op.id, headers);
             }
-            Kind::Overfull { who } => {
-                let (captured, tracer) = (subject.capture(), self.tracer(who, op.id));
+            Kind::Overfull { target } => {
+                let (captured, tracer) = (subject.capture(), self.tracer(target, op.id));
                 let overfull = || {
                     let _entered = subject.enter_captured(&captured);
-                    subject.overfull(&tracer, || drop(self.loose(who, op)));
+                    subject.overfull(&tracer, || drop(self.loose(target, op)));
                 };
                 let ended = thread::scope(|threads| threads.spawn(overfull).join());
                 ended.unwrap_or_else(|panicked| resume_unwind(panicked));
             }
-            Kind::Event { who } => subject.event(self.name(who, op)),
+            Kind::Event { target } => subject.event(self.name(target, op)),
             Kind::Misname { member, how } => {
                 if let Some(wrong) = subject.misname(member, how) {
-                    let (op, expected) = (op.id, "the error for it");
+                    let (op, expected) = (op.id, "the right error");
                     lock(&self.run.observed).wrong.push(Wrong {
                         op,
                         member,
@@ -273,14 +279,14 @@ impl<S: Subject> Place<S> {
                 }
             }
             Kind::Refused { member } => {
-                let found = subject.refuse(member, |tracer| self.loose_of(tracer, Who::pooled(member), op));
+                let found = subject.refuse(member, |tracer| self.loose_of(tracer, TracerRef::pooled(member), op));
                 self.run.found(found, member, op.id);
             }
             Kind::Disturb(disturbance) => {
                 let wrong = subject.disturb(disturbance).map(|(member, wrong)| Wrong {
                     op: op.id,
                     member,
-                    expected: "what is documented of it",
+                    expected: "the documented behaviour",
                     seen: wrong,
                 });
                 lock(&self.run.observed).wrong.extend(wrong);
@@ -290,27 +296,27 @@ impl<S: Subject> Place<S> {
     }
 }
 
-/// The name of the attribute that an operation sets on a span elsewhere.
+/// Returns the name of the attribute that an operation sets on an enclosing span.
 pub(in super::super) fn late_key(op: OpId) -> String {
     format!("late.{op}")
 }
 
-/// The name of the entry of metadata that an enrichment sets.
+/// Returns the name of the metadata entry that an enrichment sets.
 fn enriched_key(op: OpId) -> String {
     format!("e{op}")
 }
 
-/// The name of the baggage entry that an operation sets.
+/// Returns the name of the baggage entry that an operation sets.
 pub(in super::super) fn baggage_key(op: OpId) -> String {
     format!("b{op}")
 }
 
-/// The current context with a baggage entry more, by OpenTelemetry's own means.
+/// Returns the current context with another baggage entry, by OpenTelemetry's API.
 pub(in super::super) fn with_entry(entry: KeyValue) -> Context {
     let cx = current();
-    let here = cx.baggage().iter();
-    let here = here.map(|(key, (value, _))| KeyValue::new(key.clone(), value.to_string()));
-    let entries: Vec<KeyValue> = here.chain([entry]).collect();
+    let existing = cx.baggage().iter();
+    let existing = existing.map(|(key, (value, _))| KeyValue::new(key.clone(), value.to_string()));
+    let entries: Vec<KeyValue> = existing.chain([entry]).collect();
     cx.with_baggage(entries)
 }
 
