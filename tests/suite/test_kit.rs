@@ -110,7 +110,7 @@ fn spans_under_another_ones_key_are_a_leak() {
     let [Leak::Request { owner, received_in, .. }] = leaks.as_slice() else {
         panic!("{leaks:?}");
     };
-    assert_eq!((of.as_str(), under.as_str()), ("globex", "acme"));
+    assert_eq!((owner.as_str(), received_in.as_str()), ("globex", "acme"));
     let failed = catch_unwind(AssertUnwindSafe(|| test.assert_isolated())).expect_err("it is not");
     let message = failed.downcast_ref::<String>().expect("a text");
     assert!(

@@ -1,4 +1,5 @@
-//! The read-back interface: what was received, as JSON. Without a key, since it is a tool on loopback.
+//! The read-back API: received data as JSON. Requires no key, because the collector is a tool on
+//! loopback.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,20 +18,20 @@ use crate::request::answer::{self, Refusal};
 use crate::server::budget::Held;
 use crate::server::serving::ServingRef;
 
-/// How many spans are shown if the caller gives no limit.
+/// Spans in a response if the request has no limit.
 const DEFAULT_SPAN_LIMIT: usize = 1000;
 
 const WELCOME: &str = "\
-This is a local collector: it takes OpenTelemetry traces and shows whose project each span landed in.
+Local collector: receives OpenTelemetry traces and shows the project that each span landed in.
 
-Send, with a key in Authorization (Bearer, Basic or raw), x-api-key, x-honeycomb-team, api_key or api-key:
+Send data, with a key in Authorization (Bearer, Basic or raw), x-api-key, x-honeycomb-team, api_key or api-key:
   POST {prefix}/v1/traces            OTLP/HTTP, protobuf or JSON, plain or compressed; gRPC on the same port
   POST {prefix}/session/start        {\"session\": {..}}
-  POST {prefix}/v1/sessions          the session itself
+  POST {prefix}/v1/sessions          the session object
   POST {prefix}/events               {\"event\": {..}}
   PUT  {prefix}/events               {\"event_id\": .., \"metadata\": {..}, ..}
 
-Look, without a key; {project} is a name or a fingerprint:
+Read data, without a key; {project} is a name or a fingerprint:
   GET /api/health
   GET /api/projects
   GET /api/projects/{project}
@@ -75,13 +76,13 @@ async fn projects(State(serving): State<ServingRef>) -> Response {
             requests_without_key: store.requests_without_key(),
             refused_projects: store.refused_projects(),
         };
-        written(&overview)
+        to_json(&overview)
     };
-    answered(&serving, page).await
+    respond(&serving, page).await
 }
 
 async fn project(State(serving): State<ServingRef>, Path(name): Path<String>) -> Response {
-    show(&serving, name, |project| written(project.summary())).await
+    show(&serving, name, |project| to_json(project.summary())).await
 }
 
 #[derive(Serialize)]
@@ -96,15 +97,15 @@ async fn spans(State(serving): State<ServingRef>, Path(name): Path<String>, uri:
         Err(message) => return answer::error(StatusCode::BAD_REQUEST, &message),
     };
     let page = move |project: &Project| {
-        let fitting: Vec<&Span> = project
+        let matching: Vec<&Span> = project
             .spans()
             .iter()
             .map(AsRef::as_ref)
-            .filter(|span| filter.fits(span))
+            .filter(|span| filter.matches(span))
             .collect();
-        let spans = &fitting[fitting.len().saturating_sub(filter.limit)..];
-        let found = fitting.len();
-        written(&ShownSpans { spans, found })
+        let spans = &matching[matching.len().saturating_sub(filter.limit)..];
+        let found = matching.len();
+        to_json(&ShownSpans { spans, found })
     };
     show(&serving, name, page).await
 }
@@ -127,7 +128,7 @@ async fn sessions(State(serving): State<ServingRef>, Path(name): Path<String>) -
             spans: spans.get(&*session.id).copied().unwrap_or(0),
         };
         let sessions: Vec<_> = project.sessions().iter().map(|session| shown(session)).collect();
-        written(&HashMap::from([("sessions", sessions)]))
+        to_json(&HashMap::from([("sessions", sessions)]))
     };
     show(&serving, name, page).await
 }
@@ -135,7 +136,7 @@ async fn sessions(State(serving): State<ServingRef>, Path(name): Path<String>) -
 async fn events(State(serving): State<ServingRef>, Path(name): Path<String>) -> Response {
     let page = |project: &Project| {
         let events: Vec<_> = project.events().iter().map(AsRef::as_ref).collect();
-        written(&HashMap::from([("events", events)]))
+        to_json(&HashMap::from([("events", events)]))
     };
     show(&serving, name, page).await
 }
@@ -144,34 +145,39 @@ async fn traces(State(serving): State<ServingRef>, Path(name): Path<String>) -> 
     let page = |project: &Project| {
         let shown = |trace: &crate::Trace| json!({ "trace_id": trace.trace_id, "spans": trace.spans.len(), "tree": trace.tree() });
         let traces: Vec<Value> = project.traces().iter().map(shown).collect();
-        written(&HashMap::from([("traces", traces)]))
+        to_json(&HashMap::from([("traces", traces)]))
     };
     show(&serving, name, page).await
 }
 
-/// A page, or the error in its place.
+/// Body of a response, or an error.
 type Page = Result<Vec<u8>, (StatusCode, String)>;
 
-fn written(page: &impl Serialize) -> Page {
+fn to_json(page: &impl Serialize) -> Page {
     serde_json::to_vec(page).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 
-/// Answers with a page about a project.
+/// Responds with a page about a project.
 async fn show(serving: &ServingRef, name: String, page: impl FnOnce(&Project) -> Page + Send + 'static) -> Response {
     let shared = Arc::clone(&serving.shared);
-    let page = move || match shared.store.project_called(&name) {
+    let page = move || match shared.store.project_by_name_or_fingerprint(&name) {
         Some(project) => page(&project),
-        None => Err((StatusCode::NOT_FOUND, format!("there is no project {name:?}"))),
+        None => Err((StatusCode::NOT_FOUND, format!("unknown project {name:?}"))),
     };
-    answered(serving, page).await
+    respond(serving, page).await
 }
 
-/// Writes a page on the worker's thread. Its bytes count as held until the client has taken them.
-async fn answered(serving: &ServingRef, page: impl FnOnce() -> Page + Send + 'static) -> Response {
+/// Serializes a page on the worker's thread. Its bytes count against the budget until it is sent.
+async fn respond(serving: &ServingRef, page: impl FnOnce() -> Page + Send + 'static) -> Response {
     let page = match serving.worker.run(page).await {
         Some(Ok(page)) => page,
         Some(Err((status, message))) => return answer::error(status, &message),
-        None => return answer::error(StatusCode::INTERNAL_SERVER_ERROR, "the page cannot be written"),
+        None => {
+            return answer::error(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal error while writing the page",
+            );
+        }
     };
     match serving.budget.hold_at_most_all(page.len()) {
         Some(held) => {
@@ -182,7 +188,7 @@ async fn answered(serving: &ServingRef, page: impl FnOnce() -> Page + Send + 'st
     }
 }
 
-/// A page that counts as held while it lives.
+/// A page that counts against the budget while it lives.
 struct HeldPage {
     page: Vec<u8>,
     _held: Held,
@@ -194,7 +200,7 @@ impl AsRef<[u8]> for HeldPage {
     }
 }
 
-/// Which spans are asked for.
+/// Query parameters of the spans page.
 struct Filter {
     limit: usize,
     session: Option<String>,
@@ -218,16 +224,14 @@ impl Filter {
                 "session" => filter.session = Some(value.into_owned()),
                 "trace" => filter.trace = Some(value.to_ascii_lowercase()),
                 _ => {
-                    return Err(format!(
-                        "unknown parameter {name:?}; there are limit, session and trace"
-                    ));
+                    return Err(format!("unknown parameter {name:?}: use limit, session or trace"));
                 }
             }
         }
         Ok(filter)
     }
 
-    fn fits(&self, span: &Span) -> bool {
+    fn matches(&self, span: &Span) -> bool {
         let session = self
             .session
             .as_ref()

@@ -1,4 +1,4 @@
-//! How a collector is set up.
+//! Settings of a collector.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use crate::server::thread::Settings;
 use crate::store::{Limits, Store};
 
 const MIB: usize = 1024 * 1024;
-/// More file descriptors than a process is given.
+/// More than the file descriptor limit of a process.
 const MAX_CONNECTIONS: usize = 1 << 20;
 const MAX_CLIENT_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Settings of a [`LocalCollector`](crate::LocalCollector); made by
+/// Settings of a [`LocalCollector`](crate::LocalCollector), created with
 /// [`LocalCollector::builder`](crate::LocalCollector::builder).
 pub struct CollectorBuilder {
     listen: String,
@@ -59,113 +59,112 @@ impl CollectorBuilder {
         }
     }
 
-    /// Where to listen, as `host:port`; port 0 takes a free one. Default `127.0.0.1:0`.
+    /// Sets the address to listen on, as `host:port`. Port 0 selects a free one. Default `127.0.0.1:0`.
     ///
-    /// What was received can be read without a key by all who reach the port, so it should stay on
-    /// loopback. Clients that reach it by another name than `localhost` need
-    /// [`allow_host`](Self::allow_host).
+    /// Every client that reaches the port can read all data without a key, so it should stay on
+    /// loopback. Requests for a host other than `localhost` need [`allow_host`](Self::allow_host).
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen = address.into();
         self
     }
 
-    /// Also takes requests for this host, a name or an address without a port, such as the name of its container. `"*"`
-    /// takes all. Several may be given. Default: `localhost`, loopback addresses, and the address that it listens on.
+    /// Allows another host: a name or an address without a port, such as the name of a container.
+    /// `"*"` allows all. Repeatable. Default: `localhost`, loopback addresses, and the listen address.
     ///
-    /// A request for any other host is answered with 421, whatever it asks for: a page of the web
-    /// whose name was made to point at this machine (DNS rebinding) could read everything
-    /// otherwise.
+    /// A request for any other host gets 421. Otherwise a web page with a name that resolves to this
+    /// machine (DNS rebinding) could read all data.
     pub fn allow_host(mut self, host: impl Into<String>) -> Self {
         self.allowed_hosts.push(host.into());
         self
     }
 
-    /// Another header that carries keys, such as a binding's `auth.header`. It is read before `Authorization`: with the
-    /// scheme `Bearer` or `Basic`, or as the key alone. Several may be given.
+    /// Adds a header with keys, such as a binding's `auth.header`. It takes precedence over
+    /// `Authorization`, and contains `Bearer k`, `Basic base64(k)` or the key itself. Repeatable.
     pub fn key_header(mut self, name: impl Into<String>) -> Self {
         self.key_headers.push(name.into());
         self
     }
 
-    /// Gives the project of a key a name. Several keys with one name open one project, as after a rotation.
+    /// Names the project of a key. Several keys with the same name belong to one project, as after a
+    /// rotation.
     pub fn project(mut self, name: impl Into<String>, key: impl Into<String>) -> Self {
         self.projects.push((name.into(), key.into()));
         self
     }
 
-    /// Sets the function that makes fingerprints of keys, 48 bits of a hash. With that of a registry both show the same
-    /// for one key. Default: a hash under a random value of this collector.
+    /// Sets the function that returns the fingerprint of a key, 48 bits of a hash. With the function of a
+    /// registry, both have the same fingerprints. Default: a hash with a random key per collector.
     pub fn fingerprints(mut self, make: impl Fn(&[u8]) -> u64 + Send + Sync + 'static) -> Self {
         self.fingerprints = Fingerprints::new(make);
         self
     }
 
-    /// How many spans are held over all projects before the oldest give way. Default 100 000.
+    /// Sets the maximum number of spans in all projects. Above it, the oldest are dropped. Default
+    /// 100 000.
     pub fn max_spans(mut self, spans: usize) -> Self {
         self.limits.spans = spans;
         self
     }
 
-    /// How many sessions, and how many events, are held over all projects before the oldest give way. Default 10 000.
+    /// Sets the maximum number of sessions, and also of events, in all projects. Above it, the oldest
+    /// are dropped. Default 10 000.
     pub fn max_sessions(mut self, sessions: usize) -> Self {
         self.limits.sessions = sessions;
         self.limits.events = sessions;
         self
     }
 
-    /// How many projects there may be. Default 10 000. A request with yet another key is answered with 503 and counted;
-    /// projects named by the caller are always made.
+    /// Sets the maximum number of projects. Default 10 000. A request with a further key gets 503 and
+    /// is counted. Named projects are always created.
     pub fn max_projects(mut self, projects: usize) -> Self {
         self.limits.projects = projects;
         self
     }
 
-    /// How many bytes of memory, by estimate, spans and sessions and events may take before the
-    /// oldest give way. Default 256 MiB.
+    /// Sets the maximum memory of spans, sessions and events in bytes, an estimate. Above it, the
+    /// oldest are dropped. Default 256 MiB.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.limits.bytes = bytes;
         self
     }
 
-    /// How large a body may be, in bytes, as it comes and once more after decompression. Default 20 MiB.
+    /// Sets the maximum size of a body in bytes, before and after decompression. Default 20 MiB.
     ///
-    /// Three more bounds follow from it. The content of one body takes at most ten times as much
-    /// memory; a request that would take more is answered with 413. All requests and pages on their
-    /// way together hold at most four times as much, or 64 MiB if that is more; a request over it
-    /// is answered with 503 and `Retry-After`.
+    /// Two more limits depend on it. The decoded content of a body may take ten times as much memory,
+    /// at least 16 MiB; a larger one gets 413. All requests and pages in progress may together hold
+    /// four times as much, at least 64 MiB; a request above that gets 503 and `Retry-After`.
     pub fn max_body_bytes(mut self, bytes: usize) -> Self {
         self.max_body_bytes = bytes;
         self
     }
 
-    /// How many connections there may be, at least one. Default 512. If one more comes, the oldest
-    /// are closed: at once if they are idle, else after the request that they serve.
+    /// Sets the maximum number of connections, at least one. Default 512. A further connection closes
+    /// the oldest ones: at once if they are idle, otherwise after their current request.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.connections.connections = connections.clamp(1, MAX_CONNECTIONS);
         self
     }
 
-    /// How long a client may take for the head of a request, how long for each part of its body
-    /// (ten times as long for the whole), and how long it may neither send nor take a byte between
-    /// requests. Default 30 s, at most 24 hours. A body that is late is answered with 408, else the
-    /// connection ends.
+    /// Sets the time limit for the head of a request, for each part of its body (ten times as long for
+    /// the whole body), and for silence between requests. Default 30 s, at most 24 hours. A late body
+    /// gets 408; otherwise the connection is closed.
     pub fn client_timeout(mut self, timeout: Duration) -> Self {
         self.connections.client_timeout = timeout.clamp(Duration::from_millis(1), MAX_CLIENT_TIMEOUT);
         self
     }
 
-    /// Keeps whole requests, the newest up to `max_bytes`, without their keys. Default: none are kept.
+    /// Records the newest requests, up to `max_bytes`, without their keys. Default: no recording.
     ///
-    /// Headers that carry keys ([`key_header`](Self::key_header) and those that are known) have the
-    /// value `redacted`. If none of them is in a request, so has every header that could be another
-    /// one.
+    /// Headers with keys ([`key_header`](Self::key_header) and the known ones) have the value
+    /// `redacted`. In a request without any of them, every header that could contain a key has it.
     pub fn record_requests(mut self, max_bytes: usize) -> Self {
         self.record_bytes = Some(max_bytes);
         self
     }
 
-    /// Called with each answered request that carried a key, before the answer is written. It runs on the server's
-    /// thread: while it does, nothing is served, and if it panics the request stays unanswered. Several may be given.
+    /// Adds a function that is called with each request that has a key, before the response is sent.
+    /// It runs on the server's thread and blocks all requests; if it panics, the request gets no
+    /// response. Repeatable.
     pub fn observer(mut self, observer: impl Fn(&Received) + Send + Sync + 'static) -> Self {
         self.observers.push(Box::new(observer));
         self
@@ -197,7 +196,7 @@ impl CollectorBuilder {
     }
 }
 
-// By hand: the keys must not be printed, and observers cannot be.
+// Not derived: keys must not be printed, and observers are not `Debug`.
 impl fmt::Debug for CollectorBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CollectorBuilder")

@@ -1,30 +1,31 @@
-//! Why a collector could not be started.
+//! Errors of the start of a collector.
 
 use std::io;
 
-/// Why a [`LocalCollector`](crate::LocalCollector) did not start.
+/// Error of the start of a [`LocalCollector`](crate::LocalCollector).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CollectorError {
-    /// The address is not one, or is taken, or may not be listened on.
-    #[error("the local collector cannot listen on {address:?}")]
+    /// The address is invalid, in use, or not permitted.
+    #[error("cannot listen on {address:?}")]
     Listen {
-        /// The address as the caller wrote it.
+        /// Address from the settings.
         address: String,
-        /// What the operating system says.
+        /// Error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// What was given as the name of a header is none.
-    #[error("{name:?} is not the name of a header")]
+    /// A name given to [`CollectorBuilder::key_header`](crate::CollectorBuilder::key_header) is not a
+    /// header name.
+    #[error("invalid header name {name:?}")]
     KeyHeader {
-        /// The name as the caller wrote it.
+        /// Name from the settings.
         name: String,
     },
-    /// The operating system gives no thread.
-    #[error("the thread of the local collector cannot be started")]
+    /// The operating system cannot create a thread.
+    #[error("cannot start the collector's thread")]
     Thread(#[source] io::Error),
-    /// The reactor that the server's thread runs on cannot be made, or refuses the socket.
-    #[error("the reactor of the local collector cannot be started")]
+    /// The reactor of the server's thread cannot be created, or rejects the socket.
+    #[error("cannot start the collector's reactor")]
     Reactor(#[source] io::Error),
 }

@@ -1,8 +1,8 @@
-//! The local collector: an OTLP receiver that shows which project received each span.
+//! A local OTLP receiver that shows which project received each span.
 //!
-//! For demos, examples and tests, on loopback. It opens one project per key, as the hosted services
-//! do, keeps spans, sessions and events in bounded memory, shows them as values, as text trees and
-//! as JSON, and misbehaves on request: it rejects a key, answers late or never, breaks the
+//! For demos, examples and tests on loopback. Like hosted services, it has one project per key. It
+//! keeps spans, sessions and events in bounded memory and returns them as values, text trees and
+//! JSON. It simulates faults on request: it rejects a key, responds late or never, or breaks the
 //! connection.
 //!
 //! ```
@@ -12,27 +12,27 @@
 //! println!("send spans to {}/v1/traces", collector.url());
 //!
 //! collector.fault(Fault::status(429).retry_after("1").times(2).only("key-1"));
-//! let acme = collector.project("acme").expect("it was named above");
+//! let acme = collector.project("acme").expect("the builder named it");
 //! assert!(acme.spans().is_empty());
 //! # Ok::<(), tracer_registry_collector::CollectorError>(())
 //! ```
 //!
-//! # What it owns
-//! The reading of OTLP over HTTP (protobuf and JSON) and gRPC, and of the HoneyHive session calls,
-//! and what was received.
+//! It reads OTLP over HTTP (protobuf and JSON) and gRPC, and the HoneyHive session API.
 //!
-//! # What it must not know
-//! The library. It is the independent witness of what the exporter sends. The exporter writes protobuf itself, so both
-//! share no code, although the messages that are read here come from `opentelemetry-proto`.
+//! # Independence
+//! The collector does not depend on `tracer-registry`: it is the independent witness of what the
+//! exporter sends. It decodes messages with `opentelemetry-proto`; the exporter encodes protobuf
+//! itself, so they share no code.
 //!
 //! # Invariants
-//! - The key alone chooses the project. Two keys are two projects unless the caller gave both the same name.
-//! - A key is kept as its fingerprint only, and is taken out of the headers of recorded requests.
-//! - A request either stores all of its valid spans or, if it is refused, none.
-//! - What is kept is bounded; what is dropped to stay so is counted for the project that lost it.
-//! - The time and the memory that a request takes are proportional to its body. What all requests hold together is
-//!   bounded, and so are connections. The server's thread only moves bytes: bodies are read on a thread beside it.
-//! - A request is for loopback or for a host that the caller allows, else it is refused, whatever it asks for.
+//! - Only the key selects the project. Each key has its own project, unless several get the same name.
+//! - Keys are stored only as fingerprints, and redacted in recorded requests.
+//! - A request stores all of its valid spans or, if it is refused, none.
+//! - Memory is bounded. Dropped data is counted for its project.
+//! - Time and memory of a request are proportional to its body. The memory of all requests and the
+//!   number of connections are bounded. A separate thread decodes bodies, so the server's thread is
+//!   not blocked.
+//! - Requests for a host that is neither loopback nor allowed are refused.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -54,13 +54,13 @@ pub use faults::fault::Fault;
 pub use faults::list::FaultId;
 pub use local::LocalCollector;
 pub use model::{
-    Attributes, Dropped, Endpoint, Fingerprint, Format, Operation, OperationKind, PostedEvent, Project, ProjectSummary,
-    Received, Resource, Scope, Session, SessionOrigin, Span, SpanEvent, SpanKind, SpanLink, SpanStatus, StatusCode,
-    Trace, TreeDetail, tree, tree_with,
+    Attributes, Dropped, Endpoint, Fingerprint, Format, InstrumentationScope, Operation, OperationKind, PostedEvent,
+    Project, ProjectSummary, Received, Resource, Session, SessionOrigin, Span, SpanEvent, SpanKind, SpanLink,
+    SpanStatus, StatusCode, Trace, TreeDetail, tree, tree_with,
 };
 pub use request::recorder::RecordedRequest;
 
-/// The README: its code is compiled and run as a doc test.
+/// Runs the README's code as a doc test.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}

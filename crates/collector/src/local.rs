@@ -1,4 +1,4 @@
-//! The collector as its owner sees it.
+//! Handle of a running collector.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use crate::request::recorder::{RecordedRequest, Recorder};
 use crate::server::serving::Shared;
 use crate::server::thread::Server;
 
-/// A running collector. It stops when dropped; what it received can be read until then, also after
+/// A running collector. Stops when dropped. Received data stays readable after
 /// [`shutdown`](Self::shutdown).
 pub struct LocalCollector {
     server: Server,
@@ -22,101 +22,103 @@ pub struct LocalCollector {
 }
 
 impl LocalCollector {
-    /// Settings to start from.
+    /// Returns a builder with the default settings.
     pub fn builder() -> CollectorBuilder {
         CollectorBuilder::new()
     }
 
-    /// Starts on a free port of loopback with the default settings.
+    /// Starts a collector on a free loopback port with the default settings.
     ///
     /// # Errors
-    /// As [`CollectorBuilder::start`].
+    /// See [`CollectorBuilder::start`].
     pub fn start() -> Result<Self, CollectorError> {
         Self::builder().start()
     }
 
-    /// `http://host:port`, without a slash at the end.
+    /// Returns `http://host:port`, without a trailing slash.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr())
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// All projects, in the order in which they were named or first seen.
+    /// Returns the summaries of all projects, in the order in which they were named or first seen.
     pub fn projects(&self) -> Vec<ProjectSummary> {
         self.shared.store.summaries()
     }
 
-    /// The project with a name, as it is now; `None` if no key was given that name.
+    /// Returns a snapshot of a named project. `None` if no key has the name.
     pub fn project(&self, name: &str) -> Option<Project> {
         self.shared.store.project_named(name)
     }
 
-    /// The project that a key opens, as it is now; `None` if the key was neither named nor seen.
+    /// Returns a snapshot of a key's project. `None` if the key was neither named nor received.
     pub fn project_of_key(&self, key: &str) -> Option<Project> {
         self.shared.store.project_of(self.fingerprint(key))
     }
 
-    /// The project that a fingerprint stands for, as it is now.
+    /// Returns a snapshot of the project of a key with this fingerprint.
     pub fn project_of_fingerprint(&self, fingerprint: Fingerprint) -> Option<Project> {
         self.shared.store.project_of(fingerprint)
     }
 
-    /// Gives the project of a key a name from now on. Several keys with one name open one project, as after a rotation;
-    /// what a key brought before it was named so stays where it was.
+    /// Names the project of a key. Several keys with the same name belong to one project, as after a
+    /// rotation. Data that a key delivered before stays in its earlier project.
     pub fn name_project(&self, name: &str, key: &str) {
         self.shared.store.name(name, self.fingerprint(key));
     }
 
-    /// The fingerprint that stands for a key here.
+    /// Returns the fingerprint of a key.
     pub fn fingerprint(&self, key: &str) -> Fingerprint {
         self.shared.fingerprints.of(key.as_bytes())
     }
 
-    /// How many requests for an endpoint carried no key.
+    /// Returns the number of requests to an endpoint without a key.
     pub fn requests_without_key(&self) -> u64 {
         self.shared.store.requests_without_key()
     }
 
-    /// How many requests were refused because there are as many projects as there may be.
+    /// Returns the number of requests refused because of
+    /// [`max_projects`](CollectorBuilder::max_projects).
     pub fn refused_projects(&self) -> u64 {
         self.shared.store.refused_projects()
     }
 
-    /// Misbehaves from now on. Of several faults that fit a request, the one added first holds.
+    /// Adds a fault. If several faults match a request, the first one added applies.
     pub fn fault(&self, fault: Fault) -> FaultId {
         self.shared.faults.add(fault, &self.shared.fingerprints)
     }
 
-    /// How many requests met a fault, also after it was cleared.
+    /// Returns the number of requests that a fault applied to, also after it was cleared.
     pub fn fault_hits(&self, fault: FaultId) -> u64 {
         self.shared.faults.hits(fault)
     }
 
-    /// Ends one fault. Requests that hang by it are served.
+    /// Clears a fault. Requests that it made hang are served.
     pub fn clear_fault(&self, fault: FaultId) {
         self.shared.faults.clear(fault);
     }
 
-    /// Ends all faults. Requests that hang are served.
+    /// Clears all faults. Hanging requests are served.
     pub fn clear_faults(&self) {
         self.shared.faults.clear_all();
     }
 
-    /// The recorded requests in order of arrival; none unless [`CollectorBuilder::record_requests`] was asked for.
+    /// Returns the recorded requests in order of arrival. Empty without
+    /// [`CollectorBuilder::record_requests`].
     pub fn requests(&self) -> Vec<Arc<RecordedRequest>> {
         self.shared.recorder.as_ref().map_or_else(Vec::new, Recorder::requests)
     }
 
-    /// How many recorded requests gave way to newer ones.
+    /// Returns the number of recorded requests that were dropped for newer ones.
     pub fn dropped_requests(&self) -> u64 {
         self.shared.recorder.as_ref().map_or(0, Recorder::dropped)
     }
 
-    /// Forgets what was received and every count. Faults stay, and so do names.
+    /// Removes all received data and counts. Keeps faults and project names.
     pub fn clear(&self) {
         if let Some(recorder) = &self.shared.recorder {
             recorder.clear();
@@ -124,28 +126,28 @@ impl LocalCollector {
         self.shared.store.clear();
     }
 
-    /// Waits until `holds` says yes: it is asked now and after everything that arrives. Says whether it did within
+    /// Waits until `condition` returns true. Calls it now and after each change. Returns false after
     /// `timeout`.
     ///
-    /// Blocks the thread; in asynchronous code, do so only if the sender does not need this thread.
-    pub fn wait_until(&self, timeout: Duration, mut holds: impl FnMut(&Self) -> bool) -> bool {
-        self.shared.store.changes.wait_until(timeout, || holds(self))
+    /// Blocks the thread. In async code, the sender must not need this thread.
+    pub fn wait_until(&self, timeout: Duration, mut condition: impl FnMut(&Self) -> bool) -> bool {
+        self.shared.store.changes.wait_until(timeout, || condition(self))
     }
 
-    /// Closes the port, breaks open connections and waits for the server's thread, which takes no
-    /// longer than an observer that runs just now. What was received stays. Again, it does nothing.
+    /// Closes the port and all connections, and waits for the server's thread, at most until a running
+    /// observer returns. Keeps the received data. Further calls do nothing.
     pub fn shutdown(&self) {
         self.server.stop();
     }
 }
 
 impl CollectorBuilder {
-    /// Starts to listen; when this returns the port is open.
+    /// Starts the collector. The port is open when this returns.
     ///
     /// # Errors
-    /// [`CollectorError::Listen`] if the address cannot be listened on;
-    /// [`CollectorError::KeyHeader`] if a name given to [`key_header`](Self::key_header) is none;
-    /// the others if the system gives no thread or no reactor.
+    /// [`CollectorError::Listen`] if it cannot listen on the address;
+    /// [`CollectorError::KeyHeader`] if a name given to [`key_header`](Self::key_header) is invalid;
+    /// the others if the system cannot create a thread or a reactor.
     pub fn start(self) -> Result<LocalCollector, CollectorError> {
         let (shared, settings) = self.into_parts()?;
         let server = Server::start(&settings, Arc::clone(&shared))?;

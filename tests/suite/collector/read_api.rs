@@ -112,7 +112,7 @@ fn errors_are_json() {
     }
     let response = post("/api/projects").send(&collector).unwrap();
     assert_eq!((response.status, response.header("allow")), (405, Some("GET")));
-    assert_eq!(response.json()["error"], "this path takes GET");
+    assert_eq!(response.json()["error"], "method not allowed: use GET");
 }
 
 #[test]

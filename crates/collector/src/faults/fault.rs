@@ -1,17 +1,17 @@
-//! What the collector does wrong on request.
+//! Description of a simulated fault.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::model::Endpoint;
 
-/// A misbehaviour, for [`LocalCollector::fault`](crate::LocalCollector::fault).
+/// A simulated fault, for [`LocalCollector::fault`](crate::LocalCollector::fault).
 ///
-/// Holds for every request that carries a key until it is cleared, unless narrowed by
-/// [`only`](Self::only), [`on`](Self::on), [`when_body_contains`](Self::when_body_contains) and
-/// [`times`](Self::times). Only [`delay`](Self::delay), [`hang`](Self::hang),
-/// [`lose_answer`](Self::lose_answer), [`truncate`](Self::truncate) and
-/// [`partial_success`](Self::partial_success) let anything of the request be stored.
+/// Applies to every request with a key until it is cleared, unless restricted by
+/// [`only`](Self::only), [`on`](Self::on), [`when_body_contains`](Self::when_body_contains) or
+/// [`times`](Self::times). Data of the request is stored only with [`delay`](Self::delay),
+/// [`hang`](Self::hang), [`lose_answer`](Self::lose_answer), [`truncate`](Self::truncate) and
+/// [`partial_success`](Self::partial_success).
 #[derive(Clone)]
 pub struct Fault {
     pub(crate) action: Action,
@@ -43,7 +43,7 @@ pub(crate) struct Answer {
 }
 
 impl Fault {
-    /// Serves the request as ever, but `delay` later.
+    /// Serves the request after `delay`.
     pub fn delay(delay: Duration) -> Self {
         Self {
             delay,
@@ -51,8 +51,8 @@ impl Fault {
         }
     }
 
-    /// Answers with `status` and a `google.rpc.Status` in the request's format. A number outside of 100 to 599, or one
-    /// of the informational ones, is answered as 500.
+    /// Responds with `status` and a `google.rpc.Status` in the request's format. A number outside of 200
+    /// to 599 becomes 500.
     pub fn status(status: u16) -> Self {
         Self::of(Action::Answer(Answer {
             status,
@@ -60,12 +60,12 @@ impl Fault {
         }))
     }
 
-    /// Refuses the key with 401; for 403 use [`status`](Self::status).
+    /// Rejects the key with 401. For 403 use [`status`](Self::status).
     pub fn reject_key() -> Self {
         Self::status(401)
     }
 
-    /// Redirects to `url` with 307, which asks the client to repeat the request there, body and all.
+    /// Redirects to `url` with 307, so the client repeats the request there with its body.
     pub fn redirect(url: impl Into<String>) -> Self {
         Self::of(Action::Answer(Answer {
             status: 307,
@@ -74,40 +74,39 @@ impl Fault {
         }))
     }
 
-    /// Answers 200 with a body that is neither protobuf nor JSON.
+    /// Responds with 200 and a body that is neither protobuf nor JSON.
     pub fn garbage() -> Self {
         Self::of(Action::Garbage)
     }
 
-    /// Takes the request and does not answer until the fault is cleared; then the request is served.
+    /// Reads the request and serves it only when the fault is cleared.
     pub fn hang() -> Self {
         Self::of(Action::Hang)
     }
 
-    /// Takes the request and resets the connection without an answer.
+    /// Reads the request and resets the connection without a response.
     pub fn reset() -> Self {
         Self::of(Action::Reset)
     }
 
-    /// Serves the request and resets the connection instead of the answer: what was stored comes
-    /// again if the client repeats it. With [`after`](Self::after) it is stored at once, and the
-    /// reset comes later.
+    /// Serves the request and resets the connection instead of responding. If the client repeats the
+    /// request, its data is stored twice. With [`after`](Self::after), only the reset is delayed.
     pub fn lose_answer() -> Self {
         Self::of(Action::LoseAnswer)
     }
 
-    /// Serves the request, and closes the connection in the middle of the answer's body. What was
-    /// stored comes again if the client repeats it.
+    /// Serves the request and closes the connection in the middle of the response body. If the client
+    /// repeats the request, its data is stored twice.
     pub fn truncate() -> Self {
         Self::of(Action::Truncate)
     }
 
-    /// Refuses the first `rejected_spans` spans of a request by partial success and stores the others.
+    /// Rejects the first `rejected_spans` spans of a request by partial success and stores the others.
     pub fn partial_success(rejected_spans: u64) -> Self {
         Self::of(Action::RejectSpans(rejected_spans))
     }
 
-    /// Sends a `Retry-After` header along, as written here. Nothing happens for faults that are not an answer.
+    /// Adds a `Retry-After` header with this value. Ignored by faults without a response of their own.
     pub fn retry_after(mut self, value: impl Into<String>) -> Self {
         if let Action::Answer(answer) = &mut self.action {
             answer.retry_after = Some(value.into());
@@ -115,7 +114,8 @@ impl Fault {
         self
     }
 
-    /// Answers with this text instead of a `google.rpc.Status`. Nothing happens for faults that are not an answer.
+    /// Responds with this text instead of a `google.rpc.Status`. Ignored by faults without a response of
+    /// their own.
     pub fn body(mut self, text: impl Into<String>) -> Self {
         if let Action::Answer(answer) = &mut self.action {
             answer.body = Some(text.into());
@@ -123,32 +123,32 @@ impl Fault {
         self
     }
 
-    /// Misbehaves only after `delay`.
+    /// Delays the fault.
     pub fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// Only for requests with this key.
+    /// Restricts the fault to requests with this key.
     pub fn only(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// Only for this kind of call.
+    /// Restricts the fault to this endpoint.
     pub fn on(mut self, endpoint: Endpoint) -> Self {
         self.endpoint = Some(endpoint);
         self
     }
 
-    /// Only for requests with this text in their body, unpacked. Texts stand in protobuf and in
-    /// JSON as they are, where JSON escapes none of their characters.
+    /// Restricts the fault to requests with this text in their decompressed body. Protobuf contains
+    /// texts unchanged, and JSON if it escapes none of their characters.
     pub fn when_body_contains(mut self, text: impl Into<String>) -> Self {
         self.body_contains = Some(text.into());
         self
     }
 
-    /// Only for the next `count` requests that it fits; then the next fault in the order added holds.
+    /// Restricts the fault to the next `count` matching requests. After that, later faults apply.
     pub fn times(mut self, count: u32) -> Self {
         self.times = Some(count);
         self
@@ -166,7 +166,7 @@ impl Fault {
     }
 }
 
-// By hand: the key must not be printed.
+// Not derived: the key must not be printed.
 impl fmt::Debug for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fault")

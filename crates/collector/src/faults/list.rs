@@ -1,4 +1,4 @@
-//! The faults of a collector, in order, and how often each was met.
+//! The faults of a collector, in order, with the number of requests that each applied to.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -9,18 +9,18 @@ use super::fault::{Action, Fault};
 use crate::lock::lock;
 use crate::model::{Endpoint, Fingerprint, Fingerprints};
 
-/// Names a fault of one collector.
+/// Id of a fault of one collector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FaultId(usize);
 
-/// A fault that a request meets.
+/// A fault that applies to a request.
 pub(crate) struct Hit {
     pub(crate) id: FaultId,
     pub(crate) action: Action,
     pub(crate) delay: Duration,
 }
 
-/// A fault and its state. `fault.times` counts down.
+/// A fault with its state. `fault.times` counts down.
 struct Entry {
     fault: Fault,
     key: Option<Fingerprint>,
@@ -28,7 +28,7 @@ struct Entry {
     hits: u64,
 }
 
-/// Every fault ever added: cleared ones stay, for their counts.
+/// All faults, including cleared ones, to keep their counts.
 pub(crate) struct Faults {
     entries: Mutex<Vec<Entry>>,
     cleared: watch::Sender<()>,
@@ -54,11 +54,11 @@ impl Faults {
         FaultId(entries.len() - 1)
     }
 
-    /// Returns the first fault that fits the request, and counts the hit.
+    /// Returns the first fault that matches the request, and counts the hit.
     pub(crate) fn hit(&self, key: Fingerprint, endpoint: Endpoint, body: &[u8]) -> Option<Hit> {
         let mut entries = self.lock();
         let mut entries = entries.iter_mut().enumerate();
-        let (index, entry) = entries.find(|(_, entry)| entry.fits(key, endpoint, body))?;
+        let (index, entry) = entries.find(|(_, entry)| entry.matches(key, endpoint, body))?;
         entry.hits += 1;
         entry.fault.times = entry.fault.times.map(|left| left - 1);
         Some(Hit {
@@ -84,11 +84,11 @@ impl Faults {
         self.cleared.send_replace(());
     }
 
-    /// Waits until the fault is cleared, even if it holds for no further request.
+    /// Waits until the fault is cleared, even if its `times` are used up.
     pub(crate) async fn until_cleared(&self, id: FaultId) {
         let mut cleared = self.cleared.subscribe();
         while !self.is_cleared(id) {
-            // The sender lives in `self`, so this fails only if that were dropped during the borrow.
+            // Cannot fail: the sender lives in `self`.
             let _ = cleared.changed().await;
         }
     }
@@ -103,7 +103,7 @@ impl Faults {
 }
 
 impl Entry {
-    fn fits(&self, key: Fingerprint, endpoint: Endpoint, body: &[u8]) -> bool {
+    fn matches(&self, key: Fingerprint, endpoint: Endpoint, body: &[u8]) -> bool {
         let text = self.fault.body_contains.as_ref();
         !self.is_cleared
             && self.fault.times != Some(0)

@@ -1,4 +1,4 @@
-//! Misbehaviour on request.
+//! Simulated faults.
 
 pub(crate) mod fault;
 pub(crate) mod list;

@@ -1,22 +1,22 @@
-//! How much memory a value takes, about.
+//! Estimates of the memory that values take.
 //!
-//! Lengths on the wire say little: an attribute with a map of one number in it is some ten bytes there and more than a
-//! thousand here. So what counts is what allocates: nodes of maps, texts, arrays.
+//! Wire lengths are a bad estimate: an attribute with a map of one number takes about ten bytes on the
+//! wire and more than a thousand in memory. So allocations are counted: map nodes, texts, arrays.
 
 use serde_json::{Map, Value};
 
-use super::span::{Attributes, Resource, Scope, Span, SpanEvent, SpanLink};
+use super::span::{Attributes, InstrumentationScope, Resource, Span, SpanEvent, SpanLink};
 
-/// A node of a map has room for eleven names and values, whatever it holds.
+/// Size of a map node, which always has room for eleven names and values.
 pub(crate) const NODE_BYTES: usize = 11 * (size_of::<String>() + size_of::<Value>()) + 16;
 
-/// Nodes are at least half full, but for the only one.
+/// Nodes are at least half full, except the root.
 pub(crate) const ENTRIES_PER_NODE: usize = 6;
 
-/// What the allocator takes for itself, and the places in the queues.
+/// Overhead of the allocator and of queue entries.
 pub(crate) const OVERHEAD_BYTES: usize = 128;
 
-/// A span, without the resource and the scope that it shares.
+/// Returns the size of a span, without its shared resource and scope.
 pub(crate) fn span(span: &Span) -> usize {
     let texts = [
         &span.trace_id,
@@ -39,11 +39,11 @@ pub(crate) fn resource(resource: &Resource) -> usize {
     size_of::<Resource>() + attributes(&resource.attributes)
 }
 
-pub(crate) fn scope(scope: &Scope) -> usize {
-    size_of::<Scope>() + scope.name.len() + scope.version.len() + attributes(&scope.attributes)
+pub(crate) fn scope(scope: &InstrumentationScope) -> usize {
+    size_of::<InstrumentationScope>() + scope.name.len() + scope.version.len() + attributes(&scope.attributes)
 }
 
-/// The body of a call.
+/// Returns the size of a JSON object.
 pub(crate) fn object(object: &Map<String, Value>) -> usize {
     entries(object.len(), object.iter())
 }
@@ -66,7 +66,7 @@ fn entries<'a>(count: usize, entries: impl Iterator<Item = (&'a String, &'a Valu
     nodes + entries.map(|(name, value)| name.len() + heap(value)).sum::<usize>()
 }
 
-/// What a value takes beside its place.
+/// Returns the heap size of a value.
 fn heap(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,

@@ -1,17 +1,18 @@
-//! Which path means what.
+//! Endpoints that receive data.
 
 use http::Method;
 use serde::Serialize;
 
-/// Path of an export by gRPC.
+/// Path of a gRPC export.
 const GRPC_TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
-/// A call that the collector takes data by.
+/// An endpoint that receives data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Endpoint {
-    /// `POST …/v1/traces`, and by gRPC `opentelemetry.proto.collector.trace.v1.TraceService/Export`
+    /// `POST …/v1/traces`, and the gRPC method
+    /// `opentelemetry.proto.collector.trace.v1.TraceService/Export`
     Traces,
     /// `POST …/session/start` and `POST …/v1/sessions`
     Sessions,
@@ -20,7 +21,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// Receivers put their paths under prefixes, so the end of the path decides.
+    /// Returns the endpoint of a path. Compares the end of the path, because receivers have prefixes.
     pub(crate) fn of(path: &str) -> Option<Self> {
         let ends = |end| path.ends_with(end);
         if ends("/v1/traces") || path == GRPC_TRACES {
@@ -34,7 +35,7 @@ impl Endpoint {
         }
     }
 
-    /// The methods that it takes.
+    /// Returns the allowed methods.
     pub(crate) fn methods(self) -> &'static [Method] {
         match self {
             Self::Traces | Self::Sessions => &[Method::POST],

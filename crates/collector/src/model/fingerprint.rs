@@ -1,17 +1,17 @@
-//! What stands for a key wherever a key must not be shown.
+//! Fingerprints of keys.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
 use serde::{Serialize, Serializer};
 
-/// Twelve hexadecimal digits that stand for a key where a key must not be shown.
+/// Fingerprint of a key, shown as twelve hexadecimal digits.
 ///
-/// Comparable only with fingerprints of the same collector.
+/// Only comparable with fingerprints of the same collector.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(u64);
 
-/// Its 48 bits.
+/// Returns the 48 bits of the fingerprint.
 impl From<Fingerprint> for u64 {
     fn from(fingerprint: Fingerprint) -> Self {
         fingerprint.0
@@ -36,7 +36,7 @@ impl Serialize for Fingerprint {
     }
 }
 
-/// Makes fingerprints of keys.
+/// Computes fingerprints of keys.
 pub(crate) struct Fingerprints(Box<Make>);
 
 type Make = dyn Fn(&[u8]) -> u64 + Send + Sync;
@@ -51,7 +51,7 @@ impl Fingerprints {
     }
 }
 
-/// SipHash under 128 random bits, cut to 48 bits.
+/// SipHash with a random 128-bit key, truncated to 48 bits.
 impl Default for Fingerprints {
     fn default() -> Self {
         let state = RandomState::new();
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_key_has_the_same_fingerprint_in_one_collector_and_another_one_in_another() {
+    fn fingerprints_are_stable_in_a_collector_and_differ_between_collectors() {
         let one = Fingerprints::default();
         assert_eq!(one.of(b"key"), one.of(b"key"));
         assert_ne!(one.of(b"key"), one.of(b"kez"));

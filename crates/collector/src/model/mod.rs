@@ -1,4 +1,4 @@
-//! What was received, as callers see it.
+//! Public types for received data.
 
 pub(crate) mod byte_size;
 mod endpoint;
@@ -18,5 +18,7 @@ pub use posted_event::PostedEvent;
 pub use project::{Dropped, Project, ProjectSummary, Trace};
 pub use received::{Format, Received};
 pub use session::{Operation, OperationKind, Session, SessionOrigin};
-pub use span::{Attributes, Resource, Scope, Span, SpanEvent, SpanKind, SpanLink, SpanStatus, StatusCode};
+pub use span::{
+    Attributes, InstrumentationScope, Resource, Span, SpanEvent, SpanKind, SpanLink, SpanStatus, StatusCode,
+};
 pub use text_tree::{TreeDetail, tree, tree_with};

@@ -1,25 +1,25 @@
-//! An event that was posted by itself, without OTLP.
+//! An event posted without OTLP.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::fingerprint::Fingerprint;
 
-/// An event of `POST /events`.
+/// An event posted to `POST /events`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct PostedEvent {
-    /// The id: the one given if it is a UUID, else one made here.
+    /// Id of the event if it is a UUID, otherwise a generated one.
     pub id: String,
-    /// `session_id` of the event, if it has one.
+    /// `session_id` of the event, if present.
     pub session_id: Option<String>,
-    /// `event_name` of the event, if it has one.
+    /// `event_name` of the event, if present.
     pub name: Option<String>,
-    /// The event as sent, with later enrichments merged in.
+    /// The event as sent, merged with later enrichments.
     pub body: Map<String, Value>,
-    /// Which key delivered it.
+    /// Fingerprint of the key that delivered it.
     pub key: Fingerprint,
-    /// Place in the order of arrival, over all projects.
+    /// Position in the order of arrival, over all projects.
     pub sequence: u64,
 }
 
@@ -36,20 +36,20 @@ impl PostedEvent {
         }
     }
 
-    /// Merges an enrichment whose body was checked.
+    /// Merges a validated enrichment.
     pub(crate) fn enrich(&mut self, enrichment: Map<String, Value>) {
         for (name, value) in enrichment {
             match (name.as_str(), value) {
                 ("event_id", _) | (_, Value::Null) => {}
-                // Outputs are replaced by each enrichment, as those of sessions are.
+                // An enrichment replaces outputs, as in sessions.
                 ("outputs", outputs) => {
                     self.body.insert(name, outputs);
                 }
                 (_, Value::Object(fields)) => {
-                    let place = self.body.entry(name).or_insert_with(|| Value::Object(Map::new()));
-                    match place.as_object_mut() {
-                        Some(there) => there.extend(fields),
-                        None => *place = Value::Object(fields),
+                    let entry = self.body.entry(name).or_insert_with(|| Value::Object(Map::new()));
+                    match entry.as_object_mut() {
+                        Some(existing) => existing.extend(fields),
+                        None => *entry = Value::Object(fields),
                     }
                 }
                 (_, value) => {

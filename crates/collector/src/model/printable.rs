@@ -1,23 +1,23 @@
-//! Text that others wrote, made harmless for a terminal.
+//! Escapes untrusted text for a terminal.
 
 use std::fmt::Write as _;
 
-/// Returns text of others as one line of visible characters: control characters, line separators,
-/// bidirectional controls and characters without a width are escaped as Rust writes them.
+/// Returns text as one line of visible characters. Escapes control characters, line separators,
+/// bidirectional controls and zero-width characters in Rust syntax.
 pub(crate) fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
+    let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') || is_invisible(c) {
             // Writing to a `String` cannot fail.
-            let _ = write!(shown, "{}", c.escape_default());
+            let _ = write!(escaped, "{}", c.escape_default());
         } else {
-            shown.push(c);
+            escaped.push(c);
         }
     }
-    shown
+    escaped
 }
 
-/// Whether a character takes no place where it is shown, or changes where its neighbours are shown.
+/// Returns whether a character has no width or changes the position of its neighbours.
 fn is_invisible(c: char) -> bool {
     matches!(
         c,
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_steers_a_terminal_or_hides_is_escaped_and_nothing_else() {
+    fn only_control_and_invisible_characters_are_escaped() {
         let name = "acme\u{1b}[2J\r\nok: \u{202e}no\u{200b}\u{2028}";
         assert_eq!(printable(name), r"acme\u{1b}[2J\r\nok: \u{202e}no\u{200b}\u{2028}");
         for text in ["", "Grüße, नमस्ते, 你好, 🙂", r"C:\keys", "\"quoted\""] {

@@ -1,4 +1,4 @@
-//! What an observer is called with.
+//! Request data for observers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub enum Format {
     Protobuf,
     /// `application/json`
     Json,
-    /// Protobuf by gRPC: `application/grpc`
+    /// Protobuf over gRPC: `application/grpc`
     Grpc,
 }
 
@@ -32,33 +32,33 @@ impl fmt::Display for Format {
     }
 }
 
-/// One answered request of a project, as the observers see it.
+/// A request of a project with its response, for observers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Received {
     /// Name of the project, if it has one.
     pub project: Option<String>,
-    /// Fingerprint of the key that the request carried.
+    /// Fingerprint of the key in the request.
     pub key: Fingerprint,
-    /// What was called.
+    /// Called endpoint.
     pub endpoint: Endpoint,
     /// Path of the request.
     pub path: String,
-    /// Encoding of the body; `None` if the content type is not known.
+    /// Encoding of the body. `None` if the content type is unknown.
     pub format: Option<Format>,
-    /// Status of the answer, even if a fault loses it on its way; with gRPC, the one that it would have had by HTTP.
+    /// HTTP status of the response, also for gRPC and if a fault discards the response.
     pub status: u16,
-    /// Size of the body as it came over the wire, in bytes.
+    /// Size of the body on the wire, in bytes.
     pub wire_bytes: usize,
-    /// Size of the body after decompression, in bytes; the same if it could not be decompressed.
+    /// Size of the decompressed body in bytes, or `wire_bytes` if decompression failed.
     pub body_bytes: usize,
-    /// How many spans were stored.
+    /// Number of stored spans.
     pub spans: usize,
-    /// The spans that were stored, in the order sent; not serialized.
+    /// Stored spans in the order sent. Not serialized.
     #[serde(skip)]
     pub stored: Vec<Arc<Span>>,
-    /// How many spans were refused by partial success.
+    /// Number of spans rejected by partial success.
     pub rejected_spans: u64,
-    /// Sessions that the stored spans name, or that was started or enriched; each once, in order.
+    /// Ids of the sessions of stored spans, or of the started or enriched session; each once, in order.
     pub sessions: Vec<String>,
 }

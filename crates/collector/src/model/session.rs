@@ -1,4 +1,4 @@
-//! A session: its starts and enrichments in order of arrival, merged as the hosted service merges them.
+//! A session: its starts and enrichments, merged like in the hosted service.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -6,21 +6,21 @@ use uuid::Uuid;
 
 use super::span::Attributes;
 
-/// A session of one project. The same id under another project is another session.
+/// A session of a project. The same id in another project is another session.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Session {
-    /// The id, which is also the id of the session's event.
+    /// Id of the session and of its event.
     pub id: String,
-    /// What made it.
+    /// Event that created the session.
     pub origin: SessionOrigin,
-    /// Name, as first given.
+    /// Name of the first start that has one.
     pub name: Option<String>,
-    /// Source, as first given.
+    /// Source of the first start that has one.
     pub source: Option<String>,
     /// Inputs, merged.
     pub inputs: Attributes,
-    /// Outputs, as last given.
+    /// Outputs of the last call that has them.
     pub outputs: Attributes,
     /// Metadata, merged.
     pub metadata: Attributes,
@@ -32,40 +32,40 @@ pub struct Session {
     pub metrics: Attributes,
     /// Configuration, merged.
     pub config: Attributes,
-    /// Duration in milliseconds, as last given.
+    /// Duration in milliseconds, from the last call that has it.
     pub duration_millis: Option<f64>,
-    /// Every start and enrichment in order of arrival, with its body as sent.
+    /// Starts and enrichments in order of arrival, with their bodies as sent.
     pub operations: Vec<Operation>,
-    /// Place in the order of arrival, over all projects, of what made it.
+    /// Position of its creation in the order of arrival, over all projects.
     pub sequence: u64,
 }
 
-/// What made a session.
+/// Event that created a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SessionOrigin {
     /// A start.
     Started,
-    /// A span that asked for it, and no start so far.
+    /// A span with automatic session creation. No start was received.
     AutoCreated,
-    /// An enrichment that came before any start: a mistake in the sender's order.
+    /// An enrichment. No start was received, so the sender's order is wrong.
     EnrichedOnly,
 }
 
-/// A call that named a session.
+/// A start or enrichment of a session.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Operation {
-    /// Which call.
+    /// Kind of the call.
     pub kind: OperationKind,
-    /// Its body: for a start, the session object; for an enrichment, the whole.
+    /// For a start, the session object; for an enrichment, the whole body.
     pub body: Value,
-    /// Place in the order of arrival, over all projects.
+    /// Position in the order of arrival, over all projects.
     pub sequence: u64,
 }
 
-/// A kind of [`Operation`].
+/// Kind of an [`Operation`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -96,7 +96,7 @@ impl Session {
         }
     }
 
-    /// Takes in a call whose body was checked by [`check`].
+    /// Merges a call with a body that [`check`] accepted.
     pub(crate) fn apply(&mut self, kind: OperationKind, body: Map<String, Value>, sequence: u64) {
         let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
         if kind == OperationKind::Start {
@@ -130,8 +130,8 @@ fn object<'a>(body: &'a Map<String, Value>, name: &str) -> impl Iterator<Item = 
     body.get(name).and_then(Value::as_object).into_iter().flatten()
 }
 
-/// The rule for the fields that sessions and events share: what a field must be where it is given, `null` being "not
-/// given". Says which field breaks it.
+/// Checks the types of the fields that sessions and events share. A `null` field counts as absent.
+/// Returns an error for the first wrong field.
 pub(crate) fn check(body: &Map<String, Value>) -> Result<(), String> {
     for name in [
         "inputs",
@@ -155,18 +155,18 @@ pub(crate) fn check(body: &Map<String, Value>) -> Result<(), String> {
     }
 }
 
-/// The id that a caller gave, in its canonical spelling, or a new one if the caller gave none or no UUID.
+/// Returns the given id in canonical form, or a new one if it is missing or not a UUID.
 pub(crate) fn id_or_new(given: Option<&Value>) -> String {
     let given = given.and_then(Value::as_str).and_then(uuid);
     given.unwrap_or_else(Uuid::new_v4).hyphenated().to_string()
 }
 
-/// Lower case if it is a UUID, else as it is.
+/// Returns a UUID in lower case, and any other id unchanged.
 pub(crate) fn canonical(id: &str) -> String {
     uuid(id).map_or_else(|| id.to_owned(), |uuid| uuid.hyphenated().to_string())
 }
 
-/// Only the hyphenated form is one on the wire.
+/// Parses a UUID in hyphenated form. Other forms are not accepted.
 fn uuid(text: &str) -> Option<Uuid> {
     if text.len() == 36 {
         Uuid::try_parse(text).ok()

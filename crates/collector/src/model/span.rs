@@ -1,6 +1,6 @@
-//! A span as it was received, whatever format it came in.
+//! A span as received, in any format.
 //!
-//! Nothing is tidied up on the way in: what the exporter did wrong must be visible here.
+//! Nothing is normalized, so that mistakes of the exporter are visible.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::fingerprint::Fingerprint;
 
-/// Attributes by name. Byte arrays are shown as `{"bytesValue": "<base64>"}`, numbers that JSON lacks as `"NaN"`,
-/// `"Infinity"` and `"-Infinity"`.
+/// Attributes by name. Byte arrays are `{"bytesValue": "<base64>"}`, and numbers that JSON lacks are
+/// `"NaN"`, `"Infinity"` and `"-Infinity"`.
 pub type Attributes = BTreeMap<String, Value>;
 
 /// A span as received.
@@ -32,64 +32,64 @@ pub struct Span {
     pub start_unix_nanos: u64,
     /// End, in nanoseconds since the Unix epoch.
     pub end_unix_nanos: u64,
-    /// Attributes; if a name came more than once, the first value.
+    /// Attributes; for a duplicate name, the first value.
     pub attributes: Attributes,
-    /// How many attributes of the span came under a name that was already there.
+    /// Number of attributes with a duplicate name.
     pub duplicate_attributes: u32,
-    /// How many attributes the sender says it dropped.
+    /// Number of attributes that the sender reports as dropped.
     pub dropped_attributes: u32,
     /// Events in the order sent.
     pub events: Vec<SpanEvent>,
-    /// How many events the sender says it dropped.
+    /// Number of events that the sender reports as dropped.
     pub dropped_events: u32,
     /// Links in the order sent.
     pub links: Vec<SpanLink>,
-    /// How many links the sender says it dropped.
+    /// Number of links that the sender reports as dropped.
     pub dropped_links: u32,
     /// Status.
     pub status: SpanStatus,
     /// W3C trace state.
     pub trace_state: String,
-    /// W3C trace flags in the lowest eight bits, and above them whether the parent is remote.
+    /// W3C trace flags in the lowest eight bits; bits 8 and 9 tell whether the parent is remote.
     pub flags: u32,
-    /// What made the span.
+    /// Resource that made the span.
     #[serde(serialize_with = "shared")]
     pub resource: Arc<Resource>,
-    /// The instrumentation that made the span.
+    /// Instrumentation scope that made the span.
     #[serde(serialize_with = "shared")]
-    pub scope: Arc<Scope>,
-    /// Value of `honeyhive.session_id`, else of `session.id`.
+    pub scope: Arc<InstrumentationScope>,
+    /// Value of `honeyhive.session_id`, or else of `session.id`.
     pub session_id: Option<String>,
     /// Value of the request's `X-Source` header.
     pub source: Option<String>,
-    /// Which key delivered it.
+    /// Fingerprint of the key that delivered it.
     pub key: Fingerprint,
-    /// Place in the order of arrival, over all projects; starts at 1.
+    /// Position in the order of arrival, over all projects; starts at 1.
     pub sequence: u64,
 }
 
 impl Span {
-    /// How long the span took, in nanoseconds; 0 if it ends before it starts.
+    /// Returns the duration in nanoseconds; 0 if the span ends before it starts.
     pub fn duration_nanos(&self) -> u64 {
         self.end_unix_nanos.saturating_sub(self.start_unix_nanos)
     }
 }
 
-/// Something that happened during a span.
+/// An event of a span.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct SpanEvent {
     /// Name.
     pub name: String,
-    /// When, in nanoseconds since the Unix epoch.
+    /// Time, in nanoseconds since the Unix epoch.
     pub time_unix_nanos: u64,
-    /// Attributes; if a name came more than once, the first value.
+    /// Attributes; for a duplicate name, the first value.
     pub attributes: Attributes,
-    /// How many attributes the sender says it dropped.
+    /// Number of attributes that the sender reports as dropped.
     pub dropped_attributes: u32,
 }
 
-/// A span elsewhere that this one points to. Its ids are as sent: links are not checked.
+/// A link to another span. Its ids are not checked.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct SpanLink {
@@ -99,21 +99,21 @@ pub struct SpanLink {
     pub span_id: String,
     /// W3C trace state.
     pub trace_state: String,
-    /// Attributes; if a name came more than once, the first value.
+    /// Attributes; for a duplicate name, the first value.
     pub attributes: Attributes,
-    /// How many attributes the sender says it dropped.
+    /// Number of attributes that the sender reports as dropped.
     pub dropped_attributes: u32,
     /// W3C trace flags.
     pub flags: u32,
 }
 
-/// How a span ended.
+/// Status of a span.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SpanStatus {
     /// Code.
     pub code: StatusCode,
-    /// Message of the sender.
+    /// Message.
     pub message: String,
 }
 
@@ -125,11 +125,11 @@ pub enum StatusCode {
     /// 0: the default.
     #[default]
     Unset,
-    /// 1: the application says it succeeded.
+    /// 1: the application reports success.
     Ok,
-    /// 2: it failed.
+    /// 2: the operation failed.
     Error,
-    /// A number that the specification does not know.
+    /// A number that the specification does not define.
     Unknown(i32),
 }
 
@@ -162,7 +162,7 @@ pub enum SpanKind {
     Producer,
     /// 5: takes a message out of a queue.
     Consumer,
-    /// A number that the specification does not know.
+    /// A number that the specification does not define.
     Unknown(i32),
 }
 
@@ -180,35 +180,35 @@ impl From<i32> for SpanKind {
     }
 }
 
-/// What made a span: a service, a process, a host.
+/// Resource of a span: a service, a process, a host.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Resource {
-    /// Attributes; if a name came more than once, the first value.
+    /// Attributes; for a duplicate name, the first value.
     pub attributes: Attributes,
-    /// How many attributes the sender says it dropped.
+    /// Number of attributes that the sender reports as dropped.
     pub dropped_attributes: u32,
     /// Schema URL of the resource.
     pub schema_url: String,
 }
 
-/// The instrumentation scope that made a span.
+/// Instrumentation scope of a span.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
-pub struct Scope {
+pub struct InstrumentationScope {
     /// Name.
     pub name: String,
     /// Version.
     pub version: String,
-    /// Attributes; if a name came more than once, the first value.
+    /// Attributes; for a duplicate name, the first value.
     pub attributes: Attributes,
-    /// How many attributes the sender says it dropped.
+    /// Number of attributes that the sender reports as dropped.
     pub dropped_attributes: u32,
     /// Schema URL of the scope.
     pub schema_url: String,
 }
 
-/// Writes what an `Arc` holds: serde does so itself only under a feature that this crate does not ask for.
+/// Serializes the value in an `Arc`. serde's feature `rc` would do the same.
 pub(crate) fn shared<T: Serialize, S: Serializer>(value: &Arc<T>, serializer: S) -> Result<S::Ok, S::Error> {
     value.as_ref().serialize(serializer)
 }

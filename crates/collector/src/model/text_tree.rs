@@ -1,4 +1,4 @@
-//! Spans as text, for people and for tests that compare.
+//! Spans as text trees, for reading and for snapshot tests.
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
@@ -7,27 +7,27 @@ use std::fmt::Write as _;
 use super::printable::printable;
 use super::span::Span;
 
-/// Levels deeper than this are drawn at this one: the text of a chain of spans would otherwise grow with its square.
+/// Deeper levels are drawn at this one. Otherwise the text would grow quadratically with the depth.
 const MAX_DRAWN_LEVEL: usize = 100;
 
-/// How wide a name may be before it pushes the details to the right.
+/// Width of the name column. Longer names shift the details to the right.
 const NAME_WIDTH: usize = 24;
 
-/// What a tree says of each span.
+/// Details of each span in a tree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TreeDetail {
-    /// Only its name, so that the text is the same in every run.
+    /// Only the name. The text is the same in every run.
     #[default]
     Names,
-    /// Its name and duration, and the session at the top.
+    /// Name and duration, and the session of root spans.
     Durations,
 }
 
-/// Spans as a tree of names, one line each, the same whatever order they arrived in.
+/// Returns spans as a tree of names, one line each. The order of arrival has no effect.
 ///
-/// Siblings are in order of start, then of name. A span whose parent is not among the given ones stands at the top. The
-/// spans of several traces follow one another.
+/// Siblings are sorted by start, then by name. A span without its parent in `spans` is a root. Several
+/// traces follow one another.
 ///
 /// ```text
 /// chat
@@ -39,7 +39,7 @@ pub fn tree<S: Borrow<Span>>(spans: &[S]) -> String {
     tree_with(spans, TreeDetail::Names)
 }
 
-/// [`tree`] with more about each span.
+/// Returns a [`tree`] with details of each span.
 ///
 /// ```text
 /// chat                     [12.3 ms] session=8d2c…
@@ -47,7 +47,7 @@ pub fn tree<S: Borrow<Span>>(spans: &[S]) -> String {
 /// ```
 pub fn tree_with<S: Borrow<Span>>(spans: &[S], detail: TreeDetail) -> String {
     let mut ordered: Vec<&Span> = spans.iter().map(Borrow::borrow).collect();
-    // Arrival decides between equals, so that the order is the same each time.
+    // The sequence makes the order of equal spans deterministic.
     ordered.sort_by_key(|span| (span.start_unix_nanos, &span.name, span.sequence));
     Drawing::of(&ordered, detail).draw()
 }
@@ -55,35 +55,35 @@ pub fn tree_with<S: Borrow<Span>>(spans: &[S], detail: TreeDetail) -> String {
 struct Drawing<'a> {
     spans: &'a [&'a Span],
     children: HashMap<usize, Vec<usize>>,
-    tops: Vec<usize>,
+    roots: Vec<usize>,
     detail: TreeDetail,
 }
 
 impl<'a> Drawing<'a> {
     fn of(spans: &'a [&'a Span], detail: TreeDetail) -> Self {
-        // If an id came twice, its children hang under the first.
-        let mut places = HashMap::new();
-        for (place, span) in spans.iter().enumerate() {
-            places
+        // Children of a duplicate id belong to its first span.
+        let mut by_id = HashMap::new();
+        for (index, span) in spans.iter().enumerate() {
+            by_id
                 .entry((span.trace_id.as_str(), span.span_id.as_str()))
-                .or_insert(place);
+                .or_insert(index);
         }
         let mut children: HashMap<usize, Vec<usize>> = HashMap::new();
-        let mut tops = Vec::new();
-        for (place, span) in spans.iter().enumerate() {
+        let mut roots = Vec::new();
+        for (index, span) in spans.iter().enumerate() {
             let parent = span
                 .parent_span_id
                 .as_deref()
-                .and_then(|id| places.get(&(span.trace_id.as_str(), id)));
+                .and_then(|id| by_id.get(&(span.trace_id.as_str(), id)));
             match parent {
-                Some(parent) => children.entry(*parent).or_default().push(place),
-                None => tops.push(place),
+                Some(parent) => children.entry(*parent).or_default().push(index),
+                None => roots.push(index),
             }
         }
         Self {
             spans,
             children,
-            tops,
+            roots,
             detail,
         }
     }
@@ -91,44 +91,46 @@ impl<'a> Drawing<'a> {
     fn draw(&self) -> String {
         let mut text = String::new();
         let mut drawn = HashSet::new();
-        for top in &self.tops {
-            self.draw_from(*top, &mut drawn, &mut text);
+        for root in &self.roots {
+            self.draw_from(*root, &mut drawn, &mut text);
         }
-        // What is left hangs in circles of parents. It must be seen all the same.
-        for place in 0..self.spans.len() {
-            self.draw_from(place, &mut drawn, &mut text);
+        // The rest are cycles of parents.
+        for index in 0..self.spans.len() {
+            self.draw_from(index, &mut drawn, &mut text);
         }
         text
     }
 
-    /// Without recursion, since a chain of parents may be as long as there are spans.
-    fn draw_from(&self, top: usize, drawn: &mut HashSet<usize>, text: &mut String) {
-        let mut open = vec![(top, Vec::new())];
-        while let Some((place, last_flags)) = open.pop() {
-            if !drawn.insert(place) {
+    /// Draws a span and its descendants. Not recursive, because the depth is only bounded by the number
+    /// of spans.
+    fn draw_from(&self, root: usize, drawn: &mut HashSet<usize>, text: &mut String) {
+        let mut open = vec![(root, Vec::new())];
+        while let Some((index, last_flags)) = open.pop() {
+            if !drawn.insert(index) {
                 continue;
             }
-            self.line(place, &last_flags, text);
-            let children = self.children.get(&place).map_or(&[][..], Vec::as_slice);
-            for (index, child) in children.iter().enumerate().rev() {
+            self.line(index, &last_flags, text);
+            let children = self.children.get(&index).map_or(&[][..], Vec::as_slice);
+            for (position, child) in children.iter().enumerate().rev() {
                 let mut flags = last_flags.clone();
                 if flags.len() < MAX_DRAWN_LEVEL {
-                    flags.push(index + 1 == children.len());
+                    flags.push(position + 1 == children.len());
                 }
                 open.push((*child, flags));
             }
         }
     }
 
-    /// `last_flags` says of each level above whether it is the last of its siblings, and so has no line below it.
-    fn line(&self, place: usize, last_flags: &[bool], text: &mut String) {
-        let span = self.spans[place];
+    /// Draws one span. `last_flags` has for each level whether its span is the last sibling, so that no
+    /// line continues below it.
+    fn line(&self, index: usize, last_flags: &[bool], text: &mut String) {
+        let span = self.spans[index];
         let mut line = String::new();
         if let Some((own, above)) = last_flags.split_last() {
             line.extend(above.iter().map(|last| if *last { "   " } else { "│  " }));
             line.push_str(if *own { "└─ " } else { "├─ " });
         }
-        // A name with a line break or a terminal's escape in it must not draw a tree of its own.
+        // A name with a line break or an escape sequence must not fake a tree.
         let _ = write!(line, "{}", printable(&span.name));
         if self.detail == TreeDetail::Durations {
             let micros = span.duration_nanos() / 1000;

@@ -1,8 +1,8 @@
-//! OTLP/JSON, read into the messages of protobuf.
+//! Decodes OTLP/JSON into protobuf messages.
 //!
-//! Specified: ids in hexadecimal (either case), 64-bit integers as strings or numbers, bytes in base64, enumerations as
-//! integers. Accepted beside it, because released clients send it: enumerations by name, `null` for what is missing.
-//! A name that is not known is skipped; a name that comes twice is refused.
+//! The specification has ids in hexadecimal (either case), 64-bit integers as strings or numbers, bytes
+//! in base64, and enumerations as integers. Released clients also send enumerations by name, and `null`
+//! for missing fields; both are accepted. Unknown fields are skipped, duplicate fields are errors.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -28,7 +28,7 @@ const SPAN_KINDS: [&str; 6] = [
 
 const STATUS_CODES: [&str; 3] = ["STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"];
 
-/// A message that is filled field by field.
+/// A message that is decoded field by field.
 trait Fields: Default {
     const NAMES: &'static [&'static str];
 
@@ -36,7 +36,7 @@ trait Fields: Default {
     fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error>;
 }
 
-/// Which field of which message has which name, and how it is written.
+/// Declares the JSON name, the field and the encoding of each field of a message.
 macro_rules! fields {
     ($($message:ident { $($name:literal $field:ident: $written:ident,)* })*) => {$(
         impl Fields for $message {
@@ -160,7 +160,7 @@ impl Fields for AnyValue {
         if value.is_some() && self.value.is_some() {
             let names = Self::NAMES.join(", ");
             return Err(A::Error::custom(format!(
-                "an attribute's value has 2 of {names}; one is allowed"
+                "attribute value has two of {names}: only one is allowed"
             )));
         }
         self.value = value.or(self.value.take());
@@ -168,7 +168,7 @@ impl Fields for AnyValue {
     }
 }
 
-/// Reads the body of a trace export.
+/// Decodes the body of a trace export.
 pub(super) fn request(body: &[u8]) -> serde_json::Result<ExportTraceServiceRequest> {
     serde_json::from_slice(body).map(|Message(request)| request)
 }
@@ -208,7 +208,7 @@ impl<'de, M: Fields> Visitor<'de> for MessageVisitor<M> {
     }
 }
 
-/// A key of an object, given to a function without being copied.
+/// Passes a key of an object to a function without copying it.
 pub(super) struct Key<F>(pub(super) F);
 
 impl<'de, T, F: FnOnce(&str) -> T> DeserializeSeed<'de> for Key<F> {
@@ -231,7 +231,7 @@ impl<T, F: FnOnce(&str) -> T> Visitor<'_> for Key<F> {
     }
 }
 
-/// Messages; `null` is none.
+/// A list of messages; `null` is an empty list.
 struct List<M>(Vec<M>);
 
 impl<'de, M: Fields> Deserialize<'de> for List<M> {
@@ -250,7 +250,7 @@ impl<'de, M: Fields> Deserialize<'de> for Optional<M> {
     }
 }
 
-/// A text; `null` is the empty one.
+/// A text; `null` is an empty text.
 struct Text(String);
 
 impl<'de> Deserialize<'de> for Text {
@@ -259,7 +259,7 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
-/// Bytes in hexadecimal; `null` is none.
+/// Bytes in hexadecimal; `null` is empty.
 struct Hex(Vec<u8>);
 
 impl<'de> Deserialize<'de> for Hex {
@@ -280,7 +280,7 @@ fn decode_hex(text: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
-/// Bytes in base64, in either alphabet, as the JSON mapping of protobuf asks.
+/// Bytes in base64, in either alphabet, as the JSON mapping of protobuf requires.
 struct Base64(Vec<u8>);
 
 impl<'de> Deserialize<'de> for Base64 {
@@ -297,10 +297,10 @@ impl<'de> Deserialize<'de> for Base64 {
 /// An integer as a number or in a string; `null` is 0.
 struct Integer<T>(T);
 
-/// The kind of a span: an integer, or the name of the enumeration's value.
+/// Kind of a span: an integer, or the name of the enumeration's value.
 struct Kind(i32);
 
-/// The code of a status: an integer, or the name of the enumeration's value.
+/// Code of a status: an integer, or the name of the enumeration's value.
 struct Code(i32);
 
 impl<'de, T: TryFrom<i128> + Default> Deserialize<'de> for Integer<T> {
@@ -364,7 +364,7 @@ impl<T: TryFrom<i128> + Default> Visitor<'_> for IntegerVisitor<T> {
         self.fit(i128::from(value), Unexpected::Signed(value))
     }
 
-    // The JSON mapping of protobuf takes 1.0 and 1e9 for integers too.
+    // The JSON mapping of protobuf accepts 1.0 and 1e9 as integers too.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "only whole numbers within the exact range of f64 get here"
@@ -393,10 +393,10 @@ impl<T: TryFrom<i128> + Default> Visitor<'_> for IntegerVisitor<T> {
     }
 }
 
-/// A number, or in a string any number, "NaN", "Infinity" or "-Infinity".
+/// A number, or a string with a number, "NaN", "Infinity" or "-Infinity".
 struct Double(f64);
 
-// By hand: serde's untagged enumerations read a value of any size into memory before they look at it.
+// Not an untagged enumeration: serde would buffer a value of any size before checking its type.
 impl<'de> Deserialize<'de> for Double {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_any(DoubleVisitor).map(Self)
@@ -407,7 +407,7 @@ struct DoubleVisitor;
 
 #[expect(
     clippy::cast_precision_loss,
-    reason = "the nearest number, as the specification has it"
+    reason = "the specification requires the nearest number"
 )]
 impl Visitor<'_> for DoubleVisitor {
     type Value = f64;

@@ -1,7 +1,8 @@
-//! How much memory a body takes once it is read. Found out by walking over it, without reading it into memory.
+//! Measures the memory of a decoded body by walking over the encoded one.
 //!
-//! A message of two bytes takes hundreds here, so the size of a body says little: a body of empty spans would take a
-//! hundred times as much. Both walks follow one table of what is inside what.
+//! The encoded size is a bad estimate: a message of two bytes takes hundreds of bytes in memory, so a
+//! body of empty spans takes a hundred times its size. The walks over protobuf and JSON share one table
+//! of the nested types.
 
 use std::fmt;
 use std::mem::size_of;
@@ -17,18 +18,18 @@ use super::read::Arrival;
 use crate::model;
 use crate::model::byte_size::{ENTRIES_PER_NODE, NODE_BYTES, OVERHEAD_BYTES};
 
-/// How deep the walk goes. The decoder refuses what is deeper than 100.
+/// Maximum depth of the walk. The decoder refuses a depth above 100.
 const MAX_DEPTH: usize = 110;
-/// What two allocations take beside what is in them: an attribute has two texts.
+/// Overhead of the two texts of an attribute.
 const TEXTS_BYTES: usize = 2 * 16;
 
-/// A kind of value whose number is bounded by nothing but the size of the body.
+/// A kind of value that a body may contain in any number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Request,
     ResourceSpans,
     Resource,
-    /// Not shown, but decoded.
+    /// Decoded, but not stored.
     EntityRef,
     ScopeSpans,
     Scope,
@@ -44,12 +45,12 @@ pub(super) enum Kind {
     List,
     /// A text in a list.
     Text,
-    /// A value of JSON of any shape.
+    /// Any JSON value.
     Json,
 }
 
 impl Kind {
-    /// What may be inside it: field number, name in JSON, kind.
+    /// Returns the nested fields: number, JSON name, kind.
     const fn fields(self) -> &'static [(u32, &'static str, Kind)] {
         match self {
             Self::Request => &[(1, "resourceSpans", Self::ResourceSpans)],
@@ -72,14 +73,15 @@ impl Kind {
         }
     }
 
-    /// What one takes, as a message and in the model. A message counts twice: a list grows by doubling.
+    /// Returns the size of one value as a message and in the model. A message counts twice, because
+    /// lists grow by doubling.
     const fn bytes(self) -> usize {
         match self {
             Self::Request | Self::Resource | Self::Scope | Self::AnyValue | Self::Array | Self::List => 0,
             Self::ResourceSpans => 2 * size_of::<trace::ResourceSpans>() + size_of::<model::Resource>(),
             Self::EntityRef => 2 * size_of::<common::EntityRef>() + TEXTS_BYTES,
             Self::Text => 2 * size_of::<String>() + TEXTS_BYTES,
-            Self::ScopeSpans => 2 * size_of::<trace::ScopeSpans>() + size_of::<model::Scope>(),
+            Self::ScopeSpans => 2 * size_of::<trace::ScopeSpans>() + size_of::<model::InstrumentationScope>(),
             Self::Span => {
                 2 * size_of::<trace::Span>() + 2 * size_of::<Arrival>() + size_of::<model::Span>() + OVERHEAD_BYTES
             }
@@ -91,23 +93,23 @@ impl Kind {
         }
     }
 
-    /// What is under a name of JSON, if it counts.
-    fn under(self, name: &str) -> Option<Kind> {
+    /// Returns the kind of a JSON field, if it is measured.
+    fn json_field(self, name: &str) -> Option<Kind> {
         match self {
             Self::Json => Some(Self::Json),
             kind => kind.field(|_, known| known == name),
         }
     }
 
-    fn field(self, fits: impl Fn(u32, &str) -> bool) -> Option<Kind> {
+    fn field(self, matches: impl Fn(u32, &str) -> bool) -> Option<Kind> {
         let fields = self.fields().iter();
         fields
             .copied()
-            .find_map(|(number, name, kind)| fits(number, name).then_some(kind))
+            .find_map(|(number, name, kind)| matches(number, name).then_some(kind))
     }
 }
 
-/// Memory that a body may still take.
+/// Memory that a body may still use.
 pub(super) struct Allowance {
     left: usize,
     is_exceeded: bool,
@@ -121,7 +123,7 @@ impl Allowance {
         }
     }
 
-    /// False once more was spent than there was.
+    /// Returns false if the allowance is exceeded.
     fn spend(&mut self, bytes: usize) -> bool {
         match self.left.checked_sub(bytes) {
             Some(left) => self.left = left,
@@ -130,7 +132,7 @@ impl Allowance {
         !self.is_exceeded
     }
 
-    /// Counts a value inside another one; the first attribute of a value makes a map of its own.
+    /// Counts a nested value. The first attribute of a value allocates a map.
     fn spend_on(&mut self, kind: Kind, is_first_attribute: bool) -> bool {
         self.spend(kind.bytes() + if is_first_attribute { NODE_BYTES } else { 0 })
     }
@@ -145,7 +147,7 @@ impl Allowance {
     }
 }
 
-/// Walks over protobuf. What cannot be read is left to the decoder, which comes to the same place and says so.
+/// Walks over protobuf. Ignores errors, because the decoder reports them.
 pub(super) fn protobuf(kind: Kind, body: &[u8], allowance: &mut Allowance) {
     let _ = walk(kind, body, MAX_DEPTH, allowance);
 }
@@ -158,13 +160,13 @@ fn walk(kind: Kind, mut rest: &[u8], depth: usize, allowance: &mut Allowance) ->
         match inside {
             Some(inside) if wire_type == WireType::LengthDelimited && depth > 0 => {
                 let length = usize::try_from(decode_varint(&mut rest)?).unwrap_or(usize::MAX);
-                // A message that is cut off ends the walk, and is refused by the decoder.
+                // A truncated message ends the walk; the decoder refuses it.
                 let Some((body, after)) = rest.split_at_checked(length) else {
                     return Ok(());
                 };
                 let is_first_attribute = inside == Kind::KeyValue && !has_attributes;
                 has_attributes |= is_first_attribute;
-                // A text is no message: what looks like a field in it would end the walk.
+                // A text is not a message: bytes that look like a field could end the walk.
                 if allowance.spend_on(inside, is_first_attribute) && inside != Kind::Text {
                     walk(inside, body, depth - 1, allowance)?;
                 }
@@ -176,7 +178,7 @@ fn walk(kind: Kind, mut rest: &[u8], depth: usize, allowance: &mut Allowance) ->
     Ok(())
 }
 
-/// Walks over JSON. What cannot be read is left to the decoder.
+/// Walks over JSON. Ignores errors, because the decoder reports them.
 pub(super) fn json(kind: Kind, body: &[u8], allowance: &mut Allowance) {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let _ = Walk { kind, allowance }.deserialize(&mut reader);
@@ -188,7 +190,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// An error ends the walk. Its text is never shown.
+    /// Returns an error to end the walk; its text is not used.
     fn spend<E: serde::de::Error>(&mut self, kind: Kind, is_first_attribute: bool) -> Result<(), E> {
         if self.allowance.spend_on(kind, is_first_attribute) {
             Ok(())
@@ -216,9 +218,9 @@ impl<'de> Visitor<'de> for Walk<'_> {
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
         let kind = self.kind;
         let mut entries = 0_usize;
-        while let Some(inside) = map.next_key_seed(Key(|name: &str| kind.under(name)))? {
+        while let Some(inside) = map.next_key_seed(Key(|name: &str| kind.json_field(name)))? {
             if kind == Kind::Json {
-                // A node for every few entries, and a text for the name of each.
+                // A node for some entries, and a text for the name of each.
                 if entries.is_multiple_of(ENTRIES_PER_NODE) && !self.allowance.spend(NODE_BYTES) {
                     return Err(A::Error::custom("too large"));
                 }

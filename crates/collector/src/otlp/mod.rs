@@ -1,7 +1,7 @@
-//! OTLP as it is on the wire, read into the collector's own model.
+//! Decodes OTLP into the collector's model.
 //!
-//! Protobuf and JSON are two ways to fill the messages of `opentelemetry-proto`; [`read`] is the
-//! one way from there to the model, so a span is stored the same whatever it came in.
+//! Protobuf and JSON are decoded into the messages of `opentelemetry-proto`. [`read`] converts these to
+//! the model, so both formats give the same spans.
 
 mod json;
 mod measure;
@@ -20,18 +20,18 @@ use crate::model::Format;
 
 pub(crate) use read::{Arrival, read};
 
-/// Why a body cannot be read.
+/// Error of decoding a body.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ParseError {
-    /// It is not what its content type says. The text says what is wrong and where.
+    /// The body does not match its content type. The text has the reason and the position.
     #[error("{0}")]
     Invalid(String),
-    /// It would take more memory than it may.
-    #[error("the content takes more than {0} bytes of memory")]
+    /// The decoded body exceeds the memory limit in bytes.
+    #[error("decoded body exceeds {0} bytes of memory")]
     TooLarge(usize),
 }
 
-/// Reads the body of a trace export, if it takes no more memory than `max_memory` bytes.
+/// Decodes the body of a trace export, with a limit of `max_memory` bytes for the result.
 pub(crate) fn parse(format: Format, body: &[u8], max_memory: usize) -> Result<ExportTraceServiceRequest, ParseError> {
     let mut allowance = Allowance::new(max_memory);
     match format {
@@ -45,13 +45,13 @@ pub(crate) fn parse(format: Format, body: &[u8], max_memory: usize) -> Result<Ex
         Format::Protobuf | Format::Grpc => {
             ExportTraceServiceRequest::decode(body).map_err(|error| ParseError::Invalid(error.to_string()))
         }
-        // An empty protobuf message is an empty body; the JSON exporters that ask "are you there" do the same.
+        // Some JSON exporters send an empty body as a probe. For protobuf it is a valid message anyway.
         Format::Json if body.is_empty() => Ok(ExportTraceServiceRequest::default()),
         Format::Json => json::request(body).map_err(|error| invalid_json(&error)),
     }
 }
 
-/// Reads a JSON object of any content, if it takes no more memory than `max_memory` bytes.
+/// Decodes any JSON object, with a limit of `max_memory` bytes for the result.
 pub(crate) fn parse_object(body: &[u8], max_memory: usize) -> Result<Map<String, Value>, ParseError> {
     let mut allowance = Allowance::new(max_memory);
     measure::json(Kind::Json, body, &mut allowance);

@@ -1,4 +1,4 @@
-//! From the messages of the wire to the collector's model.
+//! Converts protobuf messages to the collector's model.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -11,43 +11,45 @@ use opentelemetry_proto::tonic::resource::v1 as resource;
 use opentelemetry_proto::tonic::trace::v1 as trace;
 use serde_json::{Value, json};
 
-use crate::model::{Attributes, Fingerprint, Resource, Scope, Span, SpanEvent, SpanLink, SpanStatus, byte_size};
+use crate::model::{
+    Attributes, Fingerprint, InstrumentationScope, Resource, Span, SpanEvent, SpanLink, SpanStatus, byte_size,
+};
 
-/// A span that is ready to be stored.
+/// A span to store.
 pub(crate) struct Arrival {
     pub(crate) span: Arc<Span>,
-    /// An estimate of the memory it takes.
+    /// Estimated memory.
     pub(crate) bytes: usize,
-    /// Name of the session that the span asks for, if it does.
+    /// Name of the session to create automatically.
     pub(crate) auto_session: Option<String>,
 }
 
-/// What one request brought.
+/// Spans of a request.
 #[derive(Default)]
 pub(crate) struct Batch {
     pub(crate) arrivals: Vec<Arrival>,
-    /// Spans with ids that are not valid.
+    /// Number of spans with invalid ids.
     pub(crate) rejected: u64,
-    /// The first of them, for the sender's log.
+    /// Reason for the first of them.
     pub(crate) rejection: Option<String>,
 }
 
-/// Takes the spans out of a request; those with invalid ids are counted instead.
+/// Converts the spans of a request. Counts those with invalid ids.
 pub(crate) fn read(request: ExportTraceServiceRequest, key: Fingerprint, source: Option<&str>) -> Batch {
     let mut batch = Batch::default();
     for (resource_index, group) in request.resource_spans.into_iter().enumerate() {
         let resource = Arc::new(resource(group.resource.unwrap_or_default(), group.schema_url));
         for (scope_index, group) in group.scope_spans.into_iter().enumerate() {
             let scope = Arc::new(scope(group.scope.unwrap_or_default(), group.schema_url));
-            // Resource and scope are shared by the spans of the group, and so is their weight.
+            // The spans of the group share resource and scope, so each is charged a part of their size.
             let shared_bytes = byte_size::resource(&resource) + byte_size::scope(&scope);
             let each_bytes = shared_bytes / group.spans.len().max(1);
             for (span_index, span) in group.spans.into_iter().enumerate() {
-                if let Some(fault) = id_fault(&span) {
+                if let Some(reason) = invalid_id(&span) {
                     batch.rejected += 1;
                     batch.rejection.get_or_insert_with(|| {
                         format!(
-                            "resourceSpans[{resource_index}].scopeSpans[{scope_index}].spans[{span_index}]: {fault}"
+                            "resourceSpans[{resource_index}].scopeSpans[{scope_index}].spans[{span_index}]: {reason}"
                         )
                     });
                     continue;
@@ -66,26 +68,26 @@ pub(crate) fn read(request: ExportTraceServiceRequest, key: Fingerprint, source:
     batch
 }
 
-/// What is wrong with the ids of a span, if anything is (OTLP: an invalid id is another length, or all zeros).
-fn id_fault(span: &trace::Span) -> Option<String> {
-    let fault = |what: &str, id: &[u8], length: usize| match id {
-        _ if id.len() != length => Some(format!("{what} has {} bytes, {length} are required", id.len())),
-        _ if is_zero(id) => Some(format!("{what} is all zeros")),
+/// Returns why an id of the span is invalid in OTLP: it has a wrong length, or is all zeros.
+fn invalid_id(span: &trace::Span) -> Option<String> {
+    let reason = |name: &str, id: &[u8], length: usize| match id {
+        _ if id.len() != length => Some(format!("{name} has {} bytes, expected {length}", id.len())),
+        _ if is_zero(id) => Some(format!("{name} is all zeros")),
         _ => None,
     };
-    let parent_fault = || {
-        // A root has no parent id; some clients write it as zeros.
+    let parent_reason = || {
+        // A root has no parent id; some clients send zeros.
         let absent =
             span.parent_span_id.is_empty() || (span.parent_span_id.len() == 8 && is_zero(&span.parent_span_id));
         if absent {
             None
         } else {
-            fault("parentSpanId", &span.parent_span_id, 8)
+            reason("parentSpanId", &span.parent_span_id, 8)
         }
     };
-    fault("traceId", &span.trace_id, 16)
-        .or_else(|| fault("spanId", &span.span_id, 8))
-        .or_else(parent_fault)
+    reason("traceId", &span.trace_id, 16)
+        .or_else(|| reason("spanId", &span.span_id, 8))
+        .or_else(parent_reason)
 }
 
 fn is_zero(id: &[u8]) -> bool {
@@ -97,7 +99,7 @@ fn span(
     key: Fingerprint,
     source: Option<&str>,
     resource: &Arc<Resource>,
-    scope: &Arc<Scope>,
+    scope: &Arc<InstrumentationScope>,
 ) -> Span {
     let (attributes, duplicate_attributes) = attributes(span.attributes);
     let session_id = ["honeyhive.session_id", "session.id"]
@@ -135,7 +137,7 @@ fn span(
     }
 }
 
-/// Name of the session that a span asks for, empty if it has none.
+/// Returns the name of the session that a span creates automatically; empty if it has no name.
 fn auto_session(span: &Span) -> Option<String> {
     let wanted = match span.attributes.get("honeyhive.session_auto_create")? {
         Value::Bool(wanted) => *wanted,
@@ -181,8 +183,8 @@ fn resource(resource: resource::Resource, schema_url: String) -> Resource {
     }
 }
 
-fn scope(scope: common::InstrumentationScope, schema_url: String) -> Scope {
-    Scope {
+fn scope(scope: common::InstrumentationScope, schema_url: String) -> InstrumentationScope {
+    InstrumentationScope {
         attributes: attributes(scope.attributes).0,
         dropped_attributes: scope.dropped_attributes_count,
         name: scope.name,
@@ -191,14 +193,14 @@ fn scope(scope: common::InstrumentationScope, schema_url: String) -> Scope {
     }
 }
 
-/// The first value of each name, and how many others there were.
+/// Returns the first value of each name, and the number of duplicates.
 fn attributes(list: Vec<common::KeyValue>) -> (Attributes, u32) {
     let mut map = Attributes::new();
     let mut duplicates = 0;
     for common::KeyValue { key, value, .. } in list {
         match map.entry(key) {
-            std::collections::btree_map::Entry::Vacant(place) => {
-                place.insert(self::value(value.unwrap_or_default()));
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(self::value(value.unwrap_or_default()));
             }
             std::collections::btree_map::Entry::Occupied(_) => duplicates += 1,
         }
@@ -206,10 +208,10 @@ fn attributes(list: Vec<common::KeyValue>) -> (Attributes, u32) {
     (map, duplicates)
 }
 
-// The depth of nesting is bounded by both parsers (100 levels of protobuf, 128 of JSON), so recursion is safe here.
+// Recursion is safe: the decoders limit the depth to 100 levels of protobuf and 128 of JSON.
 fn value(value: common::AnyValue) -> Value {
     match value.value {
-        // An index into a table of texts is for profiles alone; a trace has no such table.
+        // Only profiles have a string table.
         None | Some(any_value::Value::StringValueStrindex(_)) => Value::Null,
         Some(any_value::Value::StringValue(text)) => Value::String(text),
         Some(any_value::Value::BoolValue(flag)) => Value::Bool(flag),
@@ -221,7 +223,7 @@ fn value(value: common::AnyValue) -> Value {
     }
 }
 
-/// JSON has no word for three of the numbers; they get the names of protobuf's JSON mapping.
+/// Converts a number. NaN and infinities get their names in the JSON mapping of protobuf.
 fn double(number: f64) -> Value {
     let name = match number {
         _ if number.is_nan() => "NaN",
@@ -236,7 +238,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes
         .iter()
         .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
+            let _ = write!(text, "{byte:02x}"); // Writing to a `String` cannot fail.
             text
         })
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::Fingerprints;
 
-/// A request that has something of everything, as JSON.
+/// A request with all kinds of data, as JSON.
 const JSON: &str = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"s"}}]},
 "scopeSpans":[{"scope":{"name":"n","version":null},"spans":[{"traceId":"5b8efff798038103d269b633813fc60c",
 "spanId":"eee19b7ec3c1b174","parentSpanId":null,"name":"span","kind":"SPAN_KIND_SERVER","startTimeUnixNano":"1",
@@ -12,20 +12,18 @@ const JSON: &str = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"servi
 {"key":"m","value":{"kvlistValue":{"values":[{"key":"k","value":{"bytesValue":"AP8="}}]}}}],"events":[{"name":"e",
 "timeUnixNano":"3"}],"links":[{"traceId":"aa","spanId":"bb","flags":1}],"status":{"code":2,"message":"m"}}]}]}]}"#;
 
-/// Memory that no body of these tests needs.
+/// More memory than the bodies of these tests need.
 const LIMIT: usize = 64 << 20;
 
-fn take(format: Format, body: &[u8]) -> bool {
-    let Ok(request) = parse(format, body, LIMIT) else {
-        return false;
-    };
-    let key = Fingerprints::default().of(b"key");
-    let _ = read(request, key, None);
-    true
+fn decode(format: Format, body: &[u8]) {
+    if let Ok(request) = parse(format, body, LIMIT) {
+        let key = Fingerprints::default().of(b"key");
+        let _ = read(request, key, None);
+    }
 }
 
 #[test]
-fn the_request_that_the_properties_start_from_is_valid_in_both_formats() {
+fn the_sample_request_is_valid_in_both_formats() {
     let request = parse(Format::Json, JSON.as_bytes(), LIMIT).unwrap();
     assert_eq!(
         parse(Format::Protobuf, &request.encode_to_vec(), LIMIT).unwrap(),
@@ -33,16 +31,16 @@ fn the_request_that_the_properties_start_from_is_valid_in_both_formats() {
     );
     let batch = read(request, Fingerprints::default().of(b"key"), None);
     assert_eq!((batch.arrivals.len(), batch.rejected), (1, 0));
-    assert!(batch.arrivals[0].bytes > 3000, "four maps at least");
+    assert!(batch.arrivals[0].bytes > 3000, "at least four maps");
 }
 
 #[test]
-fn nesting_without_end_is_refused_and_does_not_exhaust_the_stack() {
+fn deep_nesting_is_refused_without_exhausting_the_stack() {
     let array = r#"{"arrayValue":{"values":["#.repeat(10_000);
     let json = format!(r#"{{"resourceSpans":[{{"resource":{{"attributes":[{{"key":"a","value":{array}"#);
     assert!(parse(Format::Json, json.as_bytes(), LIMIT).is_err());
 
-    // An AnyValue in an ArrayValue in an AnyValue; each level wraps the one before in a tag and a length.
+    // An AnyValue in an ArrayValue in an AnyValue. Each level adds a tag and a length.
     let mut nested = Vec::new();
     for _ in 0..10_000 {
         for tag in [0x0a, 0x2a] {
@@ -66,7 +64,7 @@ fn nesting_without_end_is_refused_and_does_not_exhaust_the_stack() {
     );
 }
 
-/// A field of protobuf with a message or a text in it.
+/// Encodes a protobuf field with a message or a text.
 fn field(number: u8, inside: &[u8]) -> Vec<u8> {
     let mut field = vec![number << 3 | 2];
     prost::encoding::encode_varint(inside.len() as u64, &mut field);
@@ -74,7 +72,7 @@ fn field(number: u8, inside: &[u8]) -> Vec<u8> {
     field
 }
 
-/// Bodies of many small things: what they take in memory is many times their size.
+/// Returns bodies of many small values, which take many times their size in memory.
 fn amplifying(count: usize) -> Vec<(&'static str, Format, Vec<u8>)> {
     let request = |span: &[u8]| field(1, &field(2, span));
     let ids = [field(1, b"0123456789abcdef"), field(2, b"01234567")].concat();
@@ -100,12 +98,12 @@ fn amplifying(count: usize) -> Vec<(&'static str, Format, Vec<u8>)> {
         ("scopes", Format::Protobuf, field(1, &field(2, b"").repeat(count))),
         ("empty spans", Format::Protobuf, request(&field(2, b"").repeat(count))),
         (
-            "behind a group",
+            "after a group",
             Format::Protobuf,
             [&[0x4b, 0x4c][..], &request(&field(2, b"").repeat(count))].concat(),
         ),
         (
-            "behind an entity",
+            "after an entity",
             Format::Protobuf,
             [
                 field(1, &field(1, &field(3, &field(3, b"service.name")))),
@@ -150,7 +148,7 @@ fn amplifying(count: usize) -> Vec<(&'static str, Format, Vec<u8>)> {
 }
 
 #[test]
-fn a_body_that_takes_too_much_memory_is_refused_without_taking_it() {
+fn a_body_over_the_memory_limit_is_refused_without_allocating_it() {
     for (name, format, body) in amplifying(200_000) {
         let mut refused = None;
         let used = allocation_counter::measure(|| refused = Some(parse(format, &body, 10 << 20).map(|_| ())));
@@ -173,30 +171,30 @@ fn a_body_that_takes_too_much_memory_is_refused_without_taking_it() {
 }
 
 #[test]
-fn a_body_takes_no_more_memory_than_it_was_measured_to() {
+fn decoding_uses_no_more_memory_than_measured() {
     let key = Fingerprints::default().of(b"key");
     for (name, format, body) in amplifying(1000) {
-        let mut kept = None;
+        let mut batch = None;
         let used = allocation_counter::measure(|| {
             let request = parse(format, &body, usize::MAX).unwrap();
-            kept = Some(read(request, key, None));
+            batch = Some(read(request, key, None));
         });
         let mut allowance = Allowance::new(usize::MAX);
         match format {
             Format::Json => measure::json(Kind::Request, &body, &mut allowance),
             Format::Protobuf | Format::Grpc => measure::protobuf(Kind::Request, &body, &mut allowance),
         }
-        let (taken, measured) = (usize::try_from(used.bytes_max).unwrap(), allowance.spent());
+        let (used, measured) = (usize::try_from(used.bytes_max).unwrap(), allowance.spent());
         assert!(
-            taken <= measured + 2 * body.len() + 10_000,
-            "{name} of {format}: {taken} bytes, {measured} measured"
+            used <= measured + 2 * body.len() + 10_000,
+            "{name} of {format}: {used} bytes, {measured} measured"
         );
-        drop(kept);
+        drop(batch);
     }
 }
 
 #[test]
-fn a_full_body_of_usual_spans_is_within_ten_times_its_size() {
+fn a_full_body_of_typical_spans_uses_at_most_ten_times_its_size() {
     let attribute = |key: &str| {
         let value = field(1, b"a value of usual length, some forty bytes");
         field(9, &[field(1, key.as_bytes()), field(2, &value)].concat())
@@ -224,13 +222,13 @@ fn a_full_body_of_usual_spans_is_within_ten_times_its_size() {
             .resource_spans
             .len(),
         1,
-        "{} bytes a span",
+        "{} bytes per span",
         span.len()
     );
 }
 
 #[test]
-fn a_number_of_any_shape_but_a_number_is_refused_before_it_is_read() {
+fn a_double_value_of_a_wrong_type_is_refused_without_buffering_it() {
     let body = |number: &str| {
         let open = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"a","value":{"doubleValue":"#;
         format!("{open}{number}}}}}]}}}}]}}")
@@ -245,17 +243,17 @@ fn a_number_of_any_shape_but_a_number_is_refused_before_it_is_read() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_the_protobuf_reader_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
-        take(Format::Protobuf, &body);
+    fn random_bytes_never_panic_the_protobuf_decoder(body in proptest::collection::vec(any::<u8>(), 0..300)) {
+        decode(Format::Protobuf, &body);
     }
 
     #[test]
-    fn no_text_makes_the_json_reader_panic(body in ".{0,200}") {
-        take(Format::Json, body.as_bytes());
+    fn random_text_never_panics_the_json_decoder(body in ".{0,200}") {
+        decode(Format::Json, body.as_bytes());
     }
 
     #[test]
-    fn a_valid_request_with_bytes_changed_is_read_or_refused(
+    fn a_corrupted_request_is_decoded_or_refused(
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         json in any::<bool>(),
         cut in any::<prop::sample::Index>(),
@@ -265,17 +263,17 @@ proptest! {
             Format::Json => JSON.as_bytes().to_vec(),
             Format::Protobuf | Format::Grpc => parse(Format::Json, JSON.as_bytes(), LIMIT).unwrap().encode_to_vec(),
         };
-        for (place, byte) in changes {
-            let place = place.index(body.len());
-            body[place] = byte;
+        for (position, byte) in changes {
+            let position = position.index(body.len());
+            body[position] = byte;
         }
-        take(format, &body);
+        decode(format, &body);
         body.truncate(cut.index(body.len()));
-        take(format, &body);
+        decode(format, &body);
     }
 
     #[test]
-    fn integers_are_read_from_numbers_and_strings_alike(start in any::<u64>(), flags in any::<u32>(), int in any::<i64>()) {
+    fn integers_are_decoded_from_numbers_and_strings(start in any::<u64>(), flags in any::<u32>(), int in any::<i64>()) {
         let with = |start: String, int: String| format!(
             r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"startTimeUnixNano":{start},"flags":{flags},
             "attributes":[{{"key":"i","value":{{"intValue":{int}}}}}]}}]}}]}}]}}"#

@@ -1,4 +1,4 @@
-//! What the collector answers, in the format of the request.
+//! Responses of the collector, in the format of the request.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -12,12 +12,12 @@ use super::rpc_status::RpcStatus;
 use crate::model::Format;
 use crate::otlp::ParseError;
 
-/// Why a request is refused. An answer to it says so, and nothing of the request was stored.
+/// Reason for refusing a request. Nothing of a refused request is stored.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     status: StatusCode,
     message: String,
-    /// Whether the same request may be taken soon.
+    /// Whether a retry may succeed soon.
     is_temporary: bool,
 }
 
@@ -41,27 +41,27 @@ impl Refusal {
     pub(crate) fn too_large(limit_bytes: usize) -> Self {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body is larger than {limit_bytes} bytes"),
+            format!("body exceeds {limit_bytes} bytes"),
         )
     }
 
-    /// The bytes of all requests together are at their bound.
+    /// The memory limit of all requests is reached.
     pub(crate) fn busy() -> Self {
         Self {
             is_temporary: true,
             ..Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "the collector holds as many bytes as it may; try again",
+                "memory limit of all requests reached: try again later",
             )
         }
     }
 
     pub(crate) fn late() -> Self {
-        Self::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")
+        Self::new(StatusCode::REQUEST_TIMEOUT, "timed out reading the body")
     }
 
     pub(crate) fn no_key() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "the request carries no key")
+        Self::new(StatusCode::UNAUTHORIZED, "request has no API key")
     }
 
     #[cfg(test)]
@@ -69,7 +69,7 @@ impl Refusal {
         self.status.as_u16()
     }
 
-    /// The `google.rpc.Status` that OTLP wants as the body of every refusal.
+    /// Returns a response with a `google.rpc.Status`, which OTLP requires in every error response.
     pub(crate) fn to_response(&self, format: Format) -> Response {
         let mut response = rpc_status(self.status, &self.message, format);
         if self.is_temporary {
@@ -91,7 +91,7 @@ impl From<ParseError> for Refusal {
     }
 }
 
-/// A `google.rpc.Status` with the code of gRPC that goes with the status of HTTP.
+/// Returns a response with a `google.rpc.Status` and the gRPC code for the HTTP status.
 pub(crate) fn rpc_status(status: StatusCode, message: &str, format: Format) -> Response {
     let code = grpc_code(status);
     match format {
@@ -100,6 +100,7 @@ pub(crate) fn rpc_status(status: StatusCode, message: &str, format: Format) -> R
     }
 }
 
+/// Returns the gRPC code for an HTTP status:
 /// <https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto>
 pub(crate) fn grpc_code(status: StatusCode) -> i32 {
     match status.as_u16() {
@@ -115,7 +116,8 @@ pub(crate) fn grpc_code(status: StatusCode) -> i32 {
     }
 }
 
-/// The answer to an export. Full success is an empty message, as the specification asks.
+/// Returns the response to an export. For full success it is an empty message, as the specification
+/// requires.
 pub(crate) fn exported(rejected_spans: u64, error_message: &str, format: Format) -> Response {
     let partial = rejected_spans > 0;
     match format {
@@ -141,25 +143,28 @@ pub(crate) fn exported(rejected_spans: u64, error_message: &str, format: Format)
     }
 }
 
-/// A path that nothing is at.
+/// Returns the response for an unknown path.
 pub(crate) fn not_found(path: &str) -> Response {
     error(
         StatusCode::NOT_FOUND,
-        &format!("there is nothing at {path:?}; GET / lists the paths"),
+        &format!("unknown path {path:?}: GET / lists the paths"),
     )
 }
 
-/// A path that takes other methods.
+/// Returns the response for a wrong method.
 pub(crate) fn method_not_allowed(allowed: &[Method]) -> Response {
     let list = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
-    let mut response = error(StatusCode::METHOD_NOT_ALLOWED, &format!("this path takes {list}"));
+    let mut response = error(
+        StatusCode::METHOD_NOT_ALLOWED,
+        &format!("method not allowed: use {list}"),
+    );
     if let Ok(value) = HeaderValue::from_str(&list) {
         response.headers_mut().insert(ALLOW, value);
     }
     response
 }
 
-/// An error for people and for clients that do not speak OTLP.
+/// Returns an error as `{"error": ..}`, for requests that are not OTLP.
 pub(crate) fn error(status: StatusCode, message: &str) -> Response {
     json(status, &json!({ "error": message }))
 }

@@ -1,4 +1,4 @@
-//! A request's body: read up to a limit, decompressed up to the same limit.
+//! Reads and decompresses a request's body, both up to the same limit.
 
 use std::io::{self, Read};
 use std::time::Duration;
@@ -16,42 +16,46 @@ use super::grpc;
 use crate::model::Format;
 use crate::server::budget::Held;
 
-/// How much of a body over the limit is read and thrown away, as a multiple of the limit. A client
-/// that is still writing when the answer comes sees a broken connection instead of the answer.
+/// Part of a too large body that is read and discarded, as a multiple of the limit. If the response came
+/// while the client still writes, it would see a broken connection instead.
 const DISCARD_FACTOR: usize = 4;
 
-/// How much longer than for a part of it a client may take for a body.
+/// Time limit of a whole body, as a multiple of the limit of each part.
 const WHOLE_BODY_FACTOR: u32 = 10;
 
-/// Each member costs as much as thousands of bytes, so a body of empty ones would take many seconds.
+/// A member costs as much time as thousands of bytes, so a body of empty ones would take many seconds.
 const MAX_GZIP_MEMBERS: usize = 1000;
 
 #[cfg(feature = "zstd")]
-const SUPPORTED: &str = "gzip, deflate, zstd and identity";
+const SUPPORTED: &str = "gzip, deflate, zstd or identity";
 #[cfg(not(feature = "zstd"))]
-const SUPPORTED: &str = "gzip, deflate and identity";
+const SUPPORTED: &str = "gzip, deflate or identity";
 
-/// Reads the body as it comes over the wire. What is read counts as held.
+/// Reads the body without decompressing it. The bytes count against the budget.
 ///
-/// Each part must come within `patience`, and the whole within [`WHOLE_BODY_FACTOR`] times as much.
+/// Each part must arrive within `part_timeout`, and the whole body within [`WHOLE_BODY_FACTOR`] times
+/// as much.
 pub(crate) async fn collect(
     body: Body,
     limit_bytes: usize,
-    patience: Duration,
+    part_timeout: Duration,
     held: &mut Held,
 ) -> Result<Bytes, Refusal> {
-    let whole = read(body, limit_bytes, patience, held);
-    let whole = timeout(patience.saturating_mul(WHOLE_BODY_FACTOR), whole).await;
+    let whole = read(body, limit_bytes, part_timeout, held);
+    let whole = timeout(part_timeout.saturating_mul(WHOLE_BODY_FACTOR), whole).await;
     whole.unwrap_or_else(|_| Err(Refusal::late()))
 }
 
-async fn read(body: Body, limit_bytes: usize, patience: Duration, held: &mut Held) -> Result<Bytes, Refusal> {
+async fn read(body: Body, limit_bytes: usize, part_timeout: Duration, held: &mut Held) -> Result<Bytes, Refusal> {
     let mut stream = body.into_data_stream();
     let mut whole = BytesMut::new();
     let mut refusal = None;
     let mut discarded = 0;
-    while let Some(chunk) = timeout(patience, stream.next()).await.map_err(|_| Refusal::late())? {
-        let chunk = chunk.map_err(|error| Refusal::bad_request(format!("the body broke off: {error}")))?;
+    while let Some(chunk) = timeout(part_timeout, stream.next())
+        .await
+        .map_err(|_| Refusal::late())?
+    {
+        let chunk = chunk.map_err(|error| Refusal::bad_request(format!("cannot read the body: {error}")))?;
         if refusal.is_none() {
             if whole.len() + chunk.len() > limit_bytes {
                 refusal = Some(Refusal::too_large(limit_bytes));
@@ -75,7 +79,7 @@ async fn read(body: Body, limit_bytes: usize, patience: Duration, held: &mut Hel
     }
 }
 
-/// How a message is packed.
+/// Compression of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Coding {
     Identity,
@@ -85,21 +89,21 @@ pub(crate) enum Coding {
     Zstd,
 }
 
-/// The message of a body, taken out of what gRPC has around it, and how it is packed.
+/// Returns the message of a body without its gRPC frame, and its compression.
 pub(crate) fn message(headers: &HeaderMap, body: &Bytes) -> Result<(Coding, Bytes), Refusal> {
-    let (coding, message) = if grpc::is_spoken(headers) {
+    let (coding, message) = if grpc::is_grpc(headers) {
         grpc::unframe(headers, body)?
     } else {
         (headers.get(CONTENT_ENCODING), body.clone())
     };
-    let coding = Coding::called(coding.map_or(b"", HeaderValue::as_bytes))?;
-    // An empty message is empty; not every client compresses it to twenty bytes.
+    let coding = Coding::named(coding.map_or(b"", HeaderValue::as_bytes))?;
+    // Some clients do not compress an empty message.
     let coding = if message.is_empty() { Coding::Identity } else { coding };
     Ok((coding, message))
 }
 
 impl Coding {
-    fn called(name: &[u8]) -> Result<Self, Refusal> {
+    fn named(name: &[u8]) -> Result<Self, Refusal> {
         let name = name.trim_ascii();
         match name.to_ascii_lowercase().as_slice() {
             b"" | b"identity" => Ok(Self::Identity),
@@ -108,14 +112,14 @@ impl Coding {
             #[cfg(feature = "zstd")]
             b"zstd" => Ok(Self::Zstd),
             _ => Err(Refusal::unsupported(format!(
-                "content encoding {:?} is not supported; {SUPPORTED} are",
+                "unsupported content encoding {:?}: use {SUPPORTED}",
                 String::from_utf8_lossy(name)
             ))),
         }
     }
 
-    /// Unpacks a message. Takes a while if it is large.
-    pub(crate) fn unpack(self, message: &Bytes, limit_bytes: usize) -> Result<Bytes, Refusal> {
+    /// Decompresses a message. Blocks the thread.
+    pub(crate) fn decompress(self, message: &Bytes, limit_bytes: usize) -> Result<Bytes, Refusal> {
         let mut whole = Vec::new();
         match self {
             Self::Identity => return Ok(message.clone()),
@@ -128,7 +132,7 @@ impl Coding {
     }
 }
 
-/// A body is one member, or a few of them one after another.
+/// Decompresses one or several gzip members.
 fn gunzip(message: &[u8], limit_bytes: usize, whole: &mut Vec<u8>) -> Result<(), Refusal> {
     let mut rest = message;
     for _ in 0..MAX_GZIP_MEMBERS {
@@ -140,30 +144,30 @@ fn gunzip(message: &[u8], limit_bytes: usize, whole: &mut Vec<u8>) -> Result<(),
         }
     }
     Err(Refusal::bad_request(format!(
-        "the body has more than {MAX_GZIP_MEMBERS} gzip members"
+        "body has more than {MAX_GZIP_MEMBERS} gzip members"
     )))
 }
 
-/// A frame says how much memory its decoder needs: no more is given than the limit may take, and no
-/// less than every decoder should give (RFC 8878, 3.1.1.1.2).
+/// Creates a zstd decoder. A frame requests memory for its window: the decoder allows as much as the
+/// limit, and at least the minimum that RFC 8878, 3.1.1.1.2 recommends.
 #[cfg(feature = "zstd")]
 fn zstd_decoder(body: &[u8], limit_bytes: usize) -> Result<impl Read, Refusal> {
-    const LEAST_WINDOW_LOG: u32 = 23;
-    const LARGEST_WINDOW_LOG: u32 = 27;
+    const MIN_WINDOW_LOG: u32 = 23;
+    const MAX_WINDOW_LOG: u32 = 27;
     let window = limit_bytes.checked_next_power_of_two().map_or(u32::MAX, usize::ilog2);
-    let made = zstd::Decoder::with_buffer(body).and_then(|mut decoder| {
-        decoder.window_log_max(window.clamp(LEAST_WINDOW_LOG, LARGEST_WINDOW_LOG))?;
+    let decoder = zstd::Decoder::with_buffer(body).and_then(|mut decoder| {
+        decoder.window_log_max(window.clamp(MIN_WINDOW_LOG, MAX_WINDOW_LOG))?;
         Ok(decoder)
     });
-    made.map_err(|error| Refusal::bad_request(format!("the body cannot be read as zstd: {error}")))
+    decoder.map_err(|error| Refusal::bad_request(format!("invalid zstd body: {error}")))
 }
 
-/// Stops one byte over the limit, so that a small body that unpacks to gigabytes costs no more than the limit.
+/// Reads from the decoder, and stops one byte over the limit.
 fn inflate(name: &str, decoder: impl Read, limit_bytes: usize, whole: &mut Vec<u8>) -> Result<(), Refusal> {
     let stop = limit_bytes.saturating_add(1).saturating_sub(whole.len());
-    let fault = |error: io::Error| Refusal::bad_request(format!("the body is not valid {name}: {error}"));
+    let refusal = |error: io::Error| Refusal::bad_request(format!("invalid {name} body: {error}"));
     let stop = u64::try_from(stop).unwrap_or(u64::MAX);
-    decoder.take(stop).read_to_end(whole).map_err(fault)?;
+    decoder.take(stop).read_to_end(whole).map_err(refusal)?;
     if whole.len() > limit_bytes {
         Err(Refusal::too_large(limit_bytes))
     } else {
@@ -171,7 +175,7 @@ fn inflate(name: &str, decoder: impl Read, limit_bytes: usize, whole: &mut Vec<u
     }
 }
 
-/// What the content type says the body is.
+/// Content type of a request.
 #[derive(Clone)]
 pub(crate) enum ContentType {
     Known(Format),
@@ -203,12 +207,12 @@ impl ContentType {
         }
     }
 
-    /// The refusal of a type that is not one of `wanted`.
-    pub(crate) fn unsupported(&self, wanted: &str) -> Refusal {
+    /// Returns the refusal of a content type that is not one of `supported`.
+    pub(crate) fn unsupported(&self, supported: &str) -> Refusal {
         Refusal::unsupported(match self {
-            Self::Known(format) => format!("content type {format} is not supported here; {wanted}"),
-            Self::Missing => format!("the content type is missing; {wanted}"),
-            Self::Other(essence) => format!("content type {essence:?} is not supported; {wanted}"),
+            Self::Known(format) => format!("unsupported content type {format}: use {supported}"),
+            Self::Missing => format!("missing content type: use {supported}"),
+            Self::Other(essence) => format!("unsupported content type {essence:?}: use {supported}"),
         })
     }
 }
@@ -222,8 +226,8 @@ mod tests {
 
     use super::*;
 
-    fn unpack(headers: &HeaderMap, body: &Bytes, limit_bytes: usize) -> Result<Bytes, Refusal> {
-        message(headers, body).and_then(|(coding, message)| coding.unpack(&message, limit_bytes))
+    fn decompress(headers: &HeaderMap, body: &Bytes, limit_bytes: usize) -> Result<Bytes, Refusal> {
+        message(headers, body).and_then(|(coding, message)| coding.decompress(&message, limit_bytes))
     }
 
     fn encoded(encoding: &str) -> HeaderMap {
@@ -237,49 +241,54 @@ mod tests {
     }
 
     #[test]
-    fn a_compressed_body_at_the_limit_is_taken_and_one_byte_more_is_not() {
+    fn the_limit_applies_to_the_decompressed_body() {
         let body = gzip(&[7; 1000]);
-        assert_eq!(unpack(&encoded("GZip"), &body, 1000).unwrap(), vec![7; 1000]);
-        assert_eq!(unpack(&encoded("gzip"), &body, 999).unwrap_err().status(), 413);
+        assert_eq!(decompress(&encoded("GZip"), &body, 1000).unwrap(), vec![7; 1000]);
+        assert_eq!(decompress(&encoded("gzip"), &body, 999).unwrap_err().status(), 413);
     }
 
     #[test]
-    fn members_of_gzip_follow_one_another_but_not_without_end() {
+    fn several_gzip_members_are_accepted_up_to_a_limit() {
         let two = [gzip(b"one "), gzip(b"two")].concat().into();
-        assert_eq!(unpack(&encoded("gzip"), &two, 7).unwrap(), "one two");
-        assert_eq!(unpack(&encoded("gzip"), &two, 6).unwrap_err().status(), 413);
-        let behind = [&gzip(b"one")[..], b"x"].concat().into();
-        assert_eq!(unpack(&encoded("gzip"), &behind, 100).unwrap_err().status(), 400);
+        assert_eq!(decompress(&encoded("gzip"), &two, 7).unwrap(), "one two");
+        assert_eq!(decompress(&encoded("gzip"), &two, 6).unwrap_err().status(), 413);
+        let trailing = [&gzip(b"one")[..], b"x"].concat().into();
+        assert_eq!(decompress(&encoded("gzip"), &trailing, 100).unwrap_err().status(), 400);
         let most = gzip(b"").repeat(MAX_GZIP_MEMBERS);
-        assert_eq!(unpack(&encoded("gzip"), &most.clone().into(), 100).unwrap(), "");
-        let refusal = unpack(&encoded("gzip"), &[most, gzip(b"").to_vec()].concat().into(), 100).unwrap_err();
+        assert_eq!(decompress(&encoded("gzip"), &most.clone().into(), 100).unwrap(), "");
+        let refusal = decompress(&encoded("gzip"), &[most, gzip(b"").to_vec()].concat().into(), 100).unwrap_err();
         assert_eq!(refusal.status(), 400);
     }
 
     #[cfg(feature = "zstd")]
     #[test]
-    fn a_zstd_body_is_bounded_and_checked_as_a_gzip_body_is() {
+    fn zstd_bodies_are_limited_and_validated() {
         let body: Bytes = zstd::bulk::compress(&[7; 1000], 1).unwrap().into();
-        assert_eq!(unpack(&encoded("zstd"), &body, 1000).unwrap(), vec![7; 1000]);
-        assert_eq!(unpack(&encoded("zstd"), &body, 999).unwrap_err().status(), 413);
+        assert_eq!(decompress(&encoded("zstd"), &body, 1000).unwrap(), vec![7; 1000]);
+        assert_eq!(decompress(&encoded("zstd"), &body, 999).unwrap_err().status(), 413);
         let cut = body.slice(..body.len() - 1);
         for broken in [Bytes::from_static(b"plain"), cut] {
-            assert_eq!(unpack(&encoded("zstd"), &broken, 1000).unwrap_err().status(), 400);
+            assert_eq!(decompress(&encoded("zstd"), &broken, 1000).unwrap_err().status(), 400);
         }
-        // A frame whose header asks for two gigabytes of memory.
+        // A frame header that requests two gigabytes of memory.
         let greedy = Bytes::from_static(&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xa8, 0x01, 0x00, 0x00]);
-        assert_eq!(unpack(&encoded("zstd"), &greedy, 1000).unwrap_err().status(), 400);
+        assert_eq!(decompress(&encoded("zstd"), &greedy, 1000).unwrap_err().status(), 400);
     }
 
     #[test]
-    fn a_body_that_is_not_what_its_encoding_says_is_a_bad_request() {
+    fn a_body_that_does_not_match_its_encoding_is_a_bad_request() {
         for encoding in ["gzip", "x-gzip", "deflate"] {
-            let refusal = unpack(&encoded(encoding), &Bytes::from_static(b"plain"), 100).unwrap_err();
+            let refusal = decompress(&encoded(encoding), &Bytes::from_static(b"plain"), 100).unwrap_err();
             assert_eq!(refusal.status(), 400, "{encoding}");
         }
-        assert_eq!(unpack(&encoded("br"), &Bytes::new(), 100).unwrap_err().status(), 415);
         assert_eq!(
-            unpack(&encoded("gzip, gzip"), &Bytes::new(), 100).unwrap_err().status(),
+            decompress(&encoded("br"), &Bytes::new(), 100).unwrap_err().status(),
+            415
+        );
+        assert_eq!(
+            decompress(&encoded("gzip, gzip"), &Bytes::new(), 100)
+                .unwrap_err()
+                .status(),
             415
         );
     }

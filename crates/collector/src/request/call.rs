@@ -1,4 +1,4 @@
-//! A request with a known key, and its outcome.
+//! A request with a known key, and its result.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use crate::model::{Endpoint, Fingerprint, Format, Received, Span};
 use crate::server::serving::{Serving, Shared};
 use crate::store::ProjectId;
 
-/// How much memory the content of a body may take while it is read, as a multiple of the bound on its size.
+/// Memory limit of a decoded body, as a multiple of the size limit.
 const MEMORY_FACTOR: usize = 10;
-/// What it may take in any case.
-const LEAST_MEMORY_BYTES: usize = 16 * 1024 * 1024;
+/// Minimum of the memory limit.
+const MIN_MEMORY_BYTES: usize = 16 * 1024 * 1024;
 
 /// A request with a known key.
 pub(super) struct Call<'a> {
@@ -26,11 +26,11 @@ pub(super) struct Call<'a> {
     pub(super) content_type: &'a ContentType,
     pub(super) wire_bytes: usize,
     pub(super) body_bytes: usize,
-    /// How many spans a fault refuses.
+    /// Number of spans that a fault rejects.
     pub(super) reject_spans: u64,
 }
 
-/// An answer, and what came of the request.
+/// Response to a request, with the stored data.
 pub(super) struct Outcome {
     pub(super) response: Response,
     pub(super) stored: Vec<Arc<Span>>,
@@ -54,7 +54,7 @@ impl Call<'_> {
         &self.serving.shared
     }
 
-    /// Counts an answered request and calls the observers. Returns the answer.
+    /// Counts the response and calls the observers. Returns the response.
     pub(super) fn finish(&self, outcome: Outcome) -> Response {
         let status = outcome.response.status().as_u16();
         self.shared().store.count_answer(self.project, status);
@@ -76,13 +76,13 @@ impl Call<'_> {
         outcome.response
     }
 
-    /// How many bytes of memory the content of the body may take.
+    /// Returns the memory limit of the decoded body in bytes.
     pub(super) fn max_memory(&self) -> usize {
         let memory = self.shared().max_body_bytes.saturating_mul(MEMORY_FACTOR);
-        memory.max(LEAST_MEMORY_BYTES)
+        memory.max(MIN_MEMORY_BYTES)
     }
 
-    /// Only exports are answered in protobuf, and only those that came in it.
+    /// Returns the format of the response: that of the request for exports, otherwise JSON.
     pub(super) fn answer_format(&self) -> Format {
         match self.endpoint {
             Endpoint::Traces => self.content_type.format().unwrap_or(Format::Json),

@@ -1,7 +1,7 @@
-//! OTLP over gRPC: what is around the message of a request, and the answer in gRPC's words.
+//! OTLP over gRPC: frames of requests, and the translation of responses.
 //!
-//! A request is served as if it had come by HTTP, and its answer is translated at the end. So both
-//! are checked, counted and made to suffer faults in the same way.
+//! A gRPC request is served like an HTTP request, and its response is translated at the end. So checks,
+//! counts and faults are the same for both.
 
 use std::future::ready;
 
@@ -19,56 +19,56 @@ use prost::Message as _;
 use super::answer::{Refusal, grpc_code};
 use super::rpc_status::RpcStatus;
 
-const SPOKEN: HeaderValue = HeaderValue::from_static("application/grpc");
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const STATUS: &str = "grpc-status";
-/// One byte that says whether the message is compressed, and four with its length.
+/// One byte with the compressed flag, and four with the length of the message.
 const PREFIX_BYTES: usize = 5;
 
-pub(crate) fn is_spoken(headers: &HeaderMap) -> bool {
-    let spoken = |value: &HeaderValue| value.as_bytes().starts_with(SPOKEN.as_bytes());
-    headers.get(CONTENT_TYPE).is_some_and(spoken)
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    let is_grpc = |value: &HeaderValue| value.as_bytes().starts_with(GRPC.as_bytes());
+    headers.get(CONTENT_TYPE).is_some_and(is_grpc)
 }
 
-/// The one message of a request, and how it is compressed.
+/// Returns the only message of a request, and its compression.
 pub(crate) fn unframe<'a>(headers: &'a HeaderMap, body: &Bytes) -> Result<(Option<&'a HeaderValue>, Bytes), Refusal> {
-    let refuse = |what: &str| Refusal::bad_request(format!("the body is no message of gRPC: {what}"));
+    let refuse = |reason: &str| Refusal::bad_request(format!("invalid gRPC message: {reason}"));
     let (prefix, message) = body
         .split_first_chunk::<PREFIX_BYTES>()
-        .ok_or_else(|| refuse("it is shorter than a message's prefix"))?;
+        .ok_or_else(|| refuse("shorter than the prefix"))?;
     let [compressed, length @ ..] = *prefix;
     if u32::from_be_bytes(length) as usize != message.len() {
-        return Err(refuse("its length is not the one that it says"));
+        return Err(refuse("length does not match the prefix"));
     }
     let encoding = match compressed {
         0 => None,
         1 => Some(
             headers
                 .get("grpc-encoding")
-                .ok_or_else(|| refuse("it is compressed, and no grpc-encoding says how"))?,
+                .ok_or_else(|| refuse("compressed without grpc-encoding"))?,
         ),
-        _ => return Err(refuse("its first byte is neither 0 nor 1")),
+        _ => return Err(refuse("compressed flag is neither 0 nor 1")),
     };
     Ok((encoding, body.slice(PREFIX_BYTES..)))
 }
 
-/// An answer by HTTP as one by gRPC. A redirect stays what it is: gRPC has none.
-pub(crate) async fn translate(answer: Response) -> Response {
-    let status = answer.status();
+/// Translates an HTTP response to gRPC. Returns redirects unchanged, because gRPC has none.
+pub(crate) async fn translate(response: Response) -> Response {
+    let status = response.status();
     if status.is_redirection() {
-        return answer;
+        return response;
     }
-    let retry_after = answer.headers().get(RETRY_AFTER).and_then(seconds);
-    let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap_or_default();
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(seconds);
+    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap_or_default();
     let mut translated = if status.is_success() {
-        taken(&body)
+        success(&body)
     } else {
-        refused(status, retry_after, &body)
+        failure(status, retry_after, &body)
     };
-    translated.headers_mut().insert(CONTENT_TYPE, SPOKEN);
+    translated.headers_mut().insert(CONTENT_TYPE, GRPC);
     translated
 }
 
-fn taken(message: &[u8]) -> Response {
+fn success(message: &[u8]) -> Response {
     let mut framed = BytesMut::with_capacity(PREFIX_BYTES + message.len());
     framed.put_u8(0);
     framed.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
@@ -78,10 +78,10 @@ fn taken(message: &[u8]) -> Response {
     Response::new(Body::new(body))
 }
 
-/// Without a message, so that what is elsewhere in the trailers is in the headers.
-fn refused(status: StatusCode, retry_after: Option<i64>, body: &Bytes) -> Response {
+/// Returns a trailers-only response: without a message, the status is in the headers.
+fn failure(status: StatusCode, retry_after: Option<i64>, body: &Bytes) -> Response {
     let code = match status {
-        // A path that is not known is UNIMPLEMENTED in gRPC.
+        // An unknown path is UNIMPLEMENTED in gRPC.
         StatusCode::NOT_FOUND => 12,
         _ => grpc_code(status),
     };
@@ -90,7 +90,7 @@ fn refused(status: StatusCode, retry_after: Option<i64>, body: &Bytes) -> Respon
         _ => String::from_utf8_lossy(body).into_owned(),
     };
     let text = match status {
-        // As the servers of gRPC say it: the status is that of a quota as well.
+        // The text of gRPC servers. The code alone could also mean an exceeded quota.
         StatusCode::PAYLOAD_TOO_LARGE => format!("received message larger than max: {text}"),
         _ => text,
     };
@@ -100,7 +100,7 @@ fn refused(status: StatusCode, retry_after: Option<i64>, body: &Bytes) -> Respon
     if let Ok(value) = HeaderValue::from_str(&header_text(&text)) {
         headers.insert("grpc-message", value);
     }
-    // A client gives up on a 429 unless the status says when to try again.
+    // A gRPC client does not retry RESOURCE_EXHAUSTED without RetryInfo.
     let retry_after = retry_after.or((status == StatusCode::TOO_MANY_REQUESTS).then_some(0));
     if let Some(seconds) = retry_after {
         let details = RpcStatus::retry_after(code, &text, seconds).encode_to_vec();
@@ -115,7 +115,8 @@ fn seconds(retry_after: &HeaderValue) -> Option<i64> {
     retry_after.to_str().ok()?.parse().ok()
 }
 
-/// Encodes a text for a header: <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses>
+/// Percent-encodes a text for a header:
+/// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses>
 fn header_text(text: &str) -> String {
     const ENCODED: AsciiSet = CONTROLS.add(b'%');
     utf8_percent_encode(text, &ENCODED).to_string()
@@ -126,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_taken_out_of_what_is_around_it_and_nothing_else_is() {
+    fn valid_frames_are_removed_and_invalid_ones_refused() {
         let compressed = HeaderMap::from_iter([("grpc-encoding".parse().unwrap(), "gzip".parse().unwrap())]);
         let plain = HeaderMap::new();
         let (encoding, message) = unframe(&compressed, &Bytes::from_static(b"\x01\0\0\0\x02ab")).unwrap();
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_a_header_cannot_carry_is_encoded() {
+    fn header_text_is_percent_encoded() {
         assert_eq!(header_text("100% \u{e4}\n~"), "100%25 %C3%A4%0A~");
     }
 }

@@ -1,4 +1,4 @@
-//! The calls of HoneyHive beside OTLP: sessions, their enrichment, events by themselves.
+//! The HoneyHive API: sessions, enrichments and events.
 
 use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
@@ -8,7 +8,7 @@ use super::body::ContentType;
 use super::call::{Call, Outcome};
 use crate::model::{Format, OperationKind, session};
 
-/// `POST /session/start` with `{"session": {..}}`, or `POST /v1/sessions` with the bare object.
+/// Serves `POST /session/start` with `{"session": {..}}`, and `POST /v1/sessions` with the session object.
 pub(crate) fn session(call: &Call<'_>, mut whole: Map<String, Value>) -> Result<Outcome, Refusal> {
     let session = match whole.remove("session") {
         Some(Value::Object(session)) => session,
@@ -34,7 +34,7 @@ pub(crate) fn session(call: &Call<'_>, mut whole: Map<String, Value>) -> Result<
     })
 }
 
-/// `POST /events` with `{"event": {..}}`, or `PUT /events` to enrich.
+/// Serves `POST /events` with `{"event": {..}}`, and `PUT /events` with an enrichment.
 pub(crate) fn event(call: &Call<'_>, whole: Map<String, Value>) -> Result<Outcome, Refusal> {
     if call.parts.method == Method::PUT {
         enrich(call, whole)
@@ -58,11 +58,12 @@ fn post(call: &Call<'_>, mut whole: Map<String, Value>) -> Result<Outcome, Refus
     })
 }
 
-/// An id without a start is taken too, and makes a session with that origin: tests see mistakes in the order.
+/// Enriches a session or event. An unknown id creates a session that is
+/// [`EnrichedOnly`](crate::SessionOrigin::EnrichedOnly), so tests see a wrong order.
 fn enrich(call: &Call<'_>, whole: Map<String, Value>) -> Result<Outcome, Refusal> {
     let id = match whole.get("event_id").and_then(Value::as_str) {
         Some(id) if !id.is_empty() => session::canonical(id),
-        _ => return Err(Refusal::bad_request("event_id must be a string that is not empty")),
+        _ => return Err(Refusal::bad_request("event_id must be a non-empty string")),
     };
     session::check(&whole).map_err(Refusal::bad_request)?;
     call.shared()
@@ -75,10 +76,10 @@ fn enrich(call: &Call<'_>, whole: Map<String, Value>) -> Result<Outcome, Refusal
     })
 }
 
-/// Checks that the body is JSON; without a content type it counts as JSON.
+/// Checks that the content type is JSON or missing.
 pub(crate) fn check_type(content_type: &ContentType) -> Result<(), Refusal> {
     match content_type {
         ContentType::Known(Format::Json) | ContentType::Missing => Ok(()),
-        other => Err(other.unsupported("application/json is")),
+        other => Err(other.unsupported("application/json")),
     }
 }

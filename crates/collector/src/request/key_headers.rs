@@ -1,8 +1,8 @@
-//! The key out of a request's headers, and the headers without it.
+//! Finds the key in a request's headers, and redacts it.
 //!
-//! Taken from the headers that the caller names (`Bearer k`, `Basic base64(k)` or the key alone), else from
-//! `Authorization` (`Bearer k`, `Basic base64(k)`, any other scheme, or the raw token without one), else from
-//! the first of `x-api-key`, `x-honeycomb-team`, `api_key` and `api-key`.
+//! The order is: headers from the settings (`Bearer k`, `Basic base64(k)` or the key itself),
+//! `Authorization` (`Bearer k`, `Basic base64(k)`, any other scheme, or the key itself), and the first of
+//! `x-api-key`, `x-honeycomb-team`, `api_key` and `api-key`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,11 +10,10 @@ use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, PR
 
 const KEY_HEADERS: [&str; 4] = ["x-api-key", "x-honeycomb-team", "api_key", "api-key"];
 
-/// What languages print if a key was not set: a client that sends one of these has no key.
+/// Texts that clients send if their key is not set.
 const NO_KEY: [&str; 3] = ["None", "null", "undefined"];
 
-/// Headers that are recorded of a request without a known key: HTTP's own and what clients say of
-/// themselves. Any other could carry a key under a name that is not known.
+/// Headers that are recorded even if the request has no known key. Any other could contain a key.
 const HARMLESS: [&str; 12] = [
     "accept",
     "accept-encoding",
@@ -30,7 +29,7 @@ const HARMLESS: [&str; 12] = [
     "x-source",
 ];
 
-/// The headers that carry keys: those that the caller names, and those that clients use.
+/// Headers with keys from the settings, in addition to the known ones.
 pub(crate) struct KeyHeaders(Vec<HeaderName>);
 
 impl KeyHeaders {
@@ -38,7 +37,7 @@ impl KeyHeaders {
         Self(named)
     }
 
-    /// The key, or `None` if the request carries none that is usable.
+    /// Returns the key. `None` if the request has no usable key.
     pub(crate) fn key_of(&self, headers: &HeaderMap) -> Option<Vec<u8>> {
         let named = |name: &HeaderName| usable(from_named(headers.get(name)?.as_bytes())?);
         let from_authorization = || usable(from_authorization(headers.get(AUTHORIZATION)?.as_bytes())?);
@@ -57,8 +56,8 @@ impl KeyHeaders {
             || KEY_HEADERS.contains(&name.as_str())
     }
 
-    /// Headers as text in the order received, those that carry a key with `redacted` for a value.
-    /// If the request has no key that is known, so has every header that could be one.
+    /// Returns the headers as text in the order received. Headers with keys have the value `redacted`.
+    /// Without a known key, every header that could contain one has it.
     pub(crate) fn redacted(&self, headers: &HeaderMap, is_key_known: bool) -> Vec<(String, String)> {
         let is_shown =
             |name: &HeaderName| !self.carries_key(name) && (is_key_known || HARMLESS.contains(&name.as_str()));
@@ -76,7 +75,8 @@ impl KeyHeaders {
     }
 }
 
-/// A header whose scheme is not known here: `bearer`, `basic` or `raw`, as `auth` of a binding says.
+/// Returns the key in a header from the settings, with any scheme that a binding's `auth` allows:
+/// `bearer`, `basic` or `raw`.
 fn from_named(value: &[u8]) -> Option<Vec<u8>> {
     let scheme = value.split(u8::is_ascii_whitespace).next().unwrap_or_default();
     if scheme.eq_ignore_ascii_case(b"bearer") || scheme.eq_ignore_ascii_case(b"basic") {
@@ -88,7 +88,7 @@ fn from_named(value: &[u8]) -> Option<Vec<u8>> {
 
 fn from_authorization(value: &[u8]) -> Option<Vec<u8>> {
     let value = value.trim_ascii();
-    // A scheme alone: the client's key was empty, and the space after the scheme got lost on the way.
+    // Only a scheme: the client's key is empty.
     if value.eq_ignore_ascii_case(b"bearer") || value.eq_ignore_ascii_case(b"basic") {
         return None;
     }
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_found_in_each_of_the_ways_that_clients_carry_it() {
+    fn keys_are_found_in_every_supported_header() {
         for list in [
             [("authorization", "Bearer k-1")],
             [("authorization", "bearer  k-1 ")],
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_sends_without_a_key_counts_as_missing() {
+    fn placeholders_of_missing_keys_are_not_keys() {
         for value in [
             "Bearer",
             "Bearer ",
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_header_is_used_where_the_authorization_is_empty() {
+    fn an_empty_authorization_falls_back_to_key_headers() {
         assert_eq!(
             key(&[("authorization", "Bearer "), ("x-api-key", "k-2")]).as_deref(),
             Some("k-2")
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_the_caller_names_carries_the_key_with_and_without_a_scheme() {
+    fn a_custom_key_header_works_with_and_without_a_scheme() {
         let named = KeyHeaders::new(vec![HeaderName::from_static("x-custom")]);
         for value in ["k-1", "Bearer k-1", "basic ay0x"] {
             let headers = headers(&[("x-custom", value), ("authorization", "Bearer other")]);
@@ -202,19 +202,19 @@ mod tests {
             ("cookie", "canary"),
             ("x-custom", "canary"),
             ("x-source", "production"),
-            ("x-whose", "acme"),
+            ("x-owner", "acme"),
         ];
         let named = KeyHeaders::new(vec![HeaderName::from_static("x-custom")]);
         let shown = named.redacted(&headers(&list), true);
         assert!(!format!("{shown:?}").contains("canary"));
         let has =
             |shown: &[(String, String)], name: &str, value: &str| shown.contains(&(name.to_owned(), value.to_owned()));
-        assert!(has(&shown, "x-source", "production") && has(&shown, "x-whose", "acme"));
+        assert!(has(&shown, "x-source", "production") && has(&shown, "x-owner", "acme"));
         assert!(has(&shown, "authorization", "redacted"));
     }
 
     #[test]
-    fn without_a_known_key_every_header_that_could_carry_one_is_redacted() {
+    fn without_a_known_key_all_unknown_headers_are_redacted() {
         let unnamed = KeyHeaders::new(Vec::new());
         let shown = unnamed.redacted(
             &headers(&[("x-custom", "canary"), ("content-type", "application/json")]),

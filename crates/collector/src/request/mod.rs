@@ -1,4 +1,4 @@
-//! One request: its key, its body, what is stored of it, and its answer.
+//! Handling of a request: key, body, storage and response.
 
 pub(crate) mod answer;
 mod body;

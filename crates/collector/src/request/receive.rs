@@ -1,4 +1,4 @@
-//! From a request to its call: the order of the checks.
+//! Entry point of requests: the checks in order.
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -16,18 +16,18 @@ use crate::model::{Endpoint, Fingerprint, Format};
 use crate::server::activity::Activity;
 use crate::server::serving::{Serving, ServingRef, Shared};
 
-/// Everything that is not a page or the read-back interface.
+/// Handles every request that is not for the read-back API.
 pub(crate) async fn receive(State(serving): State<ServingRef>, request: Request) -> Response {
-    let by_grpc = grpc::is_spoken(request.headers());
-    let response = answer_to(&serving, request).await;
-    if by_grpc {
+    let is_grpc = grpc::is_grpc(request.headers());
+    let response = respond(&serving, request).await;
+    if is_grpc {
         grpc::translate(response).await
     } else {
         response
     }
 }
 
-async fn answer_to(serving: &Serving, request: Request) -> Response {
+async fn respond(serving: &Serving, request: Request) -> Response {
     let shared = &*serving.shared;
     let (parts, body) = request.into_parts();
     let Some(endpoint) = Endpoint::of(parts.uri.path()) else {
@@ -39,18 +39,18 @@ async fn answer_to(serving: &Serving, request: Request) -> Response {
     let Some(mut held) = serving.budget.hold(0) else {
         return Refusal::busy().to_response(Format::Json);
     };
-    // The body is read before anything is refused: a client that is still writing may miss the answer.
+    // Read the body before any refusal: a client that is still writing may miss the response.
     let wire = body::collect(body, shared.max_body_bytes, serving.client_timeout, &mut held).await;
     if wire.is_err() {
         held.release();
     }
-    let _answering = parts.extensions.get::<Activity>().map(Activity::answer);
+    let _responding = parts.extensions.get::<Activity>().map(Activity::start_response);
     let wire_bytes = wire.as_ref().map_or(0, Bytes::len);
     let body = match wire {
-        Ok(wire) => match unpack(serving, &parts.headers, &wire).await {
-            // What was unpacked is held as well, since the request may have to wait.
+        Ok(wire) => match decompress(serving, &parts.headers, &wire).await {
+            // The decompressed body counts too, because the request may have to wait.
             Ok(body) if body.len() > wire.len() && !held.grow(body.len()) => Err((Refusal::busy(), wire)),
-            unpacked => unpacked.map_err(|refusal| (refusal, wire)),
+            decompressed => decompressed.map_err(|refusal| (refusal, wire)),
         },
         Err(refusal) => Err((refusal, Bytes::new())),
     };
@@ -65,10 +65,7 @@ async fn answer_to(serving: &Serving, request: Request) -> Response {
     };
     let key = shared.fingerprints.of(&key);
     let Some((project, project_name)) = shared.store.open(key) else {
-        let refusal = Refusal::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "there are as many projects as the collector may hold",
-        );
+        let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "maximum number of projects reached");
         return refusal.to_response(format.unwrap_or(Format::Json));
     };
     let project_name = project_name.as_deref();
@@ -89,7 +86,7 @@ async fn answer_to(serving: &Serving, request: Request) -> Response {
     };
     let body = body.map_err(|(refusal, _)| refusal);
     let outcome = match shared.faults.hit(key, endpoint, &seen) {
-        Some(hit) => serve::misbehave(&mut call, hit, body).await,
+        Some(hit) => serve::apply_fault(&mut call, hit, body).await,
         None => Some(serve::serve(&call, body).await),
     };
     match outcome {
@@ -98,14 +95,14 @@ async fn answer_to(serving: &Serving, request: Request) -> Response {
     }
 }
 
-/// Returns the message of a body, unpacked.
-async fn unpack(serving: &Serving, headers: &HeaderMap, wire: &Bytes) -> Result<Bytes, Refusal> {
+/// Returns the decompressed message of a body.
+async fn decompress(serving: &Serving, headers: &HeaderMap, wire: &Bytes) -> Result<Bytes, Refusal> {
     let (coding, message) = body::message(headers, wire)?;
     if coding == Coding::Identity {
         return Ok(message);
     }
     let limit_bytes = serving.shared.max_body_bytes;
-    serving.read(move || coding.unpack(&message, limit_bytes)).await
+    serving.read(move || coding.decompress(&message, limit_bytes)).await
 }
 
 fn record(shared: &Shared, parts: &Parts, body: Bytes, key: Option<Fingerprint>, project: Option<&str>) {

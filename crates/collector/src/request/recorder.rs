@@ -1,4 +1,4 @@
-//! Requests as they came, for tests that look through every byte.
+//! Records whole requests, for tests that search every byte.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -8,10 +8,10 @@ use bytes::Bytes;
 use crate::lock::lock;
 use crate::model::Fingerprint;
 
-/// What a record costs beside its texts and its body.
+/// Size of a record without its texts and its body.
 const RECORD_OVERHEAD_BYTES: usize = 256;
 
-/// A request as it came, without its key.
+/// A request as received, without its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecordedRequest {
@@ -19,18 +19,18 @@ pub struct RecordedRequest {
     pub method: String,
     /// Path and query.
     pub path: String,
-    /// Headers in lower case, in the order received; those that carry a key have the value `redacted`.
+    /// Headers in lower case, in the order received. Those with a key have the value `redacted`.
     pub headers: Vec<(String, String)>,
-    /// The body after decompression, or as it came if that failed.
+    /// Decompressed body, or the original one if decompression failed.
     pub body: Bytes,
-    /// Fingerprint of the key; `None` if the request carried none.
+    /// Fingerprint of the key. `None` if the request has no key.
     pub key: Option<Fingerprint>,
-    /// Name of the project at that time, if it had one.
+    /// Name of the project at the time of the request, if any.
     pub project: Option<String>,
 }
 
 impl RecordedRequest {
-    /// The first value of a header; the name in lower case.
+    /// Returns the first value of a header. `name` must be in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -48,7 +48,7 @@ impl RecordedRequest {
     }
 }
 
-/// Keeps the newest requests, up to a number of bytes.
+/// Keeps the newest requests, up to a limit in bytes.
 pub(crate) struct Recorder {
     max_bytes: usize,
     log: Mutex<Log>,

@@ -1,4 +1,4 @@
-//! `google.rpc.Status`: what OTLP asks for as the body of every refusal, and gRPC for the details of one.
+//! `google.rpc.Status`: the body of OTLP error responses, and the details of gRPC errors.
 
 use prost::Message as _;
 
@@ -47,7 +47,7 @@ impl RpcStatus {
         }
     }
 
-    /// A status that says when to try again.
+    /// Returns a status with `RetryInfo`.
     pub(super) fn retry_after(code: i32, message: &str, seconds: i64) -> Self {
         let info = RetryInfo {
             retry_delay: Some(Delay { seconds }),

@@ -1,4 +1,4 @@
-//! What a call is answered: as it should be, or as a fault has it.
+//! Serves a call, or applies a fault to it.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -16,10 +16,10 @@ use crate::model::{Endpoint, Format};
 use crate::otlp;
 use crate::server::wire::Breaker;
 
-/// How much of a truncated answer is written: its head and a part of its body.
+/// Bytes of a truncated response that are sent: its head and a part of its body.
 const TRUNCATED_AFTER_BYTES: usize = 1024;
 
-/// Answers as a collector that behaves.
+/// Serves a call without a fault.
 pub(super) async fn serve(call: &Call<'_>, body: Result<Bytes, Refusal>) -> Outcome {
     let served = match body {
         Ok(body) => store(call, body).await,
@@ -43,8 +43,8 @@ async fn object(call: &Call<'_>, body: Bytes) -> Result<Map<String, Value>, Refu
     call.serving.read(read).await
 }
 
-/// Answers as a fault has it; `None` if the connection breaks instead.
-pub(super) async fn misbehave(call: &mut Call<'_>, hit: Hit, body: Result<Bytes, Refusal>) -> Option<Outcome> {
+/// Applies a fault. `None` if it breaks the connection.
+pub(super) async fn apply_fault(call: &mut Call<'_>, hit: Hit, body: Result<Bytes, Refusal>) -> Option<Outcome> {
     call.shared().store.changes.notify();
     let breaker = call.parts.extensions.get::<Breaker>();
     if matches!(hit.action, Action::LoseAnswer) {
@@ -61,7 +61,7 @@ pub(super) async fn misbehave(call: &mut Call<'_>, hit: Hit, body: Result<Bytes,
         Action::Serve | Action::LoseAnswer => {}
         Action::Hang => call.shared().faults.until_cleared(hit.id).await,
         Action::RejectSpans(spans) => call.reject_spans = spans,
-        Action::Answer(ordered) => return Some(ordered_answer(&ordered, call.answer_format()).into()),
+        Action::Answer(answer) => return Some(planned_response(&answer, call.answer_format()).into()),
         Action::Garbage => {
             let garbage: &[u8] = b"\xff\xfe neither protobuf nor JSON \x00";
             let content_type = match call.answer_format() {
@@ -85,21 +85,21 @@ pub(super) async fn misbehave(call: &mut Call<'_>, hit: Hit, body: Result<Bytes,
     Some(serve(call, body).await)
 }
 
-fn ordered_answer(ordered: &Answer, format: Format) -> Response {
-    let status = StatusCode::from_u16(ordered.status).ok();
+fn planned_response(planned: &Answer, format: Format) -> Response {
+    let status = StatusCode::from_u16(planned.status).ok();
     let status = status
         .filter(|status| (200..600).contains(&status.as_u16()))
         .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = match &ordered.body {
+    let mut response = match &planned.body {
         Some(text) => answer::with_type(status, "text/plain; charset=utf-8", text.clone()),
         None if status.is_success() || status == StatusCode::NOT_MODIFIED => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = status;
             response
         }
-        None => answer::rpc_status(status, "a fault answers so", format),
+        None => answer::rpc_status(status, "simulated fault", format),
     };
-    for (name, value) in [(RETRY_AFTER, &ordered.retry_after), (LOCATION, &ordered.location)] {
+    for (name, value) in [(RETRY_AFTER, &planned.retry_after), (LOCATION, &planned.location)] {
         if let Some(value) = value.as_deref().and_then(|value| HeaderValue::from_str(value).ok()) {
             response.headers_mut().insert(name, value);
         }

@@ -1,4 +1,4 @@
-//! The export of traces.
+//! Serves trace exports.
 
 use std::collections::HashSet;
 
@@ -8,12 +8,12 @@ use super::answer::{self, Refusal};
 use super::call::{Call, Outcome};
 use crate::otlp;
 
-/// Stores the spans of an export, except those that are not valid and those that a fault refuses.
+/// Stores the spans of an export, except invalid ones and those that a fault rejects.
 pub(super) async fn traces(call: &Call<'_>, body: Bytes) -> Result<Outcome, Refusal> {
     let Some(format) = call.content_type.format() else {
         return Err(call
             .content_type
-            .unsupported("application/x-protobuf, application/json and application/grpc are"));
+            .unsupported("application/x-protobuf, application/json or application/grpc"));
     };
     let source = call.parts.headers.get("x-source");
     let source = source.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -26,9 +26,11 @@ pub(super) async fn traces(call: &Call<'_>, body: Bytes) -> Result<Outcome, Refu
 
     let refused = usize::try_from(call.reject_spans).unwrap_or(usize::MAX);
     batch.arrivals.drain(..refused.min(batch.arrivals.len()));
-    // The answer has the number of the fault even if the request has fewer spans.
+    // The response has the number of the fault even if the request has fewer spans.
     let rejected_spans = batch.rejected + call.reject_spans;
-    let message = batch.rejection.unwrap_or_else(|| "refused by a fault".to_owned());
+    let message = batch
+        .rejection
+        .unwrap_or_else(|| "rejected by a simulated fault".to_owned());
 
     let sessions = batch.arrivals.iter();
     let sessions = sessions.filter_map(|arrival| arrival.span.session_id.as_ref());

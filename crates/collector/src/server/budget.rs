@@ -1,17 +1,17 @@
-//! How many bytes the collector holds at once for requests and answers on their way, over all connections.
+//! Limit on the bytes of all requests and responses in progress.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A bound on bytes. What is over it is refused, never waited for: two requests that are half read
-/// could wait for each other.
+/// A limit on bytes. A request above it is refused and never waits, because two half-read requests could
+/// wait for each other.
 #[derive(Clone)]
 pub(crate) struct Budget {
     used: Arc<AtomicUsize>,
     total: usize,
 }
 
-/// Bytes that are held. They are free again when this is dropped.
+/// Reserved bytes. Dropping this releases them.
 pub(crate) struct Held {
     budget: Budget,
     bytes: usize,
@@ -25,7 +25,7 @@ impl Budget {
         }
     }
 
-    /// `None` if fewer bytes are free.
+    /// Reserves bytes. `None` if fewer are free.
     pub(crate) fn hold(&self, bytes: usize) -> Option<Held> {
         let mut held = Held {
             budget: self.clone(),
@@ -34,14 +34,15 @@ impl Budget {
         held.grow(bytes).then_some(held)
     }
 
-    /// As [`hold`](Self::hold); what is larger than the whole budget holds all of it, so it passes when it is alone.
+    /// Like [`hold`](Self::hold), but reserves at most the whole budget, so a larger response is sent if
+    /// nothing else is in progress.
     pub(crate) fn hold_at_most_all(&self, bytes: usize) -> Option<Held> {
         self.hold(bytes.min(self.total))
     }
 }
 
 impl Held {
-    /// Holds more. False, and nothing changes, if fewer bytes are free.
+    /// Reserves further bytes. Returns false without a change if fewer are free.
     pub(crate) fn grow(&mut self, bytes: usize) -> bool {
         let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.budget.total);
         let grown = self
@@ -55,7 +56,7 @@ impl Held {
         grown
     }
 
-    /// Holds nothing any more.
+    /// Releases all bytes.
     pub(crate) fn release(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::SeqCst);
         self.bytes = 0;
@@ -73,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_than_all_is_held_and_what_is_dropped_is_free_again() {
+    fn reservations_stay_within_the_budget_and_are_released_on_drop() {
         let budget = Budget::new(10);
         let mut one = budget.hold(4).unwrap();
         assert!(budget.hold(7).is_none());

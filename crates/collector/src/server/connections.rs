@@ -1,4 +1,4 @@
-//! Connections: how many there may be, and how long one may be silent.
+//! Connections, with limits on their number and silence.
 
 use std::convert::Infallible;
 use std::io::ErrorKind;
@@ -23,26 +23,26 @@ use tower_service::Service;
 use super::activity::Activity;
 use super::wire::{Breaker, Wire};
 
-/// How long a connection may be silent once others need its place.
+/// Silence limit of a connection that must close for a new one.
 const CROWDED_TIMEOUT: Duration = Duration::from_secs(1);
-/// How much later the time of a silent connection ends than that of a body.
-const LATE_ANSWER_DELAY: Duration = Duration::from_millis(100);
-/// How often another connection is asked for its place.
+/// Added to the silence limit of a connection, so that a late body gets a response first.
+const LATE_RESPONSE_DELAY: Duration = Duration::from_millis(100);
+/// Interval for closing further connections while a new one waits.
 const CROWDED_INTERVAL: Duration = Duration::from_millis(100);
-/// How long to wait when the system has no socket.
+/// Delay after the system could not provide a socket.
 const NO_SOCKET_DELAY: Duration = Duration::from_millis(100);
-/// What the heads of HTTP/1 requests of a connection may take.
+/// Buffer limit of a connection, which bounds the heads of HTTP/1 requests.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
-/// The bounds of connections.
+/// Limits of connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConnectionLimits {
     pub(crate) connections: usize,
-    /// For a request's head, and for a connection that waits for its client.
+    /// For a request's head, each part of a body, and silence.
     pub(crate) client_timeout: Duration,
 }
 
-/// Accepts connections and serves them by the router, for ever.
+/// Accepts and serves connections. Never returns.
 pub(crate) async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimits) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -51,61 +51,60 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Connect
         .header_read_timeout(limits.client_timeout)
         .max_buf_size(MAX_HEAD_BYTES);
     builder.http2().timer(TokioTimer::new());
-    let crowd = Arc::new(Crowd {
-        places: Arc::new(Semaphore::new(limits.connections)),
-        wanted: Notify::new(),
+    let connections = Arc::new(Connections {
+        permits: Arc::new(Semaphore::new(limits.connections)),
+        close_oldest: Notify::new(),
     });
     loop {
-        let stream = crowd.accept(&listener).await;
-        let place = crowd.place().await;
-        // A wish that found no connection to wake would be kept, and would end this one before it is served.
-        let _ = crowd.wanted.notified().now_or_never();
-        let (builder, router, crowd) = (builder.clone(), router.clone(), Arc::clone(&crowd));
+        let stream = connections.accept(&listener).await;
+        let permit = connections.permit().await;
+        // Discard a stored notification, which would close this connection before it is served.
+        let _ = connections.close_oldest.notified().now_or_never();
+        let (builder, router, connections) = (builder.clone(), router.clone(), Arc::clone(&connections));
         tokio::spawn(async move {
-            crowd.keep(&builder, stream, router, limits.client_timeout).await;
-            drop(place);
+            connections.run(&builder, stream, router, limits.client_timeout).await;
+            drop(permit);
         });
     }
 }
 
-/// The connections that there are.
-struct Crowd {
-    places: Arc<Semaphore>,
-    /// Wakes the connection that was there first.
-    wanted: Notify,
+struct Connections {
+    permits: Arc<Semaphore>,
+    /// Wakes the oldest connection.
+    close_oldest: Notify,
 }
 
-impl Crowd {
+impl Connections {
     async fn accept(&self, listener: &TcpListener) -> TcpStream {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => return stream,
-                // The client gave up before its turn.
+                // The client disconnected before it was accepted.
                 Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
                 Err(_) => {
-                    self.wanted.notify_one();
+                    self.close_oldest.notify_one();
                     tokio::time::sleep(NO_SOCKET_DELAY).await;
                 }
             }
         }
     }
 
-    /// A place for one more connection. If there is none, older ones are asked to end.
-    async fn place(&self) -> OwnedSemaphorePermit {
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            return place;
+    /// Returns a permit for a new connection. If there is none, closes the oldest connections.
+    async fn permit(&self) -> OwnedSemaphorePermit {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return permit;
         }
         loop {
-            self.wanted.notify_one();
-            let place = Arc::clone(&self.places).acquire_owned();
-            if let Ok(place) = tokio::time::timeout(CROWDED_INTERVAL, place).await {
-                return place.expect("the semaphore is never closed");
+            self.close_oldest.notify_one();
+            let permit = Arc::clone(&self.permits).acquire_owned();
+            if let Ok(permit) = tokio::time::timeout(CROWDED_INTERVAL, permit).await {
+                return permit.expect("the semaphore is never closed");
             }
         }
     }
 
-    /// Serves a connection until it ends, or is silent for too long, or ends because others need its place.
-    async fn keep(
+    /// Serves a connection until it ends, is silent for too long, or must close for a new one.
+    async fn run(
         &self,
         builder: &auto::Builder<TokioExecutor>,
         stream: TcpStream,
@@ -121,16 +120,16 @@ impl Crowd {
         };
         let served = builder.serve_connection(TokioIo::new(wire), TowerToHyperService::new(requests));
         let mut served = pin!(served);
-        let mut wanted = pin!(self.wanted.notified());
+        let mut close_oldest = pin!(self.close_oldest.notified());
         tokio::select! {
-            // A body that is late is answered: its time ends first, and is looked at first.
+            // Poll the connection first, so that a late body gets its response.
             biased;
-            // A client that breaks off is no fault of ours, and hears of none.
+            // Errors of the client are ignored.
             _ = served.as_mut() => return,
-            () = activity.silent_for(client_timeout + LATE_ANSWER_DELAY) => return,
-            () = wanted.as_mut() => {}
+            () = activity.silent_for(client_timeout + LATE_RESPONSE_DELAY) => return,
+            () = close_oldest.as_mut() => {}
         }
-        // Ends at once if it waits for its next request, else after the present one.
+        // Closes at once if idle, otherwise after the current request.
         served.as_mut().graceful_shutdown();
         tokio::select! {
             _ = served => {}
@@ -139,7 +138,7 @@ impl Crowd {
     }
 }
 
-/// The requests of one connection.
+/// Service for the requests of one connection.
 #[derive(Clone)]
 struct Requests {
     router: Router,

@@ -1,8 +1,7 @@
-//! Which hosts a request may be for.
+//! Hosts that requests may be for.
 //!
-//! A page in a browser cannot set the `Host` of its requests. So a page whose own name was made to
-//! point at this machine (DNS rebinding) differs from a client that means the collector: its
-//! requests name the page's host.
+//! A browser page cannot set the `Host` header. So requests of a page with a name that resolves to this
+//! machine (DNS rebinding) have the page's host and are refused.
 
 use std::net::IpAddr;
 
@@ -12,31 +11,34 @@ use http::{HeaderMap, StatusCode, Uri};
 
 use crate::request::answer::Refusal;
 
-/// The host that stands for every host.
+/// Allows every host.
 const ANY: &str = "*";
 
-/// Loopback, the address that is listened on, and what the caller allows.
+/// Allowed hosts: loopback, the listen address, and hosts from the settings.
 pub(crate) struct Hosts {
-    listened: IpAddr,
+    listen_address: IpAddr,
     allowed: Vec<String>,
 }
 
 impl Hosts {
-    pub(crate) fn new(listened: IpAddr, allowed: &[String]) -> Self {
+    pub(crate) fn new(listen_address: IpAddr, allowed: &[String]) -> Self {
         Self {
-            listened,
-            allowed: allowed.iter().map(|host| normal(host).to_ascii_lowercase()).collect(),
+            listen_address,
+            allowed: allowed
+                .iter()
+                .map(|host| normalized(host).to_ascii_lowercase())
+                .collect(),
         }
     }
 
-    /// Refuses a request that is for another host, or does not say which one.
+    /// Refuses a request for another host, or without a host.
     pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
         if self.allowed.iter().any(|host| host == ANY) {
             return Ok(());
         }
         let mut named = headers.get_all(HOST).iter();
         let named = match (uri.authority(), named.next(), named.next()) {
-            // HTTP/2, and requests written for a proxy, have it in the address.
+            // HTTP/2 and proxy requests have the host in the URI.
             (Some(authority), ..) => Some(authority.clone()),
             (None, Some(host), None) => Authority::try_from(host.as_bytes()).ok(),
             _ => None,
@@ -44,10 +46,10 @@ impl Hosts {
         match named {
             Some(named) if self.allows(named.host()) => Ok(()),
             Some(named) => Err(Self::refusal(&format!(
-                "host {:?} is not allowed: loopback is, and what allow_host (--allow-host) names",
+                "host {:?} is not allowed: use loopback, or allow it with allow_host (--allow-host)",
                 named.host()
             ))),
-            None => Err(Self::refusal("the request must name one host")),
+            None => Err(Self::refusal("request must have exactly one host")),
         }
     }
 
@@ -56,16 +58,16 @@ impl Hosts {
     }
 
     fn allows(&self, host: &str) -> bool {
-        let host = normal(host).to_ascii_lowercase();
+        let host = normalized(host).to_ascii_lowercase();
         let address = host.parse::<IpAddr>().map(|address| address.to_canonical());
-        address.is_ok_and(|address| address.is_loopback() || address == self.listened.to_canonical())
+        address.is_ok_and(|address| address.is_loopback() || address == self.listen_address.to_canonical())
             || host == "localhost"
             || self.allowed.contains(&host)
     }
 }
 
-/// Without the brackets of an IPv6 address and the dot at the end of a complete name.
-fn normal(host: &str) -> &str {
+/// Removes the brackets of an IPv6 address and the trailing dot of a name.
+fn normalized(host: &str) -> &str {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let host = bare.unwrap_or(host);
     host.strip_suffix('.').unwrap_or(host)
@@ -88,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_and_what_is_configured_are_allowed_and_nothing_else_is() {
+    fn only_loopback_listen_address_and_configured_hosts_are_allowed() {
         let plain = Hosts::new("192.168.7.7".parse().unwrap(), &[]);
         let configured = Hosts::new(
             "0.0.0.0".parse().unwrap(),
@@ -153,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_of_a_request_decides_over_its_header_and_one_host_must_be_named() {
+    fn the_uri_overrides_the_header_and_exactly_one_host_is_required() {
         let hosts = Hosts::new("127.0.0.1".parse().unwrap(), &[]);
         assert_eq!(status(&hosts, "http://evil.example/", &["localhost"]), 421);
         assert_eq!(status(&hosts, "http://localhost/", &[]), 200);

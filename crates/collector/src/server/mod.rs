@@ -1,4 +1,4 @@
-//! The server: its thread, connections, and what they may hold at once.
+//! The server: threads, connections and their limits.
 
 pub(crate) mod activity;
 pub(crate) mod budget;

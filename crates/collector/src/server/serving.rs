@@ -1,4 +1,4 @@
-//! What requests are served with, and what is done before any of them is looked at.
+//! State of the server, and the checks before any request is handled.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +20,10 @@ use crate::request::key_headers::KeyHeaders;
 use crate::request::recorder::Recorder;
 use crate::store::Store;
 
-/// What a request takes beside its texts.
+/// Size of a request without its texts.
 const REQUEST_OVERHEAD_BYTES: usize = 1024;
 
-/// What the handle and the server's thread have in common.
+/// State that the handle and the server's thread share.
 pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) faults: Faults,
@@ -34,7 +34,7 @@ pub(crate) struct Shared {
     pub(crate) max_body_bytes: usize,
 }
 
-/// Called with each answered request, on the server's thread.
+/// Function that the server's thread calls with each request that has a key.
 pub(crate) type Observer = Box<dyn Fn(&Received) + Send + Sync>;
 
 pub(crate) struct Serving {
@@ -42,29 +42,38 @@ pub(crate) struct Serving {
     pub(crate) worker: Worker,
     pub(crate) budget: Budget,
     pub(crate) hosts: Hosts,
-    /// How long a part of a body may take to come.
+    /// Time limit for each part of a body.
     pub(crate) client_timeout: Duration,
 }
 
 pub(crate) type ServingRef = Arc<Serving>;
 
 impl Serving {
-    /// Does work that takes a while on the worker's thread.
+    /// Runs blocking work on the worker's thread.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let panicked = || Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the body cannot be read");
+        let panicked = || {
+            Refusal::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal error while reading the body",
+            )
+        };
         self.worker.run(work).await.unwrap_or_else(|| Err(panicked()))
     }
 }
 
-/// Refuses what is for another host, and what there is no memory for.
+/// Refuses requests for another host, and requests above the memory limit.
 pub(crate) async fn admit(State(serving): State<ServingRef>, request: Request, next: Next) -> Response {
-    let by_grpc = grpc::is_spoken(request.headers());
+    let is_grpc = grpc::is_grpc(request.headers());
     let refused = async |refusal: Refusal| {
-        let answer = refusal.to_response(Format::Json);
-        if by_grpc { grpc::translate(answer).await } else { answer }
+        let response = refusal.to_response(Format::Json);
+        if is_grpc {
+            grpc::translate(response).await
+        } else {
+            response
+        }
     };
     if let Err(refusal) = serving.hosts.check(request.uri(), request.headers()) {
         return refused(refusal).await;
@@ -75,11 +84,11 @@ pub(crate) async fn admit(State(serving): State<ServingRef>, request: Request, n
     let Some(_held) = serving.budget.hold(bytes) else {
         return refused(Refusal::busy()).await;
     };
-    // A client that asks for a page has sent everything. Other requests have a body, which is waited for first.
+    // A GET request is complete. Other requests have a body that must arrive first.
     let activity = request
         .extensions()
         .get::<Activity>()
         .filter(|_| request.method() == Method::GET);
-    let _answering = activity.map(Activity::answer);
+    let _responding = activity.map(Activity::start_response);
     next.run(request).await
 }

@@ -1,4 +1,4 @@
-//! The server's thread: it owns the reactor, so that the collector works in programs with and without one of their own.
+//! The server's thread. It has its own reactor, so the collector works in programs with and without one.
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::mpsc;
@@ -19,18 +19,19 @@ use crate::error::CollectorError;
 use crate::lock::lock;
 use crate::request::receive;
 
-/// How many bytes of requests and answers may be on their way: so many times the largest body, and no fewer than this.
+/// Limit on the bytes of all requests and responses in progress, as a multiple of the largest body.
 const BUDGET_FACTOR: usize = 4;
-const LEAST_BUDGET_BYTES: usize = 64 * 1024 * 1024;
+/// Minimum of that limit.
+const MIN_BUDGET_BYTES: usize = 64 * 1024 * 1024;
 
-/// Where to listen, and what clients may do.
+/// Listen address and limits of clients.
 pub(crate) struct Settings {
     pub(crate) listen: String,
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) connections: ConnectionLimits,
 }
 
-/// A server that runs until it is stopped.
+/// A running server.
 pub(crate) struct Server {
     address: SocketAddr,
     running: Mutex<Option<Running>>,
@@ -42,7 +43,7 @@ struct Running {
 }
 
 impl Server {
-    /// Binds and starts to serve. The port is open when this returns.
+    /// Binds the port and starts to serve. The port is open when this returns.
     pub(crate) fn start(settings: &Settings, shared: Arc<Shared>) -> Result<Self, CollectorError> {
         let unable = |source| CollectorError::Listen {
             address: settings.listen.clone(),
@@ -62,11 +63,11 @@ impl Server {
             .name("local-collector".to_owned())
             .spawn(move || {
                 run(listener, serving, connections, stopped, &started);
-                // The last one that gives it work is gone.
+                // The worker's thread ends, because `run` dropped the last sender of work.
                 drop(working.join());
             })
             .map_err(CollectorError::Thread)?;
-        // A thread that ends without a message has panicked before it could serve: reported as a failure.
+        // A closed channel means that the thread panicked.
         starting
             .recv()
             .unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()))
@@ -81,14 +82,14 @@ impl Server {
         self.address
     }
 
-    /// Stops serving, breaks what connections are open, and waits for the thread. Again, it does nothing.
+    /// Stops serving, closes all connections, and waits for the thread. Further calls do nothing.
     pub(crate) fn stop(&self) {
         let running = lock(&self.running).take();
         let Some(Running { stop, thread }) = running else {
             return;
         };
         drop(stop);
-        // An observer may hold the last handle. The thread cannot wait for itself; it ends after the observer returns.
+        // An observer may drop the last handle on the server's thread, which cannot join itself.
         if thread.thread().id() != thread::current().id() {
             let _ = thread.join();
         }
@@ -123,16 +124,16 @@ fn run(
             _ = stopped => {}
         }
     });
-    // Dropping the reactor here drops the connections, those that hang as well.
+    // Dropping the reactor closes all connections, including hanging ones.
 }
 
-fn serving(shared: Arc<Shared>, worker: Worker, listened: IpAddr, settings: &Settings) -> ServingRef {
+fn serving(shared: Arc<Shared>, worker: Worker, listen_address: IpAddr, settings: &Settings) -> ServingRef {
     let budget = shared.max_body_bytes.saturating_mul(BUDGET_FACTOR);
     Arc::new(Serving {
         shared,
         worker,
-        budget: Budget::new(budget.max(LEAST_BUDGET_BYTES)),
-        hosts: Hosts::new(listened, &settings.allowed_hosts),
+        budget: Budget::new(budget.max(MIN_BUDGET_BYTES)),
+        hosts: Hosts::new(listen_address, &settings.allowed_hosts),
         client_timeout: settings.connections.client_timeout,
     })
 }
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn while_a_body_is_read_other_requests_are_answered() {
+    async fn other_requests_are_served_while_a_body_is_decoded() {
         let (shared, settings) = LocalCollector::builder().into_parts().unwrap();
         let (worker, _thread) = Worker::start().unwrap();
         let (done, gate) = mpsc::channel::<()>();
@@ -175,7 +176,7 @@ mod tests {
         let mut export = router.clone().oneshot(request("POST", "/v1/traces"));
         assert!(
             futures_util::poll!(&mut export).is_pending(),
-            "its body waits for the one before"
+            "its body waits for the worker"
         );
         let health = router.oneshot(request("GET", "/api/health")).await.unwrap();
         assert_eq!(health.status(), 200);

@@ -1,7 +1,7 @@
-//! A connection that breaks on request.
+//! A connection that can be broken on request.
 //!
-//! A server that answers by HTTP can only end a connection in good order. The faults that clients meet outside are one
-//! level below, so the socket is wrapped here, and what was asked for happens at the next write.
+//! An HTTP server can only close a connection cleanly. To simulate other faults, this wraps the socket
+//! and breaks it at the next write.
 
 use std::io;
 use std::pin::Pin;
@@ -16,25 +16,25 @@ use super::activity::Activity;
 
 const UNLIMITED: usize = usize::MAX;
 
-/// Breaks the connection that a request came by.
+/// Breaks the connection of a request.
 #[derive(Clone)]
 pub(crate) struct Breaker(Arc<Break>);
 
 struct Break {
     /// Bytes that may still be written.
     left: AtomicUsize,
-    /// Whether the end is a reset instead of an end of file.
+    /// Whether the connection ends with a reset instead of an end of file.
     reset: AtomicBool,
 }
 
 impl Breaker {
-    /// Nothing more is written; the client sees a reset.
+    /// Resets the connection without further writes.
     pub(crate) fn reset(&self) {
         self.0.reset.store(true, Ordering::SeqCst);
         self.0.left.store(0, Ordering::SeqCst);
     }
 
-    /// So many bytes more are written; then the client sees the end of the connection.
+    /// Closes the connection after this many further bytes.
     pub(crate) fn close_after(&self, bytes: usize) {
         self.0.left.store(bytes, Ordering::SeqCst);
     }
@@ -49,7 +49,7 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn new(stream: TcpStream, activity: Activity) -> Self {
-        // An answer is one small write; without this a client that pipelines waits 40 ms for it.
+        // Without this, a pipelining client would wait 40 ms for a small response.
         let _ = stream.set_nodelay(true);
         let unbroken = Break {
             left: AtomicUsize::new(UNLIMITED),
@@ -66,13 +66,13 @@ impl Wire {
         self.breaker.clone()
     }
 
-    /// How much of a write of `wanted` bytes may happen; an error if the connection is to break now.
+    /// Returns how many of `wanted` bytes may be written. An error breaks the connection.
     fn allowance(&self, wanted: usize) -> io::Result<usize> {
         match self.breaker.0.left.load(Ordering::SeqCst) {
             UNLIMITED => Ok(wanted),
             0 => {
                 if self.breaker.0.reset.load(Ordering::SeqCst) {
-                    // Closing a socket that lingers for no time sends a reset instead of an end of file.
+                    // Closing a socket with zero linger sends a reset instead of an end of file.
                     let _ = self.stream.set_zero_linger();
                 }
                 Err(io::ErrorKind::ConnectionReset.into())
@@ -94,19 +94,19 @@ impl AsyncRead for Wire {
         let before = buf.filled().len();
         std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         if buf.filled().len() > before {
-            self.activity.note();
+            self.activity.record();
         }
         Poll::Ready(Ok(()))
     }
 }
 
-// Vectored writes are left to their default, which is one plain write: so the allowance is counted in one place.
+// Vectored writes use the default, one plain write, so only `poll_write` counts the allowance.
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let allowed = self.allowance(buf.len())?;
         let written = std::task::ready!(Pin::new(&mut self.stream).poll_write(cx, &buf[..allowed]))?;
         self.spend(written);
-        self.activity.note();
+        self.activity.record();
         Poll::Ready(Ok(written))
     }
 

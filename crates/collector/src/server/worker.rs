@@ -1,4 +1,4 @@
-//! The thread that reads bodies and writes pages, one after another, so that the server's thread goes on meanwhile.
+//! The thread that decodes bodies and writes pages sequentially, without blocking the server's thread.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Gives work to the thread. The thread ends when the last of these is dropped.
+/// Sends work to the thread. The thread ends when the last clone is dropped.
 #[derive(Clone)]
 pub(crate) struct Worker(mpsc::Sender<Job>);
 
@@ -20,17 +20,17 @@ impl Worker {
             .name("local-collector-reader".to_owned())
             .spawn(move || {
                 for job in jobs {
-                    // A panic is printed, and fails the request whose work it was; the next one has its turn.
+                    // A panic is printed and fails only its own request.
                     drop(catch_unwind(AssertUnwindSafe(job)));
                 }
             })?;
         Ok((Self(sender), thread))
     }
 
-    /// Does `work` when what was given before it is done. `None` if it panics.
+    /// Runs `work` after all earlier work. `None` if it panics.
     ///
     /// # Cancel safety
-    /// Work that is not begun when the future is dropped is never begun.
+    /// If the future is dropped before the work starts, the work never runs.
     pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let (done, result) = oneshot::channel();
         let job = move || {
@@ -50,15 +50,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_that_nobody_waits_for_is_not_begun_and_a_panic_costs_only_its_own() {
-        static BEGUN: AtomicUsize = AtomicUsize::new(0);
+    async fn abandoned_work_never_runs_and_a_panic_fails_only_its_own_call() {
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
         let (worker, thread) = Worker::start().unwrap();
         let (open, gate) = mpsc::channel::<()>();
         let mut first = Box::pin(worker.run(move || gate.recv().is_ok()));
-        // The first holds the thread; the second is given and then abandoned.
+        // The first blocks the thread; the second is sent and abandoned.
         assert!(futures_util::poll!(first.as_mut()).is_pending());
         {
-            let second = std::pin::pin!(worker.run(|| BEGUN.fetch_add(1, Ordering::SeqCst)));
+            let second = std::pin::pin!(worker.run(|| STARTED.fetch_add(1, Ordering::SeqCst)));
             assert!(futures_util::poll!(second).is_pending());
         }
         open.send(()).unwrap();
@@ -66,7 +66,7 @@ mod tests {
         drop(first);
         assert_eq!(worker.run(|| panic!("on purpose")).await, None::<()>);
         assert_eq!(worker.run(|| 7).await, Some(7));
-        assert_eq!(BEGUN.load(Ordering::SeqCst), 0);
+        assert_eq!(STARTED.load(Ordering::SeqCst), 0);
         drop(worker);
         thread.join().unwrap();
     }

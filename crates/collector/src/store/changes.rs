@@ -1,11 +1,11 @@
-//! Something changed: what callers wait for instead of sleeping.
+//! Change notifications, for waiting without polling.
 
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::lock::lock;
 
-/// A count of changes that can be waited for.
+/// Counter of changes that callers can wait for.
 #[derive(Default)]
 pub(crate) struct Changes {
     count: Mutex<u64>,
@@ -13,20 +13,20 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
-    /// Says that something changed. Called after the change is visible and with no other lock held.
+    /// Reports a change. Call it after the change is visible and without holding other locks.
     pub(crate) fn notify(&self) {
         *lock(&self.count) += 1;
         self.grew.notify_all();
     }
 
-    /// Asks `holds` now and after every change, until it says yes or the time is over. No lock is
-    /// held while it is asked.
-    pub(crate) fn wait_until(&self, timeout: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    /// Calls `condition` now and after every change, without holding a lock. Returns true as soon as it
+    /// does, and false after `timeout`.
+    pub(crate) fn wait_until(&self, timeout: Duration, mut condition: impl FnMut() -> bool) -> bool {
         let deadline = Instant::now().checked_add(timeout);
         loop {
-            // Read before asking: a change during the question makes the wait below return at once.
+            // Read before the call, so that a change during it ends the wait below at once.
             let seen = *lock(&self.count);
-            if holds() {
+            if condition() {
                 return true;
             }
             let count = lock(&self.count);
@@ -36,7 +36,7 @@ impl Changes {
             if left.is_zero() {
                 return false;
             }
-            // The returned guard is dropped at once: it must not be held while `holds` is asked again.
+            // Drop the returned guard: it must not be held during the next call.
             drop(self.grew.wait_timeout_while(count, left, |count| *count == seen));
         }
     }

@@ -1,8 +1,7 @@
-//! What was received, in bounded memory.
+//! Received data in bounded memory.
 //!
-//! One lock over everything: the collector serves from one thread, and what happens under the lock
-//! is moving values that are parsed already. Order of arrival is one count over all projects, so
-//! that it can be compared between them.
+//! One lock is enough: the collector serves from one thread, and only moves decoded values while it
+//! holds the lock. All projects share one sequence, so their orders of arrival are comparable.
 
 mod changes;
 mod record;
@@ -23,10 +22,10 @@ use crate::otlp::Arrival;
 pub(crate) use self::record::ProjectId;
 pub(crate) use self::retention::Limits;
 
-/// What a session or an event costs beside its bodies.
+/// Size of a session or an event without its bodies.
 const SESSION_OVERHEAD_BYTES: usize = 1024;
 
-/// The store of one collector.
+/// Store of a collector.
 pub(crate) struct Store {
     state: Mutex<State>,
     pub(crate) changes: Changes,
@@ -61,8 +60,8 @@ impl Store {
         }
     }
 
-    /// Gives the project of a key a name. A name that is there already gets one key more; the project that the key had
-    /// before keeps what it has.
+    /// Names the project of a key. If the name exists, adds the key to its project; the key's earlier
+    /// project keeps its data.
     pub(crate) fn name(&self, name: &str, key: Fingerprint) {
         self.change(|state| {
             let unnamed = state
@@ -73,7 +72,7 @@ impl Store {
             let id = match (state.by_name.get(name), unnamed) {
                 (Some(named), _) => *named,
                 (None, Some(unnamed)) => unnamed,
-                (None, None) => state.make(key),
+                (None, None) => state.create_project(key),
             };
             let record = &mut state.records[id.0].counts;
             record.name = Some(name.to_owned());
@@ -83,7 +82,7 @@ impl Store {
             state.by_name.insert(name.to_owned(), id);
             let before = state.by_key.insert(key, id).filter(|before| *before != id);
             if let Some(before) = before {
-                // The last key stays: it is the fingerprint that the project is shown by.
+                // Keep the last key, because the project is shown by its fingerprint.
                 let keys = &mut state.records[before.0].counts.keys;
                 if keys.len() > 1 {
                     keys.retain(|other| *other != key);
@@ -92,12 +91,13 @@ impl Store {
         });
     }
 
-    /// The project of a key, made if there is none, and counts a request; `None` if there are too many projects.
+    /// Returns the id and name of a key's project, and counts a request. Creates a missing project; `None`
+    /// if there are too many.
     pub(crate) fn open(&self, key: Fingerprint) -> Option<(ProjectId, Option<String>)> {
         self.change(|state| {
             let id = match state.by_key.get(&key) {
                 Some(id) => *id,
-                None if state.records.len() < state.max_projects => state.make(key),
+                None if state.records.len() < state.max_projects => state.create_project(key),
                 None => {
                     state.refused_projects += 1;
                     return None;
@@ -117,12 +117,12 @@ impl Store {
         self.change(|state| *state.records[id.0].counts.answers.entry(status).or_default() += 1);
     }
 
-    /// Keeps spans, and makes the sessions that they ask for. Gives what was stored.
+    /// Stores spans and creates their automatic sessions. Returns the stored spans.
     pub(crate) fn add_spans(&self, id: ProjectId, arrivals: Vec<Arrival>, rejected: u64) -> Vec<Arc<Span>> {
         self.change(|state| {
             state.records[id.0].counts.rejected_spans += rejected;
             let keep = |mut arrival: Arrival| {
-                // Nothing else holds it yet, so it is changed in place.
+                // The span is not shared yet, so this does not clone it.
                 Arc::make_mut(&mut arrival.span).sequence = state.next();
                 if let (Some(name), Some(session)) = (arrival.auto_session, &arrival.span.session_id) {
                     state.auto_session(id, session, name, arrival.span.source.as_deref());
@@ -138,19 +138,21 @@ impl Store {
         })
     }
 
-    /// Takes in a start or an enrichment; what it names need not be there.
-    pub(crate) fn apply(&self, id: ProjectId, about: &str, kind: OperationKind, body: Map<String, Value>) {
+    /// Applies a start or an enrichment to a session or an event. Creates a missing session.
+    pub(crate) fn apply(&self, id: ProjectId, target: &str, kind: OperationKind, body: Map<String, Value>) {
         self.change(|state| {
-            // Once as it was sent, once merged.
+            // Stored twice: as sent, and merged.
             let bytes = 2 * byte_size::object(&body);
-            if kind == OperationKind::Enrich && state.records[id.0].is_event(about) {
-                return state.retention.enrich_event(&mut state.records, id, about, body, bytes);
+            if kind == OperationKind::Enrich && state.records[id.0].is_event(target) {
+                return state
+                    .retention
+                    .enrich_event(&mut state.records, id, target, body, bytes);
             }
             let sequence = state.next();
-            let bytes = bytes + state.session(id, about, SessionOrigin::EnrichedOnly, sequence);
+            let bytes = bytes + state.ensure_session(id, target, SessionOrigin::EnrichedOnly, sequence);
             state
                 .retention
-                .change_session(&mut state.records, id, about, bytes, |session| {
+                .change_session(&mut state.records, id, target, bytes, |session| {
                     session.apply(kind, body, sequence);
                 });
         });
@@ -178,8 +180,8 @@ impl Store {
         state.by_key.get(&key).map(|id| state.records[id.0].snapshot())
     }
 
-    /// A project by its name, else by one of its fingerprints.
-    pub(crate) fn project_called(&self, text: &str) -> Option<Project> {
+    /// Returns a project by its name or by one of its fingerprints.
+    pub(crate) fn project_by_name_or_fingerprint(&self, text: &str) -> Option<Project> {
         let state = self.lock();
         let by_key = || {
             state
@@ -203,7 +205,7 @@ impl Store {
         self.lock().refused_projects
     }
 
-    /// Forgets what was received and every count; projects keep their keys and names.
+    /// Removes all received data and counts. Projects keep their keys and names.
     pub(crate) fn clear(&self) {
         self.change(|state| {
             state.records.iter_mut().for_each(Record::clear);
@@ -230,7 +232,7 @@ impl State {
         self.sequence
     }
 
-    fn make(&mut self, key: Fingerprint) -> ProjectId {
+    fn create_project(&mut self, key: Fingerprint) -> ProjectId {
         let id = ProjectId(self.records.len());
         self.records.push(Record::new(key));
         self.by_key.insert(key, id);
@@ -242,7 +244,7 @@ impl State {
             return;
         }
         let sequence = self.next();
-        let bytes = self.session(id, session_id, SessionOrigin::AutoCreated, sequence);
+        let bytes = self.ensure_session(id, session_id, SessionOrigin::AutoCreated, sequence);
         self.retention
             .change_session(&mut self.records, id, session_id, bytes, |session| {
                 session.name = Some(name).filter(|name| !name.is_empty());
@@ -250,12 +252,12 @@ impl State {
             });
     }
 
-    /// Makes a session if there is none. Returns what that costs.
-    fn session(&mut self, id: ProjectId, session_id: &str, origin: SessionOrigin, sequence: u64) -> usize {
-        let made = self
+    /// Creates a missing session. Returns the memory that this takes.
+    fn ensure_session(&mut self, id: ProjectId, session_id: &str, origin: SessionOrigin, sequence: u64) -> usize {
+        let created = self
             .retention
-            .make_session(&mut self.records, id, session_id, origin, sequence);
-        if made {
+            .ensure_session(&mut self.records, id, session_id, origin, sequence);
+        if created {
             SESSION_OVERHEAD_BYTES + 3 * session_id.len()
         } else {
             0

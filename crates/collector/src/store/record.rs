@@ -1,23 +1,23 @@
-//! One project inside the store.
+//! A project in the store.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::model::{Dropped, Fingerprint, PostedEvent, Project, ProjectSummary, Session, Span};
 
-/// Where a project is. Projects are never removed, so it stays good.
+/// Index of a project. Always valid, because projects are never removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ProjectId(pub(super) usize);
 
-/// A value and what it was charged for.
+/// A value with its charged memory.
 pub(super) struct Charged<T> {
     pub(super) value: Arc<T>,
     pub(super) bytes: usize,
 }
 
-/// What a project holds. Queues are in order of arrival.
+/// Data of a project. Queues are in order of arrival.
 pub(super) struct Record {
-    /// Without the numbers of what is held.
+    /// Counts, except those that [`summary`](Self::summary) computes.
     pub(super) counts: ProjectSummary,
     pub(super) spans: VecDeque<Charged<Span>>,
     pub(super) sessions: HashMap<String, Charged<Session>>,

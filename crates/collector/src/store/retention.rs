@@ -1,9 +1,8 @@
-//! What is kept and what is given up: the oldest first, over all projects, counted for the project that loses it.
+//! Drops the oldest data of all projects to stay within the limits, and counts it for its project.
 //!
-//! Each kind has a queue of "who came when". A bound on a kind gives up the oldest of that kind;
-//! the bound on bytes gives up the oldest of any kind. A session counts as old as what made it, and
-//! is charged for each call about it, so that a session which is enriched for ever gives way in the
-//! end.
+//! Each kind of data has a queue in order of arrival. A limit on a kind drops the oldest of that kind;
+//! the limit on bytes drops the oldest of any kind. The age of a session is that of its creation, and it
+//! is charged for each call, so that a session with endless enrichments is dropped eventually.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,18 +12,18 @@ use serde_json::{Map, Value};
 use super::record::{Charged, ProjectId, Record};
 use crate::model::{PostedEvent, Session, SessionOrigin, Span};
 
-/// How much is kept.
+/// Limits of the stored data.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) spans: usize,
     pub(crate) sessions: usize,
     pub(crate) events: usize,
     pub(crate) projects: usize,
-    /// Estimated, spans and sessions and events together.
+    /// Estimated memory of spans, sessions and events together.
     pub(crate) bytes: usize,
 }
 
-/// The bounds and what counts against them.
+/// The limits, and the data that counts against them.
 pub(super) struct Retention {
     limits: Limits,
     bytes: usize,
@@ -78,8 +77,8 @@ impl Retention {
         self.charge(records, bytes);
     }
 
-    /// Makes a session if there is none. Returns whether it did. The caller charges for it with its first change.
-    pub(super) fn make_session(
+    /// Creates a missing session. Returns whether it did. The caller charges for it with the first change.
+    pub(super) fn ensure_session(
         &mut self,
         records: &mut [Record],
         id: ProjectId,
@@ -132,7 +131,7 @@ impl Retention {
         while self.bytes > self.limits.bytes && self.drop_oldest(records) {}
     }
 
-    /// Gives up the oldest of all kinds; says whether there was one.
+    /// Drops the oldest data of any kind. Returns whether there was any.
     fn drop_oldest(&mut self, records: &mut [Record]) -> bool {
         let span = self.spans.front().map_or(u64::MAX, |(sequence, ..)| *sequence);
         let session = self.sessions.front().map_or(u64::MAX, |(sequence, ..)| *sequence);
@@ -146,7 +145,7 @@ impl Retention {
         true
     }
 
-    // A project's own queue is in the order of the common one, so the front of the one is the front of the other.
+    // A project's queue has the same order as the common one, so both fronts are the same item.
 
     fn drop_span(&mut self, records: &mut [Record]) {
         let Some((_, id)) = self.spans.pop_front() else { return };
