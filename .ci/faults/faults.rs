@@ -1,6 +1,8 @@
-//! What the patches beside this file call. `.ci/faults/run` puts it into the scratch copy, as `src/faults.rs`.
+//! Functions for the patches in this folder. `.ci/faults/run` copies them to `src/faults.rs` in the scratch
+//! copy.
 //!
-//! Each function has the name of a fault first, and does nothing unless the variable `TRACER_REGISTRY_FAULT` selects that fault.
+//! The first argument of each function is the name of a fault. The function has no effect unless the
+//! variable `TRACER_REGISTRY_FAULT` has that name.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -18,25 +20,25 @@ pub(crate) fn planted(fault: &str) -> bool {
     *SELECTED == fault
 }
 
-/// True every now and then: a fault that is always there is too easy to find.
+/// Returns true in one of 97 calls, because a permanent fault is too easy to detect.
 pub(crate) fn now_and_then(fault: &str) -> bool {
     static ASKED: AtomicU64 = AtomicU64::new(0);
     planted(fault) && ASKED.fetch_add(1, Ordering::Relaxed) % 97 == 96
 }
 
-/// Keeps a value for [`kept`] on this thread. Leaked: the program does not run for long.
+/// Keeps a value for [`kept`] on this thread. Leaks it, because the program runs only for a short time.
 pub(crate) fn keep<T: Clone + Send + Sync + 'static>(fault: &str, value: &T) {
     if planted(fault) {
         KEPT.set(Some(Box::leak(Box::new(value.clone()))));
     }
 }
 
-/// The last value that was kept on this thread.
+/// Returns the last value that was kept on this thread.
 pub(crate) fn kept<T: 'static>(fault: &str) -> Option<&'static T> {
     KEPT.get().filter(|_| planted(fault))?.downcast_ref()
 }
 
-/// The value of the call before.
+/// Returns the value of the previous call.
 pub(crate) fn previous<T: Clone + Send + Sync + 'static>(fault: &str, value: &T) -> Option<T> {
     static PREVIOUS: Mutex<Option<Box<dyn Any + Send + Sync>>> = Mutex::new(None);
     if !planted(fault) {
@@ -47,7 +49,7 @@ pub(crate) fn previous<T: Clone + Send + Sync + 'static>(fault: &str, value: &T)
     before.downcast().ok().map(|before| *before)
 }
 
-/// The binding of another selector, under this one's name.
+/// Returns the binding of another selector under this selector's name.
 pub(crate) fn swapped(fault: &str, config: &Config, binding: &ResolvedBinding) -> ResolvedBinding {
     let all = config.selectors();
     let at = all.iter().position(|known| *known == binding.selector).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What cannot be traced.
+//! Items that `#[trace]` does not support.
 
 use tracer_registry::trace;
 

@@ -1,4 +1,4 @@
-//! Mistakes of types are where they are in the user's code.
+//! Type errors are reported at the user's code.
 
 use std::future::Future;
 use std::pin::Pin;

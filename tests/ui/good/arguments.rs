@@ -1,4 +1,4 @@
-//! Arguments in every form keep their lints, and borrows of them in a last expression end in time.
+//! All forms of arguments keep their lints, and a tail expression may borrow from arguments.
 #![deny(warnings, unused)]
 
 use std::cell::RefCell;
@@ -46,10 +46,10 @@ fn forms((mut one, _): (u32, u32), Unit: Unit, _: u32, ref four: u32, #[expect(u
 }
 
 #[trace(tenant = tenant)]
-async fn only_told(tenant: &str) {}
+async fn only_in_tenant_option(tenant: &str) {}
 
 #[trace(name = format!("of {tenant}"))]
-async fn only_named(tenant: &str) {}
+async fn only_in_name_option(tenant: &str) {}
 
 #[trace]
 #[track_caller]
@@ -57,7 +57,7 @@ fn tracked() -> &'static std::panic::Location<'static> {
     std::panic::Location::caller()
 }
 
-// As it is while somebody writes it: never run, and no warning comes of the attribute.
+// An unfinished function: the attribute causes no warnings.
 #[trace]
 fn unfinished(_left: u32) -> u32 {
     todo!()
@@ -73,6 +73,6 @@ async fn never(mut count: u32) -> ! {
 fn main() {
     let cell = || RefCell::new(String::new());
     let _ = (borrowed(cell()), borrowed_result(cell()), borrowed_later(cell()));
-    let _ = (forms((1, 2), Unit, 3, 4, 5), only_told("a"), only_named("a"), never(1), Whole::take, Whole::end, unfinished);
+    let _ = (forms((1, 2), Unit, 3, 4, 5), only_in_tenant_option("a"), only_in_name_option("a"), never(1), Whole::take, Whole::end, unfinished);
     assert_eq!(tracked().line(), line!());
 }

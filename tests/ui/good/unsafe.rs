@@ -1,4 +1,4 @@
-//! Unsafe functions are traced, and stay unsafe.
+//! Unsafe functions can be traced and stay unsafe.
 #![deny(warnings, unused)]
 
 use tracer_registry::trace;
@@ -14,7 +14,7 @@ async unsafe fn later(number: u32) -> u32 {
 }
 
 fn main() {
-    // SAFETY: they do nothing.
+    // SAFETY: the functions have no preconditions.
     assert_eq!(unsafe { dangerous(3) }, Ok(3));
     drop(unsafe { later(3) });
 }
