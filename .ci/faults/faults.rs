@@ -1,8 +1,8 @@
-//! Functions for the patches in this folder. `.ci/faults/run` copies them to `src/faults.rs` in the scratch
-//! copy.
+//! Functions for the patches in this folder. `.ci/faults/run` copies them to `src/faults.rs` in the
+//! scratch copy.
 //!
-//! The first argument of each function is the name of a fault. The function has no effect unless the
-//! variable `TRACER_REGISTRY_FAULT` has that name.
+//! The first argument of each function is the name of a fault. The function has no effect unless
+//! the variable `TRACER_REGISTRY_FAULT` has that name.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -26,7 +26,8 @@ pub(crate) fn now_and_then(fault: &str) -> bool {
     planted(fault) && ASKED.fetch_add(1, Ordering::Relaxed) % 97 == 96
 }
 
-/// Keeps a value for [`kept`] on this thread. Leaks it, because the program runs only for a short time.
+/// Keeps a value for [`kept`] on this thread. Leaks it, because the program runs only for a short
+/// time.
 pub(crate) fn keep<T: Clone + Send + Sync + 'static>(fault: &str, value: &T) {
     if planted(fault) {
         KEPT.set(Some(Box::leak(Box::new(value.clone()))));

@@ -19,7 +19,8 @@ pub(crate) struct Arguments {
     /// Configuration file, or a folder that contains default.toml
     #[arg(long, value_name = "FILE", default_value = "config")]
     config: PathBuf,
-    /// Also connect to each endpoint. An empty export checks only the key; a span checks the project
+    /// Also connect to each endpoint. An empty export checks only the key; a span checks the
+    /// project
     #[arg(long, value_enum, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "key")]
     connect: Option<Connect>,
     /// Print JSON

@@ -26,7 +26,8 @@ use tracer_registry::text::printable;
 
 use error::{CliError, Outcome};
 
-/// Isolated OpenTelemetry tracers in one process: demo, verification, configuration checks, local collector.
+/// Isolated OpenTelemetry tracers in one process: demo, verification, configuration checks, local
+/// collector.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 success, 1 fault found or error, 2 wrong usage")]
@@ -97,7 +98,8 @@ fn usage_error(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() || unprintable.is_empty() {
         error.exit();
     }
-    // Rendered with colours: the plain rendering drops part of an argument, so `replace` would miss it.
+    // Rendered with colours: the plain rendering drops part of an argument, so `replace` would miss
+    // it.
     let text = error.render().ansi().to_string();
     let text = unprintable
         .iter()

@@ -59,7 +59,8 @@ impl CollectorBuilder {
         }
     }
 
-    /// Sets the address to listen on, as `host:port`. Port 0 selects a free one. Default `127.0.0.1:0`.
+    /// Sets the address to listen on, as `host:port`. Port 0 selects a free one. Default
+    /// `127.0.0.1:0`.
     ///
     /// Every client that reaches the port can read all data without a key, so it should stay on
     /// loopback. Requests for a host other than `localhost` need [`allow_host`](Self::allow_host).
@@ -69,10 +70,11 @@ impl CollectorBuilder {
     }
 
     /// Allows another host: a name or an address without a port, such as the name of a container.
-    /// `"*"` allows all. Repeatable. Default: `localhost`, loopback addresses, and the listen address.
+    /// `"*"` allows all. Repeatable. Default: `localhost`, loopback addresses, and the listen
+    /// address.
     ///
-    /// A request for any other host gets 421. Otherwise a web page with a name that resolves to this
-    /// machine (DNS rebinding) could read all data.
+    /// A request for any other host gets 421. Otherwise a web page with a name that resolves to
+    /// this machine (DNS rebinding) could read all data.
     pub fn allow_host(mut self, host: impl Into<String>) -> Self {
         self.allowed_hosts.push(host.into());
         self
@@ -85,15 +87,16 @@ impl CollectorBuilder {
         self
     }
 
-    /// Names the project of a key. Several keys with the same name belong to one project, as after a
-    /// rotation.
+    /// Names the project of a key. Several keys with the same name belong to one project, as after
+    /// a rotation.
     pub fn project(mut self, name: impl Into<String>, key: impl Into<String>) -> Self {
         self.projects.push((name.into(), key.into()));
         self
     }
 
-    /// Sets the function that returns the fingerprint of a key, 48 bits of a hash. With the function of a
-    /// registry, both have the same fingerprints. Default: a hash with a random key per collector.
+    /// Sets the function that returns the fingerprint of a key, 48 bits of a hash. With the
+    /// function of a registry, both have the same fingerprints. Default: a hash with a random key
+    /// per collector.
     pub fn fingerprints(mut self, make: impl Fn(&[u8]) -> u64 + Send + Sync + 'static) -> Self {
         self.fingerprints = Fingerprints::new(make);
         self
@@ -106,16 +109,16 @@ impl CollectorBuilder {
         self
     }
 
-    /// Sets the maximum number of sessions, and also of events, in all projects. Above it, the oldest
-    /// are dropped. Default 10 000.
+    /// Sets the maximum number of sessions, and also of events, in all projects. Above it, the
+    /// oldest are dropped. Default 10 000.
     pub fn max_sessions(mut self, sessions: usize) -> Self {
         self.limits.sessions = sessions;
         self.limits.events = sessions;
         self
     }
 
-    /// Sets the maximum number of projects. Default 10 000. A request with a further key gets 503 and
-    /// is counted. Named projects are always created.
+    /// Sets the maximum number of projects. Default 10 000. A request with a further key gets 503
+    /// and is counted. Named projects are always created.
     pub fn max_projects(mut self, projects: usize) -> Self {
         self.limits.projects = projects;
         self
@@ -130,24 +133,25 @@ impl CollectorBuilder {
 
     /// Sets the maximum size of a body in bytes, before and after decompression. Default 20 MiB.
     ///
-    /// Two more limits depend on it. The decoded content of a body may take ten times as much memory,
-    /// at least 16 MiB; a larger one gets 413. All requests and pages in progress may together hold
-    /// four times as much, at least 64 MiB; a request above that gets 503 and `Retry-After`.
+    /// Two more limits depend on it. The decoded content of a body may take ten times as much
+    /// memory, at least 16 MiB; a larger one gets 413. All requests and pages in progress may
+    /// together hold four times as much, at least 64 MiB; a request above that gets 503 and
+    /// `Retry-After`.
     pub fn max_body_bytes(mut self, bytes: usize) -> Self {
         self.max_body_bytes = bytes;
         self
     }
 
-    /// Sets the maximum number of connections, at least one. Default 512. A further connection closes
-    /// the oldest ones: at once if they are idle, otherwise after their current request.
+    /// Sets the maximum number of connections, at least one. Default 512. A further connection
+    /// closes the oldest ones: at once if they are idle, otherwise after their current request.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.connections.connections = connections.clamp(1, MAX_CONNECTIONS);
         self
     }
 
-    /// Sets the time limit for the head of a request, for each part of its body (ten times as long for
-    /// the whole body), and for silence between requests. Default 30 s, at most 24 hours. A late body
-    /// gets 408; otherwise the connection is closed.
+    /// Sets the time limit for the head of a request, for each part of its body (ten times as long
+    /// for the whole body), and for silence between requests. Default 30 s, at most 24 hours. A
+    /// late body gets 408; otherwise the connection is closed.
     pub fn client_timeout(mut self, timeout: Duration) -> Self {
         self.connections.client_timeout = timeout.clamp(Duration::from_millis(1), MAX_CLIENT_TIMEOUT);
         self
@@ -162,9 +166,9 @@ impl CollectorBuilder {
         self
     }
 
-    /// Adds a function that is called with each request that has a key, before the response is sent.
-    /// It runs on the server's thread and blocks all requests; if it panics, the request gets no
-    /// response. Repeatable.
+    /// Adds a function that is called with each request that has a key, before the response is
+    /// sent. It runs on the server's thread and blocks all requests; if it panics, the request gets
+    /// no response. Repeatable.
     pub fn observer(mut self, observer: impl Fn(&Received) + Send + Sync + 'static) -> Self {
         self.observers.push(Box::new(observer));
         self

@@ -15,8 +15,8 @@ pub enum CollectorError {
         #[source]
         source: io::Error,
     },
-    /// A name given to [`CollectorBuilder::key_header`](crate::CollectorBuilder::key_header) is not a
-    /// header name.
+    /// A name given to [`CollectorBuilder::key_header`](crate::CollectorBuilder::key_header) is not
+    /// a header name.
     #[error("invalid header name {name:?}")]
     KeyHeader {
         /// Name from the settings.

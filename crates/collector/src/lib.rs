@@ -25,7 +25,8 @@
 //! itself, so they share no code.
 //!
 //! # Invariants
-//! - Only the key selects the project. Each key has its own project, unless several get the same name.
+//! - Only the key selects the project. Each key has its own project, unless several get the same
+//!   name.
 //! - Keys are stored only as fingerprints, and redacted in recorded requests.
 //! - A request stores all of its valid spans or, if it is refused, none.
 //! - Memory is bounded. Dropped data is counted for its project.

@@ -65,8 +65,8 @@ impl LocalCollector {
         self.shared.store.project_of(fingerprint)
     }
 
-    /// Names the project of a key. Several keys with the same name belong to one project, as after a
-    /// rotation. Data that a key delivered before stays in its earlier project.
+    /// Names the project of a key. Several keys with the same name belong to one project, as after
+    /// a rotation. Data that a key delivered before stays in its earlier project.
     pub fn name_project(&self, name: &str, key: &str) {
         self.shared.store.name(name, self.fingerprint(key));
     }
@@ -126,16 +126,16 @@ impl LocalCollector {
         self.shared.store.clear();
     }
 
-    /// Waits until `condition` returns true. Calls it now and after each change. Returns false after
-    /// `timeout`.
+    /// Waits until `condition` returns true. Calls it now and after each change. Returns false
+    /// after `timeout`.
     ///
     /// Blocks the thread. In async code, the sender must not need this thread.
     pub fn wait_until(&self, timeout: Duration, mut condition: impl FnMut(&Self) -> bool) -> bool {
         self.shared.store.changes.wait_until(timeout, || condition(self))
     }
 
-    /// Closes the port and all connections, and waits for the server's thread, at most until a running
-    /// observer returns. Keeps the received data. Further calls do nothing.
+    /// Closes the port and all connections, and waits for the server's thread, at most until a
+    /// running observer returns. Keeps the received data. Further calls do nothing.
     pub fn shutdown(&self) {
         self.server.stop();
     }
@@ -145,9 +145,9 @@ impl CollectorBuilder {
     /// Starts the collector. The port is open when this returns.
     ///
     /// # Errors
-    /// [`CollectorError::Listen`] if it cannot listen on the address;
-    /// [`CollectorError::KeyHeader`] if a name given to [`key_header`](Self::key_header) is invalid;
-    /// the others if the system cannot create a thread or a reactor.
+    /// [`CollectorError::Listen`] if it cannot listen on the address; [`CollectorError::KeyHeader`]
+    /// if a name given to [`key_header`](Self::key_header) is invalid; the others if the system
+    /// cannot create a thread or a reactor.
     pub fn start(self) -> Result<LocalCollector, CollectorError> {
         let (shared, settings) = self.into_parts()?;
         let server = Server::start(&settings, Arc::clone(&shared))?;

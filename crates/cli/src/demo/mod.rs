@@ -146,8 +146,8 @@ fn show(
 
 fn keep_running(out: &mut impl Write, arguments: &Arguments, collector: &LocalCollector) -> Result<(), CliError> {
     let (sender, interrupt) = mpsc::channel();
-    // The dropped sender is the signal. Install the handler before printing, so that a reader of the
-    // message can stop the program.
+    // The dropped sender is the signal. Install the handler before printing, so that a reader of
+    // the message can stop the program.
     on_interrupt(move || drop::<mpsc::Sender<()>>(sender))?;
     let url = collector.url();
     let message = format!("the collector keeps running (ctrl-c to stop): {url}/api/projects");

@@ -1,4 +1,5 @@
-//! A small multi-tenant helpdesk over HTTP, traced for its tenants, features and environments at once.
+//! A small multi-tenant helpdesk over HTTP, traced for its tenants, features and environments at
+//! once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,7 +35,8 @@ struct Service {
     tally: Tally,
 }
 
-/// Serves on a free port, sends `requests` questions concurrently, and returns when all are answered.
+/// Serves on a free port, sends `requests` questions concurrently, and returns when all are
+/// answered.
 pub(super) async fn serve_and_ask(registry: TracerRegistry, tally: Tally, requests: u64) -> Result<(), CliError> {
     let demo = |action| move |source| CliError::Demo { action, source };
     let listener = TcpListener::bind("127.0.0.1:0")
@@ -136,7 +138,8 @@ impl Service {
         Ok(answer)
     }
 
-    /// Traces the search feature into its own project, and acme's searches into acme's search project.
+    /// Traces the search feature into its own project, and acme's searches into acme's search
+    /// project.
     async fn retrieve(&self, tenant: &TracerHandle, slug: &str) -> Result<Vec<u64>, LookupError> {
         let search = match slug {
             "acme" => self.registry.get(Selector::feature("search").tenant("acme"))?,

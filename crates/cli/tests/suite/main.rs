@@ -546,7 +546,8 @@ fn check_reports_an_untrusted_setting_with_the_line_that_would_allow_it() {
             .expect("the file and the key path");
         assert!(row.trim_end().ends_with(&format!("to allow it: {line}")), "{row}");
     }
-    // The printed lines allow both settings, but the operator's key is still not sent to another endpoint.
+    // The printed lines allow both settings, but the operator's key is still not sent to another
+    // endpoint.
     let (code, text) = check(&format!("{endpoint}\n{key}\n{operators}"));
     assert_eq!(code, Some(1), "{text}");
     let acme = text.lines().find(|row| row.starts_with("tenant:acme")).expect("a row");

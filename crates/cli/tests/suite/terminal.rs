@@ -11,7 +11,8 @@ use tracer_registry_collector::{Fault, LocalCollector};
 
 use super::{binary, configuration, terminate};
 
-/// Escape sequences (title, colours, clear screen), a forged line, bidirectional overrides and zero-width characters.
+/// Escape sequences (title, colours, clear screen), a forged line, bidirectional overrides and
+/// zero-width characters.
 const EVIL: &str = "\u{1b}]0;title\u{7}\u{1b}[35m\u{9b}2J\r\nforged\n\u{202e}\u{2066}\u{200b}\u{feff}\u{2028}\u{7f}end";
 
 /// Runs the binary as on a terminal: escape sequences are kept.

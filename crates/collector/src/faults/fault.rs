@@ -51,8 +51,8 @@ impl Fault {
         }
     }
 
-    /// Responds with `status` and a `google.rpc.Status` in the request's format. A number outside of 200
-    /// to 599 becomes 500.
+    /// Responds with `status` and a `google.rpc.Status` in the request's format. A number outside
+    /// of 200 to 599 becomes 500.
     pub fn status(status: u16) -> Self {
         Self::of(Action::Answer(Answer {
             status,
@@ -89,24 +89,27 @@ impl Fault {
         Self::of(Action::Reset)
     }
 
-    /// Serves the request and resets the connection instead of responding. If the client repeats the
-    /// request, its data is stored twice. With [`after`](Self::after), only the reset is delayed.
+    /// Serves the request and resets the connection instead of responding. If the client repeats
+    /// the request, its data is stored twice. With [`after`](Self::after), only the reset is
+    /// delayed.
     pub fn lose_answer() -> Self {
         Self::of(Action::LoseAnswer)
     }
 
-    /// Serves the request and closes the connection in the middle of the response body. If the client
-    /// repeats the request, its data is stored twice.
+    /// Serves the request and closes the connection in the middle of the response body. If the
+    /// client repeats the request, its data is stored twice.
     pub fn truncate() -> Self {
         Self::of(Action::Truncate)
     }
 
-    /// Rejects the first `rejected_spans` spans of a request by partial success and stores the others.
+    /// Rejects the first `rejected_spans` spans of a request by partial success and stores the
+    /// others.
     pub fn partial_success(rejected_spans: u64) -> Self {
         Self::of(Action::RejectSpans(rejected_spans))
     }
 
-    /// Adds a `Retry-After` header with this value. Ignored by faults without a response of their own.
+    /// Adds a `Retry-After` header with this value. Ignored by faults without a response of their
+    /// own.
     pub fn retry_after(mut self, value: impl Into<String>) -> Self {
         if let Action::Answer(answer) = &mut self.action {
             answer.retry_after = Some(value.into());
@@ -114,8 +117,8 @@ impl Fault {
         self
     }
 
-    /// Responds with this text instead of a `google.rpc.Status`. Ignored by faults without a response of
-    /// their own.
+    /// Responds with this text instead of a `google.rpc.Status`. Ignored by faults without a
+    /// response of their own.
     pub fn body(mut self, text: impl Into<String>) -> Self {
         if let Action::Answer(answer) = &mut self.action {
             answer.body = Some(text.into());

@@ -1,7 +1,8 @@
 //! Estimates of the memory that values take.
 //!
-//! Wire lengths are a bad estimate: an attribute with a map of one number takes about ten bytes on the
-//! wire and more than a thousand in memory. So allocations are counted: map nodes, texts, arrays.
+//! Wire lengths are a bad estimate: an attribute with a map of one number takes about ten bytes on
+//! the wire and more than a thousand in memory. So allocations are counted: map nodes, texts,
+//! arrays.
 
 use serde_json::{Map, Value};
 

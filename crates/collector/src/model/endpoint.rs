@@ -21,7 +21,8 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// Returns the endpoint of a path. Compares the end of the path, because receivers have prefixes.
+    /// Returns the endpoint of a path. Compares the end of the path, because receivers have
+    /// prefixes.
     pub(crate) fn of(path: &str) -> Option<Self> {
         let ends = |end| path.ends_with(end);
         if ends("/v1/traces") || path == GRPC_TRACES {

@@ -19,8 +19,8 @@ pub struct ProjectSummary {
     pub name: Option<String>,
     /// Fingerprint of the first key of the project.
     pub fingerprint: Fingerprint,
-    /// Fingerprints of its keys. Several if they have the same name. A project whose only key moved to
-    /// another project keeps that fingerprint.
+    /// Fingerprints of its keys. Several if they have the same name. A project whose only key moved
+    /// to another project keeps that fingerprint.
     pub keys: Vec<Fingerprint>,
     /// Stored spans.
     pub spans: usize,

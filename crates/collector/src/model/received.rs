@@ -59,6 +59,7 @@ pub struct Received {
     pub stored: Vec<Arc<Span>>,
     /// Number of spans rejected by partial success.
     pub rejected_spans: u64,
-    /// Ids of the sessions of stored spans, or of the started or enriched session; each once, in order.
+    /// Ids of the sessions of stored spans, or of the started or enriched session; each once, in
+    /// order.
     pub sessions: Vec<String>,
 }

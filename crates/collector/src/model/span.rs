@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::fingerprint::Fingerprint;
 
-/// Attributes by name. Byte arrays are `{"bytesValue": "<base64>"}`, and numbers that JSON lacks are
-/// `"NaN"`, `"Infinity"` and `"-Infinity"`.
+/// Attributes by name. Byte arrays are `{"bytesValue": "<base64>"}`, and numbers that JSON lacks
+/// are `"NaN"`, `"Infinity"` and `"-Infinity"`.
 pub type Attributes = BTreeMap<String, Value>;
 
 /// A span as received.

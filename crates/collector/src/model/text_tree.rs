@@ -26,8 +26,8 @@ pub enum TreeDetail {
 
 /// Returns spans as a tree of names, one line each. The order of arrival has no effect.
 ///
-/// Siblings are sorted by start, then by name. A span without its parent in `spans` is a root. Several
-/// traces follow one another.
+/// Siblings are sorted by start, then by name. A span without its parent in `spans` is a root.
+/// Several traces follow one another.
 ///
 /// ```text
 /// chat
@@ -101,8 +101,8 @@ impl<'a> Drawing<'a> {
         text
     }
 
-    /// Draws a span and its descendants. Not recursive, because the depth is only bounded by the number
-    /// of spans.
+    /// Draws a span and its descendants. Not recursive, because the depth is only bounded by the
+    /// number of spans.
     fn draw_from(&self, root: usize, drawn: &mut HashSet<usize>, text: &mut String) {
         let mut open = vec![(root, Vec::new())];
         while let Some((index, last_flags)) = open.pop() {
@@ -121,8 +121,8 @@ impl<'a> Drawing<'a> {
         }
     }
 
-    /// Draws one span. `last_flags` has for each level whether its span is the last sibling, so that no
-    /// line continues below it.
+    /// Draws one span. `last_flags` has for each level whether its span is the last sibling, so
+    /// that no line continues below it.
     fn line(&self, index: usize, last_flags: &[bool], text: &mut String) {
         let span = self.spans[index];
         let mut line = String::new();

@@ -1,8 +1,9 @@
 //! Decodes OTLP/JSON into protobuf messages.
 //!
-//! The specification has ids in hexadecimal (either case), 64-bit integers as strings or numbers, bytes
-//! in base64, and enumerations as integers. Released clients also send enumerations by name, and `null`
-//! for missing fields; both are accepted. Unknown fields are skipped, duplicate fields are errors.
+//! The specification has ids in hexadecimal (either case), 64-bit integers as strings or numbers,
+//! bytes in base64, and enumerations as integers. Released clients also send enumerations by name,
+//! and `null` for missing fields; both are accepted. Unknown fields are skipped, duplicate fields
+//! are errors.
 
 use std::fmt;
 use std::marker::PhantomData;

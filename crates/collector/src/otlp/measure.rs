@@ -1,8 +1,8 @@
 //! Measures the memory of a decoded body by walking over the encoded one.
 //!
-//! The encoded size is a bad estimate: a message of two bytes takes hundreds of bytes in memory, so a
-//! body of empty spans takes a hundred times its size. The walks over protobuf and JSON share one table
-//! of the nested types.
+//! The encoded size is a bad estimate: a message of two bytes takes hundreds of bytes in memory, so
+//! a body of empty spans takes a hundred times its size. The walks over protobuf and JSON share one
+//! table of the nested types.
 
 use std::fmt;
 use std::mem::size_of;

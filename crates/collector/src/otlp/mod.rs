@@ -1,7 +1,7 @@
 //! Decodes OTLP into the collector's model.
 //!
-//! Protobuf and JSON are decoded into the messages of `opentelemetry-proto`. [`read`] converts these to
-//! the model, so both formats give the same spans.
+//! Protobuf and JSON are decoded into the messages of `opentelemetry-proto`. [`read`] converts
+//! these to the model, so both formats give the same spans.
 
 mod json;
 mod measure;
@@ -45,7 +45,8 @@ pub(crate) fn parse(format: Format, body: &[u8], max_memory: usize) -> Result<Ex
         Format::Protobuf | Format::Grpc => {
             ExportTraceServiceRequest::decode(body).map_err(|error| ParseError::Invalid(error.to_string()))
         }
-        // Some JSON exporters send an empty body as a probe. For protobuf it is a valid message anyway.
+        // Some JSON exporters send an empty body as a probe. For protobuf it is a valid message
+        // anyway.
         Format::Json if body.is_empty() => Ok(ExportTraceServiceRequest::default()),
         Format::Json => json::request(body).map_err(|error| invalid_json(&error)),
     }

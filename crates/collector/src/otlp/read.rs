@@ -41,7 +41,8 @@ pub(crate) fn read(request: ExportTraceServiceRequest, key: Fingerprint, source:
         let resource = Arc::new(resource(group.resource.unwrap_or_default(), group.schema_url));
         for (scope_index, group) in group.scope_spans.into_iter().enumerate() {
             let scope = Arc::new(scope(group.scope.unwrap_or_default(), group.schema_url));
-            // The spans of the group share resource and scope, so each is charged a part of their size.
+            // The spans of the group share resource and scope, so each is charged a part of their
+            // size.
             let shared_bytes = byte_size::resource(&resource) + byte_size::scope(&scope);
             let each_bytes = shared_bytes / group.spans.len().max(1);
             for (span_index, span) in group.spans.into_iter().enumerate() {

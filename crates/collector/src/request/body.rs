@@ -16,14 +16,15 @@ use super::grpc;
 use crate::model::Format;
 use crate::server::budget::Held;
 
-/// Part of a too large body that is read and discarded, as a multiple of the limit. If the response came
-/// while the client still writes, it would see a broken connection instead.
+/// Part of a too large body that is read and discarded, as a multiple of the limit. If the response
+/// came while the client still writes, it would see a broken connection instead.
 const DISCARD_FACTOR: usize = 4;
 
 /// Time limit of a whole body, as a multiple of the limit of each part.
 const WHOLE_BODY_FACTOR: u32 = 10;
 
-/// A member costs as much time as thousands of bytes, so a body of empty ones would take many seconds.
+/// A member costs as much time as thousands of bytes, so a body of empty ones would take many
+/// seconds.
 const MAX_GZIP_MEMBERS: usize = 1000;
 
 #[cfg(feature = "zstd")]
@@ -33,8 +34,8 @@ const SUPPORTED: &str = "gzip, deflate or identity";
 
 /// Reads the body without decompressing it. The bytes count against the budget.
 ///
-/// Each part must arrive within `part_timeout`, and the whole body within [`WHOLE_BODY_FACTOR`] times
-/// as much.
+/// Each part must arrive within `part_timeout`, and the whole body within [`WHOLE_BODY_FACTOR`]
+/// times as much.
 pub(crate) async fn collect(
     body: Body,
     limit_bytes: usize,
@@ -148,8 +149,8 @@ fn gunzip(message: &[u8], limit_bytes: usize, whole: &mut Vec<u8>) -> Result<(),
     )))
 }
 
-/// Creates a zstd decoder. A frame requests memory for its window: the decoder allows as much as the
-/// limit, and at least the minimum that RFC 8878, 3.1.1.1.2 recommends.
+/// Creates a zstd decoder. A frame requests memory for its window: the decoder allows as much as
+/// the limit, and at least the minimum that RFC 8878, 3.1.1.1.2 recommends.
 #[cfg(feature = "zstd")]
 fn zstd_decoder(body: &[u8], limit_bytes: usize) -> Result<impl Read, Refusal> {
     const MIN_WINDOW_LOG: u32 = 23;

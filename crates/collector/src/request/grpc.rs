@@ -1,7 +1,7 @@
 //! OTLP over gRPC: frames of requests, and the translation of responses.
 //!
-//! A gRPC request is served like an HTTP request, and its response is translated at the end. So checks,
-//! counts and faults are the same for both.
+//! A gRPC request is served like an HTTP request, and its response is translated at the end. So
+//! checks, counts and faults are the same for both.
 
 use std::future::ready;
 

@@ -8,7 +8,8 @@ use super::body::ContentType;
 use super::call::{Call, Outcome};
 use crate::model::{Format, OperationKind, session};
 
-/// Serves `POST /session/start` with `{"session": {..}}`, and `POST /v1/sessions` with the session object.
+/// Serves `POST /session/start` with `{"session": {..}}`, and `POST /v1/sessions` with the session
+/// object.
 pub(crate) fn session(call: &Call<'_>, mut whole: Map<String, Value>) -> Result<Outcome, Refusal> {
     let session = match whole.remove("session") {
         Some(Value::Object(session)) => session,

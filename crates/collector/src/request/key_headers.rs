@@ -1,8 +1,8 @@
 //! Finds the key in a request's headers, and redacts it.
 //!
 //! The order is: headers from the settings (`Bearer k`, `Basic base64(k)` or the key itself),
-//! `Authorization` (`Bearer k`, `Basic base64(k)`, any other scheme, or the key itself), and the first of
-//! `x-api-key`, `x-honeycomb-team`, `api_key` and `api-key`.
+//! `Authorization` (`Bearer k`, `Basic base64(k)`, any other scheme, or the key itself), and the
+//! first of `x-api-key`, `x-honeycomb-team`, `api_key` and `api-key`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -56,8 +56,8 @@ impl KeyHeaders {
             || KEY_HEADERS.contains(&name.as_str())
     }
 
-    /// Returns the headers as text in the order received. Headers with keys have the value `redacted`.
-    /// Without a known key, every header that could contain one has it.
+    /// Returns the headers as text in the order received. Headers with keys have the value
+    /// `redacted`. Without a known key, every header that could contain one has it.
     pub(crate) fn redacted(&self, headers: &HeaderMap, is_key_known: bool) -> Vec<(String, String)> {
         let is_shown =
             |name: &HeaderName| !self.carries_key(name) && (is_key_known || HARMLESS.contains(&name.as_str()));

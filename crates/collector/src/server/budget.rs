@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A limit on bytes. A request above it is refused and never waits, because two half-read requests could
-/// wait for each other.
+/// A limit on bytes. A request above it is refused and never waits, because two half-read requests
+/// could wait for each other.
 #[derive(Clone)]
 pub(crate) struct Budget {
     used: Arc<AtomicUsize>,
@@ -34,8 +34,8 @@ impl Budget {
         held.grow(bytes).then_some(held)
     }
 
-    /// Like [`hold`](Self::hold), but reserves at most the whole budget, so a larger response is sent if
-    /// nothing else is in progress.
+    /// Like [`hold`](Self::hold), but reserves at most the whole budget, so a larger response is
+    /// sent if nothing else is in progress.
     pub(crate) fn hold_at_most_all(&self, bytes: usize) -> Option<Held> {
         self.hold(bytes.min(self.total))
     }

@@ -1,7 +1,7 @@
 //! Hosts that requests may be for.
 //!
-//! A browser page cannot set the `Host` header. So requests of a page with a name that resolves to this
-//! machine (DNS rebinding) have the page's host and are refused.
+//! A browser page cannot set the `Host` header. So requests of a page with a name that resolves to
+//! this machine (DNS rebinding) have the page's host and are refused.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,5 @@
-//! The server's thread. It has its own reactor, so the collector works in programs with and without one.
+//! The server's thread. It has its own reactor, so the collector works in programs with and without
+//! one.
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::mpsc;

@@ -1,7 +1,7 @@
 //! A connection that can be broken on request.
 //!
-//! An HTTP server can only close a connection cleanly. To simulate other faults, this wraps the socket
-//! and breaks it at the next write.
+//! An HTTP server can only close a connection cleanly. To simulate other faults, this wraps the
+//! socket and breaks it at the next write.
 
 use std::io;
 use std::pin::Pin;

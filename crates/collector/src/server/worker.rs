@@ -1,4 +1,5 @@
-//! The thread that decodes bodies and writes pages sequentially, without blocking the server's thread.
+//! The thread that decodes bodies and writes pages sequentially, without blocking the server's
+//! thread.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

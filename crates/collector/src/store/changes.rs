@@ -19,8 +19,8 @@ impl Changes {
         self.grew.notify_all();
     }
 
-    /// Calls `condition` now and after every change, without holding a lock. Returns true as soon as it
-    /// does, and false after `timeout`.
+    /// Calls `condition` now and after every change, without holding a lock. Returns true as soon
+    /// as it does, and false after `timeout`.
     pub(crate) fn wait_until(&self, timeout: Duration, mut condition: impl FnMut() -> bool) -> bool {
         let deadline = Instant::now().checked_add(timeout);
         loop {

@@ -60,8 +60,8 @@ impl Store {
         }
     }
 
-    /// Names the project of a key. If the name exists, adds the key to its project; the key's earlier
-    /// project keeps its data.
+    /// Names the project of a key. If the name exists, adds the key to its project; the key's
+    /// earlier project keeps its data.
     pub(crate) fn name(&self, name: &str, key: Fingerprint) {
         self.change(|state| {
             let unnamed = state
@@ -91,8 +91,8 @@ impl Store {
         });
     }
 
-    /// Returns the id and name of a key's project, and counts a request. Creates a missing project; `None`
-    /// if there are too many.
+    /// Returns the id and name of a key's project, and counts a request. Creates a missing project;
+    /// `None` if there are too many.
     pub(crate) fn open(&self, key: Fingerprint) -> Option<(ProjectId, Option<String>)> {
         self.change(|state| {
             let id = match state.by_key.get(&key) {

@@ -1,8 +1,9 @@
 //! Drops the oldest data of all projects to stay within the limits, and counts it for its project.
 //!
-//! Each kind of data has a queue in order of arrival. A limit on a kind drops the oldest of that kind;
-//! the limit on bytes drops the oldest of any kind. The age of a session is that of its creation, and it
-//! is charged for each call, so that a session with endless enrichments is dropped eventually.
+//! Each kind of data has a queue in order of arrival. A limit on a kind drops the oldest of that
+//! kind; the limit on bytes drops the oldest of any kind. The age of a session is that of its
+//! creation, and it is charged for each call, so that a session with endless enrichments is dropped
+//! eventually.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -77,7 +78,8 @@ impl Retention {
         self.charge(records, bytes);
     }
 
-    /// Creates a missing session. Returns whether it did. The caller charges for it with the first change.
+    /// Creates a missing session. Returns whether it did. The caller charges for it with the first
+    /// change.
     pub(super) fn ensure_session(
         &mut self,
         records: &mut [Record],

@@ -73,7 +73,8 @@ impl TestRegistryBuilder {
         self
     }
 
-    /// Changes the registry's builder: limits, the pool, further bindings. Runs after all other settings.
+    /// Changes the registry's builder: limits, the pool, further bindings. Runs after all other
+    /// settings.
     ///
     /// A binding with a key that is set here has no named project.
     pub fn configure(mut self, adapt: impl FnOnce(RegistryBuilder) -> RegistryBuilder + 'static) -> Self {

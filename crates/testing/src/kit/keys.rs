@@ -30,7 +30,8 @@ impl TestKeys {
         }
     }
 
-    /// Returns the key of a project. Generates it on the first call and registers it in the collector.
+    /// Returns the key of a project. Generates it on the first call and registers it in the
+    /// collector.
     pub(super) fn key(&self, project: &str) -> String {
         let mut owned = lock(&self.owned);
         if let Some(key) = owned.keys.get(project) {

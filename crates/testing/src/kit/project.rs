@@ -49,7 +49,8 @@ impl TestProject {
         session
     }
 
-    /// Returns the names of all spans as a tree, for snapshot tests; see [`tree`](tracer_registry_collector::tree).
+    /// Returns the names of all spans as a tree, for snapshot tests; see
+    /// [`tree`](tracer_registry_collector::tree).
     pub fn tree(&self) -> String {
         self.spans().tree()
     }

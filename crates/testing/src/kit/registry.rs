@@ -75,7 +75,8 @@ impl TestRegistry {
     /// Sends all spans that have ended. Blocks the thread, and does not need the test's runtime.
     ///
     /// # Panics
-    /// If data was lost since the last flush or is not delivered within 30 seconds. The message is the report.
+    /// If data was lost since the last flush or is not delivered within 30 seconds. The message is
+    /// the report.
     pub fn flush(&self) {
         let report = self.registry.force_flush(FLUSH);
         assert!(report.is_complete(), "not everything was delivered:\n{report}");
@@ -99,7 +100,8 @@ impl TestRegistry {
 
     /// Returns data that arrived in the wrong project, after a [`flush`](Self::flush). Reports
     /// - requests of one tracer under the key of another one,
-    /// - spans with a parent or a trace in another project, except for traces of a shared remote caller,
+    /// - spans with a parent or a trace in another project, except for traces of a shared remote
+    ///   caller,
     /// - spans of a session that was started in another project,
     /// - [canaries](Self::canary) and keys, in every byte of every request.
     ///

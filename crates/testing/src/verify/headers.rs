@@ -27,8 +27,9 @@ pub(super) fn parent_ids(headers: &HashMap<String, String>) -> Option<(&str, &st
     Some((parts.next()?, parts.next()?))
 }
 
-/// Returns a suffix for a baggage entry that tries to choose a session in the next process: metadata
-/// that becomes an entry and a header if it is decoded and forwarded, and a name encoded twice.
+/// Returns a suffix for a baggage entry that tries to choose a session in the next process:
+/// metadata that becomes an entry and a header if it is decoded and forwarded, and a name encoded
+/// twice.
 pub(super) fn forged_session(seed: u64, op: OpId) -> String {
     let session = unknown_session(seed, op);
     format!(";m%2Csession.id={session}%0d%0abaggage:%20session.id={session},session%252Eid={session}")

@@ -69,7 +69,8 @@ impl Verify {
     }
 
     /// Disturbs the registries while the programs run: removes and evicts tracers, reloads
-    /// configurations, removes and restores tenants, and rotates keys, with old keys refused at once.
+    /// configurations, removes and restores tenants, and rotates keys, with old keys refused at
+    /// once.
     pub fn chaos(mut self, chaos: bool) -> Self {
         self.chaos = chaos;
         self

@@ -34,7 +34,8 @@ pub struct VerifyReport {
     pub failure: Option<Failure>,
 }
 
-/// Effects of the disturbances: the pools are too small on purpose, and the receiver refuses old keys.
+/// Effects of the disturbances: the pools are too small on purpose, and the receiver refuses old
+/// keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ChaosReport {
@@ -82,7 +83,8 @@ pub struct Failure {
     pub findings: Vec<Finding>,
     /// Number of operations in `program`.
     pub operations: usize,
-    /// Whether the deviation occurred again on new registries. If not, `program` is the original one.
+    /// Whether the deviation occurred again on new registries. If not, `program` is the original
+    /// one.
     pub reproduced: bool,
     /// Text of the program.
     pub program: String,

@@ -48,8 +48,8 @@ pub(super) struct Played {
 }
 
 impl Played {
-    /// Returns the result of a program that exceeded the limit, anywhere between the creation of its
-    /// stage and the last check.
+    /// Returns the result of a program that exceeded the limit, anywhere between the creation of
+    /// its stage and the last check.
     pub(super) fn hung(limit: Duration) -> Self {
         let mut checked = Checked::default();
         let (expected, seen) = (

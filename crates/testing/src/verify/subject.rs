@@ -35,7 +35,8 @@ pub(super) trait Subject: Send + Sync + 'static {
     /// Looks up a wrong name. Returns the outcome unless it is the right error.
     fn misname(&self, member: usize, how: Misname) -> Option<String>;
 
-    /// Disturbs the registries. If a look-up after that is wrong, returns its member and the reason.
+    /// Disturbs the registries. If a look-up after that is wrong, returns its member and the
+    /// reason.
     fn disturb(&self, _disturbance: Disturbance) -> Option<(usize, String)> {
         None
     }
@@ -48,8 +49,8 @@ pub(super) trait Subject: Send + Sync + 'static {
         found
     }
 
-    /// Runs the body in a span that is made as `how` says. If `how` takes the tracer from the scope,
-    /// enters a scope of `tracer` first.
+    /// Runs the body in a span that is made as `how` says. If `how` takes the tracer from the
+    /// scope, enters a scope of `tracer` first.
     fn span_sync(&self, how: How, tracer: &Self::Tracer, name: String, body: impl FnOnce(Active));
     fn span<F: Future<Output = ()> + Send + 'static>(
         &self,
@@ -66,7 +67,8 @@ pub(super) trait Subject: Send + Sync + 'static {
     /// Emits an event of the `tracing` crate.
     fn event(&self, name: String);
     fn start(&self, tracer: &Self::Tracer, name: String) -> Self::Span;
-    /// Enters a scope of `tracer` on a thread that cannot attach more contexts, and does the work there.
+    /// Enters a scope of `tracer` on a thread that cannot attach more contexts, and does the work
+    /// there.
     fn overfull(&self, tracer: &Self::Tracer, work: impl FnOnce());
 
     fn enter(&self, tracer: &Self::Tracer) -> Self::Guard;
@@ -87,9 +89,11 @@ pub(super) trait Subject: Send + Sync + 'static {
 
     /// Sets an attribute on the tracer's current span, if there is one.
     fn set_on_current(&self, tracer: &Self::Tracer, key: String, value: String);
-    /// Returns the member of the current scope and its session. `None` if the subject has no scopes.
+    /// Returns the member of the current scope and its session. `None` if the subject has no
+    /// scopes.
     fn current(&self) -> Option<(Option<usize>, Option<String>)>;
-    /// Returns the headers of an outgoing request, made by a client layer if requested and supported.
+    /// Returns the headers of an outgoing request, made by a client layer if requested and
+    /// supported.
     fn inject(&self, tracer: &Self::Tracer, by_layer: bool) -> HashMap<String, String>;
     fn extract(&self, tracer: &Self::Tracer, headers: &HashMap<String, String>) -> Self::Captured;
 

@@ -1,5 +1,5 @@
-//! Settings of each member over time. They decide which results a look-up may have, by its start and
-//! end.
+//! Settings of each member over time. They decide which results a look-up may have, by its start
+//! and end.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};

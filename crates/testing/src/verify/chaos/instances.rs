@@ -24,7 +24,8 @@ struct Table {
 }
 
 impl Instances {
-    /// Returns the number of a tracer that a look-up returned. It has one of the permitted settings.
+    /// Returns the number of a tracer that a look-up returned. It has one of the permitted
+    /// settings.
     pub(super) fn found(&self, member: usize, tracer: &TracerHandle, permitted: &[Setting]) -> usize {
         let mut table = lock(&self.0);
         let number = table.number(tracer);

@@ -116,7 +116,8 @@ impl Chaos {
         self.rotation.refused()
     }
 
-    /// Looks up a tracer and checks the result. If the tenant is removed, returns a retained tracer.
+    /// Looks up a tracer and checks the result. If the tenant is removed, returns a retained
+    /// tracer.
     pub(super) fn look_up(
         &self,
         registries: Registries<'_>,
@@ -165,7 +166,8 @@ impl Chaos {
         }
     }
 
-    /// Disturbs the registries. If a look-up after that is wrong, returns its member and the reason.
+    /// Disturbs the registries. If a look-up after that is wrong, returns its member and the
+    /// reason.
     pub(super) fn disturb(&self, registries: Registries<'_>, disturbance: Disturbance) -> Option<(usize, String)> {
         let mut state = lock(&self.state);
         state.disturbances += 1;

@@ -149,7 +149,8 @@ impl Check<'_> {
         }
     }
 
-    /// Returns the trace id and the span id of a parent. `Err` if the parent did not arrive as expected.
+    /// Returns the trace id and the span id of a parent. `Err` if the parent did not arrive as
+    /// expected.
     fn parent_ids(&self, parent: Parent) -> Result<Option<(&str, &str)>, Missing> {
         match parent {
             Parent::None => Ok(None),
@@ -176,7 +177,8 @@ impl Check<'_> {
         }
     }
 
-    /// Returns the id of a session. `trace` is the trace id of the span if its trace may be a session.
+    /// Returns the id of a session. `trace` is the trace id of the span if its trace may be a
+    /// session.
     fn session_id(&self, target: TracerRef, session: InSession, trace: Option<&str>) -> Option<String> {
         match session {
             InSession::Started(op) => self.observed.sessions.get(&op).cloned(),
@@ -314,7 +316,8 @@ impl Check<'_> {
 /// Marks data that did not arrive as expected. The check that missed it reports it.
 struct Missing;
 
-/// Returns the session id of a trace: the trace id as a UUID with version and variant of a random one.
+/// Returns the session id of a trace: the trace id as a UUID with version and variant of a random
+/// one.
 fn session_of_trace(trace: &str) -> String {
     let mut id = from_hex(trace.as_bytes());
     id[6] = (id[6] & 0x0f) | 0x40;

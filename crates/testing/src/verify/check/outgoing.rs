@@ -66,7 +66,8 @@ impl Check<'_> {
             baggage.extend(incoming.map(|(key, value)| (key.to_owned(), value.to_owned())));
             baggage.retain(|(key, _)| key != "session.id");
             if of.takes_sessions {
-                // A trusted remote trace becomes a session only with its first span in this process.
+                // A trusted remote trace becomes a session only with its first span in this
+                // process.
                 let is_session = matches!(wanted.parent, Parent::Span(op) if self.has_session_of_trace(op));
                 let trace = trace.as_deref().filter(|_| is_session);
                 let session = self.session_id(wanted.target, wanted.session, trace);
@@ -117,7 +118,8 @@ impl Check<'_> {
                 continue;
             }
             let Some((target, wanted)) = *wanted else { continue };
-            // The session of a trace is current only in the trace's first span; the span checks cover it.
+            // The session of a trace is current only in the trace's first span; the span checks
+            // cover it.
             if wanted == InSession::None && self.cast[target.member].has_sessions_of_traces() {
                 continue;
             }

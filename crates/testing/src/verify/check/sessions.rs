@@ -133,7 +133,8 @@ impl Check<'_> {
         self.check_enrichments(op, expected, found);
     }
 
-    /// Checks enrichments by their content, because queued enrichments may be merged into one request.
+    /// Checks enrichments by their content, because queued enrichments may be merged into one
+    /// request.
     fn check_enrichments(&mut self, op: OpId, expected: &ExpectedSession, found: &Session) {
         let member = expected.target.member;
         let mut seen: Vec<(OpId, usize)> = Vec::new();

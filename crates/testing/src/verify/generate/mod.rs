@@ -191,7 +191,8 @@ impl Generator<'_> {
             Mode::Sync if roll < 92 => self.leaf(position, target),
             Mode::Sync => Some(self.moved(position)),
             Mode::Async if roll < 86 => Some(self.moved(position)),
-            // Not in disturbed programs: only the layer knows which tracer instance serves a request.
+            // Not in disturbed programs: only the layer knows which tracer instance serves a
+            // request.
             Mode::Async if roll < 89 && !self.disturbed => Some(Kind::Request {
                 member: target.member,
                 forgery: self.forgery(position, target)?,
@@ -303,7 +304,8 @@ impl Generator<'_> {
             4 => Some(Forgery::Garbage),
             1 => {
                 let span = self.span_in_reach(position)?;
-                // A member that trusts headers may accept ids of other registries and of remote traces.
+                // A member that trusts headers may accept ids of other registries and of remote
+                // traces.
                 let is_refused =
                     !member.trusts_parents || position.reach.is_trace_of_sibling(span, target.member, self.cast);
                 is_refused.then_some(Forgery::ParentOf(span))

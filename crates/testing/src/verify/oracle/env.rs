@@ -111,7 +111,8 @@ impl Env {
         walk(self.0.as_deref()).copied()
     }
 
-    /// Returns the innermost enclosing span of the tracer, or a remote parent it accepted, if nearer.
+    /// Returns the innermost enclosing span of the tracer, or a remote parent it accepted, if
+    /// nearer.
     pub(crate) fn parent(&self, of: TracerRef) -> Parent {
         let mut found = self.frames().filter_map(|frame| match frame {
             Frame::Span { target, op } | Frame::ByHand { target, op } if target == of => Some(Parent::Span(op)),
@@ -123,8 +124,8 @@ impl Env {
         found.next().unwrap_or(Parent::None)
     }
 
-    /// Returns the tracer's innermost enclosing span if code can reach the span and not only its id.
-    /// A span made current by hand hides the ones around it.
+    /// Returns the tracer's innermost enclosing span if code can reach the span and not only its
+    /// id. A span made current by hand hides the ones around it.
     pub(crate) fn accessible_span(&self, of: TracerRef) -> Option<OpId> {
         let nearest = self
             .frames()

@@ -1,7 +1,8 @@
 //! Predicts the data of a program from its text.
 //!
-//! The oracle knows lexical rules, and no contexts, ids or exporters. The enclosing operations decide;
-//! a captured scope carries them to another thread or task; without one, it starts with an empty scope.
+//! The oracle knows lexical rules, and no contexts, ids or exporters. The enclosing operations
+//! decide; a captured scope carries them to another thread or task; without one, it starts with an
+//! empty scope.
 
 use std::collections::BTreeMap;
 
@@ -85,7 +86,8 @@ pub(crate) fn expect(program: &Program, cast: &[Member]) -> Expected {
 }
 
 /// Returns the expected data of a program if tracers are replaced while it runs. A replaced tracer
-/// differs from its successor. Before the run `instances` is empty, and only `is_invalid` is meaningful.
+/// differs from its successor. Before the run `instances` is empty, and only `is_invalid` is
+/// meaningful.
 pub(crate) fn expect_replaced(program: &Program, cast: &[Member], instances: &Instances) -> Expected {
     read(program, cast, Some(instances))
 }
@@ -136,7 +138,8 @@ impl Oracle<'_> {
                     self.tracer(*on_drop, *target, reach),
                 );
                 self.current_span(op, target, How::Closure, state);
-                // The values of a dropped future are dropped in its context, whichever task drops it.
+                // The values of a dropped future are dropped in its context, whichever task drops
+                // it.
                 self.span(*on_drop, dropping, &env.with(Frame::Span { target, op: op.id }));
             }
             Kind::SpawnSpan { target } | Kind::Panic { target } => {

@@ -58,7 +58,8 @@ impl Ours {
         Self::with(cast, registries, &fingerprinter, None)
     }
 
-    /// Builds the registries from files that change while programs run, with pools that are too small.
+    /// Builds the registries from files that change while programs run, with pools that are too
+    /// small.
     pub(in super::super) fn disturbed(cast: &[Member], collector: &Arc<LocalCollector>) -> Result<Self, VerifyError> {
         let fingerprinter = Fingerprinter::new();
         let chaos = Chaos::new(cast, collector, &fingerprinter)?;

@@ -7,8 +7,9 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 use tracer_registry::TracerRegistry;
 
-/// A subscriber with a layer of each registry. It is the thread's default only while spans and events
-/// are made and spans are closed, because a process may have several runs and its own subscriber.
+/// A subscriber with a layer of each registry. It is the thread's default only while spans and
+/// events are made and spans are closed, because a process may have several runs and its own
+/// subscriber.
 pub(in super::super) struct Subscriber(Dispatch);
 
 /// A span of the `tracing` crate.

@@ -54,7 +54,8 @@ pub(super) struct Peer {
 #[derive(Clone)]
 pub(super) struct PeerSession(String);
 
-/// Returns the cast with the settings of plain providers: sessions as attributes, always propagated.
+/// Returns the cast with the settings of plain providers: sessions as attributes, always
+/// propagated.
 pub(super) fn cast(members: &[Member]) -> Arc<[Member]> {
     let plain = members.iter().map(|member| Member {
         backend: Backend::Otlp,

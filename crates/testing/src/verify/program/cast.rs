@@ -1,5 +1,5 @@
-//! The cast: the tracers of a run with their keys, backends and settings, derived from the number of
-//! tenants.
+//! The cast: the tracers of a run with their keys, backends and settings, derived from the number
+//! of tenants.
 
 use tracer_registry::Selector;
 use tracer_registry::config::SessionMode;

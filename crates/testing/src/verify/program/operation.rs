@@ -1,7 +1,7 @@
 //! Programs: trees of operations that can be printed, shortened and run again.
 //!
-//! A block is synchronous or asynchronous. A synchronous block contains only synchronous operations,
-//! so a program never blocks on a task of its own runtime.
+//! A block is synchronous or asynchronous. A synchronous block contains only synchronous
+//! operations, so a program never blocks on a task of its own runtime.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ pub(crate) type OpId = u32;
 pub(crate) struct TracerRef {
     /// Index in the cast.
     pub(crate) member: usize,
-    /// The [`Kind::Dedicated`] that created it. If that operation does not enclose the reference, the
-    /// pooled tracer is used.
+    /// The [`Kind::Dedicated`] that created it. If that operation does not enclose the reference,
+    /// the pooled tracer is used.
     pub(crate) dedicated: Option<OpId>,
     /// Number of the tracer instance. 0 in a program, which does not know the instances.
     pub(crate) instance: usize,
@@ -134,7 +134,8 @@ pub(crate) enum Kind {
     Overfull { target: TracerRef },
     /// Disturbs the registries.
     Disturb(Disturbance),
-    /// Rotates the key of a tracer while a span is open, and sends the span. The old key is refused.
+    /// Rotates the key of a tracer while a span is open, and sends the span. The old key is
+    /// refused.
     Refused { member: usize },
 }
 

@@ -18,8 +18,8 @@ struct Shrinker<F> {
     deadline: Instant,
 }
 
-/// Removes parts of a program while `fails` still returns true: whole threads, chunks of subtrees in
-/// halving sizes, and operations around a body. `fails` must return false for invalid programs.
+/// Removes parts of a program while `fails` still returns true: whole threads, chunks of subtrees
+/// in halving sizes, and operations around a body. `fails` must return false for invalid programs.
 pub(crate) fn shrink(program: Program, budget: Budget, fails: impl FnMut(&Program) -> bool) -> Program {
     let mut shrinker = Shrinker {
         fails,
@@ -142,8 +142,8 @@ fn without(block: &[Op], gone: &HashSet<OpId>) -> Block {
     .collect()
 }
 
-/// Returns the block with some operations replaced by their bodies. The result is valid, because any
-/// block may contain the operations of a synchronous one.
+/// Returns the block with some operations replaced by their bodies. The result is valid, because
+/// any block may contain the operations of a synchronous one.
 fn hoisted(block: &[Op], around: &HashSet<OpId>) -> Block {
     let mut ops = Vec::new();
     for op in block {

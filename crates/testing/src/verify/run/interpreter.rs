@@ -67,7 +67,8 @@ impl<S: Subject> Interpreter<S> {
         self.run.cast[target.member].canary(op.id)
     }
 
-    /// Returns the state in the body of a span. Sets the attribute and the event that mark the span.
+    /// Returns the state in the body of a span. Sets the attribute and the event that mark the
+    /// span.
     pub(super) fn in_span(&self, target: TracerRef, op: &Op, span: Active) -> Self {
         span.set("work".to_owned(), self.name(target, op));
         if op.id.is_multiple_of(4) {

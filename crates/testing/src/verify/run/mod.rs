@@ -1,4 +1,5 @@
-//! The interpreter: runs a program on a subject, and records values that only the running program knows.
+//! The interpreter: runs a program on a subject, and records values that only the running program
+//! knows.
 
 mod interpreter;
 mod state;

@@ -50,8 +50,8 @@ pub(super) struct Run<S: Subject> {
     pub(super) workers: Vec<mpsc::Sender<Job>>,
 }
 
-/// A thread, or a deferred task. Its own deferred tasks start when its block is done, and so all its
-/// spans have ended.
+/// A thread, or a deferred task. Its own deferred tasks start when its block is done, and so all
+/// its spans have ended.
 pub(super) struct Root {
     pub(super) gate: Semaphore,
     pub(super) deferred: Mutex<Vec<JoinHandle<()>>>,

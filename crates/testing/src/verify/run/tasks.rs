@@ -276,8 +276,8 @@ impl<S: Subject> Interpreter<S> {
         lock(&self.root.deferred).push(task);
     }
 
-    /// Runs each operation of the body as an item of a stream in the current scope. The reader is in
-    /// another scope.
+    /// Runs each operation of the body as an item of a stream in the current scope. The reader is
+    /// in another scope.
     async fn stream(&self, reader: TracerRef, op: &Op) {
         let (interpreter, children) = (self.clone(), op.body.to_vec());
         let items = stream::iter(children).then(move |child| interpreter.clone().block_async(Block::from([child])));
