@@ -34,7 +34,7 @@ fn is_started_by<V: AsRef<OsStr>>(starter: &[&str], test: &str, variables: &[(&s
 
 /// As [`is_child`], but returns the output of a child that may fail. Returns `None` in the child.
 #[cfg(unix)]
-pub(crate) fn ended_child<V: AsRef<OsStr>>(test: &str, variables: &[(&str, V)]) -> Option<Output> {
+pub(crate) fn child_output<V: AsRef<OsStr>>(test: &str, variables: &[(&str, V)]) -> Option<Output> {
     let is_parent = env::var_os(LABEL_VARIABLE).is_none();
     is_parent.then(|| run(&[], test, variables, &label(test, variables)))
 }
@@ -77,7 +77,7 @@ pub(crate) fn variable(name: &str) -> String {
 
 /// As [`is_child`], with SIGCHLD ignored, as some supervisors and C programs start processes.
 #[cfg(target_os = "linux")]
-pub(crate) fn is_child_that_ignores_children(test: &str) -> bool {
+pub(crate) fn is_child_ignoring_sigchld(test: &str) -> bool {
     is_started_by(&["env", "--ignore-signal=CHLD"], test, &[] as &[(&str, &str)])
 }
 

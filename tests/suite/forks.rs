@@ -95,15 +95,18 @@ fn assert_results(collector: &LocalCollector) {
     let (parent, children) = (parent.expect("named"), children.expect("named"));
     let (parent_registry, of_children) = (parent.spans(), children.spans());
     let names: HashSet<&str> = parent_registry.iter().map(|span| span.name.as_str()).collect();
-    let made = names.iter().find_map(|name| name.strip_prefix("made "));
-    let made: u64 = made.expect("the last span of the parent").parse().expect("a number");
+    let span_count = names.iter().find_map(|name| name.strip_prefix("made "));
+    let span_count: u64 = span_count
+        .expect("the last span of the parent")
+        .parse()
+        .expect("a number");
     assert_eq!(
         parent_registry.len() as u64,
-        made + 1,
+        span_count + 1,
         "no span of the parent is duplicated"
     );
     assert!(
-        (0..made).all(|n| names.contains(n.to_string().as_str())),
+        (0..span_count).all(|n| names.contains(n.to_string().as_str())),
         "a span of the parent is missing"
     );
     assert_eq!(of_children.len() as u64, FORKS * SPANS_PER_CHILD);
@@ -203,10 +206,10 @@ impl Drop for StopAtEnd<'_> {
 
 /// Runs a child and exits. Exits with an error if the child panics or hangs.
 fn run_child(n: u64, url: &str, inherited: Inherited) -> ! {
-    let (alive, gone) = mpsc::channel::<()>();
+    let (alive, ended) = mpsc::channel::<()>();
     thread::spawn(move || {
         // The child hangs.
-        if gone.recv_timeout(LONG) == Err(mpsc::RecvTimeoutError::Timeout) {
+        if ended.recv_timeout(LONG) == Err(mpsc::RecvTimeoutError::Timeout) {
             process::exit(9);
         }
     });

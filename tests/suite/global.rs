@@ -16,7 +16,7 @@ use crate::support::{LONG, World, binding};
 
 type Headers = HashMap<String, String>;
 
-fn is_child_of(test: &str) -> bool {
+fn is_global_child(test: &str) -> bool {
     is_child::<&str>(&format!("global::{test}"), &[])
 }
 
@@ -38,7 +38,7 @@ fn request() -> Headers {
 
 #[test]
 fn code_that_uses_the_global_provider_follows_the_scope() {
-    if !is_child_of("code_that_uses_the_global_provider_follows_the_scope") {
+    if !is_global_child("code_that_uses_the_global_provider_follows_the_scope") {
         return;
     }
     let world = World::new(&["a", "b"]);
@@ -69,7 +69,7 @@ fn code_that_uses_the_global_provider_follows_the_scope() {
 
 #[test]
 fn the_registry_installed_last_and_its_default_apply() {
-    if !is_child_of("the_registry_installed_last_and_its_default_apply") {
+    if !is_global_child("the_registry_installed_last_and_its_default_apply") {
         return;
     }
     let first = World::with(&["a"], |builder| builder.routing_default(&Selector::tenant("a")));
@@ -102,7 +102,7 @@ fn the_registry_installed_last_and_its_default_apply() {
 
 #[test]
 fn headers_of_the_global_propagator_carry_only_the_tracer_of_the_scope() {
-    if !is_child_of("headers_of_the_global_propagator_carry_only_the_tracer_of_the_scope") {
+    if !is_global_child("headers_of_the_global_propagator_carry_only_the_tracer_of_the_scope") {
         return;
     }
     let world = World::new(&["a", "b"]);
@@ -115,7 +115,7 @@ fn headers_of_the_global_propagator_carry_only_the_tracer_of_the_scope() {
         let of_a = request();
         drop(with_baggage);
         // A span of a, made current manually in b's scope.
-        let span = a.start_span("by hand");
+        let span = a.start_span("manual span");
         let manual = b.in_span("b manual", |_| {
             let cx = Context::current_with_span(span);
             let mut headers = Headers::new();
@@ -141,7 +141,7 @@ fn headers_of_the_global_propagator_carry_only_the_tracer_of_the_scope() {
 
 #[test]
 fn incoming_headers_choose_only_a_trusted_parent() {
-    if !is_child_of("incoming_headers_choose_only_a_trusted_parent") {
+    if !is_global_child("incoming_headers_choose_only_a_trusted_parent") {
         return;
     }
     let world = World::with(&["a", "b"], |builder| {
@@ -197,7 +197,7 @@ fn incoming_headers_choose_only_a_trusted_parent() {
 
 #[test]
 fn globals_ignore_the_current_scope_beyond_the_limit_of_attached_contexts() {
-    if !is_child_of("globals_ignore_the_current_scope_beyond_the_limit_of_attached_contexts") {
+    if !is_global_child("globals_ignore_the_current_scope_beyond_the_limit_of_attached_contexts") {
         return;
     }
     let world = World::new(&["a", "b"]);

@@ -79,7 +79,7 @@ impl GrpcServer {
         // Detached: no test waits for this thread.
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a reactor").block_on(accept(listener, for_thread));
+            runtime.expect("a runtime").block_on(accept(listener, for_thread));
         });
         Self { url, state }
     }

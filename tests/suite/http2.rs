@@ -133,7 +133,7 @@ fn a_hanging_request_on_a_shared_connection_delays_others_at_most_for_its_timeou
     wait_for(
         "the hanging request",
         || world.requests_of("hanging").len(),
-        |asked| *asked == 1,
+        |count| *count == 1,
     );
     for count in 2..=20 {
         world.span("healthy", 1000);
@@ -147,7 +147,7 @@ fn a_hanging_request_on_a_shared_connection_delays_others_at_most_for_its_timeou
     assert!(others[3..].iter().all(|asked| asked.connection == last), "{others:#?}");
     assert_ne!(last, hanging[0].connection);
     // Each retry uses a separate connection.
-    wait_for("retries", || world.requests_of("hanging").len(), |asked| *asked >= 3);
+    wait_for("retries", || world.requests_of("hanging").len(), |count| *count >= 3);
     let hanging: Vec<usize> = world
         .requests_of("hanging")
         .iter()

@@ -10,7 +10,7 @@ use tracer_registry::secret::Fingerprinter;
 use tracer_registry::{TracerHandle, TracerRegistry};
 use tracer_registry_collector::Fault;
 
-use crate::child_process::{ended_child, is_child, variable};
+use crate::child_process::{child_output, is_child, variable};
 use crate::log::Log;
 use crate::support::{World, collector, quick, registry, wait_for};
 
@@ -116,7 +116,7 @@ fn what_a_process_has_queued_is_delivered_or_lost_without_a_word_as_the_table_of
         "processes::what_a_process_has_queued_is_delivered_or_lost_without_a_word_as_the_table_of_ends_says";
     for (how, is_delivered) in ENDS {
         let collector = collector(&["a"], &Fingerprinter::new()).start().expect("a free port");
-        let Some(output) = ended_child(TEST, &[("URL", collector.url()), ("HOW", how.to_owned())]) else {
+        let Some(output) = child_output(TEST, &[("URL", collector.url()), ("HOW", how.to_owned())]) else {
             return end(&variable("HOW"), &variable("URL"));
         };
         let arrived = collector.project("a").expect("named").spans().len();

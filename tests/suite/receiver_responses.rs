@@ -1,5 +1,5 @@
-//! Malformed HTTP responses: a 2xx status counts as delivered unless its content\n//! type is that
-//! of a page.
+//! Malformed HTTP responses: a 2xx status counts as delivered unless its content type is that of a
+//! page.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -100,8 +100,8 @@ fn sessions_events_and_traces_are_returned() {
 fn errors_are_json() {
     let collector = filled();
     for (path, status, what) in [
-        ("/api/projects/nobody", 404, "nobody"),
-        ("/api/projects/nobody/spans", 404, "nobody"),
+        ("/api/projects/missing", 404, "missing"),
+        ("/api/projects/missing/spans", 404, "missing"),
         ("/api/projects/acme/spans?limit=many", 400, "limit"),
         ("/api/projects/acme/spans?colour=red", 400, "colour"),
         ("/api/projects/acme/other", 404, "other"),

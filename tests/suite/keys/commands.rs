@@ -16,7 +16,7 @@ use tracer_registry::secret::{KeyCommand, SecretError, SecretErrorKind, SecretSo
 use tracer_registry::{KeySource, LookupError, TracerRegistry};
 
 use super::is_key;
-use crate::child_process::{is_child, is_child_that_ignores_children, variable};
+use crate::child_process::{is_child, is_child_ignoring_sigchld, variable};
 use crate::support::{LONG, wait_for};
 
 /// Environment variable passed to commands, to find their processes.
@@ -163,7 +163,7 @@ fn a_full_line_is_read_at_once_while_a_descendant_holds_the_output() {
 #[test]
 fn a_command_with_unknown_exit_status_is_judged_by_its_output() {
     let test = "keys::commands::a_command_with_unknown_exit_status_is_judged_by_its_output";
-    if !is_child_that_ignores_children(test) {
+    if !is_child_ignoring_sigchld(test) {
         return;
     }
     let status = fs::read_to_string("/proc/self/status").expect("a readable /proc");
@@ -242,9 +242,9 @@ fn the_variables_of_a_command_are_configured_in_a_file() {
     ] {
         fs::write(&file, table(more)).expect("written");
         let registry = TracerRegistry::from_config(&file).expect("valid");
-        let made = registry.tenant("acme").map(drop).map_err(|error| error.to_string());
+        let result = registry.tenant("acme").map(drop).map_err(|error| error.to_string());
         let expected = expected.map_err(|message| format!("the key cannot be read: {message}"));
-        assert_eq!(made, expected, "{more}");
+        assert_eq!(result, expected, "{more}");
     }
     for wrong in [
         "pass_env = ['{tenant}']",
