@@ -253,7 +253,7 @@ fn a_key_repeated_by_a_server_is_never_shown() {
 }
 
 #[test]
-fn client_certificates_work_and_a_server_without_http2_is_an_error_that_says_so() {
+fn client_certificates_work_and_a_server_without_http2_is_an_error() {
     let (files, authority) = (tempfile::tempdir().expect("a folder"), Authority::new("own"));
     let client = authority.issue("client-a");
     let write = |name: &str, text: &str| {

@@ -130,7 +130,7 @@ fn content_types_match_case_insensitively_and_ignore_parameters() {
 }
 
 #[test]
-fn unsupported_encodings_and_a_missing_content_type_get_415_with_the_supported_values() {
+fn unsupported_encodings_and_a_missing_content_type_get_415() {
     let collector = collector();
     let brotli = export("key-a", vec![])
         .header("Content-Encoding", "br")

@@ -29,7 +29,7 @@ fn a_fault_for_one_key_leaves_other_keys_served() {
 }
 
 #[test]
-fn a_status_fault_applies_its_number_of_times_with_header_and_body_and_stores_nothing() {
+fn a_status_fault_applies_a_number_of_times_and_stores_nothing() {
     let collector = collector();
     collector.fault(Fault::status(429).retry_after("1").times(2));
     collector.fault(Fault::status(503).body("go away").times(1));

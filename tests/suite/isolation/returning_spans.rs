@@ -126,7 +126,7 @@ fn a_link_to_a_trace_of_another_tenant_is_dropped_and_counted() {
 }
 
 #[test]
-fn a_returning_trace_continues_for_its_own_selector_even_after_its_tracer_was_recreated() {
+fn a_returning_trace_continues_for_its_selector_even_in_a_recreated_tracer() {
     let world = world();
     let a = world.tenant("a");
     let (headers, of_a) = outgoing(&a, "a");
