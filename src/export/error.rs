@@ -1,4 +1,4 @@
-//! Why a request failed, as `status()` and reports show it.
+//! Export errors, as `status()` and reports show them.
 
 use std::time::Duration;
 
@@ -7,116 +7,114 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::secret::KeyRefusalStatus;
 use crate::util::grpc_code;
 
-/// Why a request to a tracer's destination failed.
+/// Error of a request to a tracer's destination.
 ///
-/// Never contains the key or a proxy's credentials: a receiver's text that may repeat one of them, in whatever spelling, is withheld, and its
-/// length stands in its place.
+/// Never contains the key or a proxy's credentials: a receiver's text that may contain one of them,
+/// in any encoding, is replaced by its length.
 ///
-/// Serialized as its message. Two errors are equal if they have the same message.
+/// Serialized as its message. Errors with the same message are equal.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExportError {
-    /// The server answered with a status that is no success.
-    #[error("{url} answered {status}{}{}", said(.message.as_ref()), asked(*.retry_after))]
+    /// The server answered with an HTTP error status.
+    #[error("{url} answered {status}{}{}", message_suffix(.message.as_ref()), wait_suffix(*.retry_after))]
     Status {
-        /// Where the request went.
+        /// URL of the request.
         url: String,
-        /// The HTTP status.
+        /// HTTP status.
         status: u16,
-        /// What the server said: on one line, at most 200 characters.
+        /// Message of the server: one line, at most 200 characters.
         message: Option<String>,
-        /// How long it asked to wait before the next request.
+        /// Wait before the next request, if the server requested one.
         retry_after: Option<Duration>,
     },
-    /// The server answered by gRPC with a status that is no success.
-    #[error("{url} answered {} ({code}){}{}", grpc_code::name(*.code).unwrap_or("UNKNOWN"), said(.message.as_ref()), asked(*.retry_after))]
+    /// The server answered with a gRPC error status.
+    #[error("{url} answered {} ({code}){}{}", grpc_code::name(*.code).unwrap_or("UNKNOWN"), message_suffix(.message.as_ref()), wait_suffix(*.retry_after))]
     Grpc {
-        /// Where the request went.
+        /// URL of the request.
         url: String,
-        /// The status, as a number.
+        /// gRPC status code.
         code: i32,
-        /// What the server said: on one line, at most 200 characters.
+        /// Message of the server: one line, at most 200 characters.
         message: Option<String>,
-        /// How long it asked to wait before the next request.
+        /// Wait before the next request, if the server requested one.
         retry_after: Option<Duration>,
     },
-    /// The server took the request and rejected some of its spans.
-    #[error("{url} rejected {rejected} spans{}", said(.message.as_ref()))]
+    /// The server accepted the request and rejected some of its spans.
+    #[error("{url} rejected {rejected} spans{}", message_suffix(.message.as_ref()))]
     PartialSuccess {
-        /// Where the request went.
+        /// URL of the request.
         url: String,
-        /// How many spans it rejected.
+        /// Number of rejected spans.
         rejected: u64,
-        /// What the server said: on one line, at most 200 characters.
+        /// Message of the server: one line, at most 200 characters.
         message: Option<String>,
     },
-    /// The server took the request, and its answer cannot be read, or not to the end: what it says of rejected spans may be missing.
-    #[error("{url} answered {status} and took the request, but its answer cannot be read: {reason}")]
+    /// The server accepted the request, but its answer cannot be read completely. Its count of
+    /// rejected spans may be missing.
+    #[error("{url} answered {status}, but its body cannot be read: {reason}")]
     AnswerUnread {
-        /// Where the request went.
+        /// URL of the request.
         url: String,
-        /// The HTTP status.
+        /// HTTP status.
         status: u16,
-        /// Why, and how much of it came.
+        /// Cause, and how much of the answer was received.
         reason: String,
     },
-    /// The server answered with a success that is no answer of a receiver of traces, such as the login page of a gateway.
-    #[error("{url} answered {status} with {}, which is no answer of a receiver{}", .content_type.as_deref().unwrap_or("no content type"), .message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
+    /// The server answered with a success that is not an OTLP response, such as the login page of a
+    /// gateway.
+    #[error("{url} answered {status} with {}, which is not an OTLP response{}", .content_type.as_deref().unwrap_or("no content type"), .message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
     NoReceiver {
-        /// Where the request went.
+        /// URL of the request.
         url: String,
-        /// The HTTP status.
+        /// HTTP status.
         status: u16,
-        /// What the server calls its answer.
+        /// Content type of the answer.
         content_type: Option<String>,
-        /// What the server said, without the tags of HTML: on one line, at most 200 characters.
+        /// Text of the answer without HTML tags: one line, at most 200 characters.
         message: Option<String>,
     },
-    /// No answer in time.
+    /// The server did not answer in time.
     #[error("{url} did not answer within {timeout:?}")]
     Timeout {
-        /// Where the request went.
+        /// URL of the request.
         url: String,
-        /// The time it had.
+        /// Timeout of the request.
         timeout: Duration,
     },
-    /// No connection, or one that broke.
+    /// The connection could not be opened, or broke.
     #[error("{url} cannot be reached: {reason}")]
     Connection {
-        /// Where the request went.
+        /// URL of the request.
         url: String,
-        /// What broke.
+        /// Cause of the failure.
         reason: String,
     },
-    /// Nothing was sent: others failed before, and the breaker did not let it through in its time.
-    #[error(
-        "{url} was not asked: requests to it failed several times in a row, and one at a time tries whether it is back"
-    )]
+    /// The request was not sent: a breaker was open after earlier failures.
+    #[error("{url} is unavailable: its breaker is open after repeated failures")]
     Unavailable {
-        /// Scheme, host and port of where the request was to go.
+        /// Scheme, host and port of the destination.
         url: String,
     },
-    /// The server sends elsewhere, and the request was not sent there: a key never goes to another host, and spans go along by 307 and
-    /// 308 only.
-    #[error(
-        "{url} redirects elsewhere ({status}); followed are 307 and 308 to the same host, a key is never sent to another one"
-    )]
+    /// The server redirected the request, and the redirect was not followed. Only 307 and 308 to
+    /// the same host are followed, because a key is never sent to another host.
+    #[error("{url} redirects ({status}): only 307 and 308 to the same host are followed")]
     Redirect {
-        /// Where the request went.
+        /// URL of the request.
         url: String,
-        /// The HTTP status.
+        /// HTTP status.
         status: u16,
     },
-    /// What a request was to carry cannot be encoded, or the code that encodes and sends it panicked.
-    #[error("the request cannot be made: {0}")]
+    /// The request could not be encoded, or encoding or sending it panicked.
+    #[error("cannot encode the request: {0}")]
     Encoding(String),
-    /// The error was read back from a status, as its message.
+    /// The message of an error that was deserialized from a status.
     #[error("{0}")]
     Reported(String),
 }
 
 impl ExportError {
-    /// The status, if the server refused the key by it.
+    /// Returns the status if it means that the server refused the key.
     pub(crate) fn key_refusal(&self) -> Option<KeyRefusalStatus> {
         match self {
             Self::Status {
@@ -132,13 +130,14 @@ impl ExportError {
     }
 }
 
-fn said(message: Option<&String>) -> String {
+fn message_suffix(message: Option<&String>) -> String {
     message.map(|text| format!(": {text}")).unwrap_or_default()
 }
 
-fn asked(retry_after: Option<Duration>) -> String {
-    let in_words = |wait: Duration| format!("; it asked to wait {wait:?}");
-    retry_after.map(in_words).unwrap_or_default()
+fn wait_suffix(retry_after: Option<Duration>) -> String {
+    retry_after
+        .map(|wait| format!("; retry after {wait:?}"))
+        .unwrap_or_default()
 }
 
 impl PartialEq for ExportError {

@@ -1,7 +1,7 @@
 //! Work that may block, each piece on a thread of its own.
 //!
-//! Not on a runtime's threads for it: if the system refuses a thread, tokio panics, or leaves the work to a thread that never comes. Here it is an
-//! error of that piece of work.
+//! Not on a runtime's threads for it: if the system refuses a thread, tokio panics, or leaves the
+//! work to a thread that never comes. Here it is an error of that piece of work.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use crate::context;
 /// What the engine's threads are called.
 pub(crate) const THREADS: &str = "tracer-registry";
 
-/// Pieces of work at a time. More than a few names whose servers do not answer may hold, since nothing can end such a look-up.
+/// Pieces of work at a time. More than a few names whose servers do not answer may hold, since
+/// nothing can end such a look-up.
 const PLACES: usize = 16;
 
 /// Threads for what connections need: addresses of names, certificates.
@@ -31,7 +32,8 @@ impl Blocking {
         }
     }
 
-    /// As [`run`], after waiting for a place. The place is taken until the work is done, also where nobody waits for that any more.
+    /// As [`run`], after waiting for a place. The place is taken until the work is done, also where
+    /// nobody waits for that any more.
     pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         let place = Arc::clone(&self.places).acquire_owned().await;
         let place = place.expect("nobody closes this semaphore");

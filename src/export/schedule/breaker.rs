@@ -1,6 +1,8 @@
-//! A breaker: while a receiver fails, requests to it wait instead of trying, and one at a time tries for all.
+//! A breaker: while a receiver fails, requests to it wait instead of trying, and one at a time
+//! tries for all.
 //!
-//! The states and their moves are [`circuit`]'s. Here are the lock, the clock and those who wait. A request that waits holds nothing.
+//! The states and their moves are [`circuit`]'s. Here are the lock, the clock and those who wait. A
+//! request that waits holds nothing.
 
 mod circuit;
 
@@ -35,13 +37,15 @@ struct Works {
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
     circuit: Circuit,
-    /// Until when it is open, by the wall clock: read once for each opening, so that a status says the same until something changes.
+    /// Until when it is open, by the wall clock: read once for each opening, so that a status says
+    /// the same until something changes.
     until: Option<SystemTime>,
     /// Until when the receiver asked to wait, likewise.
     asked_until: Option<SystemTime>,
 }
 
-/// A request that was let through. Dropped without an outcome it tells nothing, and if it was the probe, another one is let through.
+/// A request that was let through. Dropped without an outcome it tells nothing, and if it was the
+/// probe, another one is let through.
 #[must_use]
 pub(crate) struct Pass<'a> {
     breaker: &'a Breaker,
@@ -56,7 +60,8 @@ impl Breaker {
             .is_none_or(|works| works.state.lock().circuit.wait(now()).is_none())
     }
 
-    /// Waits until a request would be let through. Of all who wait for a probe's time only one is, so ask again.
+    /// Waits until a request would be let through. Of all who wait for a probe's time only one is,
+    /// so ask again.
     pub(crate) async fn ready(&self) {
         if let Some(works) = self.works.get() {
             works.ready().await;
@@ -228,8 +233,9 @@ fn on_the_wall_clock(time: Instant) -> SystemTime {
     wall_time::to_millis(now.checked_add(left).unwrap_or(now))
 }
 
-/// As long as a wait between two repetitions may be, and half of it at the least: a random time that is next to nothing would be no pause.
-/// No longer than a quarter of the time for repetitions, so that a request sees some probes before it is given up.
+/// As long as a wait between two repetitions may be, and half of it at the least: a random time
+/// that is next to nothing would be no pause. No longer than a quarter of the time for repetitions,
+/// so that a request sees some probes before it is given up.
 fn pause(retry: &RetrySettings, openings: u32) -> Duration {
     retry
         .longest_wait(openings)

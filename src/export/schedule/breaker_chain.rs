@@ -9,14 +9,17 @@
 //! | 401, 403, where there is another key, and so another attempt at once | nothing | success |
 //! | any other answer; 429; 408 and 5xx with a `Retry-After` that is kept | success | success |
 //!
-//! An endpoint is shared by tracers with keys of their own. What happens on a connection may be about the key: a gateway may let one
-//! tenant hang and serve the next. So only what no key can have to do with stops the others. A receiver that says when to come back is at
-//! work, and is waited for as it says: the breaker of the tracer lets nothing through until then, whatever its state. A breaker that is open because of the key closes when there is another key.
+//! An endpoint is shared by tracers with keys of their own. What happens on a connection may be
+//! about the key: a gateway may let one tenant hang and serve the next. So only what no key can
+//! have to do with stops the others. A receiver that says when to come back is at work, and is
+//! waited for as it says: the breaker of the tracer lets nothing through until then, whatever its
+//! state. A breaker that is open because of the key closes when there is another key.
 //!
-//! A request that has its turn at a receiver short of capacity ([`shortage`](super::shortage)) ends an opening: it is the probe.
+//! A request that has its turn at a receiver short of capacity ([`shortage`](super::shortage)) ends
+//! an opening: it is the probe.
 //!
-//! A tracer has one breaker for spans and one for session events. They are different paths at the receiver, and one that fails is not to
-//! hold the other up.
+//! A tracer has one breaker for spans and one for session events. They are different paths at the
+//! receiver, and one that fails is not to hold the other up.
 
 #[cfg(test)]
 mod tests;
@@ -110,7 +113,8 @@ impl<'a> BreakerChain<'a> {
         self.own.is_ready() && self.endpoint.is_ready()
     }
 
-    /// Waits until a request would be let through; whether it still is, [`enter`](Self::enter) says.
+    /// Waits until a request would be let through; whether it still is, [`enter`](Self::enter)
+    /// says.
     pub(crate) async fn ready(self) {
         while !self.is_ready() {
             self.endpoint.ready().await;
@@ -128,7 +132,8 @@ impl<'a> BreakerChain<'a> {
     }
 
     pub(crate) fn enter(self) -> Option<ChainPass<'a>> {
-        // Where the second does not let it through, the first one's pass is given back as it is dropped.
+        // Where the second does not let it through, the first one's pass is given back as it is
+        // dropped.
         let own = self.own.enter()?;
         let endpoint = self.endpoint.enter()?;
         Some(ChainPass {
@@ -139,7 +144,8 @@ impl<'a> BreakerChain<'a> {
 }
 
 impl ChainPass<'_> {
-    /// There was an answer, whatever it means for the tracer: others need not wait until that is known.
+    /// There was an answer, whatever it means for the tracer: others need not wait until that is
+    /// known.
     pub(crate) fn reached(&mut self) {
         if let Some(endpoint) = self.endpoint.take() {
             endpoint.succeeded();

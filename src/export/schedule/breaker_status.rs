@@ -14,7 +14,8 @@ pub struct Breakers {
     pub spans: BreakerStatus,
     /// How it treats what is told of the tracer's sessions.
     pub session_events: BreakerStatus,
-    /// Whether connections to its scheme, host and port come about; the same one for all tracers of the registry that send there.
+    /// Whether connections to its scheme, host and port come about; the same one for all tracers of
+    /// the registry that send there.
     pub endpoint: BreakerStatus,
 }
 
@@ -26,8 +27,9 @@ pub struct BreakerStatus {
     pub state: BreakerState,
     /// Failures in a row.
     pub failures: u32,
-    /// Until when the receiver asked not to be sent anything (`Retry-After`, `RetryInfo`), at most `export.retry.max_retry_after` from its
-    /// answer. Holds in every state, and a flush does not end it. It stays when it is over. `None` if the receiver never asked.
+    /// Until when the receiver asked not to be sent anything (`Retry-After`, `RetryInfo`), at most
+    /// `export.retry.max_retry_after` from its answer. Holds in every state, and a flush does not
+    /// end it. It stays when it is over. `None` if the receiver never asked.
     #[serde(with = "wall_time::optional")]
     pub asked_until: Option<SystemTime>,
 }

@@ -1,8 +1,10 @@
 //! What moves the tasks of an engine: threads of its own, or whoever flushes.
 //!
-//! With `export.mode = "inline"` there are no threads. The tasks are on a runtime that stands still, until somebody flushes: that thread
-//! takes the runtime, moves all tasks until what it waits for is settled or its time is over, and puts it back. Who flushes meanwhile
-//! waits beside it: its lanes are moved along, and if they need longer than the other flush, it takes the runtime over.
+//! With `export.mode = "inline"` there are no threads. The tasks are on a runtime that stands
+//! still, until somebody flushes: that thread takes the runtime, moves all tasks until what it
+//! waits for is settled or its time is over, and puts it back. Who flushes meanwhile waits beside
+//! it: its lanes are moved along, and if they need longer than the other flush, it takes the
+//! runtime over.
 
 use std::future::Future;
 use std::io;
@@ -31,7 +33,8 @@ pub(crate) enum Driver {
 pub(crate) struct Inline {
     handle: Handle,
     state: ForkLock<RuntimeState>,
-    /// For those who wait while somebody else moves the tasks: notified when something has its outcome, and when nobody moves them any more.
+    /// For those who wait while somebody else moves the tasks: notified when something has its
+    /// outcome, and when nobody moves them any more.
     changed: Condvar,
     /// For the one who moves them: notified when something has its outcome.
     settled: Notify,
@@ -52,8 +55,8 @@ impl Driver {
 
     pub(crate) fn inline() -> io::Result<Self> {
         let runtime = Builder::new_current_thread()
-            // Sockets are looked at before each task: a connection that the server closed while everything stood still is known to be
-            // closed before a request is sent on it.
+            // Sockets are looked at before each task: a connection that the server closed while
+            // everything stood still is known to be closed before a request is sent on it.
             .event_interval(1)
             .enable_all()
             .build()?;
@@ -111,8 +114,8 @@ impl Driver {
         }
     }
 
-    /// Now, on a clock that stands still while nobody moves the tasks: what waits for its repetition does not grow old in a process that is
-    /// frozen between two flushes.
+    /// Now, on a clock that stands still while nobody moves the tasks: what waits for its
+    /// repetition does not grow old in a process that is frozen between two flushes.
     pub(crate) fn now(&self) -> Instant {
         match self {
             Self::Background(_) => tokio::time::Instant::now().into_std(),

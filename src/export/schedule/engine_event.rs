@@ -1,4 +1,5 @@
-//! What lanes and session queues tell the engine. An event carries what it wakes, which the engine knows by these traits alone.
+//! What lanes and session queues tell the engine. An event carries what it wakes, which the engine
+//! knows by these traits alone.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,8 +33,8 @@ pub(crate) enum Cause {
 
 /// A lane, to the engine.
 pub(crate) trait ScheduledLane: Send + Sync {
-    /// Spawns a task that sends what is due, if the lane's schedule allows it for this cause. Returns the bytes that wait in its queue;
-    /// `None` if something else came first.
+    /// Spawns a task that sends what is due, if the lane's schedule allows it for this cause.
+    /// Returns the bytes that wait in its queue; `None` if something else came first.
     fn send_due(self: Arc<Self>, cause: Cause) -> Option<usize>;
 
     /// Writes the lines of what began for the lane's selector.

@@ -1,11 +1,13 @@
-//! A semaphore that divides its permits fairly: start-time fair queueing, so that each tracer gets a share of the sending by its weight.
+//! A semaphore that divides its permits fairly: start-time fair queueing, so that each tracer gets
+//! a share of the sending by its weight.
 //!
-//! Each tracer has a [`VirtualTime`]: the bytes that it sent, divided by its weight. The lowest goes next. A tracer that had nothing to send
-//! is advanced to the time of the last one that got a permit, so it cannot save up credit. A permit is paid when it is used, because only
-//! then is it known what there is to send. So no quantum has to be guessed, as deficit round robin must.
+//! Each tracer has a [`VirtualTime`]: the bytes that it sent, divided by its weight. The lowest
+//! goes next. A tracer that had nothing to send is advanced to the time of the last one that got a
+//! permit, so it cannot save up credit. A permit is paid when it is used, because only then is it
+//! known what there is to send. So no quantum has to be guessed, as deficit round robin must.
 //!
-//! A tracer waits for its next batch once the last one is complete. So whatever its weight, others come between two of its batches if they
-//! wait.
+//! A tracer waits for its next batch once the last one is complete. So whatever its weight, others
+//! come between two of its batches if they wait.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +27,8 @@ struct State {
     free: usize,
     /// The time of the last tracer that got a permit.
     now: u64,
-    /// By virtual time, and by number among equal times. One that is gone stays until it is its turn.
+    /// By virtual time, and by number among equal times. One that is gone stays until it is its
+    /// turn.
     waiting: BTreeMap<(u64, u64), oneshot::Sender<()>>,
     /// How many ever waited.
     numbers: u64,

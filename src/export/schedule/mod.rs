@@ -1,4 +1,5 @@
-//! When a request may be sent: the threads that move requests, the permits that they wait for, the breakers that they pass.
+//! When a request may be sent: the threads that move requests, the permits that they wait for, the
+//! breakers that they pass.
 
 pub(super) mod blocking;
 pub(super) mod breaker;

@@ -1,31 +1,29 @@
-//! How many requests may be under way at the same time.
+//! Limits on concurrent requests.
 //!
-//! A lane whose last attempt was slow uses a semaphore of its own, so that endpoints that hang cannot starve healthy ones. A request that
-//! lasts gives its permit among the healthy ones back, as long as there is room beside them. So many endpoints may begin to hang at once
-//! without others having to wait for their time to be over.
+//! Slow lanes use a separate semaphore, so that hanging endpoints cannot starve healthy ones. A
+//! long request of a healthy lane moves to an overflow permit, if one is free. So many endpoints
+//! can start to hang at once without blocking others until their timeout.
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::fair_semaphore::{FairSemaphore, Permit, VirtualTime};
 
-/// The requests that may be under way at the same time.
+/// Limits on concurrent requests.
 #[derive(Debug)]
 pub(crate) struct Permits {
     healthy: FairSemaphore,
-    /// Beside the healthy ones, for requests that began among them.
-    beside: Semaphore,
+    /// For long requests that began with a healthy permit.
+    overflow: Semaphore,
     slow: Semaphore,
 }
 
-/// The right to have a request under way.
+/// Permission to send a request, released on drop.
 pub(crate) enum RequestPermit<'a> {
     Healthy {
-        // Held, not read.
         _permit: Permit<'a>,
-        /// Where a request that lasts may move to.
-        beside: &'a Semaphore,
+        overflow: &'a Semaphore,
     },
-    Aside {
+    SlowOrOverflow {
         _permit: SemaphorePermit<'a>,
     },
 }
@@ -34,47 +32,46 @@ impl Permits {
     pub(crate) fn new(max_concurrent: usize) -> Self {
         Self {
             healthy: FairSemaphore::new(max_concurrent),
-            beside: Semaphore::new(max_concurrent),
+            overflow: Semaphore::new(max_concurrent),
             slow: Semaphore::new((max_concurrent / 8).max(1)),
         }
     }
 
-    /// A lane has something to send again.
+    /// Advances an idle lane's virtual time before it sends again.
     pub(crate) fn wake(&self, time: &VirtualTime) {
         self.healthy.wake(time);
     }
 
-    /// Waits for a permit for a lane. `is_suspect` returns whether its last attempt was slow.
+    /// Waits for a permit. `is_slow` returns whether the lane's last attempt was slow.
     pub(crate) async fn acquire(&self, time: &VirtualTime, is_slow: impl Fn() -> bool) -> RequestPermit<'_> {
         if !is_slow() {
             let permit = self.healthy.acquire(time).await;
-            // What was learnt of the lane meanwhile counts: a hundred requests of one that hangs may wait here.
+            // Check again: a hundred requests of a hanging lane may wait here.
             if !is_slow() {
-                let beside = &self.beside;
                 return RequestPermit::Healthy {
                     _permit: permit,
-                    beside,
+                    overflow: &self.overflow,
                 };
             }
         }
-        RequestPermit::Aside {
+        RequestPermit::SlowOrOverflow {
             _permit: acquire(&self.slow).await,
         }
     }
 }
 
 impl RequestPermit<'_> {
-    /// The request lasts: its permit among the healthy ones is free again, if there is room beside them.
-    pub(crate) fn step_aside(&mut self) {
-        if let Self::Healthy { beside, .. } = self
-            && let Ok(permit) = beside.try_acquire()
+    /// Moves a long request to an overflow permit, if one is free.
+    pub(crate) fn move_to_overflow(&mut self) {
+        if let Self::Healthy { overflow, .. } = self
+            && let Ok(permit) = overflow.try_acquire()
         {
-            *self = Self::Aside { _permit: permit };
+            *self = Self::SlowOrOverflow { _permit: permit };
         }
     }
 }
 
 /// Waits for a permit of a semaphore that is never closed.
 pub(crate) async fn acquire(semaphore: &Semaphore) -> SemaphorePermit<'_> {
-    semaphore.acquire().await.expect("it is never closed")
+    semaphore.acquire().await.expect("the semaphore is never closed")
 }

@@ -1,9 +1,12 @@
-//! Fair order at a receiver that is short of capacity: one that answers 503 or UNAVAILABLE and asks for no wait.
+//! Fair order at a receiver that is short of capacity: one that answers 503 or UNAVAILABLE and asks
+//! for no wait.
 //!
-//! A back-off of its own for each request is unfair there. The tracer that was let in starts again with a short back-off, while the
-//! back-offs of all others grow, so it is let in again. Here the refused requests of one connection key form a queue instead, spans and
-//! session events apart: they are different paths at the receiver. The order of the tracers in it is the bytes that the receiver took from
-//! each, divided by the tracer's weight; the requests of one tracer go first in, first out.
+//! A back-off of its own for each request is unfair there. The tracer that was let in starts again
+//! with a short back-off, while the back-offs of all others grow, so it is let in again. Here the
+//! refused requests of one connection key form a queue instead, spans and session events apart:
+//! they are different paths at the receiver. The order of the tracers in it is the bytes that the
+//! receiver took from each, divided by the tracer's weight; the requests of one tracer go first in,
+//! first out.
 //!
 //! | event | effect |
 //! |---|---|
@@ -13,8 +16,9 @@
 //! | the own wait of a request of the queue is over, and no request of the queue was taken meanwhile | it tries as well |
 //! | a request that was never refused, while a tracer that is behind its own tries | waits until a try is refused or its tracer is the next, at most [`GIVES_WAY`] for each try |
 //!
-//! A refusal may be about one tracer instead of capacity. So a request that is refused too often while others are taken no longer joins
-//! the queue. It waits in its own back-off, and holds nothing up. The next success of its tracer ends that.
+//! A refusal may be about one tracer instead of capacity. So a request that is refused too often
+//! while others are taken no longer joins the queue. It waits in its own back-off, and holds
+//! nothing up. The next success of its tracer ends that.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -33,10 +37,11 @@ use crate::util::fork::ForkLock;
 #[cfg(test)]
 mod tests;
 
-/// Tries of the queue without a success. With the default back-off they take about a minute and a half at most.
+/// Tries of the queue without a success. With the default back-off they take about a minute and a
+/// half at most.
 const TRIES: u32 = 8;
-/// Longest wait of a new request for the tries of other tracers, and the age from which on a try is not waited for: it may wait for an answer,
-/// a breaker or a key for minutes.
+/// Longest wait of a new request for the tries of other tracers, and the age from which on a try is
+/// not waited for: it may wait for an answer, a breaker or a key for minutes.
 const GIVES_WAY: Duration = Duration::from_millis(100);
 
 /// The requests that wait for capacity at one connection key.
@@ -54,9 +59,11 @@ struct State {
     successes: u64,
     /// Tries of the queue since the last success.
     tries: u32,
-    /// Requests that were in the queue, and were taken: in their turn, or because their own wait was over.
+    /// Requests that were in the queue, and were taken: in their turn, or because their own wait
+    /// was over.
     left_taken: u64,
-    /// The last number that was given to a request that joined, or to a tracer that takes its place behind all of an equal share.
+    /// The last number that was given to a request that joined, or to a tracer that takes its place
+    /// behind all of an equal share.
     number: u64,
     /// The tracers with requests that wait, and these requests by number.
     waiting: BTreeMap<Position, BTreeMap<u64, Arc<Notify>>>,
@@ -147,7 +154,8 @@ impl Shortage {
         state.call_first();
     }
 
-    /// Joins the queue with a request that was refused, for the first time or again. `None` if the refusals seem to be about its tracer.
+    /// Joins the queue with a request that was refused, for the first time or again. `None` if the
+    /// refusals seem to be about its tracer.
     pub(crate) fn join<'a>(&'a self, share: &'a Share, again: bool) -> Option<Waiting<'a>> {
         let mut state = self.state.lock();
         if share.seen.swap(state.successes, Ordering::Relaxed) != state.successes {
@@ -183,7 +191,8 @@ impl Shortage {
         self.state.lock().tries < TRIES
     }
 
-    /// Lets tracers that are behind try before a request that was never refused: until one of them is refused, or none is left.
+    /// Lets tracers that are behind try before a request that was never refused: until one of them
+    /// is refused, or none is left.
     pub(crate) async fn give_way(&self, share: &Share) {
         let given = async {
             loop {
@@ -201,10 +210,12 @@ impl Shortage {
 }
 
 impl<'a> Waiting<'a> {
-    /// Waits for the request's turn to try. `None` if it is to try without one, because its own wait is over and the queue did not move
-    /// meanwhile, or because `own_wait` returned that it must try at once.
+    /// Waits for the request's turn to try. `None` if it is to try without one, because its own
+    /// wait is over and the queue did not move meanwhile, or because `own_wait` returned that it
+    /// must try at once.
     ///
-    /// `back_off` is the wait of the first of the queue, by how many tries were refused in a row before.
+    /// `back_off` is the wait of the first of the queue, by how many tries were refused in a row
+    /// before.
     pub(crate) async fn turn<OwnWait: Future<Output = bool>>(
         self,
         own_wait: impl Fn() -> OwnWait,
@@ -274,7 +285,8 @@ impl State {
         (is_first && self.tries < TRIES).then_some(self.tries)
     }
 
-    /// Takes a request out, and with it the others of its tracer, which are given back if there are any.
+    /// Takes a request out, and with it the others of its tracer, which are given back if there are
+    /// any.
     fn leave(&mut self, request: &Waiting<'_>) -> Option<BTreeMap<u64, Arc<Notify>>> {
         let mut requests = self.waiting.remove(&request.share.position())?;
         requests.remove(&request.number);

@@ -9,7 +9,8 @@ use tokio::time::Instant as Now;
 #[derive(Debug)]
 pub(crate) struct Stopwatch {
     begun: Instant,
-    /// Twice the nanoseconds that it goes after the real clock; or twice those that it shows, plus one, while it is stopped.
+    /// Twice the nanoseconds that it goes after the real clock; or twice those that it shows, plus
+    /// one, while it is stopped.
     state: AtomicU64,
 }
 
@@ -25,7 +26,8 @@ impl Stopwatch {
     pub(crate) fn start(&self) {
         let state = self.state.load(Ordering::Relaxed);
         if state & 1 == 1 {
-            // Release, and acquire in `now`: what was written before the clock was started is not seen after a time that it shows then.
+            // Release, and acquire in `now`: what was written before the clock was started is not
+            // seen after a time that it shows then.
             self.state
                 .store(self.real().saturating_sub(state >> 1) << 1, Ordering::Release);
         }

@@ -1,7 +1,8 @@
 //! The runtime of an engine with threads of its own.
 //!
-//! tokio takes for granted that it gets its workers. If it gets none, it panics while the runtime is built; if it gets some, that panic waits for them
-//! to end, which they never do. So threads are tried before, and a worker works only once the runtime is built:
+//! tokio takes for granted that it gets its workers. If it gets none, it panics while the runtime
+//! is built; if it gets some, that panic waits for them to end, which they never do. So threads are
+//! tried before, and a worker works only once the runtime is built:
 //!
 //! | the gate | a worker that begins | the builder |
 //! |---|---|---|
@@ -23,7 +24,8 @@ use crate::util::fork::{ForkLock, wait_timeout};
 
 /// Threads that encode and send.
 const WORKERS: usize = 2;
-/// How long a worker waits for the others. They begin within microseconds, unless there is no thread for one.
+/// How long a worker waits for the others. They begin within microseconds, unless there is no
+/// thread for one.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, PartialEq, Eq)]

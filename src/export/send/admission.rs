@@ -1,4 +1,4 @@
-//! How a request gets through the breakers, and its permit.
+//! Admission of a request: passing the breakers and getting permits.
 
 use std::time::Duration;
 
@@ -11,28 +11,32 @@ use crate::export::lane::request::RequestGuard;
 use crate::export::schedule::breaker_chain::ChainPass;
 use crate::export::schedule::permits::{RequestPermit, acquire};
 
-/// What a request has while it is under way.
+/// The breaker pass and permits that a request holds while it is sent.
 pub(super) struct Admission<'a> {
     pass: ChainPass<'a>,
     permit: RequestPermit<'a>,
-    /// Of session events.
+    /// Only for session events.
     _session_permit: Option<SemaphorePermit<'a>>,
 }
 
 impl<'a> Admission<'a> {
-    /// Gives the permit to others; what the attempt showed is still to be told to the breakers.
-    pub(super) fn leave(self) -> ChainPass<'a> {
+    /// Releases the permits and returns the pass, to report the attempt to the breakers.
+    pub(super) fn into_pass(self) -> ChainPass<'a> {
         self.pass
     }
 
-    /// The request lasts: its permit among the healthy ones is free again, if there is room beside them.
-    pub(super) fn step_aside(&mut self) {
-        self.permit.step_aside();
+    /// Moves a long request to an overflow permit, if one is free. Frees its fair permit for
+    /// others.
+    pub(super) fn move_to_overflow(&mut self) {
+        self.permit.move_to_overflow();
     }
 }
 
-/// Waits until the breakers let a request through and there is a permit for it; at the breakers without a permit, and no longer than its
-/// max_elapsed, which is counted as its age says. `None` if that is over, or would be before the time that the receiver asked for.
+/// Waits until the breakers admit a request and a permit is free. Holds no permit while it waits at
+/// a breaker.
+///
+/// Returns `None` if `max_elapsed`, counted from the request's age, is over or would end before the
+/// wait that the receiver requested.
 pub(super) async fn admit<'a>(
     lane: &'a Lane,
     request: &RequestGuard<'_>,
@@ -53,7 +57,8 @@ pub(super) async fn admit<'a>(
             if left.is_zero() || asked.is_some_and(|asked| asked > left) && !driver.may_stand_still() {
                 return None;
             }
-            // Either end of the wait is the same: a clock may have stood still meanwhile.
+            // A timeout is no reason to return: the driver's clock may have stood still. The loop
+            // checks again.
             drop(tokio::time::timeout(left, breakers.ready()).await);
         }
         request.wait_for_permit();
@@ -63,7 +68,8 @@ pub(super) async fn admit<'a>(
         };
         let permits = &lane.shared().permits;
         let permit = permits.acquire(&lane.virtual_time, || lane.is_slow()).await;
-        // A breaker may have opened meanwhile, or another request be its probe: then the permit is for others.
+        // A breaker may have opened meanwhile, or admitted another request as its probe. Then
+        // release the permit.
         if let Some(pass) = breakers.enter() {
             return Some(Admission {
                 pass,
@@ -74,7 +80,8 @@ pub(super) async fn admit<'a>(
     }
 }
 
-/// An admission for what was not sent yet. It waits at least as long as a probe may take.
+/// Admits a request that was never sent. Waits at a breaker for at least `export.timeout`, the
+/// longest that a probe takes.
 pub(super) async fn first_admission<'a>(lane: &'a Lane, request: &RequestGuard<'_>, age: Age) -> Option<Admission<'a>> {
     let kind = request.kind;
     lane.connections.shortage(kind).give_way(lane.share(kind)).await;
@@ -85,7 +92,7 @@ pub(super) async fn first_admission<'a>(lane: &'a Lane, request: &RequestGuard<'
     admission
 }
 
-/// How long what was not sent yet waits at a breaker.
+/// Returns how long a request that was never sent waits at a breaker.
 pub(super) fn unsent_max_elapsed(lane: &Lane) -> Duration {
     let settings = &lane.shared().settings;
     settings.retry.max_elapsed.max(settings.timeout)

@@ -1,4 +1,4 @@
-//! The batches of a lane, one after the other.
+//! Sends the batches of a lane, one at a time.
 
 use std::sync::Arc;
 
@@ -30,10 +30,10 @@ impl ScheduledLane for Lane {
     }
 }
 
-/// Sends the next batch of a lane, when it is its turn, and completes all of it, unless the receiver fails on it: then it is set aside, and
-/// others go on.
+/// Sends the next batch of a lane and completes it. A batch that the receiver fails on is moved to
+/// quarantine, and the lane continues.
 pub(crate) async fn send_next(lane: &Arc<Lane>) {
-    // Not taken before: while the lane waits for its turn its spans are in the queue, and others may go with them.
+    // Take the batch after admission: while the lane waits, further spans may join the batch.
     let request = lane.begin_request(RequestKind::Spans);
     let Some(admission) = first_admission(lane, &request, Age::Queue).await else {
         let reason = lane.breakers.chain(RequestKind::Spans).reason();

@@ -1,8 +1,9 @@
-//! Attempts at one request until there is a verdict: back-off with full jitter, `Retry-After`, giving up.
+//! Attempts at one request until it has an outcome: back-off with full jitter, `Retry-After`,
+//! expiry.
 //!
-//! A request that waits for its repetition holds no permit, so it takes nothing from other tracers. One that waits at an open breaker does
-//! so without a back-off of its own: the breaker's pause is one for all, and it doubles in the same way. One whose key is refused is sent
-//! again at once where there is another key, and is else repeated as where the receiver fails.
+//! A request that waits to retry holds no permit. A request that waits at an open breaker has no
+//! back-off of its own, because the breaker's pause doubles in the same way. A request with a
+//! refused key is resent at once if another key is available, otherwise retried like a failure.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -35,24 +36,25 @@ use crate::util::grpc_code;
 #[cfg(test)]
 mod tests;
 
-/// How long an answer may take before the request makes room for others. Nothing follows from it for the lane: its receiver may be far away.
-const LASTS: Duration = Duration::from_millis(100);
+/// How long an answer may take before the request moves to an overflow permit. Does not mark the
+/// lane as slow: its receiver may be far away.
+const OVERFLOW_AFTER: Duration = Duration::from_millis(100);
 
-/// What is done if the receiver fails on a request, by an answer that may be about what it carries.
+/// Reaction to a fault: a failure of the receiver that the content of the request may have caused.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum OnFault {
-    /// Repeats it as after a 503.
+    /// Retries as after a 503.
     Retry,
-    /// Gives it back.
+    /// Returns `Outcome::Faulted`.
     Return,
-    /// Gives it back as soon as the lane has room aside for its batch; repeats it until then.
+    /// Retries until the lane has a free quarantine slot, then returns.
     Quarantine,
-    /// Gives it back as soon as other spans of the lane were taken than so many requests; repeats it until then.
+    /// Retries until the lane's number of delivered requests differs from this one, then returns.
     AwaitDelivery(u64),
 }
 
 impl OnFault {
-    fn gives_back(self, lane: &Lane) -> bool {
+    fn returns(self, lane: &Lane) -> bool {
         match self {
             Self::Retry => false,
             Self::Return => true,
@@ -62,36 +64,37 @@ impl OnFault {
     }
 }
 
-/// Sees a request through, from its encoding to its outcome. What it carries is dropped where it cannot be encoded, and where the code that
-/// encodes and sends it panics: the lane or the session queue that it is of goes on with the next.
+/// Runs a request from encoding to outcome. If encoding fails, or encoding or sending panics, its
+/// data is dropped and the lane or session queue continues.
 pub(crate) async fn run_request(
     lane: &Lane,
     kind: RequestKind,
     request: impl Future<Output = Result<Outcome, ExportError>>,
 ) -> Outcome {
-    // What a panic leaves behind is the request's own; permits go back as they are dropped, and locks are taken in spite of a panic.
+    // Unwind safe: the state belongs to the request, permits are released on drop, and locks ignore
+    // poisoning.
     let ended = AssertUnwindSafe(request).catch_unwind().await;
-    let outcome = ended.unwrap_or_else(|_| Err(ExportError::Encoding("encoding or sending it panicked".to_owned())));
+    let outcome = ended.unwrap_or_else(|_| Err(ExportError::Encoding("encoding or sending panicked".to_owned())));
     outcome.unwrap_or_else(|error| {
         lane.note_failure(kind, false, error);
         Outcome::Dropped(DropReason::Encoding)
     })
 }
 
-/// A request that is sent until there is a verdict.
+/// A request to deliver.
 pub(crate) struct Sending<'a> {
     pub(crate) call: &'a Call,
     pub(crate) request: &'a RequestGuard<'a>,
-    /// Spans that it carries.
+    /// Number of spans in the request.
     pub(crate) count: u64,
     pub(crate) age: Age,
     pub(crate) on_fault: OnFault,
 }
 
-/// Sends a request until there is a verdict. The first attempt has the admission that it is given, if it is given one.
+/// Sends a request until it has an outcome. The first attempt uses `admission`, if given.
 ///
-/// It is repeated for `export.retry.max_elapsed`, which is counted as its age says. At a breaker, what was not sent before waits
-/// `export.timeout` at the least.
+/// Retries for `export.retry.max_elapsed`, counted from the request's age. A request that was never
+/// sent waits at a breaker for at least `export.timeout`.
 pub(super) async fn deliver(lane: &Arc<Lane>, sending: &Sending<'_>, admission: Option<Admission<'_>>) -> Outcome {
     let delivery = Delivery {
         lane,
@@ -106,33 +109,33 @@ pub(super) async fn deliver(lane: &Arc<Lane>, sending: &Sending<'_>, admission: 
     delivery.run(admission).await
 }
 
-/// A request between two attempts.
+/// State of a request across attempts.
 struct Delivery<'a> {
     lane: &'a Arc<Lane>,
     sending: &'a Sending<'a>,
     age: Age,
-    /// How many were made.
+    /// Attempts made.
     attempts: u32,
-    /// Flushes of the lane when the last attempt began.
+    /// The lane's number of flushes when the last attempt began.
     flushes: u64,
-    /// What the next attempt is sent with, if the last one's key was refused and there is another.
+    /// Key of the next attempt, if the last one's key was refused and another is available.
     other_key: Option<RequestKey>,
-    /// A turn at a receiver that is short of capacity. Held until the answer has come.
+    /// Turn to try at a receiver that is short of capacity. Held until the answer arrives.
     turn: Option<Try<'a>>,
-    /// The last answer said that the receiver has no capacity.
+    /// Whether the last answer reported a lack of capacity.
     was_short: bool,
 }
 
-/// An attempt that has its answer, or none in time.
-struct Answered {
+/// Result of an attempt.
+struct AttemptResult {
     verdict: Verdict,
     slow: bool,
     key: RequestKey,
     is_short: bool,
 }
 
-/// The time for repetitions is over before the next one.
-struct TimeOver;
+/// The retry time ends before the next attempt.
+struct Expired;
 
 impl<'a> Delivery<'a> {
     async fn run(mut self, mut admission: Option<Admission<'a>>) -> Outcome {
@@ -146,7 +149,7 @@ impl<'a> Delivery<'a> {
             };
             let answered = self.attempt(admitted).await;
             if let Some(answered) = answered
-                && let Some(outcome) = self.follow(answered).await
+                && let Some(outcome) = self.apply(answered).await
             {
                 return outcome;
             }
@@ -163,8 +166,9 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Sends once. `None` if the key was refused, and the request is sent again at once with another one.
-    async fn attempt(&mut self, mut admission: Admission<'a>) -> Option<Answered> {
+    /// Sends once. Returns `None` if the key was refused and the request is resent at once with
+    /// another one.
+    async fn attempt(&mut self, mut admission: Admission<'a>) -> Option<AttemptResult> {
         let (lane, kind) = (self.lane, self.kind());
         let Sending {
             call,
@@ -180,23 +184,23 @@ impl<'a> Delivery<'a> {
         let (sent, slow) = send(lane, call, &key.key().secret, &mut admission).await;
         let connected = sent.connected;
         let verdict = judge(&call.url, sent.result, count, &sent.secrets, SystemTime::now());
-        let verdict = obeyed(verdict, on_fault.gives_back(lane), self.retry());
-        let mut pass = admission.leave();
+        let verdict = effective_verdict(verdict, on_fault.returns(lane), self.retry());
+        let mut pass = admission.into_pass();
         request.end_attempt(self.attempts, &verdict);
-        // Before the breakers: what reports that one opened has the failure that opened it.
+        // Record before the breakers, so that the log line of an opened breaker has its cause.
         if let Some(error) = verdict.failure() {
             lane.note_failure(kind, slow, error.clone());
         }
         if let Verdict::Deny { error } = &verdict {
             pass.reached();
-            // Its answer has come: others need not wait for the key.
+            // Release the turn: other requests need not wait for the key.
             self.turn = None;
             let tried = key.sent();
-            // A source that takes longer heals the tracer when it answers, as any later key does.
+            // If the source takes longer, its key is used once it answers.
             let is_sent_again = key.change(&lane.key, lane.shared().settings.timeout).await;
             lane.note_refused_key(kind, tried, error);
             if is_sent_again {
-                // What was refused was no key of this tracer's any more: nothing is learnt of how it is treated.
+                // The refused key was outdated, so the verdict does not apply to the tracer.
                 self.other_key = Some(key);
                 return None;
             }
@@ -209,7 +213,7 @@ impl<'a> Delivery<'a> {
             self.shortage().note_delivered(lane.share(kind), bytes, self.was_short);
         }
         self.turn = None;
-        Some(Answered {
+        Some(AttemptResult {
             is_short: connected && is_shortage(&verdict),
             verdict,
             slow,
@@ -217,10 +221,10 @@ impl<'a> Delivery<'a> {
         })
     }
 
-    /// Does what the verdict says. `None` if the request is to be sent again.
-    async fn follow(&mut self, answered: Answered) -> Option<Outcome> {
+    /// Applies the verdict. Returns `None` if the request must be sent again.
+    async fn apply(&mut self, answered: AttemptResult) -> Option<Outcome> {
         let (lane, kind) = (self.lane, self.kind());
-        let Answered {
+        let AttemptResult {
             verdict,
             slow,
             key,
@@ -241,7 +245,7 @@ impl<'a> Delivery<'a> {
             Verdict::Drop { reason, .. } => Some(Outcome::Dropped(reason)),
             Verdict::Deny { .. } => {
                 let waiter = Arc::clone(lane) as Arc<dyn KeyWaiter>;
-                // If there is another key meanwhile, it does not wait.
+                // Do not wait if the key changed meanwhile.
                 let waits = lane.key.wait(&waiter, key.current());
                 let is_over = waits && self.pause(None, None).await.is_err();
                 is_over.then_some(Outcome::Dropped(DropReason::Unauthorized))
@@ -251,18 +255,19 @@ impl<'a> Delivery<'a> {
                 self.was_short = is_short;
                 match self.pause(after, joined.flatten()).await {
                     Ok(turn) => self.turn = turn,
-                    Err(TimeOver) => return Some(Outcome::Dropped(DropReason::RetriesExhausted)),
+                    Err(Expired) => return Some(Outcome::Dropped(DropReason::RetriesExhausted)),
                 }
                 None
             }
         }
     }
 
-    /// Waits before a repetition, unless that waits at a breaker anyway.
+    /// Waits before a retry, unless the retry waits at a breaker anyway.
     ///
-    /// What the receiver asked for holds for all of the tracer's requests of this kind, and is waited for at the breaker. A request that
-    /// waits for capacity may get its turn to try before its own wait is over, and holds it until its answer comes.
-    async fn pause(&self, after: Option<Duration>, waiting: Option<Waiting<'a>>) -> Result<Option<Try<'a>>, TimeOver> {
+    /// A wait requested by the receiver applies to all of the tracer's requests of this kind and
+    /// happens at the breaker. A request that waits for capacity may get its turn before its own
+    /// wait ends, and holds the turn until its answer arrives.
+    async fn pause(&self, after: Option<Duration>, waiting: Option<Waiting<'a>>) -> Result<Option<Try<'a>>, Expired> {
         let (lane, retry, breakers) = (self.lane, self.retry(), self.breakers());
         let request = self.sending.request;
         if after.is_none() && waiting.is_none() && !breakers.is_ready() {
@@ -273,11 +278,12 @@ impl<'a> Delivery<'a> {
             breakers.own.hold(asked);
         }
         let left = self.time_left();
-        // A clock that stands still now and then shows less time than will pass for the receiver.
+        // A driver's clock that may stand still shows less time than passes for the receiver.
         if left.is_zero() || asked > left && !lane.shared().driver.may_stand_still() {
-            return Err(TimeOver);
+            return Err(Expired);
         }
-        // A flush may shorten our own back-off, never what the receiver asked for. The last attempt is when the time is over, not before.
+        // A flush shortens the back-off, never a wait requested by the receiver. The last attempt
+        // happens when the retry time ends.
         let wait_for = |wait: Duration| {
             let wait = wait.min(self.time_left());
             request.wait_to_retry(wait);
@@ -324,16 +330,17 @@ impl<'a> Delivery<'a> {
         self.lane.breakers.chain(self.kind())
     }
 
-    /// The queue of the requests of this kind.
+    /// Returns the capacity queue for requests of this kind.
     fn shortage(&self) -> &'a Shortage {
         self.lane.connections.shortage(self.kind())
     }
 }
 
-/// A verdict as it is obeyed: a fault that is not given back is repeated, and so is what asks for a wait if no such wait is obeyed.
-fn obeyed(verdict: Verdict, gives_back: bool, retry: &RetrySettings) -> Verdict {
+/// Applies the settings to a verdict: a fault that is not returned becomes a retry, and
+/// `Retry-After` is ignored if `max_retry_after` is zero.
+fn effective_verdict(verdict: Verdict, returns: bool, retry: &RetrySettings) -> Verdict {
     match verdict {
-        Verdict::Fault { error } if !gives_back => Verdict::Retry { after: None, error },
+        Verdict::Fault { error } if !returns => Verdict::Retry { after: None, error },
         Verdict::Retry { after: Some(_), error } if retry.max_retry_after.is_zero() => {
             Verdict::Retry { after: None, error }
         }
@@ -341,7 +348,7 @@ fn obeyed(verdict: Verdict, gives_back: bool, retry: &RetrySettings) -> Verdict 
     }
 }
 
-/// Whether the receiver says that it has no capacity, and does not say until when.
+/// Returns whether the receiver reports a lack of capacity without a time to retry after.
 fn is_shortage(verdict: &Verdict) -> bool {
     matches!(
         verdict,
@@ -356,34 +363,35 @@ fn is_shortage(verdict: &Verdict) -> bool {
     )
 }
 
-/// One attempt, and whether it took long. The lane is known to be slow as soon as it is, not only when the attempt is over.
+/// Makes one attempt and returns whether it was slow. Marks the lane as slow while the attempt is
+/// still in progress.
 async fn send<'a>(lane: &'a Lane, call: &Call, key: &'a ApiKey, admission: &mut Admission<'_>) -> (Attempt<'a>, bool) {
     let shared = lane.shared();
     let on = lane.connections.lease(lane.is_slow());
     let mut sending = pin!(shared.transport.send(call, &lane.destination, key, &on));
     let slow = shared.settings.timeout / 4;
-    let lasts = LASTS.min(slow);
-    if let Ok(sent) = timeout(lasts, &mut sending).await {
+    let overflow_after = OVERFLOW_AFTER.min(slow);
+    if let Ok(sent) = timeout(overflow_after, &mut sending).await {
         return (sent, false);
     }
-    admission.step_aside();
-    if let Ok(sent) = timeout(slow.saturating_sub(lasts), &mut sending).await {
+    admission.move_to_overflow();
+    if let Ok(sent) = timeout(slow.saturating_sub(overflow_after), &mut sending).await {
         return (sent, false);
     }
     lane.note_slow();
     on.note_slow();
-    // Room may have come free.
-    admission.step_aside();
+    // An overflow permit may be free by now.
+    admission.move_to_overflow();
     (sending.await, true)
 }
 
-/// The own wait of a request in the queue of a receiver that is short of capacity: its turn comes earlier, unless those before it in the
-/// queue are refused for another reason.
+/// Longest wait of a request in the queue of a receiver that is short of capacity. Its turn comes
+/// earlier, unless the requests before it fail for another reason.
 fn longest_own_wait(retry: &RetrySettings) -> Duration {
     retry.max_backoff.mul_f64(rand::rng().random_range(0.5..=1.0))
 }
 
-/// Full jitter: a random time up to a bound that doubles with each attempt.
+/// Returns a back-off with full jitter: a random time up to a limit that doubles with each attempt.
 pub(crate) fn backoff(retry: &RetrySettings, attempt: u32) -> Duration {
     let bound = retry.longest_wait(attempt);
     bound.mul_f64(rand::rng().random_range(0.0..=1.0))

@@ -1,6 +1,7 @@
-//! A batch that left its queue, and what of it has no outcome yet.
+//! A batch that left its queue, and its parts without an outcome.
 //!
-//! It is finished once and encoded from where it is, whole or in parts: it is there until all of it has its outcome.
+//! Spans are completed for export once and then encoded in place, as a whole or in parts. The batch
+//! stays until all of it has an outcome.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,12 +22,12 @@ use crate::export::net::exchange::Call;
 use crate::export::queue::span_queue::Batch;
 use crate::ledger::DropReason;
 
-/// A batch, and what of it has no outcome yet.
+/// A batch and its parts without an outcome.
 pub(super) struct InFlightBatch {
     pub(super) batch: Batch,
     pub(super) parts: Parts,
     pub(super) age: Age,
-    /// All of its spans are as they are sent.
+    /// Whether the spans are completed for export.
     finished: bool,
 }
 
@@ -40,7 +41,7 @@ impl InFlightBatch {
         }
     }
 
-    /// Sends a part until it has an outcome. Its first attempt has the admission that it is given, if it is given one.
+    /// Sends a part until it has an outcome. The first attempt uses `admission`, if given.
     pub(super) async fn send(
         &mut self,
         lane: &Arc<Lane>,
@@ -50,7 +51,7 @@ impl InFlightBatch {
         admission: Option<Admission<'_>>,
     ) -> Outcome {
         let sent = async {
-            // All of it, with the first part, which is the whole.
+            // Complete the whole batch with its first part.
             if !std::mem::replace(&mut self.finished, true) {
                 self.batch.iter_mut().for_each(|span| lane.finish(span));
             }
@@ -66,7 +67,7 @@ impl InFlightBatch {
         run_request(lane, RequestKind::Spans, sent).await
     }
 
-    /// A part has an outcome. If it has to be sent again in halves, it is not settled by that.
+    /// Records the outcome of a part. A refused part that is split stays pending.
     pub(super) fn note(&mut self, lane: &Lane, part: Range<usize>, outcome: Outcome) {
         match outcome {
             Outcome::Refused(reason) if part.len() < self.batch.len() || lane.may_split() => {
@@ -92,8 +93,8 @@ impl InFlightBatch {
         }
     }
 
-    /// The time of the batch is over, and so is that of all its parts. What the receiver refused before stays refused. Nothing follows from
-    /// it for the next batch, since not all of it was sent.
+    /// Drops an expired batch with all its parts. Parts that the receiver refused before count as
+    /// refused. Splitting stays enabled, because not all of the batch was sent.
     pub(super) fn give_up(&mut self, lane: &Lane, part: Range<usize>, reason: DropReason) {
         let kept = std::mem::take(&mut self.parts.kept).into_iter();
         let (faulted, refused): (Vec<_>, Vec<_>) = kept.partition(|kept| kept.by_fault);
@@ -101,7 +102,7 @@ impl InFlightBatch {
             .chain(self.parts.waiting.drain(..))
             .chain(faulted.into_iter().map(|faulted| faulted.part));
         let unsent: Vec<_> = unsent.map(|part| self.batch.numbers(&part)).collect();
-        // The time of one that was set aside is its own.
+        // A quarantined batch has its own start time, which says nothing about the queue.
         let max_elapsed = match self.age {
             Age::Since(_) => Duration::ZERO,
             Age::Queue | Age::Spans(_) | Age::Event(_) => lane.shared().settings.retry.max_elapsed,
@@ -110,7 +111,7 @@ impl InFlightBatch {
         self.drop_refused(lane, refused);
     }
 
-    /// What is refused for good is dropped.
+    /// Drops permanently refused parts.
     pub(super) fn drop_refused(&self, lane: &Lane, refused: impl IntoIterator<Item = Refused>) {
         for Refused { part, reason, .. } in refused {
             if part.len() == 1 {
@@ -120,7 +121,8 @@ impl InFlightBatch {
         }
     }
 
-    /// A span is refused by itself: its size is that of its request, as a receiver's limit counts it.
+    /// Records a span refused alone, with the uncompressed size of its request, which receivers'
+    /// limits apply to.
     fn note_refused(&self, lane: &Lane, part: &Range<usize>, reason: DropReason) {
         let Some(span) = self.batch.iter().nth(part.start) else {
             return;
@@ -131,7 +133,7 @@ impl InFlightBatch {
         lane.note_refused_span(span, encoded.map_or(0, |encoded| encoded.body.len()), reason);
     }
 
-    /// All parts were sent.
+    /// Ends the batch after all parts were sent: drops the kept ones and recycles the memory.
     pub(super) fn end(mut self, lane: &Lane) {
         let kept = std::mem::take(&mut self.parts.kept);
         if kept.len() > 1 {

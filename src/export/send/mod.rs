@@ -1,4 +1,4 @@
-//! From a batch to its outcome: attempts, what their answers mean, halves of what is refused.
+//! Delivery of a batch: attempts, verdicts on their answers, splitting of refused batches.
 
 mod admission;
 pub(super) mod batch;

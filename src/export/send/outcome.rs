@@ -1,22 +1,22 @@
-//! What became of a request in the end.
+//! Final outcome of a request.
 
 use crate::ledger::DropReason;
 
-/// What became of a request in the end.
+/// Final outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Delivered {
         rejected: u64,
     },
-    /// Not taken as it is; parts of it may be.
+    /// Refused as a whole; parts of it may be accepted.
     Refused(DropReason),
     Dropped(DropReason),
-    /// The receiver failed on it, and it is not repeated as it is for now.
+    /// The receiver failed on it, and the caller decides how to retry.
     Faulted,
 }
 
 impl Outcome {
-    /// Whether it was given up because its time was over.
+    /// Returns whether it was dropped because its retry time was over.
     pub(crate) fn is_expired(self) -> bool {
         matches!(
             self,
@@ -24,7 +24,7 @@ impl Outcome {
         )
     }
 
-    /// Whether spans were taken of a request that had so many.
+    /// Returns whether the receiver accepted any of `count` spans.
     pub(crate) fn has_delivered(self, count: usize) -> bool {
         matches!(self, Self::Delivered { rejected } if rejected < count as u64)
     }

@@ -1,4 +1,5 @@
-//! What an endpoint says to a request that is sent once: whether it takes a key, or a span.
+//! Probes of an endpoint: one request, sent once, to check whether the endpoint accepts a key or a
+//! span.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,10 +25,10 @@ use crate::secret::ApiKey;
 use crate::selector::Selector;
 use crate::util::wall_time::Moment;
 
-/// The name of the span that is sent, and of the attribute that marks it.
+/// Name of the probe span and of the attribute that marks it.
 const CHECK: &str = "tracer_registry.check";
 
-/// What is sent.
+/// Content of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sends {
     /// An export without a span.
@@ -36,21 +37,21 @@ pub(crate) enum Sends {
     Span,
 }
 
-/// What becomes of spans that a receiver does not take.
+/// What the exporter does with spans that a receiver does not accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SpanFate {
-    /// They are sent again, for up to `export.retry.max_elapsed`, and then dropped.
+    /// Retried for up to `export.retry.max_elapsed`, then dropped.
     Repeated,
-    /// They wait for another key, for as long.
+    /// Kept until another key is available, for up to `export.retry.max_elapsed`, then dropped.
     WaitForAnotherKey,
-    /// They are dropped at once.
+    /// Dropped at once.
     Dropped(DropReason),
 }
 
 impl Engine {
-    /// Sends something once; [`answer`](Self::answer) waits for what is said to it.
+    /// Sends a probe once. Wait for the result with [`answer`](Self::answer).
     pub(crate) fn probe(
         &self,
         selector: &Selector,
@@ -69,17 +70,17 @@ impl Engine {
         receiver
     }
 
-    /// Waits for the answer to a probe; `None` where the engine is stopped.
+    /// Waits for the result of a probe. Returns `None` if the engine stopped.
     pub(crate) fn answer<T: Send>(&self, receiver: Receiver<T>) -> Option<T> {
         let Some(inline) = self.shared.driver.inlined() else {
             return receiver.recv().ok();
         };
         let mut answer = None;
-        let said = &mut answer;
-        // No probe takes longer than a request may.
+        let received = &mut answer;
+        // Bounded by the request timeout.
         inline.drive(after(Duration::MAX), move || match receiver.try_recv() {
             Ok(answer) => {
-                *said = Some(answer);
+                *received = Some(answer);
                 true
             }
             Err(TryRecvError::Disconnected) => true,
@@ -107,7 +108,7 @@ async fn probe(
     let encoded = body::spans(&spans, resource, settings.protocol, settings.compression)
         .map_err(|error| (SpanFate::Dropped(DropReason::Encoding), error))?;
     let call = Call::spans(settings.protocol, destination, encoded);
-    // A person wants to know: it is asked whatever the breakers say.
+    // A probe is requested explicitly, so it ignores the breakers.
     let attempt = shared
         .transport
         .send(&call, destination, key, &connections.lease(false))
@@ -120,7 +121,7 @@ async fn probe(
         } => Err((SpanFate::Dropped(DropReason::Rejected), error)),
         Verdict::Delivered { .. } => Ok(()),
         Verdict::Deny { error } => Err((SpanFate::WaitForAnotherKey, error)),
-        // A fault counts as an outage as long as no other span is taken.
+        // A fault counts as an outage while no other span is delivered.
         Verdict::Retry { error, .. } | Verdict::Fault { error } => Err((SpanFate::Repeated, error)),
         Verdict::Refuse { error, reason } | Verdict::Drop { error, reason } => Err((SpanFate::Dropped(reason), error)),
     }

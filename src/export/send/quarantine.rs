@@ -1,25 +1,27 @@
-//! A batch that the receiver fails on (500 and the like): whether it is down, or cannot take something that the batch carries.
+//! Quarantine of a batch that the receiver fails on (500 and the like): finds out whether the
+//! receiver is down, or fails on a span.
 //!
-//! The batch is set aside at the first such answer, and the lane goes on with others. Those that were set aside are seen through one after the
-//! other; if as many are as may be, the lane repeats the next one in its place. `fault` is such an answer.
+//! The first such answer, a fault, moves the batch to quarantine, and the lane continues with
+//! others. Quarantined batches are processed one at a time. If the quarantine is full, the lane
+//! retries the batch in place.
 //!
-//! | the batch | event | next |
+//! | batch | event | next |
 //! |---|---|---|
-//! | whole | a fault, the first or second | whole: sent again after a back-off |
-//! | whole | the third fault, and the lane divides | divided along one path, see [`Parts`](super::parts::Parts) |
-//! | whole | the third fault, and the lane is barren, or there is one span | outage |
-//! | divided | a fault on several spans | divided along one path, from here if others were taken before |
-//! | divided | a fault on one span, the third | it is kept until others are taken, and then sent again |
-//! | divided | the third fault on one span that was sent again | it is dropped |
-//! | divided | no part is left, and one span is kept that was beside others that were taken | it is dropped |
-//! | divided | no part is left, and more is kept, all of it by faults | outage; barren if nothing was taken |
-//! | divided | no part is left otherwise | what is kept is dropped |
-//! | outage | a fault, and nothing of the lane was taken since | outage: repeated as after a 503 |
-//! | outage | a fault, though something of the lane was taken since | as before; without something of the batch taken, a second outage is the end of it: it is dropped |
-//! | any | it is taken, refused or given up | as any other batch |
+//! | whole | first or second fault | whole: retried after a back-off |
+//! | whole | third fault, and splitting is enabled | split along one path, see [`Parts`](super::parts::Parts) |
+//! | whole | third fault, and splitting is disabled, or there is one span | outage |
+//! | split | a fault on several spans | split along one path, from here if other spans were delivered before |
+//! | split | third fault on one span | kept until others are delivered, then retried |
+//! | split | third fault on one retried span | dropped |
+//! | split | no part is left, and one span is kept | dropped: its neighbours were delivered |
+//! | split | no part is left, and several spans are kept, all by faults | outage; splitting is disabled if nothing was delivered |
+//! | split | no part is left otherwise | the kept spans are dropped |
+//! | outage | a fault, and the lane has delivered nothing since | outage: retried as after a 503 |
+//! | outage | a fault, and the lane has delivered something since | starts over; a second outage without a delivery from the batch drops it |
+//! | any | delivered, refused or expired | as any other batch |
 //!
-//! So one bad span costs its neighbours a few seconds, and nothing else. A receiver that is down gets three attempts and one path of halves,
-//! and then what it would get for a 503.
+//! So one bad span delays its neighbours by a few seconds. A receiver that is down gets three
+//! attempts and one path of halves, then the retries that a 503 leads to.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -37,10 +39,10 @@ use crate::export::lane::receiver::Age;
 use crate::export::lane::request::RequestGuard;
 use crate::ledger::DropReason;
 
-/// Attempts at a whole batch, and at one span alone.
+/// Attempts at a whole batch, and at a single span.
 const ATTEMPTS: u32 = 3;
 
-/// Sees a batch through that the receiver failed on once.
+/// Completes a batch that the receiver failed on once.
 pub(super) async fn run(lane: &Arc<Lane>, mut in_flight: InFlightBatch) {
     let shared = lane.shared();
     let max_elapsed = shared.settings.retry.max_elapsed;
@@ -50,9 +52,9 @@ pub(super) async fn run(lane: &Arc<Lane>, mut in_flight: InFlightBatch) {
     let permit = loop {
         let left = lane.time_left(in_flight.age, max_elapsed);
         if let Ok(permit) = timeout(left, lane.quarantine_permit().acquire()).await {
-            break permit.expect("it is never closed");
+            break permit.expect("the semaphore is never closed");
         }
-        // The clock may have stood still meanwhile.
+        // Check again after a timeout, because the driver's clock may have stood still.
         if left.is_zero() {
             if let Some(part) = in_flight.parts.next() {
                 in_flight.give_up(lane, part, DropReason::RetriesExhausted);
@@ -76,9 +78,9 @@ pub(super) async fn run(lane: &Arc<Lane>, mut in_flight: InFlightBatch) {
 
 struct QuarantinedBatch {
     in_flight: InFlightBatch,
-    /// At the part that is next.
+    /// Attempts already made at the next part.
     attempts: u32,
-    /// Requests of the lane that were taken when it was found that the receiver is down.
+    /// The lane's number of delivered requests when the outage was detected.
     outage: Option<u64>,
     was_outage: bool,
 }
@@ -98,13 +100,13 @@ impl QuarantinedBatch {
                 self.in_flight.note(lane, part, outcome);
             }
             if self.in_flight.parts.waiting.is_empty() {
-                self.look_for_outage(lane);
+                self.detect_outage(lane);
             }
         }
         self.in_flight.end(lane);
     }
 
-    /// Sends a part until it has another outcome than a fault, or enough of them.
+    /// Sends a part until it has an outcome other than a fault, or reaches the limit of faults.
     async fn attempt(&mut self, lane: &Arc<Lane>, request: &RequestGuard<'_>, part: &Range<usize>) -> Outcome {
         let retry = &lane.shared().settings.retry;
         let is_whole = part.len() == self.in_flight.batch.len();
@@ -137,7 +139,7 @@ impl QuarantinedBatch {
             by_fault: true,
         };
         if is_whole && !lane.may_split() {
-            // Undivided: whether it is an outage is seen next.
+            // Keep it whole; `detect_outage` runs next.
             self.in_flight.parts.kept.push(refused);
         } else {
             let refused = self.in_flight.parts.note_refused(refused);
@@ -145,8 +147,9 @@ impl QuarantinedBatch {
         }
     }
 
-    /// All parts were sent. If what is kept is so because of faults alone, and that for the first time, it is repeated.
-    fn look_for_outage(&mut self, lane: &Lane) {
+    /// Called when all parts were sent. Retries the kept parts if only faults kept them, for the
+    /// first time.
+    fn detect_outage(&mut self, lane: &Lane) {
         let parts = &mut self.in_flight.parts;
         let kept: usize = parts.kept.iter().map(|kept| kept.part.len()).sum();
         let is_beside_others = kept == 1 && self.in_flight.batch.len() > 1;

@@ -1,7 +1,8 @@
-//! The ordered events of one session: each request goes out when the one before it has its outcome.
+//! Ordered queue of one session's events: a request is sent after the previous one has its outcome.
 //!
-//! A start goes by itself. An enrichment takes those behind it along that can be told in the same request unseen ([`MergedEnrichment`]). Each stays
-//! an event of its own: it is counted and settled by itself, and where the request is refused, sent by itself.
+//! A start is sent alone. Consecutive enrichments share a request if merging them loses nothing
+//! ([`MergedEnrichment`]). Each remains an event of its own: it is counted individually and, if the merged
+//! request is refused, sent individually.
 
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,7 @@ use crate::export::schedule::engine_event::{EngineEvent, SessionSender};
 use crate::ledger::DropReason;
 use crate::util::fork::ForkLock;
 
-/// The events of one session that are not settled yet.
+/// The pending events of one session.
 pub(crate) struct SessionQueue {
     lane: Arc<Lane>,
     state: ForkLock<State>,
@@ -35,13 +36,13 @@ pub(crate) struct SessionQueue {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Waiting>,
-    /// A task of the engine is at work on it.
+    /// Whether a task sends the events.
     running: bool,
 }
 
 struct Waiting {
     event: SessionEvent,
-    /// What the lane settles it by.
+    /// The lane's receipt, to complete the event.
     ticket: Ticket,
 }
 
@@ -53,14 +54,15 @@ impl SessionQueue {
         })
     }
 
-    /// Takes an event. Never waits; an event that cannot be kept is dropped and counted. In a fork it is dropped.
+    /// Queues an event. Never blocks. An event that does not fit is dropped and counted. In a
+    /// forked child, events are discarded.
     pub(crate) fn push(self: &Arc<Self>, event: SessionEvent) {
-        // In a fork, whatever is locked now may stay so.
+        // After a fork, a lock held by another thread is never released.
         if self.lane.shared().is_forked() {
             return;
         }
         let bytes = event.byte_size();
-        // Counted and queued under the queue's lock, so that the order of counting is the order of sending.
+        // Count and queue under one lock, so that events are counted in sending order.
         let mut state = self.state.lock();
         let Some(ticket) = self.lane.accept_event(bytes) else {
             return;
@@ -71,7 +73,8 @@ impl SessionQueue {
         if idle {
             let shared = self.lane.shared();
             shared.notify(EngineEvent::Session(Arc::clone(self) as _));
-            // A flush that came between counting and ringing waits for this event, and was heard before it.
+            // A flush between counting and notifying waits for this event, but the engine handled
+            // it before. Notify again.
             if ticket.is_before_flush(self.lane.flushes()) {
                 shared.notify(EngineEvent::Flush(Arc::clone(&self.lane) as _));
             }
@@ -86,7 +89,7 @@ impl SessionQueue {
                 return;
             }
             match self.send(&events).await {
-                // One of them may be what is wrong with the request: the others are not to go with it.
+                // One bad event must not cost the others: send each alone.
                 Outcome::Refused(_) | Outcome::Dropped(DropReason::Encoding) if events.len() > 1 => {
                     for one in events.chunks(1) {
                         if self.lane.is_closed() {
@@ -101,12 +104,12 @@ impl SessionQueue {
         }
     }
 
-    /// The time of a request is over: its events are dropped, and with them all that are as old.
+    /// Drops the events of an expired request, and all queued events that have expired too.
     fn give_up(&self, mut events: Vec<Waiting>, outcome: Outcome) {
         let max_elapsed = self.lane.shared().settings.retry.max_elapsed;
         if let Some(moment) = self.lane.expired_events_cutoff(max_elapsed) {
             let mut state = self.state.lock();
-            // They are in the order in which they were accepted.
+            // Events are in order of acceptance.
             let is_old = |waiting: &Waiting| waiting.ticket.was_accepted_by(moment);
             let count = state.waiting.partition_point(is_old);
             let old: Vec<_> = state.waiting.drain(..count).collect();
@@ -119,28 +122,29 @@ impl SessionQueue {
         self.complete(&events, outcome);
     }
 
-    /// The events of the next request.
+    /// Takes the events of the next request.
     fn next(&self) -> Option<Vec<Waiting>> {
-        let mut events = self.take_row()?;
+        let mut events = self.take_mergeable()?;
         let count = MergedEnrichment::of(enrichments(&events)).count().max(1);
         let rest = events.split_off(count);
         if !rest.is_empty() {
-            // To where they were: nothing else takes from the front.
+            // Put them back at the front; no other task takes from it.
             let mut state = self.state.lock();
             rest.into_iter().rev().for_each(|event| state.waiting.push_front(event));
         }
         Some(events)
     }
 
-    /// A start, or as many enrichments in a row as may be in one request. Whether they can be is found out without the lock.
-    fn take_row(&self) -> Option<Vec<Waiting>> {
+    /// Takes a start, or consecutive enrichments up to the limit of a request. `next` checks
+    /// without the lock whether they merge.
+    fn take_mergeable(&self) -> Option<Vec<Waiting>> {
         let mut state = self.state.lock();
         if state.waiting.is_empty() {
             *state = State::default();
             return None;
         }
-        let row = state.waiting.iter().take(MergedEnrichment::MAX_COUNT);
-        let count = row
+        let candidates = state.waiting.iter().take(MergedEnrichment::MAX_COUNT);
+        let count = candidates
             .take_while(|waiting| matches!(waiting.event, SessionEvent::Enrich(_)))
             .count()
             .max(1);
@@ -151,7 +155,7 @@ impl SessionQueue {
         let request = self.lane.begin_request(RequestKind::SessionEvents);
         run_request(&self.lane, RequestKind::SessionEvents, async {
             let call = self.call(events)?;
-            let newest = events.last().expect("a request carries something");
+            let newest = events.last().expect("a request has at least one event");
             let sending = Sending {
                 call: &call,
                 request: &request,
@@ -170,7 +174,7 @@ impl SessionQueue {
             .destination
             .sessions
             .as_ref()
-            .expect("events are for backends with sessions");
+            .expect("only backends with sessions have events");
         let (method, url, encoded) = match events.first().map(|first| &first.event) {
             Some(SessionEvent::Start(body)) => (Method::POST, &urls.start, body::json(body)?),
             _ => (

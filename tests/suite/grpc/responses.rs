@@ -171,7 +171,7 @@ fn a_refused_key_or_a_missing_service_does_not_split_the_batch() {
             "answered PERMISSION_DENIED (7)",
         ),
         (Fault::status(404), DropReason::Refused, "answered UNIMPLEMENTED (12)"),
-        (redirect, DropReason::Refused, "redirects elsewhere (307)"),
+        (redirect, DropReason::Refused, "redirects (307)"),
     ] {
         let export = Export {
             retry: once().retry,
@@ -215,7 +215,7 @@ fn non_grpc_responses_are_classified_by_status_and_broken_ones_are_retried() {
         Some(&1),
         "{report}"
     );
-    let expected = "answered 200 with text/html, which is no answer of a receiver: no gRPC here";
+    let expected = "answered 200 with text/html, which is not an OTLP response: no gRPC here";
     assert!(report.to_string().contains(expected), "{report}");
     span(&registry, "delivered");
     assert_eq!(registry.force_flush(LONG).tracers[0].delivered, 1);

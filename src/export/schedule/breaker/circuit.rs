@@ -1,6 +1,8 @@
-//! Whether requests are let through, and when again: a machine without lock, clock or chance of its own.
+//! Whether requests are let through, and when again: a machine without lock, clock or chance of its
+//! own.
 //!
-//! `n` counts failures in a row, `N` is [`THRESHOLD`], `gap` is [`GAP`]. A pause is given by the caller for each opening.
+//! `n` counts failures in a row, `N` is [`THRESHOLD`], `gap` is [`GAP`]. A pause is given by the
+//! caller for each opening.
 //!
 //! | state | asked | success | failure | the probe ends without an outcome | wake-up |
 //! |---|---|---|---|---|---|
@@ -9,13 +11,14 @@
 //! | open, its time is over | half-open: who asked is the probe | closed, 0 | same | | same |
 //! | half-open | waits | closed, 0 | of the probe: `n + 1`, open until now + pause, `gap` at the most if woken; of others: same | open, its time over | half-open, woken |
 //!
-//! A turn at a receiver that is short of capacity ends an opening: open becomes open with its time over. It changes nothing else.
+//! A turn at a receiver that is short of capacity ends an opening: open becomes open with its time
+//! over. It changes nothing else.
 //!
-//! Besides, a receiver may have said when to come back: until then nothing is let through in any state. Neither a success nor a wake-up ends
-//! that; of several such moments the last one counts.
+//! Besides, a receiver may have said when to come back: until then nothing is let through in any
+//! state. Neither a success nor a wake-up ends that; of several such moments the last one counts.
 //!
-//! Successes and failures of requests that were let through earlier come at any time. A success shows that the receiver is there; a
-//! failure that the machine knows of already changes nothing.
+//! Successes and failures of requests that were let through earlier come at any time. A success
+//! shows that the receiver is there; a failure that the machine knows of already changes nothing.
 
 #[cfg(test)]
 mod tests;
@@ -110,8 +113,8 @@ impl Circuit {
         self.phase = Phase::Closed;
     }
 
-    /// A request failed; `probe` is its number if it was one. `pause` is asked for the length of the opening, by how often it opened
-    /// since the last success.
+    /// A request failed; `probe` is its number if it was one. `pause` is asked for the length of
+    /// the opening, by how often it opened since the last success.
     pub(crate) fn fail(&mut self, now: Instant, probe: Option<u64>, pause: impl FnOnce(u32) -> Duration) {
         let at_most = match self.phase {
             Phase::Closed => Duration::MAX,
@@ -142,7 +145,8 @@ impl Circuit {
         }
     }
 
-    /// Ends an opening now: the request that has its turn at a receiver short of capacity is the probe.
+    /// Ends an opening now: the request that has its turn at a receiver short of capacity is the
+    /// probe.
     pub(crate) fn let_one_try(&mut self, now: Instant) {
         if let Phase::Open { until, .. } = &mut self.phase {
             *until = now.min(*until);

@@ -13,7 +13,8 @@ const BYTES: usize = 1000;
 const ROUND_TRIP: Duration = Duration::from_millis(10);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Whether the receiver takes a request of this tracer, by the simulated time since the start and the requests that it works on.
+/// Whether the receiver takes a request of this tracer, by the simulated time since the start and
+/// the requests that it works on.
 type Receiver = dyn FnMut(usize, Duration, usize) -> bool;
 
 /// A tracer that always has something to send.

@@ -1,4 +1,4 @@
-//! Waits of hours, on a clock that only the test moves, against a receiver that answers as they say.
+//! Retries over hours of paused time, against a scripted receiver.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,24 +24,24 @@ use crate::ledger::LedgerSnapshot;
 use crate::selector::{Selector, SelectorKind, Slug};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Longer than anything takes here in real time.
+/// Also the real-time limit of each wait in these tests.
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Runs a test on a clock that stands still unless the test moves it.
-fn on_a_stopped_clock(test: impl Future<Output = ()>) {
+/// Runs a test on a paused clock that only the test advances.
+fn on_a_paused_clock(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
         .build()
         .expect("a runtime");
-    // A clock that is paused goes on by itself where nothing is to be done, but not while something blocks.
+    // Tokio advances a paused clock when the runtime is idle, except while a blocking task runs.
     let (done, is_done) = std::sync::mpsc::channel::<()>();
     let blocked = runtime.spawn_blocking(move || is_done.recv());
     runtime.block_on(async {
         test.await;
         drop(done);
-        blocked.await.expect("no panic").expect_err("it is dropped");
+        blocked.await.expect("no panic").expect_err("the sender is dropped");
     });
 }
 
@@ -53,7 +53,7 @@ struct World {
 }
 
 impl World {
-    /// Batches of three spans, which are due when they are pushed.
+    /// Creates a lane with batches of three spans, due at once, and a receiver.
     fn new(retry: Retry, answer: impl FnMut(&Seen) -> Answer + Send + 'static) -> Self {
         Self::with_batches(3, retry, answer)
     }
@@ -89,15 +89,15 @@ impl World {
             span.span_context = SpanContext::new(trace, SpanId::from(number), flags, false, TraceState::NONE);
             self.lane.push(span);
         }
-        self.hear();
+        self.handle_events();
     }
 
-    /// As the engine.
-    fn hear(&mut self) {
+    /// Acts as the engine.
+    fn handle_events(&mut self) {
         while let Ok(event) = self.events_rx.try_recv() {
             match event {
                 EngineEvent::Ready(lane) | EngineEvent::Timed(lane) => {
-                    // Timed ones are due at once here.
+                    // Timed lanes are due at once here.
                     let ready = Arc::clone(&lane).send_due(Cause::Ready);
                     ready.or_else(|| lane.send_due(Cause::Deadline(Instant::now() + HOUR)));
                 }
@@ -120,7 +120,7 @@ impl World {
         failures.map(|last| last.error.to_string()).unwrap_or_default()
     }
 
-    /// Lets everything happen that happens at this time.
+    /// Runs tasks without advancing the clock until `is` holds for the value of `look`.
     async fn until<T: std::fmt::Debug>(
         &mut self,
         what: &str,
@@ -129,7 +129,7 @@ impl World {
     ) {
         let begun = Instant::now();
         loop {
-            self.hear();
+            self.handle_events();
             let seen = look(self);
             if is(&seen) {
                 return;
@@ -143,24 +143,24 @@ impl World {
         }
     }
 
-    /// Moves the clock, and lets what happens then have time for it.
+    /// Advances the clock, then runs tasks for 20 ms of real time.
     async fn pass(&mut self, time: Duration) {
         advance(time).await;
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_millis(20) {
-            self.hear();
+            self.handle_events();
             yield_now().await;
         }
     }
 }
 
-/// Answers so once, and takes everything from then on.
+/// Answers `first` once, then accepts everything.
 fn once(first: Answer, is_for: impl Fn(&Seen) -> bool + Send + 'static) -> impl FnMut(&Seen) -> Answer + Send {
     let mut first = Some(first);
-    move |seen| first.take_if(|_| is_for(seen)).unwrap_or(TAKEN)
+    move |seen| first.take_if(|_| is_for(seen)).unwrap_or(ACCEPTED)
 }
 
-const TAKEN: Answer = (200, "");
+const ACCEPTED: Answer = (200, "");
 const ASKS: &str = "retry-after: 3000\r\n";
 
 fn is_session(seen: &Seen) -> bool {
@@ -175,8 +175,8 @@ fn retry(max_elapsed: Duration) -> Retry {
 }
 
 #[test]
-fn what_the_receiver_asks_for_is_waited_as_long_as_the_batch_lives() {
-    on_a_stopped_clock(async {
+fn a_requested_wait_is_observed_within_max_elapsed() {
+    on_a_paused_clock(async {
         for (asked, waited) in [
             ("retry-after: 3000\r\n", 50 * MINUTE),
             ("retry-after: 18446744073709551615\r\n", HOUR),
@@ -187,7 +187,7 @@ fn what_the_receiver_asks_for_is_waited_as_long_as_the_batch_lives() {
                 .until("the refusal", World::last_error, |error| !error.is_empty())
                 .await;
             world.pass(waited.saturating_sub(SECOND)).await;
-            // Not earlier, for a flush neither.
+            // A flush does not shorten it.
             let _mark = Arc::clone(&world.lane).begin_flush();
             world.pass(Duration::ZERO).await;
             assert_eq!(world.spans().in_flight, 3, "{asked}");
@@ -200,17 +200,17 @@ fn what_the_receiver_asks_for_is_waited_as_long_as_the_batch_lives() {
 }
 
 #[test]
-fn what_would_not_live_until_then_is_dropped_and_the_wait_holds_for_the_next_batches() {
-    on_a_stopped_clock(async {
+fn a_batch_that_would_expire_before_the_requested_wait_is_dropped_and_the_wait_applies_to_the_next() {
+    on_a_paused_clock(async {
         let mut world = World::new(retry(5 * MINUTE), once((429, ASKS), |_| true));
-        // The second batch was due when the first was refused: it goes with it.
+        // The second batch was due when the first was refused, so both are dropped.
         world.push(6);
         let dropped = |world: &World| world.spans().dropped.get(&DropReason::RetriesExhausted).copied();
         world
             .until("six to be dropped", dropped, |count| *count == Some(6))
             .await;
         assert!(
-            world.last_error().ends_with("it asked to wait 3000s"),
+            world.last_error().ends_with("retry after 3000s"),
             "{}",
             world.last_error()
         );
@@ -218,7 +218,7 @@ fn what_would_not_live_until_then_is_dropped_and_the_wait_holds_for_the_next_bat
         world.push(1);
         world.until("one more", dropped, |count| *count == Some(7)).await;
         assert!(
-            world.last_error().ends_with("it asked to wait 3000s"),
+            world.last_error().ends_with("retry after 3000s"),
             "{}",
             world.last_error()
         );
@@ -235,8 +235,8 @@ fn what_would_not_live_until_then_is_dropped_and_the_wait_holds_for_the_next_bat
 }
 
 #[test]
-fn session_events_wait_as_the_receiver_asks_too() {
-    on_a_stopped_clock(async {
+fn session_events_observe_a_requested_wait() {
+    on_a_paused_clock(async {
         let mut world = World::new(retry(5 * MINUTE), once((429, ASKS), is_session));
         let queue = SessionQueue::new(Arc::clone(&world.lane));
         let start = |id: &str| SessionEvent::Start(json!({"session": {"session_id": id, "session_name": "s"}}));
@@ -246,13 +246,13 @@ fn session_events_wait_as_the_receiver_asks_too() {
         world
             .until("two to be dropped", dropped, |count| *count == Some(2))
             .await;
-        // Spans go by another path.
+        // Spans use another path of the receiver.
         world.push(3);
         world
             .until("the spans", |world| world.spans().delivered, |spans| *spans == 3)
             .await;
         world.pass(46 * MINUTE).await;
-        // Also those of another session.
+        // The wait applies to another session too.
         let other = SessionQueue::new(Arc::clone(&world.lane));
         other.push(start("three"));
         world.pass((4 * MINUTE).saturating_sub(SECOND)).await;
@@ -265,8 +265,8 @@ fn session_events_wait_as_the_receiver_asks_too() {
 }
 
 #[test]
-fn a_wait_of_zero_is_no_sign_that_the_receiver_is_at_work() {
-    on_a_stopped_clock(async {
+fn failures_count_although_max_retry_after_is_zero() {
+    on_a_paused_clock(async {
         let retry = Retry {
             max_retry_after: Some(Duration::ZERO),
             ..retry(5 * MINUTE)
@@ -283,19 +283,19 @@ fn a_wait_of_zero_is_no_sign_that_the_receiver_is_at_work() {
 }
 
 #[test]
-fn a_batch_whose_time_is_over_does_not_stop_the_halving_of_the_next_one() {
-    on_a_stopped_clock(async {
+fn an_expired_batch_does_not_disable_splitting_of_the_next() {
+    on_a_paused_clock(async {
         let is_over = Arc::new(AtomicBool::new(false));
         let over = Arc::clone(&is_over);
         let mut came = 0;
         let mut world = World::with_batches(4, retry(5 * MINUTE), move |seen| {
             came += 1;
             match came {
-                // The batch, its first half, and the two spans of that.
+                // The batch, its first half, and the two spans of that half.
                 1..=4 => (400, ""),
                 _ if !over.load(Ordering::Relaxed) => (503, ""),
                 _ if seen.carries("bad") => (400, ""),
-                _ => TAKEN,
+                _ => ACCEPTED,
             }
         });
         world.push(4);
@@ -319,8 +319,8 @@ fn a_batch_whose_time_is_over_does_not_stop_the_halving_of_the_next_one() {
 }
 
 #[test]
-fn an_outage_ends_together_what_was_due_when_it_began() {
-    on_a_stopped_clock(async {
+fn spans_due_when_an_outage_began_are_dropped_together() {
+    on_a_paused_clock(async {
         let mut world = World::new(retry(5 * MINUTE), |_| (503, ""));
         world.push(15);
         world
@@ -330,7 +330,7 @@ fn an_outage_ends_together_what_was_due_when_it_began() {
             world.pass(10 * SECOND).await;
             assert_eq!(world.spans().lost(), 0);
         }
-        // One that comes later has its own time.
+        // A later span has its own retry time.
         world.push(1);
         for _ in 0..9 {
             world.pass(10 * SECOND).await;
@@ -354,8 +354,8 @@ fn an_outage_ends_together_what_was_due_when_it_began() {
 }
 
 #[test]
-fn session_events_of_an_outage_end_together() {
-    on_a_stopped_clock(async {
+fn session_events_of_an_outage_are_dropped_together() {
+    on_a_paused_clock(async {
         let mut world = World::new(retry(5 * MINUTE), |_| (503, ""));
         let queue = SessionQueue::new(Arc::clone(&world.lane));
         for id in ["one", "two", "three"] {
@@ -382,9 +382,9 @@ fn session_events_of_an_outage_end_together() {
 }
 
 #[test]
-fn a_session_event_that_the_receiver_always_fails_on_ends_although_others_are_taken() {
-    on_a_stopped_clock(async {
-        let answer = |seen: &Seen| if seen.carries("poisoned") { (500, "") } else { TAKEN };
+fn a_session_event_that_always_fails_expires_although_others_are_delivered() {
+    on_a_paused_clock(async {
+        let answer = |seen: &Seen| if seen.carries("poisoned") { (500, "") } else { ACCEPTED };
         let mut world = World::new(retry(5 * MINUTE), answer);
         let start = |id: &str| SessionEvent::Start(json!({"session": {"session_id": id, "session_name": "s"}}));
         let poisoned = SessionQueue::new(Arc::clone(&world.lane));
@@ -410,9 +410,9 @@ fn a_session_event_that_the_receiver_always_fails_on_ends_although_others_are_ta
 }
 
 #[test]
-fn sessions_that_are_not_served_are_not_tried_with_each_request_of_spans() {
-    on_a_stopped_clock(async {
-        let answer = |seen: &Seen| if is_session(seen) { (503, "") } else { TAKEN };
+fn span_successes_do_not_cause_retries_of_failing_session_events() {
+    on_a_paused_clock(async {
+        let answer = |seen: &Seen| if is_session(seen) { (503, "") } else { ACCEPTED };
         let mut world = World::new(retry(5 * MINUTE), answer);
         world.push(3);
         let delivered = |world: &World| world.spans().delivered;
@@ -434,16 +434,16 @@ fn sessions_that_are_not_served_are_not_tried_with_each_request_of_spans() {
     });
 }
 
-/// Fails on whatever carries this span.
+/// The receiver fails on requests with a span of this name.
 const POISON: &str = "poison";
 
 fn fails_on_poison(seen: &Seen) -> Answer {
-    if seen.carries(POISON) { (500, "") } else { TAKEN }
+    if seen.carries(POISON) { (500, "") } else { ACCEPTED }
 }
 
 #[test]
-fn the_span_that_the_receiver_fails_on_is_found_and_others_go_on_meanwhile() {
-    on_a_stopped_clock(async {
+fn the_span_that_the_receiver_fails_on_is_found_while_other_batches_are_sent() {
+    on_a_paused_clock(async {
         for bad in 0..3 {
             let mut world = World::new(retry(5 * MINUTE), fails_on_poison);
             let mut names = ["one", "two", "three"];
@@ -451,7 +451,7 @@ fn the_span_that_the_receiver_fails_on_is_found_and_others_go_on_meanwhile() {
             world.push_named(&names);
             world.push(3);
             let mark = Arc::clone(&world.lane).begin_flush();
-            // The clock stands still: the first batch waits for its second attempt.
+            // The clock is paused: the first batch waits for its second attempt.
             let delivered = |world: &World| world.spans().delivered;
             world.until("the second batch", delivered, |spans| *spans == 3).await;
             assert_eq!((world.spans().in_flight, world.lane.pending(&mark).spans), (3, 3));
@@ -464,7 +464,8 @@ fn the_span_that_the_receiver_fails_on_is_found_and_others_go_on_meanwhile() {
             let spans = world.spans();
             assert_eq!((spans.delivered, spans.dropped[&DropReason::Refused]), (5, 1), "{bad}");
             assert_eq!(world.lane.pending(&mark).spans, 0);
-            // Three times whole, then in halves; alone three times, and again once others were taken.
+            // Three times whole, then in halves; alone three times, and again after others were
+            // delivered.
             let failed = world
                 .receiver
                 .journal()
@@ -477,19 +478,24 @@ fn the_span_that_the_receiver_fails_on_is_found_and_others_go_on_meanwhile() {
 }
 
 #[test]
-fn a_receiver_that_fails_on_everything_is_down_and_gets_everything_once_it_is_back() {
-    on_a_stopped_clock(async {
+fn a_receiver_that_fails_on_everything_gets_everything_after_it_recovers() {
+    on_a_paused_clock(async {
         let is_back = Arc::new(AtomicBool::new(false));
         let back = Arc::clone(&is_back);
         let mut world = World::new(retry(5 * MINUTE), move |_| {
-            if back.load(Ordering::Relaxed) { TAKEN } else { (500, "") }
+            if back.load(Ordering::Relaxed) {
+                ACCEPTED
+            } else {
+                (500, "")
+            }
         });
         world.push(24);
         for _ in 0..24 {
             world.pass(10 * SECOND).await;
             assert_eq!((world.spans().pending(), world.spans().lost()), (24, 0));
         }
-        // Five batches once, one of them three times and in halves, and then a few for each pause of the breaker.
+        // Five batches once, one of them three times and in halves, then a few per pause of the
+        // breaker.
         let requests = world.receiver.journal().len();
         assert!(requests < 60, "{requests}");
         is_back.store(true, Ordering::Relaxed);
@@ -503,15 +509,15 @@ fn a_receiver_that_fails_on_everything_is_down_and_gets_everything_once_it_is_ba
 }
 
 #[test]
-fn a_receiver_that_fails_on_everything_for_too_long_is_given_up() {
-    on_a_stopped_clock(async {
+fn spans_are_dropped_if_the_receiver_fails_for_longer_than_max_elapsed() {
+    on_a_paused_clock(async {
         let mut world = World::new(retry(5 * MINUTE), |_| (500, ""));
         world.push(24);
         let mut waited = Duration::ZERO;
         while world.spans().pending() > 0 {
             world.pass(10 * SECOND).await;
             waited += 10 * SECOND;
-            // The time of each batch begins with its own first answer.
+            // Each batch's retry time starts with its own first answer.
             assert!(waited < 8 * MINUTE, "{:?}", world.spans());
         }
         assert_eq!(world.spans().dropped[&DropReason::RetriesExhausted], 24);
@@ -519,10 +525,10 @@ fn a_receiver_that_fails_on_everything_for_too_long_is_given_up() {
 }
 
 #[test]
-fn what_the_receiver_fails_on_as_a_whole_is_dropped_once_others_were_taken() {
-    on_a_stopped_clock(async {
+fn a_single_span_batch_that_always_fails_is_dropped_after_other_deliveries() {
+    on_a_paused_clock(async {
         let mut world = World::new(retry(5 * MINUTE), fails_on_poison);
-        // Alone in its batch, there is nothing to compare it with at first.
+        // Alone in its batch, the span cannot be compared with others at first.
         world.push_named(&[POISON]);
         for _ in 0..6 {
             world.pass(10 * SECOND).await;
@@ -541,8 +547,8 @@ fn what_the_receiver_fails_on_as_a_whole_is_dropped_once_others_were_taken() {
 }
 
 #[test]
-fn with_repeat_a_500_is_repeated_as_a_503_is() {
-    on_a_stopped_clock(async {
+fn with_server_errors_repeat_a_500_is_retried_like_a_503() {
+    on_a_paused_clock(async {
         let repeat = Retry {
             server_errors: Some(ServerErrors::Repeat),
             ..retry(5 * MINUTE)
@@ -557,15 +563,16 @@ fn with_repeat_a_500_is_repeated_as_a_503_is() {
     });
 }
 
-/// The lane of each request that is taken by a receiver that takes one each 20 ms.
-fn taken_in_turn(lanes: usize, batches: usize) -> Vec<usize> {
+/// Sends with several lanes to a receiver that accepts one request per 20 ms. Returns the lane of
+/// each accepted request.
+fn accepted_lanes(lanes: usize, batches: usize) -> Vec<usize> {
     let mut free = Instant::now();
     let receiver = Receiver::new(move |_| {
         if Instant::now() < free {
             return (503, "");
         }
         free = Instant::now() + Duration::from_millis(20);
-        TAKEN
+        ACCEPTED
     });
     let export = Export {
         max_export_batch_size: Some(3),
@@ -580,10 +587,10 @@ fn taken_in_turn(lanes: usize, batches: usize) -> Vec<usize> {
     };
     let parts = Parts::of(Binding::new().endpoint(receiver.url.clone()), export);
     let name = |at: usize| Slug::new(&format!("t{at}")).expect("a name");
-    let books: Vec<_> = (0..lanes)
+    let ledgers: Vec<_> = (0..lanes)
         .map(|at| SelectorLedger::standalone(&Selector::of(SelectorKind::Tenant, name(at))))
         .collect();
-    let (lanes, _events_rx) = parts.lanes(&books);
+    let (lanes, _events_rx) = parts.lanes(&ledgers);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -597,10 +604,10 @@ fn taken_in_turn(lanes: usize, batches: usize) -> Vec<usize> {
             assert!(lane.send_due(Cause::Ready).is_some());
         }
         let begun = Instant::now();
-        // Until one of them has sent all, each has something to send.
+        // Run while each lane has something to send.
         let spans = |ledger: &Arc<SelectorLedger>| ledger.snapshot().ledgers.spans.snapshot();
-        while books.iter().all(|ledger| spans(ledger).pending() > 0) {
-            let seen: Vec<_> = books.iter().map(|ledger| spans(ledger).delivered).collect();
+        while ledgers.iter().all(|ledger| spans(ledger).pending() > 0) {
+            let seen: Vec<_> = ledgers.iter().map(|ledger| spans(ledger).delivered).collect();
             assert!(begun.elapsed() < MINUTE, "{seen:?}");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -608,23 +615,28 @@ fn taken_in_turn(lanes: usize, batches: usize) -> Vec<usize> {
     let journal = receiver.journal();
     let taken = journal.iter().filter(|seen| seen.answer == 200);
     let of = |seen: &Seen| (0..lanes.len()).find(|at| seen.carries(&format!("of lane {at};")));
-    taken.map(|seen| of(seen).expect("of one of them")).collect()
+    taken
+        .map(|seen| of(seen).expect("the request is of a known lane"))
+        .collect()
 }
 
 #[test]
 fn equal_tracers_take_turns_at_a_receiver_that_is_short_of_capacity() {
     for (lanes, batches) in [(2, 30), (8, 8)] {
-        let taken = taken_in_turn(lanes, batches);
+        let taken = accepted_lanes(lanes, batches);
         for lane in 0..lanes {
             let gaps = taken.split(|at| *at == lane).map(<[usize]>::len);
-            let longest = gaps.max().expect("there is one");
-            assert!(longest <= 4 * lanes, "{longest} between two of {lane}: {taken:?}");
+            let longest = gaps.max().expect("split yields at least one gap");
+            assert!(
+                longest <= 4 * lanes,
+                "{longest} requests between two of lane {lane}: {taken:?}"
+            );
         }
     }
 }
 
 #[test]
-fn a_shortage_is_a_503_or_unavailable_without_a_wait() {
+fn a_shortage_is_503_or_unavailable_without_a_requested_wait() {
     let status = |status| ExportError::Status {
         url: String::new(),
         status,

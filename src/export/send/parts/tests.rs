@@ -1,4 +1,4 @@
-//! Against a receiver that is made up: what arrives, what is dropped, and what it costs.
+//! Splitting against a simulated receiver: delivered spans, dropped spans, number of requests.
 
 use std::collections::BTreeSet;
 
@@ -10,12 +10,13 @@ use super::*;
 struct Sent {
     requests: usize,
     delivered: Vec<usize>,
-    /// In the order in which they were given up.
+    /// In the order in which they were dropped.
     dropped: Vec<usize>,
 }
 
-/// Sends the numbers below `count` in one batch, as [`send`] does, to a receiver that takes what `takes` says.
-fn send_all(halving: &mut Halving, count: usize, takes: impl Fn(&[usize]) -> bool) -> Sent {
+/// Sends the numbers below `count` in one batch to a receiver that accepts parts for which
+/// `accepts` returns true.
+fn send_all(halving: &mut Halving, count: usize, accepts: impl Fn(&[usize]) -> bool) -> Sent {
     let mut sent = Sent::default();
     let mut parts = Parts::of(count);
     let drop = |sent: &mut Sent, refused: Vec<Refused>| {
@@ -25,7 +26,7 @@ fn send_all(halving: &mut Halving, count: usize, takes: impl Fn(&[usize]) -> boo
     while let Some(part) = parts.next() {
         sent.requests += 1;
         let numbers: Vec<usize> = part.clone().collect();
-        if takes(&numbers) {
+        if accepts(&numbers) {
             halving.note_delivered();
             sent.delivered.extend(part);
             drop(&mut sent, parts.note_delivered());
@@ -46,13 +47,13 @@ fn send_all(halving: &mut Halving, count: usize, takes: impl Fn(&[usize]) -> boo
     sent
 }
 
-/// How often `count` can be divided: the first halves are the smaller ones, so that is the length of the path.
+/// Length of the path: how often `count` can be split. The first half is the smaller one.
 fn depth(count: usize) -> usize {
     count.checked_ilog2().unwrap_or_default() as usize
 }
 
 #[test]
-fn a_lone_bad_span_is_found_wherever_it_is() {
+fn a_single_bad_span_is_found_at_any_position() {
     for bad in 0..512 {
         let sent = send_all(&mut Halving::default(), 512, |part| !part.contains(&bad));
         assert_eq!(sent.dropped, [bad]);
@@ -61,14 +62,14 @@ fn a_lone_bad_span_is_found_wherever_it_is() {
 }
 
 #[test]
-fn what_is_too_large_together_is_taken_in_parts() {
+fn a_batch_that_is_too_large_is_delivered_in_parts() {
     let sent = send_all(&mut Halving::default(), 512, |part| part.len() <= 5);
     assert_eq!((sent.delivered.len(), sent.dropped.len()), (512, 0));
     assert_eq!(sent.requests, 255);
 }
 
 #[test]
-fn a_receiver_that_refuses_everything_is_asked_along_one_path_and_then_once_until_it_takes_something() {
+fn a_receiver_that_refuses_everything_gets_one_path_and_then_one_request_per_batch() {
     let mut halving = Halving::default();
     for (count, requests) in [(512, 19), (200, 15), (3, 3), (2, 3)] {
         halving.note_delivered();
@@ -76,7 +77,7 @@ fn a_receiver_that_refuses_everything_is_asked_along_one_path_and_then_once_unti
         assert_eq!((first.requests, first.dropped.len()), (requests, count), "{count}");
         assert_eq!(send_all(&mut halving, count, |_| false).requests, 1);
     }
-    // Something is taken, though never in one with a bad one: from then on bad ones are found again.
+    // A delivery enables splitting again, so bad spans are found again.
     let bad = |part: &[usize]| !part.contains(&7);
     assert_eq!(send_all(&mut halving, 512, bad).delivered, [0; 0]);
     assert_eq!(send_all(&mut halving, 1, bad).delivered, [0]);
@@ -84,7 +85,7 @@ fn a_receiver_that_refuses_everything_is_asked_along_one_path_and_then_once_unti
 }
 
 #[test]
-fn one_span_that_is_refused_makes_no_barren_lane() {
+fn a_single_refused_span_does_not_disable_splitting() {
     let mut halving = Halving::default();
     let sent = send_all(&mut halving, 1, |_| false);
     assert_eq!((sent.requests, sent.dropped), (1, vec![0]));
@@ -92,8 +93,8 @@ fn one_span_that_is_refused_makes_no_barren_lane() {
 }
 
 #[test]
-fn what_was_kept_on_the_way_back_is_divided_once_something_is_taken() {
-    // Down the path 0, 1 and the two behind them are refused; the next four are fine.
+fn kept_parts_are_split_after_a_delivery() {
+    // 0, 1 and the next two are refused on the path; the next four are accepted.
     let bad = [0, 1, 2];
     let sent = send_all(&mut Halving::default(), 8, |part| {
         !part.iter().any(|one| bad.contains(one))
@@ -104,7 +105,7 @@ fn what_was_kept_on_the_way_back_is_divided_once_something_is_taken() {
 }
 
 #[test]
-fn what_the_receiver_failed_on_is_sent_again_once_others_are_taken() {
+fn faulted_spans_are_retried_after_a_delivery() {
     let mut parts = Parts::of(4);
     let fault = |part| Refused {
         part,
@@ -112,7 +113,7 @@ fn what_the_receiver_failed_on_is_sent_again_once_others_are_taken() {
         by_fault: true,
     };
     let mut answered = Vec::new();
-    // It is down for the first four requests, and then fails on the first span only.
+    // The receiver is down for the first four requests, then fails on the first span only.
     while let Some(part) = parts.next() {
         answered.push(part.clone());
         let dropped = if answered.len() <= 4 || part == (0..1) {
@@ -128,7 +129,7 @@ fn what_the_receiver_failed_on_is_sent_again_once_others_are_taken() {
 
 proptest! {
     #[test]
-    fn everything_is_settled_once_and_where_something_is_taken_only_the_bad_is_dropped(
+    fn each_span_completes_once_and_only_bad_spans_are_dropped_after_a_delivery(
         count in 1..300_usize,
         bad in prop::collection::btree_set(0..300_usize, 0..300),
         isolated: bool,

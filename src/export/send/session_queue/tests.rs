@@ -1,4 +1,4 @@
-//! The outbox without an engine: what it takes for a request, and what a panic leaves.
+//! The session queue without an engine: merging of events, and panics.
 
 use futures_util::FutureExt;
 use serde_json::json;
@@ -15,12 +15,12 @@ fn table(value: Value) -> Map<String, Value> {
     }
 }
 
-fn told(value: i32) -> SessionEvent {
+fn enrichment(value: i32) -> SessionEvent {
     SessionEvent::Enrich(table(json!({"metadata": {"value": value}})))
 }
 
-/// The values of the next request.
-fn taken(queue: &SessionQueue) -> Option<Vec<Value>> {
+/// Returns the values of the next request.
+fn next_values(queue: &SessionQueue) -> Option<Vec<Value>> {
     let events = queue.next()?;
     let value = |event: Waiting| match event.event {
         SessionEvent::Start(body) => body,
@@ -30,41 +30,44 @@ fn taken(queue: &SessionQueue) -> Option<Vec<Value>> {
 }
 
 #[test]
-fn what_cannot_go_along_stays_first_in_the_queue() {
+fn events_that_cannot_merge_stay_first_in_the_queue() {
     let (lane, _ledger, _events_rx) = lane(Binding::new().backend(BackendName::Honeyhive));
     let queue = SessionQueue::new(lane);
     queue.push(SessionEvent::Start(json!("start")));
-    queue.push(told(1));
-    queue.push(told(2));
+    queue.push(enrichment(1));
+    queue.push(enrichment(2));
     queue.push(SessionEvent::Enrich(table(json!({"metadata": {"value": {"x": 3}}}))));
     queue.push(SessionEvent::Start(json!("again")));
-    queue.push(told(5));
-    assert_eq!(taken(&queue), Some(vec![json!("start")]));
-    assert_eq!(taken(&queue), Some(vec![json!(1), json!(2)]));
-    queue.push(told(6));
-    assert_eq!(taken(&queue), Some(vec![json!({"x": 3})]));
-    assert_eq!(taken(&queue), Some(vec![json!("again")]));
-    assert_eq!(taken(&queue), Some(vec![json!(5), json!(6)]));
-    assert_eq!(taken(&queue), None);
+    queue.push(enrichment(5));
+    assert_eq!(next_values(&queue), Some(vec![json!("start")]));
+    assert_eq!(next_values(&queue), Some(vec![json!(1), json!(2)]));
+    queue.push(enrichment(6));
+    assert_eq!(next_values(&queue), Some(vec![json!({"x": 3})]));
+    assert_eq!(next_values(&queue), Some(vec![json!("again")]));
+    assert_eq!(next_values(&queue), Some(vec![json!(5), json!(6)]));
+    assert_eq!(next_values(&queue), None);
 }
 
 #[test]
-fn events_whose_sending_panics_are_dropped_one_by_one_and_the_outbox_goes_on() {
+fn a_panic_while_sending_drops_events_one_by_one_and_the_queue_continues() {
     let sessionless = Binding::new().backend(BackendName::Otlp).endpoint("http://127.0.0.1:9");
     let (lane, _ledger, mut events_rx) = lane(sessionless);
     let queue = SessionQueue::new(Arc::clone(&lane));
     let mark = Arc::clone(&lane).begin_flush();
-    // Past `push`, which would refuse them: without an address for them, making the request panics.
+    // Bypass `push`. The backend has no session API, so creating the request panics.
     for value in 0..3 {
-        let ticket = lane.accept_event(1000).expect("there is room");
+        let ticket = lane.accept_event(1000).expect("the event fits");
         let mut state = queue.state.lock();
         state.waiting.push_back(Waiting {
-            event: told(value),
+            event: enrichment(value),
             ticket,
         });
         state.running = true;
     }
-    Arc::clone(&queue).run().now_or_never().expect("it does not wait");
+    Arc::clone(&queue)
+        .run()
+        .now_or_never()
+        .expect("it completes immediately");
     let snapshot = lane.snapshot();
     assert_eq!(snapshot.held_bytes, 0);
     let events = snapshot.ledgers.events.snapshot();
@@ -75,6 +78,6 @@ fn events_whose_sending_panics_are_dropped_one_by_one_and_the_outbox_goes_on() {
         Some(ExportError::Encoding(_))
     ));
     assert_eq!(lane.pending(&mark).events, 0);
-    assert!(!queue.state.lock().running, "the next event rings again");
+    assert!(!queue.state.lock().running, "the next event notifies the engine again");
     assert!(events_rx.try_recv().is_err());
 }

@@ -1,19 +1,19 @@
-//! What a status of gRPC means (OTLP, "OTLP/gRPC Response", "Failures", "OTLP/gRPC Throttling").
+//! Verdicts on gRPC statuses (OTLP, "OTLP/gRPC Response", "Failures", "OTLP/gRPC Throttling").
 //!
 //! | status | verdict |
 //! |---|---|
-//! | OK | delivered; spans named by a partial success are dropped as rejected and never repeated |
-//! | UNAUTHENTICATED, PERMISSION_DENIED | denied: another key may be taken |
-//! | RESOURCE_EXHAUSTED, OUT_OF_RANGE where the text says that the message is too large | refused, as too large: parts of it may be taken |
-//! | CANCELLED, DEADLINE_EXCEEDED, ABORTED, OUT_OF_RANGE, UNAVAILABLE, DATA_LOSS | repeated, after `RetryInfo` where that is later than the back-off |
-//! | RESOURCE_EXHAUSTED with `RetryInfo` | repeated, after it |
-//! | INTERNAL, UNKNOWN with `RetryInfo` | repeated, after it |
-//! | INTERNAL, UNKNOWN without it | a fault of the receiver, as 500 is; servers answer so where their code panics or throws |
+//! | OK | delivered; spans rejected by a partial success are dropped as rejected and not retried |
+//! | UNAUTHENTICATED, PERMISSION_DENIED | denied: another key may be accepted |
+//! | RESOURCE_EXHAUSTED, OUT_OF_RANGE with a message that reports a too large request | refused, as too large: parts of it may be accepted |
+//! | CANCELLED, DEADLINE_EXCEEDED, ABORTED, OUT_OF_RANGE, UNAVAILABLE, DATA_LOSS | retried, after `RetryInfo` if that is later than the back-off |
+//! | RESOURCE_EXHAUSTED with `RetryInfo` | retried, after it |
+//! | INTERNAL, UNKNOWN with `RetryInfo` | retried, after it |
+//! | INTERNAL, UNKNOWN without it | fault of the receiver, like 500; servers answer so if their code panics or throws |
 //! | RESOURCE_EXHAUSTED without it, UNIMPLEMENTED | dropped: refused |
-//! | any other | refused: parts of it may be taken |
+//! | any other | refused: parts of it may be accepted |
 //!
-//! Servers have no status of their own for a message that is too large: most say RESOURCE_EXHAUSTED, tonic's say OUT_OF_RANGE. What they have
-//! in common is the text.
+//! gRPC has no status for a message that is too large: most servers answer RESOURCE_EXHAUSTED,
+//! tonic answers OUT_OF_RANGE. So the message text decides.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ use crate::secret::SentSecrets;
 
 const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 
-/// What servers say of a message that is too large, in small letters: C, Go and Node, Java, Rust.
+/// Lower-case texts of servers for a message that is too large: C, Go and Node; Java; Rust.
 const TOO_LARGE: [&str; 3] = ["larger than max", "exceeds maximum size", "too large"];
 
 pub(crate) fn judge(url: &str, answer: Result<Bytes, Box<Status>>, sent: u64, secrets: &SentSecrets<'_>) -> Verdict {
@@ -73,7 +73,7 @@ fn is_too_large(message: &str) -> bool {
     TOO_LARGE.iter().any(|text| message.contains(text))
 }
 
-/// When to come back, out of `grpc-status-details-bin`. A delay below zero is none.
+/// Returns the `RetryInfo` delay from `grpc-status-details-bin`. A negative delay counts as zero.
 fn retry_delay(details: &[u8]) -> Option<Duration> {
     let status = RpcStatus::decode(details).ok()?;
     let info = status.details.iter().find(|detail| detail.type_url == RETRY_INFO)?;
@@ -83,7 +83,7 @@ fn retry_delay(details: &[u8]) -> Option<Duration> {
     Some(Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos.into())))
 }
 
-/// `google.rpc.Status`, as much of it as is read.
+/// `google.rpc.Status`, only the fields that are read.
 #[derive(Clone, PartialEq, Message)]
 struct RpcStatus {
     #[prost(message, repeated, tag = "3")]
@@ -150,10 +150,10 @@ mod tests {
     }
 
     #[test]
-    fn each_status_has_its_verdict() {
+    fn each_status_maps_to_a_verdict() {
         for code in (1..=16).map(Code::from_i32) {
             let verdict = judged(Status::new(code, "no"));
-            let said = ExportError::Grpc {
+            let error = ExportError::Grpc {
                 url: URL.to_owned(),
                 code: code as i32,
                 message: Some("no".to_owned()),
@@ -161,19 +161,16 @@ mod tests {
             };
             let drop = |reason| Verdict::Drop {
                 reason,
-                error: said.clone(),
+                error: error.clone(),
             };
             let expected = match code as i32 {
-                1 | 4 | 10 | 11 | 14 | 15 => Verdict::Retry {
-                    after: None,
-                    error: said,
-                },
-                2 | 13 => Verdict::Fault { error: said },
-                7 | 16 => Verdict::Deny { error: said },
+                1 | 4 | 10 | 11 | 14 | 15 => Verdict::Retry { after: None, error },
+                2 | 13 => Verdict::Fault { error },
+                7 | 16 => Verdict::Deny { error },
                 8 | 12 => drop(DropReason::Refused),
                 _ => Verdict::Refuse {
                     reason: DropReason::Refused,
-                    error: said,
+                    error,
                 },
             };
             assert_eq!(verdict, expected, "{code:?}");
@@ -181,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_info_says_when_to_come_back_and_whether_what_is_exhausted_recovers() {
+    fn retry_info_sets_the_delay_and_makes_resource_exhausted_retryable() {
         for code in [Code::ResourceExhausted, Code::Unavailable, Code::OutOfRange] {
             for (seconds, nanos, expected) in [
                 (2, 500_000_000, Duration::from_millis(2500)),
@@ -205,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_is_too_large_is_told_by_the_text() {
+    fn a_too_large_message_is_recognised_by_its_text() {
         for (code, text) in [
             (
                 Code::ResourceExhausted,
@@ -246,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_repeats_the_key_is_withheld() {
+    fn a_text_that_contains_the_key_is_withheld() {
         for text in [
             "no: user:secret-canary",
             "no: secret-canary",
@@ -254,7 +251,7 @@ mod tests {
             "dXNlcjpzZWNyZXQtY2FuYXJ5",
         ] {
             let Verdict::Deny { error } = judged(Status::new(Code::Unauthenticated, text)) else {
-                panic!("it is denied")
+                panic!("expected a denial")
             };
             let withheld = format!("receiver's text withheld: {} bytes that may repeat the key", text.len());
             assert_eq!(
@@ -265,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partial_success_is_read_and_what_cannot_be_read_is_a_success() {
+    fn a_partial_success_is_read_and_an_unreadable_message_is_a_success() {
         let key = key("k-e-y");
         let secrets = SentSecrets::new(&key, None);
         let taken = |message: &'static [u8]| judge(URL, Ok(Bytes::from_static(message)), 10, &secrets);

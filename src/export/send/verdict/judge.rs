@@ -1,18 +1,18 @@
-//! What an answer, or the lack of one, means for the spans that were sent.
+//! Verdicts on HTTP answers.
 //!
 //! | answer | verdict |
 //! |---|---|
-//! | 2xx | delivered, whatever becomes of the body; spans named by a partial success are dropped as rejected and never repeated |
-//! | 2xx that is no answer of a receiver, such as a login page; see `success` | dropped: refused |
-//! | 401, 403 | denied: another key may be taken |
-//! | 408, 429, 502, 503, 504; any 5xx with `Retry-After` | repeated, not before `Retry-After` |
-//! | any other 5xx | a fault of the receiver, which may be about what the request carries |
-//! | no connection, a broken one, no answer in time | repeated |
-//! | 413 | refused, as too large: parts of it may be taken |
-//! | any other 4xx | refused: parts of it may be taken |
+//! | 2xx | delivered, even if the body cannot be read; spans rejected by a partial success are dropped as rejected and not retried |
+//! | 2xx that is not an OTLP response, such as a login page; see `success` | dropped: refused |
+//! | 401, 403 | denied: another key may be accepted |
+//! | 408, 429, 502, 503, 504; any 5xx with `Retry-After` | retried, not before `Retry-After` |
+//! | any other 5xx | fault of the receiver, possibly caused by the content of the request |
+//! | no connection, a broken one, a timeout | retried |
+//! | 413 | refused, as too large: parts of it may be accepted |
+//! | any other 4xx | refused: parts of it may be accepted |
 //! | 3xx that was not followed, any other status | dropped: refused |
 //!
-//! With gRPC the status of gRPC counts, where there is one; see `grpc`.
+//! For gRPC, the gRPC status counts if there is one; see `grpc`.
 
 use std::time::{Duration, SystemTime};
 
@@ -29,7 +29,7 @@ use crate::export::net::receiver_text::harmless;
 use crate::ledger::DropReason;
 use crate::secret::SentSecrets;
 
-/// Judges one attempt at a request of `sent` spans.
+/// Returns the verdict on one attempt at a request of `sent` spans.
 pub(crate) fn judge(
     url: &str,
     attempt: Result<Reply, ExportError>,
@@ -69,7 +69,7 @@ fn of_http(url: &str, answer: &Answer, sent: u64, secrets: &SentSecrets<'_>, now
         message: harmless(&text_of(answer), secrets),
         retry_after: after,
     };
-    let passing = matches!(
+    let temporary = matches!(
         status,
         StatusCode::REQUEST_TIMEOUT
             | StatusCode::TOO_MANY_REQUESTS
@@ -79,7 +79,7 @@ fn of_http(url: &str, answer: &Answer, sent: u64, secrets: &SentSecrets<'_>, now
     );
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Verdict::Deny { error },
-        _ if passing || status.is_server_error() && after.is_some() => Verdict::Retry { after, error },
+        _ if temporary || status.is_server_error() && after.is_some() => Verdict::Retry { after, error },
         _ if status.is_server_error() => Verdict::Fault { error },
         StatusCode::PAYLOAD_TOO_LARGE => Verdict::Refuse {
             reason: DropReason::TooLarge,
@@ -96,7 +96,7 @@ fn of_http(url: &str, answer: &Answer, sent: u64, secrets: &SentSecrets<'_>, now
     }
 }
 
-/// `Retry-After` in both its forms: seconds, or a date (RFC 9110, 10.2.3).
+/// Parses `Retry-After`: seconds or a date (RFC 9110, 10.2.3).
 fn retry_after(answer: &Answer, now: SystemTime) -> Option<Duration> {
     let text = answer.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<u64>() {

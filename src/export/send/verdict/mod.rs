@@ -1,4 +1,4 @@
-//! What an answer, or the lack of one, means for what was sent.
+//! Verdicts on attempts, from the receiver's answer or its absence.
 
 #[cfg(feature = "grpc")]
 mod grpc;

@@ -1,4 +1,4 @@
-//! What a response says of spans that were rejected, also if the response is not all there.
+//! Parses partial successes from responses, including truncated ones.
 
 use std::fmt;
 
@@ -20,10 +20,11 @@ pub(crate) struct PartialSuccess {
 }
 
 impl PartialSuccess {
-    /// How the one field of a response begins: `partial_success = 1`, with its length.
+    /// Key of the response's only field: `partial_success = 1`, length-delimited.
     pub(crate) const FIRST_BYTE: u8 = 0x0a;
 
-    /// Of a response in protobuf; `None` if it is none. Of one that is cut, what came of it.
+    /// Parses a protobuf response; `None` if it is not one. For a truncated response, returns the
+    /// fields received.
     pub(crate) fn of_protobuf(body: &[u8], is_cut: bool) -> Option<Self> {
         let (mut partial, mut is_valid) = (None, true);
         let mut response = Protobuf::new(body);
@@ -43,7 +44,7 @@ impl PartialSuccess {
         }
     }
 
-    /// What a receiver took of so many spans, and what it says of it.
+    /// Returns the verdict on a request of `sent` spans.
     pub(super) fn verdict(self, url: &str, sent: u64, secrets: &SentSecrets<'_>) -> Verdict {
         let rejected = u64::try_from(self.rejected_spans).unwrap_or(0).min(sent);
         let warning = (rejected > 0 || !self.error_message.is_empty()).then(|| ExportError::PartialSuccess {
@@ -54,7 +55,7 @@ impl PartialSuccess {
         Verdict::Delivered { rejected, warning }
     }
 
-    /// Takes what is there. Returns whether all of it is, and valid.
+    /// Reads the fields received. Returns whether the message is complete and valid.
     fn read_protobuf(&mut self, fields: &[u8]) -> bool {
         let mut is_valid = true;
         let mut fields = Protobuf::new(fields);
@@ -72,16 +73,17 @@ impl PartialSuccess {
         is_valid && fields.is_whole
     }
 
-    /// Of a response in JSON; `None` if it is none. Of one that is cut, what came of it.
+    /// Parses a JSON response; `None` if it is not one. For a truncated response, returns the
+    /// fields received.
     ///
-    /// By hand, because serde's forms of the message are narrower than what servers send: names in snake case, and a
-    /// 64-bit integer as a number or a text (protobuf's JSON mapping has both).
+    /// Hand-written, because servers also send snake-case names, and 64-bit integers as number or
+    /// string (protobuf's JSON mapping allows both).
     pub(crate) fn of_json(body: &[u8], is_cut: bool) -> Option<Self> {
         let mut partial = Self::default();
         if body.first() != Some(&b'{') {
             return serde_json::from_slice::<IgnoredAny>(body).ok().map(|_| partial);
         }
-        // Of a number at the very end there may be more digits.
+        // A truncated number at the end may lack digits, so ignore it.
         let digits = body.iter().rev().take_while(|byte| is_cut && byte.is_ascii_digit());
         let mut json = serde_json::Deserializer::from_slice(&body[..body.len() - digits.count()]);
         match json.deserialize_map(Response(&mut partial)).and_then(|()| json.end()) {
@@ -92,7 +94,7 @@ impl PartialSuccess {
     }
 }
 
-/// The fields of a message in protobuf, up to where it is cut or broken.
+/// Iterator over the fields of a protobuf message, up to where it is truncated or invalid.
 struct Protobuf<'a> {
     rest: &'a [u8],
     is_whole: bool,
@@ -100,7 +102,7 @@ struct Protobuf<'a> {
 
 enum ProtobufField<'a> {
     Number(u64),
-    /// As far as they are there.
+    /// Possibly truncated.
     Bytes(&'a [u8]),
     Other,
 }
@@ -148,7 +150,7 @@ impl<'a> Iterator for Protobuf<'a> {
     }
 }
 
-/// Reads into what it holds, so that what was read is there also if the text ends too soon.
+/// Reads into the referenced value, so that fields read before the text ends are kept.
 struct Response<'a>(&'a mut PartialSuccess);
 
 impl<'de> Visitor<'de> for Response<'_> {

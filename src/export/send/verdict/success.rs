@@ -1,13 +1,13 @@
-//! What a success by HTTP means: the head decides, and the body has its say only if it is one.
+//! Verdicts on HTTP success answers.
 //!
 //! | body | content type | verdict |
 //! |---|---|---|
-//! | empty, a response in protobuf or JSON, or only the words of the status ("OK") | any | delivered |
-//! | anything else, or one that breaks off | none, or one of protobuf or JSON | delivered, with a warning |
+//! | empty, a response in protobuf or JSON, or only the status text ("OK") | any | delivered |
+//! | anything else, or a truncated response | none, protobuf or JSON | delivered, with a warning |
 //! | anything else | any other, such as that of a login page | dropped: refused |
 //!
-//! A receiver that answers success has stored the spans, so nothing that happens to its body may have them sent again.
-//! What it says of rejected spans is read from what came.
+//! A receiver that answers success has stored the spans, so a bad body must never cause a retry.
+//! Rejected spans are counted from the part of the body received.
 
 use std::borrow::Cow;
 
@@ -22,9 +22,9 @@ use crate::export::net::receiver_text::{harmless, harmless_reason, text_of_page}
 use crate::ledger::DropReason;
 use crate::secret::SentSecrets;
 
-/// What is in a body, as far as it came.
+/// Content of a body, possibly truncated.
 enum Content {
-    /// Nothing, or the words of the status.
+    /// Empty, or only the status text.
     Nothing,
     Response(PartialSuccess),
     Other,
@@ -58,7 +58,8 @@ pub(crate) fn judge(url: &str, answer: &Answer, sent: u64, secrets: &SentSecrets
     }
 }
 
-/// Of a success that is no answer of a receiver. Other spans would fare no better.
+/// Returns the verdict on a success that is not an OTLP response. Other spans would get the same
+/// answer.
 pub(crate) fn no_receiver(url: &str, answer: &Answer, secrets: &SentSecrets<'_>) -> Verdict {
     Verdict::Drop {
         reason: DropReason::Refused,
@@ -80,8 +81,8 @@ fn content(answer: &Answer) -> Content {
         return Content::Other;
     }
     let is_cut = answer.cut.is_some();
-    // Almost any two bytes are protobuf, and any number is JSON. What says that it is something else has to look like a
-    // response: an object, or the one field that there is.
+    // Almost any two bytes parse as protobuf, and any number as JSON. With another content type,
+    // the body must start like a response: an object, or the only field.
     let is_familiar = is_of_a_receiver(content_type(answer));
     let json = (is_familiar || body[0] == b'{').then(|| PartialSuccess::of_json(body, is_cut));
     let partial = json.flatten().or_else(|| {
@@ -97,20 +98,20 @@ fn content(answer: &Answer) -> Content {
     }
 }
 
-/// Why not all of an answer could be read, if so.
+/// Returns why an answer was not read completely, if so.
 fn unread(answer: &Answer, is_unknown: bool) -> Option<String> {
     let length = answer.body.len();
     Some(match &answer.cut {
-        Some(Cut::TooLarge) => format!("only its first {length} bytes are read"),
-        Some(Cut::TimedOut(timeout)) => format!("{length} bytes of it came within {timeout:?}"),
-        Some(Cut::Broken(reason)) => format!("it broke off after {length} bytes: {reason}"),
-        None if is_unknown && is_encoded(answer) => "it is compressed, which was not asked for".to_owned(),
-        None if is_unknown => "it is a response in neither protobuf nor JSON".to_owned(),
+        Some(Cut::TooLarge) => format!("truncated after {length} bytes"),
+        Some(Cut::TimedOut(timeout)) => format!("incomplete after {timeout:?}, {length} bytes received"),
+        Some(Cut::Broken(reason)) => format!("connection broke after {length} bytes: {reason}"),
+        None if is_unknown && is_encoded(answer) => "compressed without being requested".to_owned(),
+        None if is_unknown => "neither protobuf nor JSON".to_owned(),
         None => return None,
     })
 }
 
-/// `OK`, in whatever capitals, and what else the status is called: the whole answer of servers that only count on it.
+/// Returns whether the body is only "OK" or the status text, ignoring case.
 fn are_words_of(status: StatusCode, body: &[u8]) -> bool {
     let words = body.strip_suffix(b".").or(body.strip_suffix(b"!")).unwrap_or(body);
     let reason = status.canonical_reason().unwrap_or_default();
@@ -119,7 +120,7 @@ fn are_words_of(status: StatusCode, body: &[u8]) -> bool {
         .any(|known| words.eq_ignore_ascii_case(known.as_bytes()))
 }
 
-/// Whether a content type is one that receivers answer with: none, JSON or protobuf, whichever of them was asked for.
+/// Returns whether OTLP receivers answer with this content type: none, JSON or protobuf.
 fn is_of_a_receiver(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     let subtype = essence.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
@@ -131,7 +132,7 @@ fn is_encoded(answer: &Answer) -> bool {
     !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity")
 }
 
-/// The body as a text to read. A page is its text alone.
+/// Returns the body as text, without markup if it is an HTML page.
 pub(super) fn text_of(answer: &Answer) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(&answer.body);
     if content_type(answer).to_ascii_lowercase().contains("html") {
@@ -144,7 +145,7 @@ fn content_type(answer: &Answer) -> &str {
     header(answer, CONTENT_TYPE)
 }
 
-/// A header that is no text is one that is not known.
+/// Returns a header's value, "unreadable" if it is not text, or an empty string if there is none.
 fn header(answer: &Answer, name: HeaderName) -> &str {
     let value = answer.headers.get(name);
     value.map_or("", |value| value.to_str().unwrap_or("unreadable"))

@@ -60,7 +60,7 @@ fn reason(status: u16) -> Option<DropReason> {
 }
 
 #[test]
-fn each_status_has_its_verdict() {
+fn each_status_maps_to_a_verdict() {
     for status in 200..=599 {
         let verdict = judged(answer(status, &[], ""));
         match status {
@@ -94,7 +94,7 @@ fn each_status_has_its_verdict() {
 }
 
 #[test]
-fn no_answer_is_repeated() {
+fn an_attempt_without_an_answer_is_retried() {
     let error = ExportError::Timeout {
         url: URL.into(),
         timeout: Duration::from_secs(1),
@@ -110,7 +110,7 @@ fn no_answer_is_repeated() {
 }
 
 #[test]
-fn retry_after_is_read_as_seconds_and_as_a_date_and_left_out_where_it_is_neither() {
+fn retry_after_is_read_as_seconds_or_date_and_ignored_if_invalid() {
     for (text, expected) in [
         ("7", Some(7)),
         (" 7 ", Some(7)),
@@ -133,7 +133,7 @@ fn retry_after_is_read_as_seconds_and_as_a_date_and_left_out_where_it_is_neither
 }
 
 #[test]
-fn a_partial_success_is_read_in_either_encoding_whatever_the_content_type_says() {
+fn a_partial_success_is_read_in_either_encoding_with_any_content_type() {
     let partial = |rejected_spans: i64, error_message: &str| ExportTraceServiceResponse {
         partial_success: Some(ExportTracePartialSuccess {
             rejected_spans,
@@ -203,7 +203,7 @@ fn a_partial_success_is_read_in_either_encoding_whatever_the_content_type_says()
             panic!("{body:?}")
         };
         assert_eq!(rejected, expected, "{body:?}");
-        let said = match warning {
+        let text = match warning {
             Some(ExportError::PartialSuccess { message, rejected, .. }) => {
                 assert_eq!(rejected, expected);
                 message
@@ -214,22 +214,22 @@ fn a_partial_success_is_read_in_either_encoding_whatever_the_content_type_says()
                 None
             }
         };
-        assert_eq!(said.as_deref(), message, "{body:?}");
+        assert_eq!(text.as_deref(), message, "{body:?}");
     }
 }
 
 #[test]
-fn what_a_receiver_says_is_kept_short_on_one_line_and_withheld_if_it_repeats_the_key() {
-    let said = |body: &str| match judged(answer(400, &[], body.to_owned())) {
+fn a_receiver_message_is_shortened_to_one_line_and_withheld_if_it_contains_the_key() {
+    let message = |body: &str| match judged(answer(400, &[], body.to_owned())) {
         Verdict::Refuse {
             error: ExportError::Status { message, .. },
             ..
         } => message,
         other => panic!("{other:?}"),
     };
-    assert_eq!(said(" no\nway\u{7}, \u{202e}sir ").as_deref(), Some("no way ,  sir"));
-    assert_eq!(said("").as_deref(), None);
-    assert_eq!(said(&"x".repeat(1000)).map(|text| text.len()), Some(MAX_SHOWN_CHARS));
+    assert_eq!(message(" no\nway\u{7}, \u{202e}sir ").as_deref(), Some("no way ,  sir"));
+    assert_eq!(message("").as_deref(), None);
+    assert_eq!(message(&"x".repeat(1000)).map(|text| text.len()), Some(MAX_SHOWN_CHARS));
     for echo in [
         "user:secret-canary",
         "secret-canary",
@@ -240,13 +240,13 @@ fn what_a_receiver_says_is_kept_short_on_one_line_and_withheld_if_it_repeats_the
     ] {
         for text in [format!("bad key {echo}"), format!("{}{echo}", "x".repeat(195))] {
             let expected = format!("receiver's text withheld: {} bytes that may repeat the key", text.len());
-            assert_eq!(said(&text), Some(expected), "{text}");
+            assert_eq!(message(&text), Some(expected), "{text}");
         }
     }
 }
 
 #[test]
-fn the_answers_of_real_receivers_are_delivered_without_a_warning() {
+fn success_answers_of_real_receivers_are_delivered_without_a_warning() {
     for (status, content_type, body) in [
         (200, None, &b""[..]),
         (200, None, b"{}"),
@@ -302,7 +302,7 @@ fn the_answers_of_real_receivers_are_delivered_without_a_warning() {
 }
 
 #[test]
-fn a_success_that_is_no_answer_of_a_receiver_is_dropped_with_its_text() {
+fn a_success_that_is_not_an_otlp_response_is_dropped_with_its_text() {
     let page = "<!doctype html><html><head><style>p { color: red }</style><title>Sign in</title>\
                 <script>if (a < b) { go() }</script></head><body class='x'><p>Please log&nbsp;in</p><!-- v1 --></body></html>";
     for (content_type, body, message) in [
@@ -345,7 +345,7 @@ fn a_success_that_is_no_answer_of_a_receiver_is_dropped_with_its_text() {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
-fn a_success_is_delivered_whatever_becomes_of_its_body_and_a_warning_says_so() {
+fn a_success_with_an_unreadable_body_is_delivered_with_a_warning() {
     let broken = || Some(Cut::Broken("reset".to_owned()));
     let late = Some(Cut::TimedOut(Duration::from_secs(1)));
     for (content_type, body, cut, rejected, warning) in [
@@ -354,7 +354,7 @@ fn a_success_is_delivered_whatever_becomes_of_its_body_and_a_warning_says_so() {
             "",
             broken(),
             0,
-            "it broke off after 0 bytes: reset",
+            "connection broke after 0 bytes: reset",
         ),
         (
             "application/x-protobuf",
@@ -368,14 +368,14 @@ fn a_success_is_delivered_whatever_becomes_of_its_body_and_a_warning_says_so() {
             "\x0a\x0c\x08",
             broken(),
             0,
-            "it broke off after 3 bytes: reset",
+            "connection broke after 3 bytes: reset",
         ),
         (
             "application/x-protobuf",
             "\x0a",
             broken(),
             0,
-            "it broke off after 1 bytes: reset",
+            "connection broke after 1 bytes: reset",
         ),
         (
             "application/json",
@@ -389,45 +389,39 @@ fn a_success_is_delivered_whatever_becomes_of_its_body_and_a_warning_says_so() {
             r#"{"partial_success":{"rejected_spans":2"#,
             late.clone(),
             0,
-            "38 bytes of it came within 1s",
+            "incomplete after 1s, 38 bytes received",
         ),
         (
             "application/json",
             r#"{"x":[1,"#,
             Some(Cut::TooLarge),
             0,
-            "only its first 8 bytes are read",
+            "truncated after 8 bytes",
         ),
         (
             "application/json",
             "{nonsense",
             Some(Cut::TooLarge),
             0,
-            "only its first 9 bytes are read",
+            "truncated after 9 bytes",
         ),
-        ("", "<html>", None, 0, "it is a response in neither protobuf nor JSON"),
-        (
-            "application/json",
-            "<html>",
-            None,
-            0,
-            "it is a response in neither protobuf nor JSON",
-        ),
+        ("", "<html>", None, 0, "neither protobuf nor JSON"),
+        ("application/json", "<html>", None, 0, "neither protobuf nor JSON"),
         (
             "application/x-protobuf",
             "\u{7f}\u{7f}",
             None,
             0,
-            "it is a response in neither protobuf nor JSON",
+            "neither protobuf nor JSON",
         ),
         (
             "application/json",
             r#"{"partialSuccess":7}"#,
             None,
             0,
-            "it is a response in neither protobuf nor JSON",
+            "neither protobuf nor JSON",
         ),
-        ("text/html", "", broken(), 0, "it broke off after 0 bytes: reset"),
+        ("text/html", "", broken(), 0, "connection broke after 0 bytes: reset"),
         (
             "",
             "",
@@ -451,7 +445,7 @@ fn a_success_is_delivered_whatever_becomes_of_its_body_and_a_warning_says_so() {
 }
 
 #[test]
-fn a_page_that_breaks_off_is_still_no_answer_and_what_is_compressed_is_not_read() {
+fn a_truncated_page_is_dropped_and_a_compressed_body_is_not_read() {
     let mut page = answer(200, &[(CONTENT_TYPE, "text/html")], "<p>Sign");
     page.cut = Some(Cut::Broken("reset".to_owned()));
     assert!(matches!(judged(page), Verdict::Drop { .. }));
@@ -466,7 +460,7 @@ fn a_page_that_breaks_off_is_still_no_answer_and_what_is_compressed_is_not_read(
 }
 
 #[test]
-fn other_answers_are_judged_by_their_head_too() {
+fn truncated_error_answers_are_judged_by_their_head() {
     for (status, headers) in [(401, &[][..]), (404, &[]), (503, &[(RETRY_AFTER, "7")])] {
         let mut answer = answer(status, headers, "so");
         let whole = judged(answer.clone());
@@ -477,7 +471,7 @@ fn other_answers_are_judged_by_their_head_too() {
 
 proptest! {
     #[test]
-    fn no_answer_makes_it_panic_or_reject_more_than_was_sent(
+    fn any_answer_is_judged_without_panic_or_excess_rejections(
         status in 100_u16..=999,
         retry_after in prop::option::of("[ -~]{0,40}"),
         body in prop::collection::vec(any::<u8>(), 0..200),

@@ -1,4 +1,4 @@
-//! What becomes of a request after an attempt.
+//! Verdict on an attempt.
 
 use std::time::Duration;
 
@@ -6,31 +6,31 @@ use crate::export::error::ExportError;
 use crate::export::schedule::breaker_chain::AttemptSignal;
 use crate::ledger::DropReason;
 
-/// What becomes of a request.
+/// Verdict on an attempt: what to do with the request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Taken; the receiver rejected some of its spans.
+    /// Accepted, except `rejected` spans.
     Delivered {
         rejected: u64,
         warning: Option<ExportError>,
     },
-    /// To be sent again, not before `after` where the server said so.
+    /// Retry, not before `after` if the receiver requested a wait.
     Retry {
         after: Option<Duration>,
         error: ExportError,
     },
-    /// The receiver fails on it: it may be down, or it may be something that the request carries.
+    /// The receiver failed: it may be down, or fail on the content of the request.
     Fault { error: ExportError },
-    /// The key was refused: to be sent again with another one.
+    /// The key was refused: retry with another one.
     Deny { error: ExportError },
-    /// Not taken, and never will be as it is: another request might fare better for what it carries.
+    /// Permanently refused for its content: parts of it may be accepted.
     Refuse { reason: DropReason, error: ExportError },
-    /// Not taken, and never will be, whatever it carries.
+    /// Permanently refused, whatever its content.
     Drop { reason: DropReason, error: ExportError },
 }
 
 impl Verdict {
-    /// Returns the error of a request that was not taken.
+    /// Returns the error of a failed attempt.
     pub(crate) fn failure(&self) -> Option<&ExportError> {
         match self {
             Self::Delivered { .. } => None,
@@ -42,7 +42,7 @@ impl Verdict {
         }
     }
 
-    /// Returns what the attempt shows the breakers.
+    /// Returns the signal for the breakers.
     pub(crate) fn signal(&self, connected: bool) -> AttemptSignal {
         match self {
             Self::Retry { after: None, error } => match error {
