@@ -1,13 +1,16 @@
-//! The engine: deadlines, and who sends next.
+//! The engine: deadlines, and dispatch of events to lanes.
 //!
-//! A lane sends an event when its first span arrives and when it has a full batch; the engine keeps the deadlines of timed lanes in one
-//! queue, since the delay is the same for all, and starts a task per lane that has something to send. Work is proportional to lanes
-//! with something to send, not to lanes that exist.
+//! A lane sends an event when its first span arrives and when it has a full batch. The engine keeps
+//! the deadlines of timed lanes in one queue, because the delay is the same for all, and starts a
+//! task per lane with due spans. Work is proportional to the lanes that send, not to the lanes that
+//! exist.
 //!
-//! The threads are the engine's own ([`Driver`]): it works in and out of tokio, in a current-thread runtime that stands still, and while a
-//! program ends. They run with telemetry suppressed, so that an instrumented HTTP client makes no spans about sending spans.
+//! The engine has its own threads ([`Driver`]): it works inside and outside of tokio, with a
+//! blocked current-thread runtime, and while a program ends. They run with telemetry suppressed, so
+//! that an instrumented HTTP client creates no spans for sending spans.
 //!
-//! With `export.mode = "inline"` there are neither threads nor deadlines. A lane sends an event when it is flushed, and at no other time.
+//! With `export.mode = "inline"` there are neither threads nor deadlines. A lane sends events only
+//! when it is flushed.
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
@@ -38,21 +41,22 @@ use crate::secret::{Fingerprinter, KeyReader};
 use crate::util::fork::ForkGuard;
 use crate::util::system_error::SystemError;
 
-/// What part of the memory for spans is sent before its time at once, where it is short, and after which time there is more of it.
-const RELIEF_PART: usize = 16;
+/// Under memory pressure, lanes with `max_queue_bytes` divided by this send early, once per
+/// [`RELIEF_PAUSE`].
+const RELIEF_DIVISOR: usize = 16;
 const RELIEF_PAUSE: Duration = Duration::from_millis(10);
 
-/// The engine of one registry. Dropped, it ends its threads without waiting for them.
+/// The engine of one registry. Dropping it ends its threads without waiting for them.
 pub(crate) struct Engine {
     pub(crate) shared: Arc<Shared>,
 }
 
-/// Why the engine could not be started.
+/// Error of starting the export engine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
-    /// The threads could not be started.
-    #[error("the export threads cannot be started: {0}")]
+    /// The export threads could not be started.
+    #[error("cannot start the export threads: {0}")]
     Threads(SystemError),
 }
 
@@ -78,15 +82,15 @@ impl Engine {
         Ok(Self { shared })
     }
 
-    /// The connections of a way, shared with the lanes that go it already. Nothing is connected yet.
+    /// Returns the connections for a key, shared with other lanes. Does not connect.
     ///
     /// # Errors
-    /// [`TlsError`] where a certificate of it cannot be used.
-    pub(crate) fn connections(&self, way: &ConnectionKey) -> Result<Arc<Connections>, TlsError> {
-        self.shared.transport.connections(way)
+    /// [`TlsError`] if a certificate cannot be used.
+    pub(crate) fn connections(&self, key: &ConnectionKey) -> Result<Arc<Connections>, TlsError> {
+        self.shared.transport.connections(key)
     }
 
-    /// Opens a lane, counted in its selector's ledger.
+    /// Opens a lane and adds it to its selector's ledger.
     pub(crate) fn open_lane(
         &self,
         ledger: &Arc<SelectorLedger>,
@@ -99,42 +103,44 @@ impl Engine {
         lane
     }
 
-    /// What the registry's tracers share.
+    /// Returns the isolation boundary of the registry's tracers.
     pub(crate) fn boundary(&self) -> &Arc<Boundary> {
         &self.shared.boundary
     }
 
-    /// The keys of lanes.
+    /// Returns the keys of all lanes.
     pub(crate) fn keys(&self) -> &Arc<KeyStore> {
         &self.shared.keys
     }
 
-    /// Runs a task on what moves the engine's, until it or the engine ends.
+    /// Spawns a task on the engine's driver. It is cancelled when the engine ends.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.shared.driver.spawn(task);
     }
 
-    /// From here on, lanes refuse what is new and count it.
+    /// Makes lanes refuse and count new data.
     pub(crate) fn close(&self) {
         self.shared.close();
     }
 
-    /// Ends the threads. Does not wait: what they are at is lost, so the lanes must have been settled or abandoned.
+    /// Ends the threads without waiting. Work in progress is lost, so complete or abandon all lanes
+    /// before.
     pub(crate) fn stop(&self) {
-        // Threads that read keys are not waited for, so what they have started is ended.
+        // Threads that read keys are not joined, so end their commands.
         self.shared.keys.give_up();
         self.shared.driver.stop();
     }
 
-    /// Whether this process is a fork of the one that started the engine: nothing here is moved, and whatever is locked may stay so.
+    /// Returns whether this process is a fork of the one that started the engine. In a fork, no
+    /// task runs, and held locks are never released.
     pub(crate) fn is_forked(&self) -> bool {
         self.shared.is_forked()
     }
 
-    /// The process that started the engine.
+    /// Returns the guard of the process that started the engine.
     #[cfg(feature = "metrics")]
-    pub(crate) fn made_in(&self) -> ForkGuard {
-        self.shared.made_in
+    pub(crate) fn fork_guard(&self) -> ForkGuard {
+        self.shared.fork_guard
     }
 
     #[cfg(feature = "tracing")]
@@ -142,7 +148,7 @@ impl Engine {
         EngineMark::of(&self.shared)
     }
 
-    /// How many lines of the log the registry has left.
+    /// Returns the registry's limit on log lines.
     pub(crate) fn lines(&self) -> &Arc<LineBudget> {
         &self.shared.lines
     }
@@ -155,7 +161,8 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         if self.is_forked() {
-            // Its end would wait for threads that are not there, and close what the parent's sockets are watched by.
+            // Leak it: dropping would wait for threads that do not exist here, and close the
+            // parent's epoll descriptor.
             mem::forget(Arc::clone(&self.shared));
         } else {
             self.stop();
@@ -163,9 +170,9 @@ impl Drop for Engine {
     }
 }
 
-/// Waits for events and for the next deadline, and has each lane send that has something to send.
+/// Handles events and deadlines: starts the lanes that have due spans.
 ///
-/// While memory is short, the lanes that wait for the longest begin before their time, some at a time.
+/// Under memory pressure, starts the lanes that have waited longest early, some at a time.
 async fn dispatch(mut events_rx: UnboundedReceiver<EngineEvent>, shared: Arc<Shared>) {
     let mut timed: VecDeque<(Instant, Weak<dyn ScheduledLane>)> = VecDeque::new();
     let mut relief: Option<Instant> = None;
@@ -178,7 +185,7 @@ async fn dispatch(mut events_rx: UnboundedReceiver<EngineEvent>, shared: Arc<Sha
         match next {
             Ok(Some(EngineEvent::Timed(lane))) => {
                 let due = Instant::now() + shared.settings.scheduled_delay;
-                // Weak: one that was sent meanwhile, and whose tracer is gone, is not kept for it.
+                // Weak, so that a deadline does not keep a retired lane alive.
                 timed.push_back((due, Arc::downgrade(&lane)));
             }
             Ok(Some(EngineEvent::Ready(lane))) => {
@@ -200,7 +207,7 @@ async fn dispatch(mut events_rx: UnboundedReceiver<EngineEvent>, shared: Arc<Sha
         }
         if relief.is_some_and(|at| at <= now) {
             relief = shared.budget.is_under_pressure().then(|| now + RELIEF_PAUSE);
-            let mut wanted = shared.settings.max_queue_bytes / RELIEF_PART;
+            let mut wanted = shared.settings.max_queue_bytes / RELIEF_DIVISOR;
             while relief.is_some() && wanted > 0 {
                 let Some((_, lane)) = timed.pop_front() else { break };
                 let bytes = lane.upgrade().and_then(|lane| lane.send_due(Cause::Memory));
@@ -213,9 +220,9 @@ async fn dispatch(mut events_rx: UnboundedReceiver<EngineEvent>, shared: Arc<Sha
     }
 }
 
-/// The same in a mode where nothing is sent but what is flushed: session events wait until their lane is.
+/// Handles events in inline mode: session events wait until their lane is flushed.
 async fn dispatch_flushes(mut events_rx: UnboundedReceiver<EngineEvent>) {
-    // By the address of their lane, which a queue keeps.
+    // By lane address. A queue keeps its lane alive, so addresses are unique.
     let mut queues: HashMap<usize, Vec<Arc<dyn SessionSender>>> = HashMap::new();
     while let Some(event) = events_rx.recv().await {
         match event {

@@ -35,7 +35,7 @@ pub(crate) struct Shared {
     pub(crate) permits: Permits,
     pub(crate) budget: Budget,
     pub(crate) driver: Driver,
-    pub(crate) made_in: ForkGuard,
+    pub(crate) fork_guard: ForkGuard,
     pub(crate) chunks: ChunkPool,
     pub(crate) keys: Arc<KeyStore>,
     pub(crate) lines: Arc<LineBudget>,
@@ -57,7 +57,7 @@ impl Shared {
         reader: KeyReader,
     ) -> (Arc<Self>, UnboundedReceiver<EngineEvent>) {
         let keys = KeyStore::new(reader, Fingerprinter::new(), &settings, None);
-        Self::new(settings, transport, Driver::nobody(), keys)
+        Self::new(settings, transport, Driver::without_runtime(), keys)
     }
 
     pub(super) fn new(
@@ -75,7 +75,7 @@ impl Shared {
             permits: Permits::new(settings.max_concurrent_exports),
             budget: Budget::new(settings.max_queue_bytes),
             driver,
-            made_in: ForkGuard::default(),
+            fork_guard: ForkGuard::default(),
             chunks: ChunkPool::new(settings.max_queue_bytes / POOL_DIVISOR),
             memory_pressure: AtomicBool::new(false),
             settings,
@@ -105,7 +105,7 @@ impl Shared {
     /// Returns whether this process is a fork of the one that started the engine. If so, lanes
     /// refuse new data from then on.
     pub(crate) fn is_forked(&self) -> bool {
-        let is_forked = self.made_in.is_forked_child();
+        let is_forked = self.fork_guard.is_forked_child();
         if is_forked {
             self.closing.store(true, Ordering::Relaxed);
         }

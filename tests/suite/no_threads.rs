@@ -82,7 +82,7 @@ fn a_registry_that_gets_too_few_threads_is_a_build_error_and_works_once_there_ar
         );
         let shown = error.to_string();
         assert!(
-            shown.starts_with("the export threads cannot be started: Resource temporarily unavailable"),
+            shown.starts_with("cannot start the export threads: Resource temporarily unavailable"),
             "{shown}"
         );
     }

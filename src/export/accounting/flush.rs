@@ -30,7 +30,7 @@ impl Shared {
         lanes: impl Iterator<Item = &'a (Arc<dyn CountedLane>, FlushMark)> + Send,
         deadline: Instant,
     ) {
-        let Some(inline) = self.driver.inlined() else {
+        let Some(inline) = self.driver.as_inline() else {
             for (lane, mark) in lanes {
                 lane.await_flush(mark, deadline);
             }

@@ -22,7 +22,7 @@ pub(crate) struct KeyServices {
     pub(super) renewals: Arc<KeyRenewals>,
     /// None in tests that are the engine themselves.
     pub(super) runtime: Option<Handle>,
-    pub(super) made_in: ForkGuard,
+    pub(super) fork_guard: ForkGuard,
     /// How many readings began.
     readings: AtomicU64,
 }
@@ -46,7 +46,7 @@ impl KeyServices {
             lines: Arc::default(),
             renewals,
             runtime,
-            made_in: ForkGuard::default(),
+            fork_guard: ForkGuard::default(),
             readings: AtomicU64::new(0),
         })
     }

@@ -322,7 +322,7 @@ impl Renewable for RotatingKey {
 impl Drop for RotatingKey {
     fn drop(&mut self) {
         // A forked child would wait for locks that are never released, and nothing is renewed or watched there.
-        if self.services.made_in.is_forked_child() {
+        if self.services.fork_guard.is_forked_child() {
             return;
         }
         let address = std::ptr::from_ref(self).addr();

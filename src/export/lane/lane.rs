@@ -29,8 +29,8 @@ use crate::export::accounting::span_counters::SpanCounters;
 use crate::export::keys::rotating_key::RotatingKey;
 use crate::export::net::connections::Connections;
 use crate::export::schedule::breaker_chain::LaneBreakers;
+use crate::export::schedule::capacity_queue::CapacityShare;
 use crate::export::schedule::fair_semaphore::VirtualTime;
-use crate::export::schedule::shortage::Share;
 #[cfg(feature = "tracing")]
 use crate::export::shared::EngineMark;
 use crate::export::shared::Shared;
@@ -60,7 +60,7 @@ pub(crate) struct Lane {
     /// Bytes sent divided by weight, for fair scheduling.
     pub(crate) virtual_time: VirtualTime,
     /// Bytes that its receiver accepted, by kind.
-    shares: [Share; 2],
+    shares: [CapacityShare; 2],
 }
 
 impl Lane {
@@ -76,7 +76,7 @@ impl Lane {
             identity: Identity::new(&ledger.selector, &shared.boundary),
             breakers: LaneBreakers::new(Arc::clone(&connections.breaker)),
             virtual_time: VirtualTime::new(destination.weight),
-            shares: [(); 2].map(|()| Share::new(destination.weight)),
+            shares: [(); 2].map(|()| CapacityShare::new(destination.weight)),
             destination,
             key,
             connections,
@@ -123,7 +123,7 @@ impl Lane {
     }
 
     /// Returns the lane's share of the receiver's capacity for this kind.
-    pub(crate) fn share(&self, kind: RequestKind) -> &Share {
+    pub(crate) fn share(&self, kind: RequestKind) -> &CapacityShare {
         &self.shares[kind as usize]
     }
 

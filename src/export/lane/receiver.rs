@@ -236,7 +236,7 @@ impl Lane {
             .chain(kind)
             .own
             .asked_until()
-            .filter(|_| !driver.may_stand_still());
+            .filter(|_| !driver.may_pause());
         asked.map_or(now, |asked| asked.max(now)).checked_sub(max_elapsed)
     }
 }

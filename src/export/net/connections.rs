@@ -29,7 +29,7 @@ use crate::export::accounting::lane_status::RequestKind;
 use crate::export::log::episodes::Episodes;
 use crate::export::schedule::blocking::Blocking;
 use crate::export::schedule::breaker::Breaker;
-use crate::export::schedule::shortage::Shortage;
+use crate::export::schedule::capacity_queue::CapacityQueue;
 use crate::secret::ApiKey;
 use crate::util::error_source::root_cause;
 use crate::util::fork::{ForkGuard, ForkLock};
@@ -74,11 +74,11 @@ pub(crate) struct Connections {
     /// these from connecting may be theirs.
     pub(crate) breaker: Arc<Breaker>,
     /// The requests of all these lanes that wait for capacity, by kind.
-    shortages: [Shortage; 2],
+    capacity_queues: [CapacityQueue; 2],
     /// What the log says of it.
     pub(crate) episodes: Episodes,
     pool: Weak<ConnectionPool>,
-    made_in: ForkGuard,
+    fork_guard: ForkGuard,
 }
 
 /// The client that lanes share, until one of its connections has a slow request on it.
@@ -223,10 +223,10 @@ impl ConnectionPool {
             identity,
             way: way.clone(),
             breaker: Arc::default(),
-            shortages: Default::default(),
+            capacity_queues: Default::default(),
             episodes: Episodes::default(),
             pool: Arc::downgrade(self),
-            made_in: ForkGuard::default(),
+            fork_guard: ForkGuard::default(),
         })
     }
 }
@@ -252,8 +252,8 @@ impl Connections {
     }
 
     /// The queue of the requests of a kind that wait for capacity.
-    pub(crate) fn shortage(&self, kind: RequestKind) -> &Shortage {
-        &self.shortages[kind as usize]
+    pub(crate) fn capacity_queue(&self, kind: RequestKind) -> &CapacityQueue {
+        &self.capacity_queues[kind as usize]
     }
 
     fn multiplexes(&self) -> bool {
@@ -342,7 +342,7 @@ impl Connections {
 
 impl Drop for Connections {
     fn drop(&mut self) {
-        if self.made_in.is_forked_child() {
+        if self.fork_guard.is_forked_child() {
             // A client that is dropped wakes the tasks of its connections, by locks that may be held for good. The connections are the parent's.
             let shared = self.shared.get_mut();
             std::mem::forget(shared.client.clone());

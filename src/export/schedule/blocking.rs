@@ -1,7 +1,7 @@
-//! Work that may block, each piece on a thread of its own.
+//! Blocking work, each job on its own thread.
 //!
-//! Not on a runtime's threads for it: if the system refuses a thread, tokio panics, or leaves the
-//! work to a thread that never comes. Here it is an error of that piece of work.
+//! Does not use tokio's blocking pool: if the system refuses a thread, tokio panics or queues the
+//! job forever. Here the job returns an error.
 
 use std::io;
 use std::sync::Arc;
@@ -12,54 +12,53 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::context;
 
-/// What the engine's threads are called.
+/// Name of the engine's threads.
 pub(crate) const THREADS: &str = "tracer-registry";
 
-/// Pieces of work at a time. More than a few names whose servers do not answer may hold, since
-/// nothing can end such a look-up.
-const PLACES: usize = 16;
+/// Most concurrent jobs. A hanging name look-up cannot be cancelled, so a few must not use up all.
+const MAX_JOBS: usize = 16;
 
-/// Threads for what connections need: addresses of names, certificates.
+/// Threads for blocking work of connections: name look-ups, reading certificates.
 #[derive(Clone, Debug)]
 pub(crate) struct Blocking {
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl Blocking {
     pub(crate) fn new() -> Self {
         Self {
-            places: Arc::new(Semaphore::new(PLACES)),
+            permits: Arc::new(Semaphore::new(MAX_JOBS)),
         }
     }
 
-    /// As [`run`], after waiting for a place. The place is taken until the work is done, also where
-    /// nobody waits for that any more.
+    /// Like [`run`], after waiting for a permit. The job holds the permit until it ends, even if
+    /// the future is dropped.
     pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-        let place = Arc::clone(&self.places).acquire_owned().await;
-        let place = place.expect("nobody closes this semaphore");
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let permit = permit.expect("the semaphore is never closed");
         run(move || {
-            let done = work();
-            drop(place);
-            done
+            let result = work();
+            drop(permit);
+            result
         })
         .await
     }
 }
 
-/// Runs work on a thread of its own, which is in the runtime that this is polled in.
+/// Runs work on a new thread, inside the runtime that polls this future.
 ///
 /// # Errors
-/// The system's, where there can be no thread; and that the work panicked.
+/// If the thread cannot be started, or the work panics.
 pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-    let (tell, told) = oneshot::channel();
+    let (result_tx, result_rx) = oneshot::channel();
     let runtime = Handle::current();
     let on_thread = move || {
         context::suppress_on_this_thread();
         let _in_runtime = runtime.enter();
-        drop(tell.send(work()));
+        drop(result_tx.send(work()));
     };
     thread::Builder::new().name(THREADS.to_owned()).spawn(on_thread)?;
-    told.await.map_err(|_| io::Error::other("the work panicked"))
+    result_rx.await.map_err(|_| io::Error::other("the work panicked"))
 }
 
 #[cfg(test)]
@@ -69,26 +68,26 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn so_many_pieces_of_work_run_at_a_time_also_if_nobody_waits_for_them() {
+    async fn concurrent_jobs_are_limited_even_if_their_futures_are_dropped() {
         let blocking = Blocking::new();
         let (end, ended) = mpsc::channel::<()>();
         let ended = Arc::new(std::sync::Mutex::new(ended));
-        for _ in 0..PLACES {
+        for _ in 0..MAX_JOBS {
             let ended = Arc::clone(&ended);
-            let waits = blocking.run(move || ended.lock().expect("whole").recv().is_err());
-            // Begun, and forgotten.
-            assert!(futures_util::FutureExt::now_or_never(waits).is_none());
+            let job = blocking.run(move || ended.lock().expect("not poisoned").recv().is_err());
+            // Start the job, then drop its future.
+            assert!(futures_util::FutureExt::now_or_never(job).is_none());
         }
         assert!(
             futures_util::FutureExt::now_or_never(blocking.run(|| ())).is_none(),
-            "no place"
+            "no free permit"
         );
         drop(end);
         assert_eq!(blocking.run(|| 42).await.expect("a thread"), 42);
         let error = blocking
-            .run(|| panic!("as a resolver would not"))
+            .run(|| panic!("intentional panic"))
             .await
-            .expect_err("it panicked");
+            .expect_err("the work panicked");
         assert_eq!(error.to_string(), "the work panicked");
     }
 }

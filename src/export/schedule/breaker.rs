@@ -1,8 +1,7 @@
-//! A breaker: while a receiver fails, requests to it wait instead of trying, and one at a time
-//! tries for all.
+//! Circuit breaker: while a receiver fails, requests wait, and one at a time probes the receiver.
 //!
-//! The states and their moves are [`circuit`]'s. Here are the lock, the clock and those who wait. A
-//! request that waits holds nothing.
+//! [`circuit`] holds the state machine; this module adds lock, clock and waiters. A waiting request
+//! holds no permit.
 
 mod circuit;
 
@@ -17,35 +16,35 @@ use super::breaker_status::{BreakerState, BreakerStatus};
 use crate::config::RetrySettings;
 use crate::util::fork::ForkLock;
 use crate::util::wall_time;
-use circuit::{Answer, Circuit, Phase, Wait};
+use circuit::{Circuit, Decision, Phase, Wait};
 
 #[derive(Debug, Default)]
 pub(crate) struct Breaker {
-    /// Made by the first failure. Most receivers never fail, and until then it is closed.
-    works: OnceLock<Box<Works>>,
+    /// Allocated by the first failure; most receivers never fail. Closed until then.
+    inner: OnceLock<Box<Inner>>,
 }
 
 #[derive(Debug, Default)]
-struct Works {
+struct Inner {
     state: ForkLock<State>,
-    /// Notified for all that wait, whenever what they wait for may have changed.
+    /// Notifies waiting requests of state changes.
     changed: Notify,
-    /// The last failure was about the key.
+    /// Whether the last failure was a refused key.
     denied: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
     circuit: Circuit,
-    /// Until when it is open, by the wall clock: read once for each opening, so that a status says
-    /// the same until something changes.
+    /// End of the opening by the wall clock. Computed once per opening, so that the status is
+    /// stable.
     until: Option<SystemTime>,
-    /// Until when the receiver asked to wait, likewise.
+    /// End of the wait requested by the receiver, by the wall clock.
     asked_until: Option<SystemTime>,
 }
 
-/// A request that was let through. Dropped without an outcome it tells nothing, and if it was the
-/// probe, another one is let through.
+/// An admitted request. If dropped without an outcome, it reports nothing; if it was the probe,
+/// another request may probe.
 #[must_use]
 pub(crate) struct Pass<'a> {
     breaker: &'a Breaker,
@@ -53,72 +52,72 @@ pub(crate) struct Pass<'a> {
 }
 
 impl Breaker {
-    /// Whether a request would be let through.
+    /// Returns whether a request would be admitted.
     pub(crate) fn is_ready(&self) -> bool {
-        self.works
+        self.inner
             .get()
-            .is_none_or(|works| works.state.lock().circuit.wait(now()).is_none())
+            .is_none_or(|inner| inner.state.lock().circuit.wait(now()).is_none())
     }
 
-    /// Waits until a request would be let through. Of all who wait for a probe's time only one is,
-    /// so ask again.
+    /// Waits until a request would be admitted. Only one waiter becomes the probe, so check again
+    /// afterwards.
     pub(crate) async fn ready(&self) {
-        if let Some(works) = self.works.get() {
-            works.ready().await;
+        if let Some(inner) = self.inner.get() {
+            inner.ready().await;
         }
     }
 
     pub(crate) fn enter(&self) -> Option<Pass<'_>> {
-        let answer = self.works.get().map(|works| works.state.lock().circuit.ask(now()));
+        let answer = self.inner.get().map(|inner| inner.state.lock().circuit.ask(now()));
         let probe = match answer {
-            None | Some(Answer::Enter) => None,
-            Some(Answer::Probe(probe)) => Some(probe),
-            Some(Answer::Wait(_)) => return None,
+            None | Some(Decision::Enter) => None,
+            Some(Decision::Probe(probe)) => Some(probe),
+            Some(Decision::Wait(_)) => return None,
         };
         Some(Pass { breaker: self, probe })
     }
 
-    /// A flush, or another key: it tries soon.
+    /// Allows a probe soon, because of a flush or a new key.
     pub(crate) fn wake_retries(&self) {
         self.change(Circuit::wake_retries);
     }
 
-    /// Ends an opening, so that the next request is let through as a probe.
-    pub(crate) fn let_one_try(&self) {
-        self.change(|circuit| circuit.let_one_try(now()));
+    /// Ends an opening, so that the next request is admitted as a probe.
+    pub(crate) fn allow_probe(&self) {
+        self.change(|circuit| circuit.allow_probe(now()));
     }
 
-    /// The receiver asked for a wait: until it is over nothing is let through.
+    /// Admits nothing until the wait requested by the receiver is over.
     pub(crate) fn hold(&self, wait: Duration) {
-        // A moment that no clock can show is none.
+        // Ignore a wait beyond the clock's range.
         if let Some(until) = now().checked_add(wait) {
-            let works = self.works.get_or_init(Box::default);
-            works.change(|circuit| circuit.hold(until));
-            let mut state = works.state.lock();
+            let inner = self.inner.get_or_init(Box::default);
+            inner.change(|circuit| circuit.hold(until));
+            let mut state = inner.state.lock();
             state.asked_until = state.asked_until.max(Some(on_the_wall_clock(until)));
         }
     }
 
-    /// When the receiver said to come back, unless that is over.
+    /// Returns the end of the wait requested by the receiver, unless it is over.
     pub(crate) fn asked_until(&self) -> Option<Instant> {
-        let works = self.works.get()?;
-        works.state.lock().circuit.asked_until(now())
+        let inner = self.inner.get()?;
+        inner.state.lock().circuit.asked_until(now())
     }
 
-    /// Whether requests wait, but for one that tries at a time.
+    /// Returns whether the breaker is open or half-open.
     pub(crate) fn is_open(&self) -> bool {
-        self.works
+        self.inner
             .get()
-            .is_some_and(|works| works.state.lock().circuit.phase != Phase::Closed)
+            .is_some_and(|inner| inner.state.lock().circuit.phase != Phase::Closed)
     }
 
-    /// Whether the last failure was about the key.
+    /// Returns whether the last failure was a refused key.
     pub(crate) fn is_denied(&self) -> bool {
-        let works = self.works.get();
-        works.is_some_and(|works| works.denied.load(Ordering::Relaxed))
+        let inner = self.inner.get();
+        inner.is_some_and(|inner| inner.denied.load(Ordering::Relaxed))
     }
 
-    /// There is another key: failures of the one before say nothing any more.
+    /// Closes the breaker after a key change, if the last failure was a refused key.
     pub(crate) fn note_new_key(&self) {
         if self.is_denied() {
             self.succeed();
@@ -126,37 +125,37 @@ impl Breaker {
     }
 
     pub(crate) fn status(&self) -> BreakerStatus {
-        self.works
+        self.inner
             .get()
-            .map_or_else(BreakerStatus::default, |works| works.status())
+            .map_or_else(BreakerStatus::default, |inner| inner.status())
     }
 
     fn succeed(&self) {
-        if let Some(works) = self.works.get() {
-            works.denied.store(false, Ordering::Relaxed);
-            works.change(Circuit::succeed);
+        if let Some(inner) = self.inner.get() {
+            inner.denied.store(false, Ordering::Relaxed);
+            inner.change(Circuit::succeed);
         }
     }
 
-    /// Changes nothing where nothing has failed yet.
+    /// Applies a change, unless nothing has failed yet.
     fn change(&self, change: impl FnOnce(&mut Circuit)) {
-        if let Some(works) = self.works.get() {
-            works.change(change);
+        if let Some(inner) = self.inner.get() {
+            inner.change(change);
         }
     }
 }
 
-impl Works {
+impl Inner {
     async fn ready(&self) {
         loop {
-            // Made before the look: from here on it hears every change.
+            // Registered before the check, so no change is missed.
             let changed = self.changed.notified();
             let wait = self.state.lock().circuit.wait(now());
             match wait {
                 None => return,
-                // Either end of the wait is the same: there is a look again.
+                // Check again after a timeout too.
                 Some(Wait::Until(until)) => drop(tokio::time::timeout_at(until.into(), changed).await),
-                Some(Wait::ForTheProbe) => changed.await,
+                Some(Wait::ForProbe) => changed.await,
             }
         }
     }
@@ -204,12 +203,12 @@ impl Pass<'_> {
         self.breaker.succeed();
     }
 
-    /// `denied` says that it was about the key.
+    /// Reports a failure. `denied`: the key was refused.
     pub(crate) fn failed(mut self, retry: &RetrySettings, denied: bool) {
         let probe = self.probe.take();
-        let works = self.breaker.works.get_or_init(Box::default);
-        works.denied.store(denied, Ordering::Relaxed);
-        works.change(|circuit| circuit.fail(now(), probe, |openings| pause(retry, openings)));
+        let inner = self.breaker.inner.get_or_init(Box::default);
+        inner.denied.store(denied, Ordering::Relaxed);
+        inner.change(|circuit| circuit.fail(now(), probe, |openings| pause(retry, openings)));
     }
 }
 
@@ -221,21 +220,21 @@ impl Drop for Pass<'_> {
     }
 }
 
-/// On the clock of what moves the tasks, which tests may stop.
+/// Returns the current time of tokio's clock, which tests may pause.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// A time that is not far, as a status shows it.
+/// Converts a time in the near future to wall-clock time.
 fn on_the_wall_clock(time: Instant) -> SystemTime {
     let now = SystemTime::now();
     let left = time.saturating_duration_since(self::now());
     wall_time::to_millis(now.checked_add(left).unwrap_or(now))
 }
 
-/// As long as a wait between two repetitions may be, and half of it at the least: a random time
-/// that is next to nothing would be no pause. No longer than a quarter of the time for repetitions,
-/// so that a request sees some probes before it is given up.
+/// Returns the length of an opening: a random time between half and all of the longest back-off,
+/// because a pause near zero has no effect. At most a quarter of `max_elapsed`, so that a request
+/// sees some probes before it expires.
 fn pause(retry: &RetrySettings, openings: u32) -> Duration {
     retry
         .longest_wait(openings)

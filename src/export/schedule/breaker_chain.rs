@@ -1,25 +1,25 @@
-//! The breakers that a request has to pass, and what an attempt tells them.
+//! The breakers that a request passes, and the effect of attempts on them.
 //!
-//! | what an attempt showed | breaker of the tracer | breaker of the endpoint |
+//! | result of an attempt | tracer breaker | endpoint breaker |
 //! |---|---|---|
-//! | no connection came about: refused, unreachable, no such name, no TLS, not in time | nothing | failure |
-//! | a connection that broke, no answer in time, 408, 5xx | failure | success |
-//! | 500 and the like, while it is looked for what the receiver fails on | nothing | success |
-//! | 401, 403, where no other key is to be had | failure | success |
-//! | 401, 403, where there is another key, and so another attempt at once | nothing | success |
-//! | any other answer; 429; 408 and 5xx with a `Retry-After` that is kept | success | success |
+//! | no connection: refused, unreachable, unknown name, TLS failure, timeout | nothing | failure |
+//! | a broken connection, no answer in time, 408, 5xx | failure | success |
+//! | 500 and the like, while the span at fault is searched | nothing | success |
+//! | 401, 403, and no other key is available | failure | success |
+//! | 401, 403, and the request is resent at once with another key | nothing | success |
+//! | any other answer; 429; 408 and 5xx with a `Retry-After` that is obeyed | success | success |
 //!
-//! An endpoint is shared by tracers with keys of their own. What happens on a connection may be
-//! about the key: a gateway may let one tenant hang and serve the next. So only what no key can
-//! have to do with stops the others. A receiver that says when to come back is at work, and is
-//! waited for as it says: the breaker of the tracer lets nothing through until then, whatever its
-//! state. A breaker that is open because of the key closes when there is another key.
+//! Tracers with different keys share an endpoint. A failure on a connection may depend on the key:
+//! a gateway may let one tenant hang and serve the next. So only failures that cannot depend on the
+//! key trip the endpoint breaker. A receiver that requests a wait is working; the tracer breaker
+//! admits nothing until the wait ends, in any state. A breaker that opened because of a refused key
+//! closes when the key changes.
 //!
-//! A request that has its turn at a receiver short of capacity ([`shortage`](super::shortage)) ends
-//! an opening: it is the probe.
+//! A request that gets its turn at a receiver short of capacity
+//! ([`capacity_queue`](super::capacity_queue)) ends an opening and becomes the probe.
 //!
-//! A tracer has one breaker for spans and one for session events. They are different paths at the
-//! receiver, and one that fails is not to hold the other up.
+//! A tracer has one breaker for spans and one for session events. They use different paths of the
+//! receiver, and one must not block the other.
 
 #[cfg(test)]
 mod tests;
@@ -32,7 +32,7 @@ use crate::config::RetrySettings;
 use crate::export::accounting::lane_status::RequestKind;
 use crate::ledger::DropReason;
 
-/// The breakers on one tracer's way.
+/// The breakers of one lane.
 #[derive(Debug)]
 pub(crate) struct LaneBreakers {
     spans: Breaker,
@@ -40,27 +40,28 @@ pub(crate) struct LaneBreakers {
     endpoint: Arc<Breaker>,
 }
 
-/// The breakers on one request's way.
+/// The breakers that one request passes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BreakerChain<'a> {
-    /// Of the tracer, for requests of this kind.
+    /// The tracer's breaker for requests of this kind.
     pub(crate) own: &'a Breaker,
     pub(crate) endpoint: &'a Breaker,
 }
 
-/// A request that all breakers let through.
+/// A request admitted by all breakers.
 pub(crate) struct ChainPass<'a> {
     own: Pass<'a>,
-    /// None where it was told already.
+    /// `None` once the outcome is reported.
     endpoint: Option<Pass<'a>>,
 }
 
-/// What an attempt showed of the receiver.
+/// What an attempt shows about the receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AttemptSignal {
+    /// It works.
     AtWork,
     Failing,
-    /// It failed on a request, perhaps for what that carried.
+    /// It failed on a request, possibly because of the content.
     Faulty,
     /// It refuses the key.
     Denying,
@@ -76,7 +77,7 @@ impl LaneBreakers {
         }
     }
 
-    /// The breakers on the way of a request of this kind.
+    /// Returns the breakers for requests of this kind.
     pub(crate) fn chain(&self, kind: RequestKind) -> BreakerChain<'_> {
         BreakerChain {
             own: match kind {
@@ -93,7 +94,7 @@ impl LaneBreakers {
         }
     }
 
-    /// There is another key.
+    /// Closes breakers that opened because of a refused key.
     pub(crate) fn note_new_key(&self) {
         self.spans.note_new_key();
         self.session_events.note_new_key();
@@ -113,8 +114,8 @@ impl<'a> BreakerChain<'a> {
         self.own.is_ready() && self.endpoint.is_ready()
     }
 
-    /// Waits until a request would be let through; whether it still is, [`enter`](Self::enter)
-    /// says.
+    /// Waits until a request would be admitted. Call [`enter`](Self::enter) afterwards, which may
+    /// still refuse it.
     pub(crate) async fn ready(self) {
         while !self.is_ready() {
             self.endpoint.ready().await;
@@ -122,7 +123,7 @@ impl<'a> BreakerChain<'a> {
         }
     }
 
-    /// Why what waited here for too long is dropped.
+    /// Returns the drop reason for data that expires while it waits here.
     pub(crate) fn reason(self) -> DropReason {
         if self.own.is_denied() {
             DropReason::Unauthorized
@@ -132,8 +133,7 @@ impl<'a> BreakerChain<'a> {
     }
 
     pub(crate) fn enter(self) -> Option<ChainPass<'a>> {
-        // Where the second does not let it through, the first one's pass is given back as it is
-        // dropped.
+        // If the endpoint refuses, dropping the first pass releases it.
         let own = self.own.enter()?;
         let endpoint = self.endpoint.enter()?;
         Some(ChainPass {
@@ -144,9 +144,9 @@ impl<'a> BreakerChain<'a> {
 }
 
 impl ChainPass<'_> {
-    /// There was an answer, whatever it means for the tracer: others need not wait until that is
-    /// known.
-    pub(crate) fn reached(&mut self) {
+    /// Reports to the endpoint breaker that the receiver answered, before the verdict for the
+    /// tracer is known.
+    pub(crate) fn note_reached(&mut self) {
         if let Some(endpoint) = self.endpoint.take() {
             endpoint.succeeded();
         }
@@ -155,13 +155,13 @@ impl ChainPass<'_> {
     pub(crate) fn end(mut self, signal: AttemptSignal, retry: &RetrySettings) {
         match signal {
             AttemptSignal::AtWork => {
-                self.reached();
+                self.note_reached();
                 self.own.succeeded();
             }
-            // The tracer's own breaker learns nothing: others go on meanwhile.
-            AttemptSignal::Faulty => self.reached(),
+            // Leaves the tracer's breaker unchanged, so that other batches continue.
+            AttemptSignal::Faulty => self.note_reached(),
             AttemptSignal::Failing | AttemptSignal::Denying => {
-                self.reached();
+                self.note_reached();
                 self.own.failed(retry, signal == AttemptSignal::Denying);
             }
             AttemptSignal::Unreachable => {

@@ -1,4 +1,4 @@
-//! Breakers, as a status shows them.
+//! Status of circuit breakers.
 
 use std::time::SystemTime;
 
@@ -6,48 +6,49 @@ use serde::{Deserialize, Serialize};
 
 use crate::util::wall_time;
 
-/// The breakers on a tracer's way.
+/// Circuit breakers of a tracer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Breakers {
-    /// How the receiver treats the tracer's spans.
+    /// Breaker for span requests.
     pub spans: BreakerStatus,
-    /// How it treats what is told of the tracer's sessions.
+    /// Breaker for session-event requests.
     pub session_events: BreakerStatus,
-    /// Whether connections to its scheme, host and port come about; the same one for all tracers of
-    /// the registry that send there.
+    /// Breaker for connections to the scheme, host and port. Shared by all tracers of the registry
+    /// with the same connection settings.
     pub endpoint: BreakerStatus,
 }
 
-/// A breaker at one moment.
+/// Status of a circuit breaker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BreakerStatus {
-    /// Whether requests are let through.
+    /// State of the breaker.
     pub state: BreakerState,
-    /// Failures in a row.
+    /// Consecutive failures.
     pub failures: u32,
-    /// Until when the receiver asked not to be sent anything (`Retry-After`, `RetryInfo`), at most
-    /// `export.retry.max_retry_after` from its answer. Holds in every state, and a flush does not
-    /// end it. It stays when it is over. `None` if the receiver never asked.
+    /// End of the wait that the receiver requested (`Retry-After`, `RetryInfo`), at most
+    /// `export.retry.max_retry_after` after its answer. No request is sent before, in any state,
+    /// even for a flush. Keeps its value after the wait. `None` if the receiver never requested
+    /// one.
     #[serde(with = "wall_time::optional")]
     pub asked_until: Option<SystemTime>,
 }
 
-/// Whether a breaker lets requests through.
+/// State of a circuit breaker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum BreakerState {
-    /// It does.
+    /// Requests pass.
     #[default]
     Closed,
-    /// It does not.
+    /// Requests wait.
     Open {
-        /// Then the next request is let through, as a probe.
+        /// When the next request may pass as a probe.
         #[serde(with = "wall_time")]
         until: SystemTime,
     },
-    /// A probe is under way; all others wait for what becomes of it.
+    /// A probe is in progress; other requests wait for its outcome.
     HalfOpen,
 }

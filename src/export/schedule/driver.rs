@@ -1,10 +1,9 @@
-//! What moves the tasks of an engine: threads of its own, or whoever flushes.
+//! The driver of an engine's tasks: background threads, or the threads that flush.
 //!
-//! With `export.mode = "inline"` there are no threads. The tasks are on a runtime that stands
-//! still, until somebody flushes: that thread takes the runtime, moves all tasks until what it
-//! waits for is settled or its time is over, and puts it back. Who flushes meanwhile waits beside
-//! it: its lanes are moved along, and if they need longer than the other flush, it takes the
-//! runtime over.
+//! With `export.mode = "inline"` there are no threads. The tasks belong to a paused runtime. A
+//! thread that flushes takes the runtime, runs all tasks until its flush completes or times out,
+//! and puts it back. Concurrent flushes wait: the running thread drives their tasks too, and if
+//! they need longer, one of them takes the runtime over.
 
 use std::future::Future;
 use std::io;
@@ -21,30 +20,30 @@ use super::workers;
 use crate::context;
 use crate::util::fork::{ForkLock, wait_timeout};
 
-/// What moves the tasks of an engine.
+/// Driver of an engine's tasks.
 pub(crate) enum Driver {
-    /// Threads of the engine.
+    /// Background threads. `None` once stopped.
     Background(ForkLock<Option<Runtime>>),
-    /// Whoever flushes.
+    /// The threads that flush.
     Inline(Inline),
 }
 
-/// A runtime that stands still unless somebody moves it.
+/// A runtime that runs only while a thread drives it.
 pub(crate) struct Inline {
     handle: Handle,
     state: ForkLock<RuntimeState>,
-    /// For those who wait while somebody else moves the tasks: notified when something has its
-    /// outcome, and when nobody moves them any more.
+    /// Notifies waiting flushes when something completes, and when the driving thread puts the
+    /// runtime back.
     changed: Condvar,
-    /// For the one who moves them: notified when something has its outcome.
-    settled: Notify,
-    /// Stands still while nobody moves them.
+    /// Notifies the driving thread when something completes.
+    completed: Notify,
+    /// Runs only while a thread drives the tasks.
     clock: Stopwatch,
 }
 
 enum RuntimeState {
     Free(Runtime),
-    Taken,
+    Driven,
     Stopped,
 }
 
@@ -55,8 +54,8 @@ impl Driver {
 
     pub(crate) fn inline() -> io::Result<Self> {
         let runtime = Builder::new_current_thread()
-            // Sockets are looked at before each task: a connection that the server closed while
-            // everything stood still is known to be closed before a request is sent on it.
+            // Poll sockets before each task, so that a connection closed by the server during the
+            // pause is detected before it is used.
             .event_interval(1)
             .enable_all()
             .build()?;
@@ -64,25 +63,25 @@ impl Driver {
             handle: runtime.handle().clone(),
             state: ForkLock::new(RuntimeState::Free(runtime)),
             changed: Condvar::new(),
-            settled: Notify::new(),
+            completed: Notify::new(),
             clock: Stopwatch::stopped(),
         }))
     }
 
-    /// For tests that are the engine themselves.
+    /// Creates a driver without a runtime, for tests that act as the engine.
     #[cfg(test)]
-    pub(crate) fn nobody() -> Self {
+    pub(crate) fn without_runtime() -> Self {
         Self::Background(ForkLock::default())
     }
 
-    pub(crate) fn inlined(&self) -> Option<&Inline> {
+    pub(crate) fn as_inline(&self) -> Option<&Inline> {
         match self {
             Self::Background(_) => None,
             Self::Inline(inline) => Some(inline),
         }
     }
 
-    /// Where tasks are started; none where it was stopped.
+    /// Returns the runtime's handle, or `None` if background threads are stopped.
     pub(crate) fn handle(&self) -> Option<Handle> {
         match self {
             Self::Background(runtime) => runtime.lock().as_ref().map(|runtime| runtime.handle().clone()),
@@ -90,7 +89,7 @@ impl Driver {
         }
     }
 
-    /// Starts a task; where the driver was stopped, it is dropped.
+    /// Spawns a task. Drops it if the driver is stopped.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         match self {
             Self::Background(runtime) => {
@@ -102,20 +101,20 @@ impl Driver {
         }
     }
 
-    /// Ends all tasks, and does not wait for them.
+    /// Cancels all tasks without waiting for them.
     pub(crate) fn stop(&self) {
         let runtime = match self {
             Self::Background(runtime) => runtime.lock().take(),
             Self::Inline(inline) => inline.stop(),
         };
-        // A runtime that is dropped by itself waits, and panics inside another runtime.
+        // Dropping a runtime would block, and panic inside another runtime.
         if let Some(runtime) = runtime {
             runtime.shutdown_background();
         }
     }
 
-    /// Now, on a clock that stands still while nobody moves the tasks: what waits for its
-    /// repetition does not grow old in a process that is frozen between two flushes.
+    /// Returns the current time of a clock that runs only while the tasks are driven. So waiting
+    /// requests do not expire in a process that is frozen between two flushes.
     pub(crate) fn now(&self) -> Instant {
         match self {
             Self::Background(_) => tokio::time::Instant::now().into_std(),
@@ -123,21 +122,22 @@ impl Driver {
         }
     }
 
-    /// Whether a time may pass for others that does not pass on its clock.
-    pub(crate) fn may_stand_still(&self) -> bool {
+    /// Returns whether the driver's clock may stop while real time passes.
+    pub(crate) fn may_pause(&self) -> bool {
         matches!(self, Self::Inline(_))
     }
 
-    /// Something was settled.
+    /// Something was completed.
     pub(crate) fn notify_completed(&self) {
         if let Self::Inline(inline) = self {
-            inline.settled.notify_one();
+            inline.completed.notify_one();
         }
     }
 }
 
 impl Inline {
-    /// Moves all tasks, or waits for somebody who does, until it is `done` or until the deadline.
+    /// Drives all tasks, or waits while another thread does, until `done` returns true or the
+    /// deadline passes.
     pub(crate) fn drive(&self, deadline: Instant, mut done: impl FnMut() -> bool + Send) {
         let mut state = self.state.lock();
         loop {
@@ -145,32 +145,32 @@ impl Inline {
             if matches!(*state, RuntimeState::Stopped) || done() || left.is_zero() {
                 return;
             }
-            match std::mem::replace(&mut *state, RuntimeState::Taken) {
+            match std::mem::replace(&mut *state, RuntimeState::Driven) {
                 RuntimeState::Free(runtime) => {
                     self.clock.start();
                     drop(state);
                     return self.run(runtime, deadline, done);
                 }
-                taken => *state = taken,
+                driven => *state = driven,
             }
             (state, _) = wait_timeout(&self.changed, state, left);
         }
     }
 
     fn run(&self, runtime: Runtime, deadline: Instant, done: impl FnMut() -> bool + Send) {
-        // Puts it back also where `done` panics.
-        let taken = Taken {
+        // The guard puts the runtime back, even if `done` panics.
+        let guard = DriveGuard {
             of: self,
             runtime: Some(runtime),
         };
         if Handle::try_current().is_err() {
-            return taken.run(deadline, done);
+            return guard.run(deadline, done);
         }
-        // A thread that is in a runtime cannot run another one. It waits here for one that can.
+        // A thread inside a runtime cannot run another one, so a helper thread does.
         thread::scope(|threads| {
             let thread = thread::Builder::new().name(THREADS.to_owned());
-            if let Err(error) = thread.spawn_scoped(threads, || taken.run(deadline, done)) {
-                tracing::warn!("nothing is flushed: a thread for it cannot be started: {error}");
+            if let Err(error) = thread.spawn_scoped(threads, || guard.run(deadline, done)) {
+                tracing::warn!("flush failed: cannot start a thread: {error}");
             }
         });
     }
@@ -180,29 +180,29 @@ impl Inline {
         self.changed.notify_all();
         match state {
             RuntimeState::Free(runtime) => Some(runtime),
-            // Who has it ends it.
-            RuntimeState::Taken | RuntimeState::Stopped => None,
+            // The driving thread ends it.
+            RuntimeState::Driven | RuntimeState::Stopped => None,
         }
     }
 }
 
-/// The right to move the tasks.
-struct Taken<'a> {
+/// Holds the runtime while a thread drives it, and puts it back on drop.
+struct DriveGuard<'a> {
     of: &'a Inline,
     runtime: Option<Runtime>,
 }
 
-impl Taken<'_> {
+impl DriveGuard<'_> {
     fn run(self, deadline: Instant, mut done: impl FnMut() -> bool) {
         let _quiet = context::suppress();
         let Some(runtime) = &self.runtime else { return };
         runtime.block_on(async {
             while !done() {
-                // Under the lock: who looked before it is told after it waits.
+                // Lock first: a thread that checked before waits by now and gets the notification.
                 drop(self.of.state.lock());
                 self.of.changed.notify_all();
-                // Notified between the look and here, it does not wait.
-                if tokio::time::timeout_at(deadline.into(), self.of.settled.notified())
+                // A notification since the check is stored, so none is lost.
+                if tokio::time::timeout_at(deadline.into(), self.of.completed.notified())
                     .await
                     .is_err()
                 {
@@ -213,7 +213,7 @@ impl Taken<'_> {
     }
 }
 
-impl Drop for Taken<'_> {
+impl Drop for DriveGuard<'_> {
     fn drop(&mut self) {
         let Some(runtime) = self.runtime.take() else { return };
         let mut state = self.of.state.lock();

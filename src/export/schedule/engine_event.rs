@@ -1,56 +1,56 @@
-//! What lanes and session queues tell the engine. An event carries what it wakes, which the engine
-//! knows by these traits alone.
+//! Events from lanes and session queues to the engine. An event carries its sender, which the
+//! engine uses only through these traits.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What the engine is told.
+/// An event for the engine.
 pub(crate) enum EngineEvent {
-    /// The lane has its first span: it sends when the delay is over.
+    /// The lane has its first span and sends after the delay.
     Timed(Arc<dyn ScheduledLane>),
     /// The lane has a batch, or is flushed.
     Ready(Arc<dyn ScheduledLane>),
-    /// The lane is flushed: heard in a mode where nothing is sent at any other time.
+    /// The lane is flushed. Handled only in inline mode, where flushes alone send.
     Flush(Arc<dyn ScheduledLane>),
     /// The queue has session events.
     Session(Arc<dyn SessionSender>),
-    /// Something began that the log reports.
+    /// The lane has pending log lines.
     Log(Arc<dyn ScheduledLane>),
-    /// Memory is short.
+    /// Memory is under pressure.
     MemoryPressure,
 }
 
-/// Why a lane begins to send.
+/// Why a lane starts sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// It is ready.
+    /// The lane is ready.
     Ready,
-    /// A deadline has come that it asked for.
+    /// The lane's deadline has passed.
     Deadline(Instant),
-    /// Memory is short: a timed lane begins before its time.
+    /// Memory is under pressure: a timed lane starts early.
     Memory,
 }
 
-/// A lane, to the engine.
+/// A lane as the engine uses it.
 pub(crate) trait ScheduledLane: Send + Sync {
-    /// Spawns a task that sends what is due, if the lane's schedule allows it for this cause.
-    /// Returns the bytes that wait in its queue; `None` if something else came first.
+    /// Spawns a task that sends the due spans, if the lane's schedule allows it for this cause.
+    /// Returns the queued bytes, or `None` if it does not.
     fn send_due(self: Arc<Self>, cause: Cause) -> Option<usize>;
 
-    /// Writes the lines of what began for the lane's selector.
+    /// Writes the pending log lines of the lane's selector.
     fn log_begun(&self);
 }
 
-/// A queue of session events, to the engine.
+/// A session queue as the engine uses it.
 pub(crate) trait SessionSender: Send + Sync {
-    /// Spawns a task that sends request after request until no event is left.
+    /// Spawns a task that sends requests until no event is left.
     fn send_all(self: Arc<Self>);
 
-    /// The address of the queue's lane, which lives at least as long as the queue.
+    /// Returns the address of the queue's lane. The queue keeps the lane alive.
     fn lane_address(&self) -> usize;
 }
 
-/// The address that tells lanes apart.
+/// Returns the address that identifies a lane.
 pub(crate) fn address(lane: &Arc<dyn ScheduledLane>) -> usize {
     Arc::as_ptr(lane).addr()
 }

@@ -1,13 +1,13 @@
-//! A semaphore that divides its permits fairly: start-time fair queueing, so that each tracer gets
-//! a share of the sending by its weight.
+//! A fair semaphore (start-time fair queueing): each tracer gets a share of the permits by its
+//! weight.
 //!
-//! Each tracer has a [`VirtualTime`]: the bytes that it sent, divided by its weight. The lowest
-//! goes next. A tracer that had nothing to send is advanced to the time of the last one that got a
-//! permit, so it cannot save up credit. A permit is paid when it is used, because only then is it
-//! known what there is to send. So no quantum has to be guessed, as deficit round robin must.
+//! Each tracer has a [`VirtualTime`]: bytes sent divided by its weight. The lowest goes next. An
+//! idle tracer is advanced to the time of the last tracer that got a permit, so it cannot save up
+//! credit. Bytes are charged when a permit is used, because the batch size is not known before. So
+//! no quantum has to be guessed, unlike deficit round robin.
 //!
-//! A tracer waits for its next batch once the last one is complete. So whatever its weight, others
-//! come between two of its batches if they wait.
+//! A tracer requests its next permit after its last batch completes. So waiting tracers always come
+//! between two batches of one tracer.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::util::fork::ForkLock;
 
-/// Permits, and what waits for one.
+/// A fair semaphore.
 #[derive(Debug)]
 pub(crate) struct FairSemaphore {
     state: ForkLock<State>,
@@ -25,28 +25,27 @@ pub(crate) struct FairSemaphore {
 #[derive(Debug)]
 struct State {
     free: usize,
-    /// The time of the last tracer that got a permit.
+    /// Virtual time of the last tracer that got a permit.
     now: u64,
-    /// By virtual time, and by number among equal times. One that is gone stays until it is its
-    /// turn.
+    /// Waiters by virtual time and arrival number. A dropped waiter stays until its turn.
     waiting: BTreeMap<(u64, u64), oneshot::Sender<()>>,
-    /// How many ever waited.
+    /// Number of waiters so far.
     numbers: u64,
 }
 
-/// What one tracer has sent.
+/// Virtual time of one tracer: scaled bytes sent divided by weight.
 #[derive(Debug)]
 pub(crate) struct VirtualTime {
     sent: AtomicU64,
     weight: u32,
 }
 
-/// The right to send. Dropped, it goes to the next that waits.
+/// A permit. Passes to the next waiter on drop.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Permit<'a>(&'a FairSemaphore);
 
-/// Waits for a permit. Dropped, it passes on a permit that was granted meanwhile.
+/// A waiter for a permit. On drop, passes on a permit granted meanwhile.
 #[derive(Debug)]
 struct Waiter<'a> {
     semaphore: &'a FairSemaphore,
@@ -61,13 +60,13 @@ impl VirtualTime {
         }
     }
 
-    /// Something is sent.
-    pub(crate) fn pay(&self, bytes: usize) {
+    /// Charges sent bytes.
+    pub(crate) fn charge(&self, bytes: usize) {
         self.sent.fetch_add(scaled(bytes, self.weight), Ordering::Relaxed);
     }
 }
 
-/// Bytes divided by weight, scaled so that the largest weight still has a few digits.
+/// Returns bytes divided by weight, scaled so that large weights keep precision.
 pub(crate) fn scaled(bytes: usize, weight: u32) -> u64 {
     (bytes as u64).saturating_mul(10_000) / u64::from(weight.max(1))
 }
@@ -84,7 +83,7 @@ impl FairSemaphore {
         }
     }
 
-    /// A tracer has something to send again: it starts where the others are.
+    /// Advances an idle tracer to the current virtual time.
     pub(crate) fn wake(&self, time: &VirtualTime) {
         let now = self.state.lock().now;
         time.sent.fetch_max(now, Ordering::Relaxed);
@@ -93,7 +92,7 @@ impl FairSemaphore {
     /// Waits for a permit.
     ///
     /// # Cancel safety
-    /// A permit that was granted meanwhile goes to the next.
+    /// A permit granted meanwhile passes to the next waiter.
     pub(crate) async fn acquire(&self, time: &VirtualTime) -> Permit<'_> {
         match self.enter(time) {
             Ok(permit) => permit,
@@ -101,7 +100,7 @@ impl FairSemaphore {
         }
     }
 
-    /// A permit if one is free, which means that nothing waits; else a waiter.
+    /// Returns a permit if one is free, otherwise a waiter. If one is free, nothing waits.
     fn enter(&self, time: &VirtualTime) -> Result<Permit<'_>, Waiter<'_>> {
         let mut state = self.state.lock();
         let at = time.sent.load(Ordering::Relaxed);
@@ -118,11 +117,11 @@ impl FairSemaphore {
         Err(Waiter { semaphore, granted })
     }
 
-    /// A permit is free again.
+    /// Passes a permit to the next waiter, or frees it.
     fn release(&self) {
         let mut state = self.state.lock();
         while let Some(((at, _), grant)) = state.waiting.pop_first() {
-            // A waiter that is gone does not take it.
+            // Fails if the waiter was dropped.
             if grant.send(()).is_ok() {
                 state.now = state.now.max(at);
                 return;
@@ -134,8 +133,9 @@ impl FairSemaphore {
 
 impl<'a> Waiter<'a> {
     async fn wait(mut self) -> Permit<'a> {
-        // A sender is not dropped before it granted.
-        (&mut self.granted).await.expect("it is kept until it is its turn");
+        (&mut self.granted)
+            .await
+            .expect("the sender is kept until it grants a permit");
         Permit(self.semaphore)
     }
 }
@@ -148,7 +148,7 @@ impl Drop for Permit<'_> {
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        // Closed first: from here on nothing is granted. What was granted before is passed on.
+        // Close first, so that nothing is granted after the check.
         self.granted.close();
         if self.granted.try_recv().is_ok() {
             self.semaphore.release();
@@ -162,37 +162,38 @@ mod tests {
 
     use super::*;
 
-    /// What everybody sent, where each always wants one more turn and sends so much in each.
-    fn sent(of: &[(u32, usize)], count: usize) -> Vec<usize> {
+    /// Returns the bytes sent by each tracer, given as weight and request size. Each always has
+    /// something to send.
+    fn sent(tracers: &[(u32, usize)], count: usize) -> Vec<usize> {
         let semaphore = FairSemaphore::new(1);
-        let clocks: Vec<VirtualTime> = of.iter().map(|(weight, _)| VirtualTime::new(*weight)).collect();
-        let mut sent = vec![0; of.len()];
-        let nobody = VirtualTime::new(1);
-        let mut held = semaphore.enter(&nobody).ok();
-        let line = |who: usize| Box::pin(semaphore.acquire(&clocks[who]));
-        let mut waiting: Vec<_> = (0..of.len()).map(line).collect();
-        for one in &mut waiting {
-            assert!(one.now_or_never().is_none());
+        let times: Vec<VirtualTime> = tracers.iter().map(|(weight, _)| VirtualTime::new(*weight)).collect();
+        let mut sent = vec![0; tracers.len()];
+        let other = VirtualTime::new(1);
+        let mut held = semaphore.enter(&other).ok();
+        let acquire = |tracer: usize| Box::pin(semaphore.acquire(&times[tracer]));
+        let mut waiting: Vec<_> = (0..tracers.len()).map(acquire).collect();
+        for waiter in &mut waiting {
+            assert!(waiter.now_or_never().is_none());
         }
         for _ in 0..count {
             drop(held.take());
-            for (who, one) in waiting.iter_mut().enumerate() {
-                if let Some(turn) = one.now_or_never() {
-                    assert!(held.is_none(), "one place, two turns");
-                    clocks[who].pay(of[who].1);
-                    sent[who] += of[who].1;
-                    held = Some(turn);
-                    *one = line(who);
-                    assert!(one.now_or_never().is_none());
+            for (tracer, waiter) in waiting.iter_mut().enumerate() {
+                if let Some(permit) = waiter.now_or_never() {
+                    assert!(held.is_none(), "two permits granted, one exists");
+                    times[tracer].charge(tracers[tracer].1);
+                    sent[tracer] += tracers[tracer].1;
+                    held = Some(permit);
+                    *waiter = acquire(tracer);
+                    assert!(waiter.now_or_never().is_none());
                 }
             }
-            assert!(held.is_some(), "nobody got it");
+            assert!(held.is_some(), "the permit was granted to no waiter");
         }
         sent
     }
 
     #[test]
-    fn all_send_the_same_whatever_the_size_of_their_requests() {
+    fn equal_weights_send_equal_bytes_with_any_request_size() {
         let sent = sent(&[(100, 1000), (100, 50), (100, 300)], 3000);
         let (least, most) = (sent.iter().min(), sent.iter().max());
         assert!(
@@ -204,56 +205,51 @@ mod tests {
     #[test]
     fn shares_are_by_weight() {
         let sent = sent(&[(100, 500), (300, 500), (50, 100)], 2000);
-        let of = |who: usize, weight: usize| sent[who] / weight;
-        assert!(of(0, 100).abs_diff(of(1, 300)) <= 10, "{sent:?}");
-        assert!(of(0, 100).abs_diff(of(2, 50)) <= 10, "{sent:?}");
+        let share = |tracer: usize, weight: usize| sent[tracer] / weight;
+        assert!(share(0, 100).abs_diff(share(1, 300)) <= 10, "{sent:?}");
+        assert!(share(0, 100).abs_diff(share(2, 50)) <= 10, "{sent:?}");
     }
 
     #[test]
-    fn nobody_saves_turns_up() {
+    fn an_idle_tracer_saves_no_credit() {
         let semaphore = FairSemaphore::new(1);
         let (busy, late) = (VirtualTime::new(100), VirtualTime::new(100));
         for _ in 0..100 {
             drop(semaphore.enter(&busy));
-            busy.pay(1000);
+            busy.charge(1000);
         }
         let next = || {
-            let held = semaphore.enter(&busy).expect("it is free");
+            let held = semaphore.enter(&busy).expect("a free permit");
             semaphore.wake(&late);
-            let mut of_late = semaphore.enter(&late).expect_err("taken");
-            let mut of_busy = semaphore.enter(&busy).expect_err("taken");
+            let mut of_late = semaphore.enter(&late).expect_err("no free permit");
+            let mut of_busy = semaphore.enter(&busy).expect_err("no free permit");
             drop(held);
-            let called = (of_late.granted.try_recv().is_ok(), of_busy.granted.try_recv().is_ok());
-            // Who was called goes.
+            let granted = (of_late.granted.try_recv().is_ok(), of_busy.granted.try_recv().is_ok());
+            // Release the granted permit.
             drop((of_late, of_busy, Permit(&semaphore)));
-            called
+            granted
         };
-        assert_eq!(next(), (true, false), "he is behind");
-        late.pay(5000);
-        assert_eq!(next(), (false, true), "what he did not send before is forgotten");
+        assert_eq!(next(), (true, false), "the late tracer is behind");
+        late.charge(5000);
+        assert_eq!(next(), (false, true), "the late tracer has no saved credit");
     }
 
     #[test]
-    fn who_leaves_the_line_leaves_his_place_to_the_next() {
+    fn a_dropped_waiter_passes_its_permit_on() {
         let semaphore = FairSemaphore::new(1);
         let time = VirtualTime::new(1);
-        let held = semaphore.enter(&time).expect("it is free");
-        let mut line = (0..3).map(|_| Box::pin(semaphore.acquire(&time)));
-        let (mut called, mut gone, mut next) = (
-            line.next().expect("3"),
-            line.next().expect("3"),
-            line.next().expect("3"),
-        );
-        for one in [&mut called, &mut gone, &mut next] {
-            assert!(one.now_or_never().is_none());
+        let held = semaphore.enter(&time).expect("a free permit");
+        let [mut granted, mut dropped, mut next] = [(); 3].map(|()| Box::pin(semaphore.acquire(&time)));
+        for waiter in [&mut granted, &mut dropped, &mut next] {
+            assert!(waiter.now_or_never().is_none());
         }
-        drop(gone);
+        drop(dropped);
         drop(held);
-        // It is his turn, and he does not look.
-        drop(called);
-        let turn = next.now_or_never().expect("it is his");
+        // The permit is granted to this waiter, which is dropped without polling.
+        drop(granted);
+        let permit = next.now_or_never().expect("the permit is passed on");
         assert!(semaphore.enter(&time).is_err());
-        drop(turn);
+        drop(permit);
         assert!(semaphore.acquire(&time).now_or_never().is_some());
         assert_eq!(semaphore.state.lock().free, 1);
     }

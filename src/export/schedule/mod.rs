@@ -1,14 +1,13 @@
-//! When a request may be sent: the threads that move requests, the permits that they wait for, the
-//! breakers that they pass.
+//! Scheduling of requests: threads, permits, breakers.
 
 pub(super) mod blocking;
 pub(super) mod breaker;
 pub(super) mod breaker_chain;
 pub(super) mod breaker_status;
+pub(super) mod capacity_queue;
 pub(super) mod driver;
 pub(super) mod engine_event;
 pub(super) mod fair_semaphore;
 pub(super) mod permits;
-pub(super) mod shortage;
 mod stopwatch;
 mod workers;

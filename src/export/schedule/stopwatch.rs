@@ -3,31 +3,31 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::time::Instant as Now;
+use tokio::time::Instant as TokioInstant;
 
-/// A clock that stands still while it is stopped.
+/// A monotonic clock that can be stopped. Created stopped.
 #[derive(Debug)]
 pub(crate) struct Stopwatch {
     begun: Instant,
-    /// Twice the nanoseconds that it goes after the real clock; or twice those that it shows, plus
-    /// one, while it is stopped.
+    /// Running: twice the nanoseconds that it lags behind the real clock. Stopped: twice the
+    /// nanoseconds that it shows, plus one.
     state: AtomicU64,
 }
 
 impl Stopwatch {
     pub(crate) fn stopped() -> Self {
         Self {
-            begun: Now::now().into_std(),
+            begun: TokioInstant::now().into_std(),
             state: AtomicU64::new(1),
         }
     }
 
-    /// One thread at a time starts and stops it.
+    /// Starts the clock. Only one thread at a time may start or stop it.
     pub(crate) fn start(&self) {
         let state = self.state.load(Ordering::Relaxed);
         if state & 1 == 1 {
-            // Release, and acquire in `now`: what was written before the clock was started is not
-            // seen after a time that it shows then.
+            // Release, pairs with `now`: a thread that reads a time of the running clock sees all
+            // writes before the start.
             self.state
                 .store(self.real().saturating_sub(state >> 1) << 1, Ordering::Release);
         }
@@ -51,9 +51,9 @@ impl Stopwatch {
         self.begun + Duration::from_nanos(shown)
     }
 
-    /// Nanoseconds since it was made: enough for 292 years.
+    /// Returns the real nanoseconds since creation; 63 bits last for 292 years.
     fn real(&self) -> u64 {
-        let real = Now::now().into_std().saturating_duration_since(self.begun);
+        let real = TokioInstant::now().into_std().saturating_duration_since(self.begun);
         u64::try_from(real.as_nanos()).unwrap_or(u64::MAX).min(u64::MAX >> 1)
     }
 }
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn it_shows_only_the_time_while_it_is_not_stopped() {
+    async fn time_passes_only_while_the_clock_runs() {
         let second = Duration::from_secs(1);
         let clock = Stopwatch::stopped();
         let begun = clock.now();
@@ -74,7 +74,7 @@ mod tests {
             assert_eq!(
                 clock.now(),
                 begun + (round - 1) * second,
-                "it goes on from where it was"
+                "it continues from the shown time"
             );
             tokio::time::advance(second).await;
             clock.start();

@@ -1,14 +1,14 @@
-//! The runtime of an engine with threads of its own.
+//! The runtime of an engine with background threads.
 //!
-//! tokio takes for granted that it gets its workers. If it gets none, it panics while the runtime
-//! is built; if it gets some, that panic waits for them to end, which they never do. So threads are
-//! tried before, and a worker works only once the runtime is built:
+//! tokio assumes that its worker threads start. If one fails to start, tokio panics while it builds
+//! the runtime, and the panic waits for the started workers, which never end. So threads are tried
+//! first, and workers wait at a gate until the runtime is built:
 //!
-//! | the gate | a worker that begins | the builder |
+//! | gate | a starting worker | the builder |
 //! |---|---|---|
-//! | closed | waits; after its patience it gives up and ends, which lets the panic go on | opens it once the runtime is built |
+//! | closed | waits; on timeout it ends, which lets the panic proceed | opens it once the runtime is built |
 //! | open | works | |
-//! | given up | ends | reports an error, also if the runtime was built by then |
+//! | timed out | ends | reports an error, even if the runtime was built by then |
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
@@ -24,33 +24,33 @@ use crate::util::fork::{ForkLock, wait_timeout};
 
 /// Threads that encode and send.
 const WORKERS: usize = 2;
-/// How long a worker waits for the others. They begin within microseconds, unless there is no
-/// thread for one.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a worker waits for the others. They start within microseconds, unless a thread is
+/// refused.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Gate {
     Closed,
     Open,
-    GivenUp,
+    TimedOut,
 }
 
-/// What workers wait at until all of them are there.
-struct Start {
+/// The gate where workers wait until all of them have started.
+struct StartGate {
     gate: ForkLock<Gate>,
     changed: Condvar,
 }
 
-/// A runtime with all its workers.
+/// Creates a runtime with all its workers.
 ///
 /// # Errors
-/// The system's, where there is no thread for one of them.
+/// If a thread cannot be started.
 pub(crate) fn runtime() -> io::Result<Runtime> {
     try_threads(WORKERS)?;
-    build(PATIENCE)
+    build(START_TIMEOUT)
 }
 
-/// Starts as many threads at once, and ends them.
+/// Starts `count` concurrent threads and joins them.
 fn try_threads(count: usize) -> io::Result<()> {
     let gate = ForkLock::new(());
     let closed = gate.lock();
@@ -62,7 +62,6 @@ fn try_threads(count: usize) -> io::Result<()> {
             Ok(())
         });
         drop(closed);
-        // Joined, so that they are not there any more.
         for thread in started {
             drop(thread.join());
         }
@@ -70,8 +69,8 @@ fn try_threads(count: usize) -> io::Result<()> {
     })
 }
 
-fn build(patience: Duration) -> io::Result<Runtime> {
-    let start = Arc::new(Start {
+fn build(start_timeout: Duration) -> io::Result<Runtime> {
+    let start = Arc::new(StartGate {
         gate: ForkLock::new(Gate::Closed),
         changed: Condvar::new(),
     });
@@ -81,7 +80,7 @@ fn build(patience: Duration) -> io::Result<Runtime> {
         .worker_threads(WORKERS)
         .thread_name(THREADS)
         .on_thread_start(move || {
-            at_gate.pass(patience);
+            at_gate.pass(start_timeout);
             context::suppress_on_this_thread();
         })
         .enable_all();
@@ -95,21 +94,21 @@ fn build(patience: Duration) -> io::Result<Runtime> {
     }
 }
 
-impl Start {
-    /// Waits until the gate is open. Unwinds where it stays closed: the thread ends.
-    fn pass(&self, patience: Duration) {
+impl StartGate {
+    /// Waits until the gate is open. Unwinds on timeout, which ends the thread.
+    fn pass(&self, start_timeout: Duration) {
         let (mut gate, mut is_over) = (self.gate.lock(), false);
         while *gate == Gate::Closed && !is_over {
-            (gate, is_over) = wait_timeout(&self.changed, gate, patience);
+            (gate, is_over) = wait_timeout(&self.changed, gate, start_timeout);
         }
         if *gate != Gate::Open {
-            *gate = Gate::GivenUp;
+            *gate = Gate::TimedOut;
             drop(gate);
             panic::resume_unwind(Box::new("the runtime has too few threads"));
         }
     }
 
-    /// Whether nobody gave up before.
+    /// Opens the gate. Returns false if a worker timed out before.
     fn open(&self) -> bool {
         let mut gate = self.gate.lock();
         if *gate == Gate::Closed {
@@ -129,16 +128,16 @@ mod tests {
     use super::*;
     use crate::util::own_process::is_own_process;
 
-    /// Of each thread, in a process that has address space for few of them.
+    /// Stack size of each thread, in a process with address space for few of them.
     const STACK: u64 = 512 << 20;
 
-    /// Leaves address space for as many more threads, and some for other things.
+    /// Limits address space to `count` more threads and a reserve.
     fn allow_threads(count: u64) {
         let status = fs::read_to_string("/proc/self/status").expect("Linux");
         let size = status
             .lines()
             .find_map(|line| line.strip_prefix("VmSize:"))
-            .expect("its size");
+            .expect("VmSize");
         let kib: u64 = size.trim().trim_end_matches(" kB").parse().expect("a number");
         let allowed = kib * 1024 + count * STACK + STACK / 2;
         let before = getrlimit(Resource::As);
@@ -147,31 +146,30 @@ mod tests {
     }
 
     #[test]
-    fn a_runtime_that_gets_too_few_threads_is_an_error_whenever_that_turns_out() {
-        const TEST: &str =
-            "export::schedule::workers::tests::a_runtime_that_gets_too_few_threads_is_an_error_whenever_that_turns_out";
+    fn a_runtime_with_too_few_threads_is_an_error() {
+        const TEST: &str = "export::schedule::workers::tests::a_runtime_with_too_few_threads_is_an_error";
         if !is_own_process(TEST, &[("RUST_MIN_STACK", &STACK.to_string())]) {
             return;
         }
         for threads in [0, 1] {
             allow_threads(threads);
             try_threads(WORKERS).expect_err("too few threads");
-            // Another part of the program took them after they were tried.
+            // As if another part of the program took the threads after `try_threads`.
             build(Duration::from_millis(100)).expect_err("too few threads");
         }
         allow_threads(2);
         try_threads(WORKERS).expect("enough");
-        drop(build(PATIENCE).expect("enough"));
+        drop(build(START_TIMEOUT).expect("enough"));
     }
 
     #[test]
-    fn a_worker_that_waits_in_vain_ends_and_the_runtime_is_not_used() {
-        let start = Start {
+    fn a_worker_that_times_out_ends_and_the_gate_does_not_open() {
+        let start = StartGate {
             gate: ForkLock::new(Gate::Closed),
             changed: Condvar::new(),
         };
-        catch_unwind(AssertUnwindSafe(|| start.pass(Duration::ZERO))).expect_err("it unwinds");
+        catch_unwind(AssertUnwindSafe(|| start.pass(Duration::ZERO))).expect_err("the first worker unwinds");
         assert!(!start.open());
-        catch_unwind(AssertUnwindSafe(|| start.pass(PATIENCE))).expect_err("as all that come later");
+        catch_unwind(AssertUnwindSafe(|| start.pass(START_TIMEOUT))).expect_err("later workers unwind");
     }
 }

@@ -54,7 +54,7 @@ pub(super) async fn admit<'a>(
                 .own
                 .asked_until()
                 .map(|until| until.saturating_duration_since(driver.now()));
-            if left.is_zero() || asked.is_some_and(|asked| asked > left) && !driver.may_stand_still() {
+            if left.is_zero() || asked.is_some_and(|asked| asked > left) && !driver.may_pause() {
                 return None;
             }
             // A timeout is no reason to return: the driver's clock may have stood still. The loop
@@ -84,7 +84,10 @@ pub(super) async fn admit<'a>(
 /// longest that a probe takes.
 pub(super) async fn first_admission<'a>(lane: &'a Lane, request: &RequestGuard<'_>, age: Age) -> Option<Admission<'a>> {
     let kind = request.kind;
-    lane.connections.shortage(kind).give_way(lane.share(kind)).await;
+    lane.connections
+        .capacity_queue(kind)
+        .yield_to_waiting(lane.share(kind))
+        .await;
     let admission = admit(lane, request, age, unsent_max_elapsed(lane)).await;
     if admission.is_none() && lane.breakers.chain(kind).own.asked_until().is_none() {
         lane.note_never_sent(kind);

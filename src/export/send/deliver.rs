@@ -28,7 +28,7 @@ use crate::export::lane::request::RequestGuard;
 use crate::export::net::exchange::Call;
 use crate::export::net::transport::Attempt;
 use crate::export::schedule::breaker_chain::BreakerChain;
-use crate::export::schedule::shortage::{Shortage, Try, Waiting};
+use crate::export::schedule::capacity_queue::{CapacityQueue, Turn, Waiting};
 use crate::ledger::DropReason;
 use crate::secret::ApiKey;
 use crate::util::grpc_code;
@@ -121,7 +121,7 @@ struct Delivery<'a> {
     /// Key of the next attempt, if the last one's key was refused and another is available.
     other_key: Option<RequestKey>,
     /// Turn to try at a receiver that is short of capacity. Held until the answer arrives.
-    turn: Option<Try<'a>>,
+    turn: Option<Turn<'a>>,
     /// Whether the last answer reported a lack of capacity.
     was_short: bool,
 }
@@ -180,7 +180,7 @@ impl<'a> Delivery<'a> {
         let mut key = self.other_key.take().unwrap_or_else(|| RequestKey::of(&lane.key));
         self.flushes = lane.flushes();
         request.begin_attempt(self.attempts);
-        lane.virtual_time.pay(call.encoded.body.len());
+        lane.virtual_time.charge(call.encoded.body.len());
         let (sent, slow) = send(lane, call, &key.key().secret, &mut admission).await;
         let connected = sent.connected;
         let verdict = judge(&call.url, sent.result, count, &sent.secrets, SystemTime::now());
@@ -192,7 +192,7 @@ impl<'a> Delivery<'a> {
             lane.note_failure(kind, slow, error.clone());
         }
         if let Verdict::Deny { error } = &verdict {
-            pass.reached();
+            pass.note_reached();
             // Release the turn: other requests need not wait for the key.
             self.turn = None;
             let tried = key.sent();
@@ -210,7 +210,8 @@ impl<'a> Delivery<'a> {
         lane.log_breakers(kind);
         if matches!(verdict, Verdict::Delivered { .. }) {
             let bytes = call.encoded.body.len();
-            self.shortage().note_delivered(lane.share(kind), bytes, self.was_short);
+            self.capacity_queue()
+                .note_delivered(lane.share(kind), bytes, self.was_short);
         }
         self.turn = None;
         Some(AttemptResult {
@@ -251,7 +252,7 @@ impl<'a> Delivery<'a> {
                 is_over.then_some(Outcome::Dropped(DropReason::Unauthorized))
             }
             Verdict::Retry { after, .. } => {
-                let joined = is_short.then(|| self.shortage().join(lane.share(kind), self.was_short));
+                let joined = is_short.then(|| self.capacity_queue().join(lane.share(kind), self.was_short));
                 self.was_short = is_short;
                 match self.pause(after, joined.flatten()).await {
                     Ok(turn) => self.turn = turn,
@@ -267,7 +268,7 @@ impl<'a> Delivery<'a> {
     /// A wait requested by the receiver applies to all of the tracer's requests of this kind and
     /// happens at the breaker. A request that waits for capacity may get its turn before its own
     /// wait ends, and holds the turn until its answer arrives.
-    async fn pause(&self, after: Option<Duration>, waiting: Option<Waiting<'a>>) -> Result<Option<Try<'a>>, Expired> {
+    async fn pause(&self, after: Option<Duration>, waiting: Option<Waiting<'a>>) -> Result<Option<Turn<'a>>, Expired> {
         let (lane, retry, breakers) = (self.lane, self.retry(), self.breakers());
         let request = self.sending.request;
         if after.is_none() && waiting.is_none() && !breakers.is_ready() {
@@ -279,7 +280,7 @@ impl<'a> Delivery<'a> {
         }
         let left = self.time_left();
         // A driver's clock that may stand still shows less time than passes for the receiver.
-        if left.is_zero() || asked > left && !lane.shared().driver.may_stand_still() {
+        if left.is_zero() || asked > left && !lane.shared().driver.may_pause() {
             return Err(Expired);
         }
         // A flush shortens the back-off, never a wait requested by the receiver. The last attempt
@@ -294,7 +295,7 @@ impl<'a> Delivery<'a> {
             return Ok(None);
         };
         let own_wait = || async {
-            if self.shortage().tries() {
+            if self.capacity_queue().is_trying() {
                 wait_for(longest_own_wait(retry)).await;
                 return lane.flushes() != self.flushes || self.time_left().is_zero();
             }
@@ -309,7 +310,7 @@ impl<'a> Delivery<'a> {
         };
         let turn = waiting.turn(own_wait, |tries| backoff(retry, tries)).await;
         if turn.is_some() {
-            breakers.own.let_one_try();
+            breakers.own.allow_probe();
         }
         Ok(turn)
     }
@@ -331,8 +332,8 @@ impl<'a> Delivery<'a> {
     }
 
     /// Returns the capacity queue for requests of this kind.
-    fn shortage(&self) -> &'a Shortage {
-        self.lane.connections.shortage(self.kind())
+    fn capacity_queue(&self) -> &'a CapacityQueue {
+        self.lane.connections.capacity_queue(self.kind())
     }
 }
 

@@ -72,7 +72,7 @@ impl Engine {
 
     /// Waits for the result of a probe. Returns `None` if the engine stopped.
     pub(crate) fn answer<T: Send>(&self, receiver: Receiver<T>) -> Option<T> {
-        let Some(inline) = self.shared.driver.inlined() else {
+        let Some(inline) = self.shared.driver.as_inline() else {
             return receiver.recv().ok();
         };
         let mut answer = None;

@@ -48,7 +48,7 @@ impl TracerRegistry {
                 Protocol::HttpJson => "otlp_http_json_span_exporter",
                 Protocol::Grpc => "otlp_grpc_span_exporter",
             },
-            fork: self.0.engine.made_in(),
+            fork: self.0.engine.fork_guard(),
             latest: ForkLock::default(),
         });
         for (index, instrument) in INSTRUMENTS.iter().enumerate() {

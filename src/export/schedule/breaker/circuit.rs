@@ -1,42 +1,41 @@
-//! Whether requests are let through, and when again: a machine without lock, clock or chance of its
-//! own.
+//! State machine of a circuit breaker, without lock, clock or randomness.
 //!
-//! `n` counts failures in a row, `N` is [`THRESHOLD`], `gap` is [`GAP`]. A pause is given by the
-//! caller for each opening.
+//! `n` is the number of consecutive failures, `N` is [`THRESHOLD`], `gap` is [`GAP`]. The caller
+//! provides the pause of each opening.
 //!
-//! | state | asked | success | failure | the probe ends without an outcome | wake-up |
+//! | state | request | success | failure | probe ends without an outcome | wake-up |
 //! |---|---|---|---|---|---|
-//! | closed, `n` | let through | closed, 0 | closed, `n + 1`; open until now + pause, if that is `N` | | same |
-//! | open, before its time | waits | closed, 0 | same | | open until `gap` after it opened, if that is earlier |
-//! | open, its time is over | half-open: who asked is the probe | closed, 0 | same | | same |
-//! | half-open | waits | closed, 0 | of the probe: `n + 1`, open until now + pause, `gap` at the most if woken; of others: same | open, its time over | half-open, woken |
+//! | closed, `n` | admitted | closed, 0 | closed, `n + 1`; open until now + pause, if that is `N` | | same |
+//! | open, pause not over | waits | closed, 0 | same | | open until `gap` after it opened, if that is earlier |
+//! | open, pause over | half-open: the request is the probe | closed, 0 | same | | same |
+//! | half-open | waits | closed, 0 | of the probe: `n + 1`, open until now + pause, at most `gap` if woken; of others: same | open, pause over | half-open, woken |
 //!
-//! A turn at a receiver that is short of capacity ends an opening: open becomes open with its time
-//! over. It changes nothing else.
+//! A turn at a receiver that is short of capacity ends the pause of an open breaker and changes
+//! nothing else.
 //!
-//! Besides, a receiver may have said when to come back: until then nothing is let through in any
-//! state. Neither a success nor a wake-up ends that; of several such moments the last one counts.
+//! A receiver may also request a wait: nothing is admitted before it ends, in any state. Neither a
+//! success nor a wake-up ends it; the latest requested time counts.
 //!
-//! Successes and failures of requests that were let through earlier come at any time. A success
-//! shows that the receiver is there; a failure that the machine knows of already changes nothing.
+//! Outcomes of requests admitted earlier may arrive at any time. A success shows that the receiver
+//! works; a late failure changes nothing.
 
 #[cfg(test)]
 mod tests;
 
 use std::time::{Duration, Instant};
 
-/// Failures in a row that open it.
+/// Consecutive failures that open the breaker.
 pub(crate) const THRESHOLD: u32 = 5;
-/// A wake-up does not make it try more often than this.
+/// Shortest pause between probes after a wake-up.
 pub(crate) const GAP: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Circuit {
     pub(crate) failures: u32,
     pub(crate) phase: Phase,
-    /// When the receiver said to come back.
+    /// End of the wait requested by the receiver.
     asked: Option<Instant>,
-    /// Counts probes, so that each has a number of its own.
+    /// Number of probes, to give each its own number.
     probes: u64,
 }
 
@@ -54,58 +53,58 @@ pub(crate) enum Phase {
     },
 }
 
-/// What a request is told that asks to be let through.
+/// Answer to a request that asks for admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub(crate) enum Decision {
     Enter,
-    /// As the only one, under this number.
+    /// Admitted as the only probe, with its number.
     Probe(u64),
     Wait(Wait),
 }
 
-/// What to wait for, unless something changes before.
+/// What a request waits for, unless the state changes before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     Until(Instant),
-    ForTheProbe,
+    ForProbe,
 }
 
 impl Circuit {
-    /// What there is to wait for; `None` where a request would be let through.
+    /// Returns what a request would wait for, or `None` if it would be admitted.
     pub(crate) fn wait(&self, now: Instant) -> Option<Wait> {
         if let Some(until) = self.asked_until(now) {
             return Some(Wait::Until(until));
         }
         match self.phase {
             Phase::Open { until, .. } if now < until => Some(Wait::Until(until)),
-            Phase::HalfOpen { .. } => Some(Wait::ForTheProbe),
+            Phase::HalfOpen { .. } => Some(Wait::ForProbe),
             Phase::Closed | Phase::Open { .. } => None,
         }
     }
 
-    /// When the receiver said to come back, unless that is over.
+    /// Returns the end of the wait requested by the receiver, unless it is over.
     pub(crate) fn asked_until(&self, now: Instant) -> Option<Instant> {
         self.asked.filter(|until| now < *until)
     }
 
-    /// The receiver says when to come back.
+    /// Records a wait requested by the receiver.
     pub(crate) fn hold(&mut self, until: Instant) {
         self.asked = self.asked.max(Some(until));
     }
 
-    pub(crate) fn ask(&mut self, now: Instant) -> Answer {
+    pub(crate) fn ask(&mut self, now: Instant) -> Decision {
         if let Some(wait) = self.wait(now) {
-            return Answer::Wait(wait);
+            return Decision::Wait(wait);
         }
         if self.phase == Phase::Closed {
-            return Answer::Enter;
+            return Decision::Enter;
         }
         self.probes += 1;
         self.phase = Phase::HalfOpen {
             probe: self.probes,
             woken: false,
         };
-        Answer::Probe(self.probes)
+        Decision::Probe(self.probes)
     }
 
     pub(crate) fn succeed(&mut self) {
@@ -113,8 +112,8 @@ impl Circuit {
         self.phase = Phase::Closed;
     }
 
-    /// A request failed; `probe` is its number if it was one. `pause` is asked for the length of
-    /// the opening, by how often it opened since the last success.
+    /// Records a failure of a request, with its probe number if it was a probe. `pause` returns the
+    /// length of an opening, by the number of earlier openings since the last success.
     pub(crate) fn fail(&mut self, now: Instant, probe: Option<u64>, pause: impl FnOnce(u32) -> Duration) {
         let at_most = match self.phase {
             Phase::Closed => Duration::MAX,
@@ -132,28 +131,28 @@ impl Circuit {
             let pause = pause(self.failures - THRESHOLD).min(at_most);
             self.phase = Phase::Open {
                 since: now,
-                // A pause that no clock can show is none.
+                // Ignore a pause beyond the clock's range.
                 until: now.checked_add(pause).unwrap_or(now),
             };
         }
     }
 
-    /// The probe ends, and nothing was learnt by it.
+    /// Ends a probe without an outcome.
     pub(crate) fn give_up(&mut self, now: Instant, probe: u64) {
         if matches!(self.phase, Phase::HalfOpen { probe: current, .. } if probe == current) {
             self.phase = Phase::Open { since: now, until: now };
         }
     }
 
-    /// Ends an opening now: the request that has its turn at a receiver short of capacity is the
-    /// probe.
-    pub(crate) fn let_one_try(&mut self, now: Instant) {
+    /// Ends the pause of an opening: the request with the turn at a receiver short of capacity
+    /// becomes the probe.
+    pub(crate) fn allow_probe(&mut self, now: Instant) {
         if let Phase::Open { until, .. } = &mut self.phase {
             *until = now.min(*until);
         }
     }
 
-    /// A flush, or another key: it tries soon.
+    /// Allows a probe soon, because of a flush or a new key.
     pub(crate) fn wake_retries(&mut self) {
         match &mut self.phase {
             Phase::Closed => {}

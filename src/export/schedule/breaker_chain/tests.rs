@@ -1,4 +1,4 @@
-//! What an attempt tells which breaker, and who is let through.
+//! Effect of attempts on the breakers, and admission.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::export::error::ExportError;
 use crate::export::schedule::breaker_status::{BreakerState, BreakerStatus};
 use crate::export::send::verdict::Verdict;
 
-/// Pauses that no test waits for, or none at all.
+/// Returns settings with this pause for all retries.
 fn pauses(longest: Duration) -> RetrySettings {
     RetrySettings {
         initial_backoff: longest,
@@ -23,9 +23,9 @@ fn long() -> RetrySettings {
     pauses(Duration::from_secs(600))
 }
 
-fn fail(gate: BreakerChain<'_>, signal: AttemptSignal, times: u32, retry: &RetrySettings) {
+fn fail(chain: BreakerChain<'_>, signal: AttemptSignal, times: u32, retry: &RetrySettings) {
     for _ in 0..times {
-        gate.enter().expect("let through").end(signal, retry);
+        chain.enter().expect("admitted").end(signal, retry);
     }
 }
 
@@ -34,7 +34,7 @@ fn is_open(status: BreakerStatus) -> bool {
 }
 
 #[test]
-fn each_outcome_tells_what_the_table_says() {
+fn each_verdict_maps_to_a_signal() {
     let error = || ExportError::Connection {
         url: "http://collector.test".into(),
         reason: "broken".into(),
@@ -81,7 +81,7 @@ fn each_outcome_tells_what_the_table_says() {
 }
 
 #[test]
-fn an_endpoint_that_cannot_be_reached_stops_all_its_tracers_and_nobody_treated_badly_stops_another() {
+fn an_unreachable_endpoint_blocks_all_tracers_and_a_failing_tracer_blocks_no_other() {
     let endpoint = Arc::new(Breaker::default());
     let [one, other] = [LaneBreakers::new(Arc::clone(&endpoint)), LaneBreakers::new(endpoint)];
     fail(one.chain(RequestKind::Spans), AttemptSignal::Failing, 5, &long());
@@ -93,74 +93,74 @@ fn an_endpoint_that_cannot_be_reached_stops_all_its_tracers_and_nobody_treated_b
     assert_eq!(
         other.status().spans,
         BreakerStatus::default(),
-        "nothing was learnt of it"
+        "the tracer breaker is unchanged"
     );
-    for gate in [
+    for chain in [
         one.chain(RequestKind::SessionEvents),
         other.chain(RequestKind::Spans),
         other.chain(RequestKind::SessionEvents),
     ] {
-        assert!(!gate.is_ready() && gate.enter().is_none());
+        assert!(!chain.is_ready() && chain.enter().is_none());
     }
 }
 
 #[test]
-fn a_tracers_probe_that_the_endpoint_stops_is_given_back() {
-    let gates = LaneBreakers::new(Arc::default());
+fn a_tracer_probe_refused_by_the_endpoint_breaker_is_released() {
+    let breakers = LaneBreakers::new(Arc::default());
     fail(
-        gates.chain(RequestKind::SessionEvents),
+        breakers.chain(RequestKind::SessionEvents),
         AttemptSignal::Unreachable,
         4,
         &long(),
     );
-    // It goes on at once where there are no pauses.
+    // Without pauses, the breaker admits the next request at once.
     fail(
-        gates.chain(RequestKind::Spans),
+        breakers.chain(RequestKind::Spans),
         AttemptSignal::Failing,
         3,
         &pauses(Duration::ZERO),
     );
-    assert_eq!(gates.status().endpoint.failures, 0, "it was reached");
+    assert_eq!(breakers.status().endpoint.failures, 0, "the endpoint was reached");
     fail(
-        gates.chain(RequestKind::Spans),
+        breakers.chain(RequestKind::Spans),
         AttemptSignal::Failing,
         2,
         &pauses(Duration::ZERO),
     );
     fail(
-        gates.chain(RequestKind::SessionEvents),
+        breakers.chain(RequestKind::SessionEvents),
         AttemptSignal::Unreachable,
         5,
         &long(),
     );
     assert!(
-        gates.chain(RequestKind::Spans).enter().is_none(),
+        breakers.chain(RequestKind::Spans).enter().is_none(),
         "the endpoint is open"
     );
     assert!(
-        is_open(gates.status().spans),
-        "and no probe is under way that nobody made"
+        is_open(breakers.status().spans),
+        "the tracer breaker has no probe in flight"
     );
 }
 
 #[test]
-fn there_is_one_probe_and_what_becomes_of_it_is_for_all() {
+fn there_is_one_probe_and_its_outcome_applies_to_all() {
     let none = pauses(Duration::ZERO);
-    let gates = LaneBreakers::new(Arc::default());
-    let gate = gates.chain(RequestKind::Spans);
-    fail(gate, AttemptSignal::Unreachable, 5, &none);
-    let probe = gate.enter().expect("its pause is over");
-    assert!(gate.enter().is_none() && gates.chain(RequestKind::SessionEvents).enter().is_none());
-    assert_eq!(gates.status().endpoint.state, BreakerState::HalfOpen);
+    let breakers = LaneBreakers::new(Arc::default());
+    let chain = breakers.chain(RequestKind::Spans);
+    fail(chain, AttemptSignal::Unreachable, 5, &none);
+    let probe = chain.enter().expect("the pause is over");
+    assert!(chain.enter().is_none() && breakers.chain(RequestKind::SessionEvents).enter().is_none());
+    assert_eq!(breakers.status().endpoint.state, BreakerState::HalfOpen);
     drop(probe);
-    let probe = gate.enter().expect("that one ended without an outcome");
+    let probe = chain.enter().expect("the first probe ended without an outcome");
     probe.end(AttemptSignal::AtWork, &none);
-    assert_eq!(gates.status(), Breakers::default());
-    let [_one, _other] = [gate.enter(), gate.enter()].map(|entry| entry.expect("closed"));
+    assert_eq!(breakers.status(), Breakers::default());
+    let [_one, _other] = [chain.enter(), chain.enter()].map(|entry| entry.expect("closed"));
 }
 
 #[test]
-fn who_waits_hears_of_a_success_and_of_a_hurry() {
+fn a_success_and_a_wake_up_notify_waiting_requests() {
     use futures_util::FutureExt;
 
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -168,40 +168,40 @@ fn who_waits_hears_of_a_success_and_of_a_hurry() {
         .build()
         .expect("a runtime");
     let _inside = runtime.enter();
-    let gates = LaneBreakers::new(Arc::default());
-    let gate = gates.chain(RequestKind::Spans);
-    let earlier = gate.enter().expect("closed");
-    fail(gate, AttemptSignal::Unreachable, 5, &long());
-    let mut waiting = std::pin::pin!(gate.ready());
+    let breakers = LaneBreakers::new(Arc::default());
+    let chain = breakers.chain(RequestKind::Spans);
+    let earlier = chain.enter().expect("closed");
+    fail(chain, AttemptSignal::Unreachable, 5, &long());
+    let mut waiting = std::pin::pin!(chain.ready());
     assert!(waiting.as_mut().now_or_never().is_none());
     earlier.end(AttemptSignal::Failing, &long());
-    assert!(waiting.as_mut().now_or_never().is_some(), "it was reached");
+    assert!(waiting.as_mut().now_or_never().is_some(), "the endpoint was reached");
 
-    fail(gate, AttemptSignal::Unreachable, 5, &long());
-    gates.wake_retries();
+    fail(chain, AttemptSignal::Unreachable, 5, &long());
+    breakers.wake_retries();
     let soon = std::time::Instant::now();
-    runtime.block_on(gate.ready());
+    runtime.block_on(chain.ready());
     assert!(soon.elapsed() < Duration::from_secs(60));
 }
 
 #[test]
-fn an_answer_frees_the_endpoint_before_it_is_known_what_it_means_for_the_tracer() {
+fn an_answer_closes_the_endpoint_breaker_before_the_verdict_is_known() {
     let endpoint = Arc::new(Breaker::default());
     let [one, other] = [LaneBreakers::new(Arc::clone(&endpoint)), LaneBreakers::new(endpoint)];
     let none = pauses(Duration::ZERO);
     while !is_open(one.status().endpoint) && one.status().endpoint.state != BreakerState::HalfOpen {
         one.chain(RequestKind::Spans)
             .enter()
-            .expect("let through")
+            .expect("admitted")
             .end(AttemptSignal::Unreachable, &none);
         if one.status().endpoint.failures > 20 {
             break;
         }
     }
-    // The probe is answered, with 401, and its tracer's source takes its time.
+    // The probe is answered with 401, and the key source has not answered yet.
     let mut probe = one.chain(RequestKind::Spans).enter().expect("its pause is over");
     assert!(other.chain(RequestKind::Spans).enter().is_none(), "there is one probe");
-    probe.reached();
+    probe.note_reached();
     assert!(
         other.chain(RequestKind::Spans).enter().is_some(),
         "the receiver answered"

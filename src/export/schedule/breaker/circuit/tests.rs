@@ -1,4 +1,4 @@
-//! The table, cell by cell, with a made-up clock; and walks at random.
+//! The state table cell by cell, with a simulated clock, and random walks.
 
 use proptest::prelude::*;
 
@@ -10,7 +10,8 @@ fn after(start: Instant, millis: u64) -> Instant {
     start + Duration::from_millis(millis)
 }
 
-/// Closed after `failures` failures; open until `PAUSE` after `now` from the threshold on.
+/// Returns a circuit after `failures` failures at `now`: closed below the threshold, otherwise open
+/// for `PAUSE`.
 fn failed(now: Instant, failures: u32) -> Circuit {
     let mut circuit = Circuit::default();
     (0..failures).for_each(|_| circuit.fail(now, None, |_| PAUSE));
@@ -20,21 +21,25 @@ fn failed(now: Instant, failures: u32) -> Circuit {
 fn half_open(now: Instant) -> (Circuit, u64) {
     let mut circuit = failed(now, THRESHOLD);
     match circuit.ask(now + PAUSE) {
-        Answer::Probe(probe) => (circuit, probe),
+        Decision::Probe(probe) => (circuit, probe),
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn closed_lets_everything_through_until_the_threshold() {
+fn closed_admits_everything_until_the_threshold() {
     let now = Instant::now();
     for failures in 0..THRESHOLD {
         let mut circuit = failed(now, failures);
         assert_eq!((circuit.phase, circuit.failures), (Phase::Closed, failures));
-        assert_eq!(circuit.ask(now), Answer::Enter);
+        assert_eq!(circuit.ask(now), Decision::Enter);
         circuit.wake_retries();
         circuit.give_up(now, 0);
-        assert_eq!(circuit, failed(now, failures), "neither is anything to it");
+        assert_eq!(
+            circuit,
+            failed(now, failures),
+            "wake-ups and abandoned probes change nothing"
+        );
         circuit.succeed();
         assert_eq!(circuit, Circuit::default());
     }
@@ -43,28 +48,28 @@ fn closed_lets_everything_through_until_the_threshold() {
 }
 
 #[test]
-fn open_lets_nothing_through_before_its_time_and_then_one() {
+fn open_admits_nothing_during_its_pause_and_then_one_probe() {
     let now = Instant::now();
     let until = now + PAUSE;
     let mut circuit = failed(now, THRESHOLD);
     let before = circuit;
     for moment in [now, after(now, 9_999)] {
-        assert_eq!(circuit.ask(moment), Answer::Wait(Wait::Until(until)));
+        assert_eq!(circuit.ask(moment), Decision::Wait(Wait::Until(until)));
     }
-    circuit.fail(now, None, |_| panic!("known already"));
-    circuit.fail(now, Some(7), |_| panic!("known already"));
+    circuit.fail(now, None, |_| panic!("already open"));
+    circuit.fail(now, Some(7), |_| panic!("already open"));
     circuit.give_up(now, 7);
     assert_eq!(circuit, before);
-    assert_eq!(circuit.ask(until), Answer::Probe(1));
-    assert_eq!(circuit.ask(until), Answer::Wait(Wait::ForTheProbe));
+    assert_eq!(circuit.ask(until), Decision::Probe(1));
+    assert_eq!(circuit.ask(until), Decision::Wait(Wait::ForProbe));
     let mut circuit = before;
     circuit.succeed();
-    assert_eq!(circuit.ask(now), Answer::Enter, "of one that was let through earlier");
+    assert_eq!(circuit.ask(now), Decision::Enter, "a late success closes the breaker");
     assert_eq!(circuit.failures, 0);
 }
 
 #[test]
-fn half_open_hears_of_its_probe_only_except_that_any_success_closes() {
+fn half_open_reacts_to_its_probe_and_to_any_success() {
     let start = Instant::now();
     let now = after(start, 20_000);
     let (half, probe) = half_open(start);
@@ -73,7 +78,7 @@ fn half_open_hears_of_its_probe_only_except_that_any_success_closes() {
     circuit.fail(now, Some(probe + 1), |_| panic!("not the probe"));
     circuit.give_up(now, probe + 1);
     assert_eq!(circuit, half);
-    assert_eq!(circuit.ask(now), Answer::Wait(Wait::ForTheProbe));
+    assert_eq!(circuit.ask(now), Decision::Wait(Wait::ForProbe));
 
     circuit.fail(now, Some(probe), |openings| PAUSE * (openings + 1));
     let until = now + 2 * PAUSE;
@@ -84,9 +89,9 @@ fn half_open_hears_of_its_probe_only_except_that_any_success_closes() {
 
     let mut circuit = half;
     circuit.give_up(now, probe);
-    assert_eq!(circuit.failures, THRESHOLD, "nothing was learnt");
-    assert_eq!(circuit.ask(now), Answer::Probe(probe + 1));
-    circuit.fail(now, Some(probe), |_| panic!("of a probe that gave up"));
+    assert_eq!(circuit.failures, THRESHOLD, "an abandoned probe is no failure");
+    assert_eq!(circuit.ask(now), Decision::Probe(probe + 1));
+    circuit.fail(now, Some(probe), |_| panic!("the probe was abandoned"));
 
     let mut circuit = half;
     circuit.succeed();
@@ -94,7 +99,7 @@ fn half_open_hears_of_its_probe_only_except_that_any_success_closes() {
 }
 
 #[test]
-fn a_hurry_lets_the_next_probe_go_soon_and_never_later() {
+fn a_wake_up_allows_a_probe_sooner_and_never_later() {
     let now = Instant::now();
     let soon = now + GAP;
     let mut circuit = failed(now, THRESHOLD);
@@ -107,23 +112,27 @@ fn a_hurry_lets_the_next_probe_go_soon_and_never_later() {
             until: soon
         }
     );
-    assert_eq!(circuit.ask(soon), Answer::Probe(1));
+    assert_eq!(circuit.ask(soon), Decision::Probe(1));
     circuit.wake_retries();
     circuit.fail(soon, Some(1), |_| PAUSE);
-    assert_eq!(circuit.ask(after(soon, 99)), Answer::Wait(Wait::Until(soon + GAP)));
-    assert_eq!(circuit.ask(soon + GAP), Answer::Probe(2));
+    assert_eq!(circuit.ask(after(soon, 99)), Decision::Wait(Wait::Until(soon + GAP)));
+    assert_eq!(circuit.ask(soon + GAP), Decision::Probe(2));
     circuit.fail(soon + GAP, Some(2), |_| PAUSE);
     let next = soon + GAP + PAUSE;
-    assert_eq!(circuit.ask(soon + GAP), Answer::Wait(Wait::Until(next)), "once");
+    assert_eq!(
+        circuit.ask(soon + GAP),
+        Decision::Wait(Wait::Until(next)),
+        "a wake-up counts once"
+    );
 
     let mut short = Circuit::default();
     (0..THRESHOLD).for_each(|_| short.fail(now, None, |_| Duration::from_millis(1)));
     short.wake_retries();
-    assert_eq!(short.ask(after(now, 1)), Answer::Probe(1));
+    assert_eq!(short.ask(after(now, 1)), Decision::Probe(1));
 }
 
 #[test]
-fn what_the_receiver_asks_for_is_waited_in_every_state_and_a_hurry_does_not_shorten_it() {
+fn a_requested_wait_applies_in_every_state_and_wake_ups_do_not_shorten_it() {
     let now = Instant::now();
     let hour = Duration::from_secs(3600);
     for failures in [0, 1, THRESHOLD] {
@@ -131,18 +140,18 @@ fn what_the_receiver_asks_for_is_waited_in_every_state_and_a_hurry_does_not_shor
         circuit.hold(now + hour);
         circuit.hold(after(now, 5));
         circuit.wake_retries();
-        assert_eq!(circuit.ask(now), Answer::Wait(Wait::Until(now + hour)));
+        assert_eq!(circuit.ask(now), Decision::Wait(Wait::Until(now + hour)));
         circuit.succeed();
         circuit.wake_retries();
         assert_eq!(circuit.wait(now + hour / 2), Some(Wait::Until(now + hour)));
-        assert_eq!(circuit.ask(now + hour), Answer::Enter);
+        assert_eq!(circuit.ask(now + hour), Decision::Enter);
         assert_eq!(circuit.asked_until(now + hour), None);
     }
     let (mut circuit, probe) = half_open(now);
     circuit.hold(now + hour);
     circuit.fail(now + PAUSE, Some(probe), |_| PAUSE);
-    assert_eq!(circuit.ask(now + 3 * PAUSE), Answer::Wait(Wait::Until(now + hour)));
-    assert_eq!(circuit.ask(now + hour), Answer::Probe(probe + 1));
+    assert_eq!(circuit.ask(now + 3 * PAUSE), Decision::Wait(Wait::Until(now + hour)));
+    assert_eq!(circuit.ask(now + hour), Decision::Probe(probe + 1));
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -171,41 +180,41 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     #[test]
-    fn whatever_happens_there_is_one_probe_at_a_time_and_nobody_waits_for_ever(steps in steps()) {
+    fn there_is_one_probe_at_a_time_and_no_request_waits_forever(steps in steps()) {
         let mut now = Instant::now();
         let mut circuit = Circuit::default();
         let mut held = now;
-        let mut under_way: Vec<Option<u64>> = Vec::new();
+        let mut in_flight: Vec<Option<u64>> = Vec::new();
         for step in steps {
             match step {
                 Step::Ask => match circuit.ask(now) {
-                    Answer::Enter => {
+                    Decision::Enter => {
                         prop_assert!(now >= held);
-                        under_way.push(None);
+                        in_flight.push(None);
                     }
-                    Answer::Probe(probe) => {
+                    Decision::Probe(probe) => {
                         prop_assert!(now >= held);
-                        prop_assert!(!under_way.contains(&Some(probe)));
-                        under_way.push(Some(probe));
+                        prop_assert!(!in_flight.contains(&Some(probe)));
+                        in_flight.push(Some(probe));
                     }
-                    Answer::Wait(Wait::Until(until)) => {
+                    Decision::Wait(Wait::Until(until)) => {
                         prop_assert!(now < until && until <= held.max(now + PAUSE));
                     }
-                    Answer::Wait(Wait::ForTheProbe) => {
+                    Decision::Wait(Wait::ForProbe) => {
                         let Phase::HalfOpen { probe, .. } = circuit.phase else { panic!("{circuit:?}") };
-                        prop_assert!(under_way.contains(&Some(probe)), "it waits for nothing");
+                        prop_assert!(in_flight.contains(&Some(probe)), "waits for a probe that is not in flight");
                     }
                 },
-                Step::Succeed(which) if !under_way.is_empty() => {
-                    under_way.swap_remove(which % under_way.len());
+                Step::Succeed(which) if !in_flight.is_empty() => {
+                    in_flight.swap_remove(which % in_flight.len());
                     circuit.succeed();
                 }
-                Step::Fail(which) if !under_way.is_empty() => {
-                    let probe = under_way.swap_remove(which % under_way.len());
+                Step::Fail(which) if !in_flight.is_empty() => {
+                    let probe = in_flight.swap_remove(which % in_flight.len());
                     circuit.fail(now, probe, |_| PAUSE);
                 }
-                Step::GiveUp(which) if !under_way.is_empty() => {
-                    if let Some(probe) = under_way.swap_remove(which % under_way.len()) {
+                Step::GiveUp(which) if !in_flight.is_empty() => {
+                    if let Some(probe) = in_flight.swap_remove(which % in_flight.len()) {
                         circuit.give_up(now, probe);
                     }
                 }
