@@ -1,20 +1,22 @@
-//! One engine that sends for all tracers of a registry, on a fixed few threads of its own, or on those that flush.
+//! The export engine: sends for all tracers of a registry, on a small fixed number of threads or on
+//! the threads that flush.
 //!
-//! A tracer's way out is its [`Lane`]: its queue, its ledger, its destination and its key. A batch is taken from one lane and sent with
-//! a key of that lane's source; no type in here holds the spans of two lanes at once, and only lanes of the same source share a key.
+//! A tracer's path to its backend is its [`Lane`]: queue, ledger, destination and key. A batch is
+//! taken from one lane and sent with a key of that lane's source. No type here holds the spans of
+//! two lanes, and only lanes with the same key source share a key.
 //!
 //! | folder | owns |
 //! |---|---|
 //! | `lane` | queue, schedule and ledger of one tracer |
-//! | `queue` | spans and session events that wait, and the memory that they may take |
-//! | `schedule` | threads, permits, breakers: when a request may be sent |
-//! | `send` | a batch on its way to its outcome |
+//! | `queue` | queued spans and session events, and their memory budget |
+//! | `schedule` | threads, permits, breakers |
+//! | `send` | delivery of a batch: attempts, retries, splitting |
 //! | `keys` | the keys of all lanes: read, shared, rotated |
-//! | `encode` | spans to the body of a request |
+//! | `encode` | request bodies from spans |
 //! | `net` | one request on the wire |
-//! | `accounting` | what became of all that was accepted, by selector |
-//! | `log` | the log's lines about losses, and their bounds |
-//! | `engine` | deadlines, and who sends next |
+//! | `accounting` | ledgers by selector, status, reports |
+//! | `log` | log lines about problems, and their limits |
+//! | `engine` | deadlines, and dispatch of events to lanes |
 
 mod accounting;
 mod encode;

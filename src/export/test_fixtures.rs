@@ -1,4 +1,4 @@
-//! A span for tests of what is behind the provider.
+//! Test fixtures of the export engine.
 
 use std::borrow::Cow;
 use std::time::UNIX_EPOCH;
@@ -7,7 +7,7 @@ use opentelemetry::InstrumentationScope;
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
-/// One with a name and nothing else.
+/// Creates a span with a name and nothing else.
 pub(crate) fn span(name: impl Into<Cow<'static, str>>) -> SpanData {
     SpanData {
         span_context: SpanContext::empty_context(),

@@ -1,40 +1,40 @@
-//! For tests: a receiver by HTTP/1.1 that answers each request as the test says, and keeps a journal.
+//! Test receiver: an HTTP/1.1 server with scripted answers and a journal of requests.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-/// A receiver whose threads end with their connections.
+/// A test receiver. Its threads end with their connections.
 pub(crate) struct Receiver {
     pub(crate) url: String,
     journal: Journal,
 }
 
-/// A request as it came.
+/// A received request.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) path: String,
-    /// The value of the header with the key.
+    /// Value of the `authorization` header.
     pub(crate) key: String,
     pub(crate) body: Vec<u8>,
     pub(crate) answer: u16,
 }
 
-/// A status, and the headers behind it.
+/// Status and further headers of an answer.
 pub(crate) type Answer = (u16, &'static str);
 
 type Journal = Arc<Mutex<Vec<Seen>>>;
 
 impl Seen {
-    /// Whether the body, which is not compressed, has this text in it.
-    pub(crate) fn carries(&self, text: &str) -> bool {
+    /// Returns whether the uncompressed body contains this text.
+    pub(crate) fn contains(&self, text: &str) -> bool {
         self.body.windows(text.len()).any(|window| window == text.as_bytes())
     }
 }
 
 impl Receiver {
-    /// `answer` sees one request at a time, in the order in which they come.
+    /// Starts a receiver. `answer` is called for one request at a time, in order of arrival.
     pub(crate) fn new(answer: impl FnMut(&Seen) -> Answer + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
@@ -48,7 +48,7 @@ impl Receiver {
                     let mut reader = BufReader::new(stream);
                     while let Some(mut seen) = read(&mut reader) {
                         let (status, headers) = {
-                            // Also where a test failed inside of it.
+                            // Continue even if `answer` panicked before.
                             let mut answer = answer.lock().unwrap_or_else(PoisonError::into_inner);
                             let answered = answer(&seen);
                             seen.answer = answered.0;

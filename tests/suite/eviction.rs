@@ -245,7 +245,7 @@ fn ledgers_with_unreported_losses_are_kept_longer() {
             .contains("tenant:unlucky: 0 spans delivered, 1 dropped"),
         "{report}"
     );
-    assert!(report.to_string().contains("names no longer remembered: "), "{report}");
+    assert!(report.to_string().contains("evicted selectors: "), "{report}");
 }
 
 #[test]

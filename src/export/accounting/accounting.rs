@@ -1,12 +1,13 @@
-//! The ledgers of all selectors, and the sums of those that are no longer remembered by name.
+//! The ledgers of all selectors, and the totals of evicted ones.
 //!
-//! A selector whose tracers are all gone is remembered, so that its ledger can be read and goes on if the selector is asked for again. If
-//! too many such selectors are remembered, the ledger of the one that was listed first is evicted: its numbers are added to the
-//! [`EvictedLedgers`]. So memory does not grow with the selectors that ever were, and no span is missing from the sum of all. Selectors with
-//! losses that no report has told yet are remembered apart, as many again.
+//! A selector without tracers keeps its ledger, which continues if the selector is used again. If
+//! there are too many such selectors, the oldest ledger is evicted: its numbers are added to the
+//! [`EvictedLedgers`]. So memory does not grow with the number of selectors, and no span is missing
+//! from the total. Selectors with unreported losses have a separate list of the same size.
 //!
-//! A ledger is evicted under the lock of the evicted sums, and only if nobody else has it. Who reads all ledgers takes them and the evicted
-//! sums under that lock, and so counts each span once.
+//! A ledger is evicted under the lock of the evicted totals, and only if it has no other owner.
+//! Readers of all ledgers take them and the evicted totals under that lock, so each span counts
+//! once.
 
 use std::sync::Arc;
 #[cfg(feature = "metrics")]
@@ -32,7 +33,7 @@ pub(crate) struct Accounting {
 }
 
 impl Accounting {
-    /// Notifies `too_many` if [`evict`](Self::evict) has something to do.
+    /// Creates empty accounting. Notifies `too_many` when [`evict`](Self::evict) has work.
     pub(crate) fn new(too_many: Arc<Notify>) -> Self {
         Self {
             ledgers: DashMap::new(),
@@ -43,14 +44,15 @@ impl Accounting {
         }
     }
 
-    /// Returns the ledger of a selector, a new one if there is none. It is not evicted while the caller has it.
+    /// Returns the ledger of a selector, creating it if needed. It is not evicted while the caller
+    /// holds it.
     #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "metrics name it"))]
     pub(crate) fn ledger(&self, selector: &Selector, traces_url: &str) -> Arc<SelectorLedger> {
         let ledger = self.ledgers.entry(selector.clone()).or_insert_with(|| {
             SelectorLedger::new(
                 selector.clone(),
                 Arc::clone(&self.idle),
-                // Relaxed: only the number itself matters.
+                // Relaxed: the counter orders no other data.
                 #[cfg(feature = "metrics")]
                 MetricsEntry::new(self.begun.fetch_add(1, Ordering::Relaxed), traces_url),
             )
@@ -58,8 +60,8 @@ impl Accounting {
         Arc::clone(&ledger)
     }
 
-    /// Returns all ledgers in the order of their selectors, and the sums of the evicted ones at the same moment. Clones, so that the caller
-    /// holds no lock of the map.
+    /// Returns all ledgers sorted by selector, and the totals of evicted ones at the same moment.
+    /// The caller holds no lock of the map.
     pub(crate) fn all(&self) -> (Vec<Arc<SelectorLedger>>, EvictedLedgers) {
         let evicted = self.evicted.lock();
         let mut ledgers: Vec<Arc<SelectorLedger>> =
@@ -70,7 +72,7 @@ impl Accounting {
         (ledgers, sums)
     }
 
-    /// Returns what became of the evicted ones since the report before `earlier`.
+    /// Returns the evicted totals since the report before `earlier`, and marks them as reported.
     pub(crate) fn report_evicted(&self, earlier: &EvictedLedgers) -> EvictedLedgers {
         let mut evicted = self.evicted.lock();
         evicted.reported = evicted.ledgers;
@@ -80,9 +82,9 @@ impl Accounting {
         }
     }
 
-    /// Evicts the ledgers that are too many. For the engine's threads.
+    /// Evicts the excess ledgers. Runs on the engine's threads.
     pub(crate) fn evict(&self) {
-        // Those that wait for another turn have it the next time.
+        // Ledgers that are listed again wait for the next call.
         let turns = self.idle.excess();
         for (selector, was_unreported) in (0..turns).map_while(|_| self.idle.next()) {
             self.evict_one(selector, was_unreported);
@@ -93,7 +95,7 @@ impl Accounting {
         let mut evicted = self.evicted.lock();
         let mut eviction = Eviction::Open;
         let removed = self.ledgers.remove_if(&selector, |_, ledger| {
-            // While the map is locked here no one can get it, so a ledger that nobody has stays as it is.
+            // The map entry is locked, so a ledger without other owners cannot get one.
             eviction = ledger.eviction(Arc::strong_count(ledger) == 1);
             eviction == Eviction::Evict || (eviction == Eviction::Unreported && was_unreported)
         });

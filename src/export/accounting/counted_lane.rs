@@ -1,4 +1,4 @@
-//! A lane as its selector's ledger sees it.
+//! The accounting interface of a lane.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -10,24 +10,24 @@ use crate::export::schedule::breaker_status::Breakers;
 use crate::ledger::Ledgers;
 use crate::util::wall_time;
 
-/// What a selector's ledger needs of a lane.
+/// A lane as its selector's ledger uses it.
 pub(crate) trait CountedLane: Send + Sync {
     fn snapshot(&self) -> LaneSnapshot;
 
-    /// Makes all that was accepted so far due now, and returns how far to wait.
+    /// Makes everything accepted so far due now. Returns a mark to wait for.
     fn begin_flush(self: Arc<Self>) -> FlushMark;
 
-    /// Returns what was accepted before the mark and has no outcome yet.
+    /// Returns how much of what was accepted before the mark is pending.
     fn pending(&self, mark: &FlushMark) -> Pending;
 
-    /// Waits until all that was accepted before the mark has its outcome, or until the deadline.
+    /// Waits until everything accepted before the mark has an outcome, or until the deadline.
     fn await_flush(&self, mark: &FlushMark, deadline: Instant);
 
-    /// Closes the lane at the end of a shutdown: what has no outcome is dropped and counted.
+    /// Closes the lane at the end of a shutdown. Drops and counts everything pending.
     fn abandon(&self);
 }
 
-/// How far a flush has to wait.
+/// Position up to which a flush waits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FlushMark {
     pub(crate) spans: u64,
@@ -41,24 +41,24 @@ pub(crate) struct Pending {
     pub(crate) events: u64,
 }
 
-/// A lane at one moment, or all lanes that a selector ever had, together.
+/// Snapshot of one lane, or of all lanes that a selector ever had.
 #[derive(Default)]
 pub(crate) struct LaneSnapshot {
-    /// How many lanes are there.
+    /// Number of open lanes.
     pub(crate) lanes: usize,
     pub(crate) ledgers: Ledgers,
-    /// Estimated memory of the spans and session events that are queued and under way.
+    /// Estimated memory of queued and in-flight spans and session events.
     pub(crate) held_bytes: usize,
-    /// When the span ended that waits in a queue for the longest.
+    /// End time of the oldest queued span.
     pub(crate) oldest: Option<SystemTime>,
     pub(crate) failures: Option<Failures>,
     pub(crate) refused_span: Option<RefusedSpan>,
     pub(crate) last_delivery: Option<SystemTime>,
-    /// Of the newest lane, as the next two.
+    /// Of the newest lane, like the next two fields.
     pub(crate) breakers: Breakers,
     pub(crate) key: Option<KeyStatus>,
     pub(crate) destination: Option<DestinationStatus>,
-    /// The request that is under way for the longest.
+    /// The oldest request in progress.
     pub(crate) oldest_request: Option<RequestStatus>,
 }
 
@@ -80,7 +80,7 @@ impl LaneSnapshot {
     }
 }
 
-/// The last row of failures, and what the last of them was.
+/// The last series of failures and its last error.
 #[derive(Clone, Debug)]
 pub(crate) struct Failures {
     pub(crate) error: ExportError,
@@ -88,11 +88,11 @@ pub(crate) struct Failures {
 }
 
 impl Failures {
-    pub(crate) fn goes_on(&self) -> bool {
+    pub(crate) fn is_ongoing(&self) -> bool {
         self.status.over.is_none()
     }
 
-    /// Ends the row if a later tracer of the selector delivered something.
+    /// Ends the series if a later tracer of the selector delivered something.
     pub(super) fn end_by(&mut self, delivery: Option<SystemTime>) {
         let delivery = delivery.map(wall_time::to_millis).filter(|at| *at > self.status.last);
         self.status.over = self.status.over.or(delivery);

@@ -1,4 +1,4 @@
-//! Ledgers of selectors without a tracer: which is evicted next, and the sums of those that were.
+//! Eviction order of ledgers without tracers, and the totals of evicted ones.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,46 +9,46 @@ use crate::ledger::Ledgers;
 use crate::selector::Selector;
 use crate::util::fork::ForkLock;
 
-/// How many selectors without a tracer are remembered, and as many again with losses that no report has told.
-const REMEMBERED: usize = 1_000;
+/// Most selectors without tracers to keep, and as many again with unreported losses.
+const MAX_IDLE: usize = 1_000;
 
-/// Selectors whose tracers are all gone, those that were listed first in front.
+/// Selectors without tracers, in the order of listing.
 pub(crate) struct IdleSelectors {
     lists: ForkLock<Lists>,
-    /// Notified if more are listed than are to be remembered.
+    /// Notified if more than [`MAX_IDLE`] are listed.
     too_many: Arc<Notify>,
 }
 
 #[derive(Default)]
 struct Lists {
     reported: VecDeque<Selector>,
-    /// With losses that no report has told.
+    /// Selectors with unreported losses.
     unreported: VecDeque<Selector>,
 }
 
-/// What becomes of a ledger whose turn it is to be evicted.
+/// Decision on a ledger considered for eviction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Eviction {
-    /// It has lanes: it is listed again when they are gone.
+    /// Keep: it has lanes. It is listed again when they are retired.
     Open,
-    /// Somebody reads it, or it had lanes since it was listed: it waits for another turn.
+    /// List again: it is in use, or had lanes since it was listed.
     Again,
-    /// Losses of it are in no report yet.
+    /// It has unreported losses.
     Unreported,
-    /// Only its sums are kept.
+    /// Evict: keep only its totals.
     Evict,
 }
 
-/// The sums of the ledgers that were evicted.
+/// Totals of the evicted ledgers.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct EvictedLedgers {
-    /// How many ledgers were evicted.
+    /// Number of evicted ledgers.
     pub(crate) names: u64,
     pub(crate) ledgers: Ledgers,
-    /// Spans that were started and recorded, and those that sampling left out.
+    /// Started spans: recorded, sampled out.
     #[cfg(feature = "metrics")]
     pub(crate) starts: [u64; 2],
-    /// How far this was reported.
+    /// The part that was reported.
     pub(super) reported: Ledgers,
 }
 
@@ -58,35 +58,36 @@ impl IdleSelectors {
         Arc::new(Self { lists, too_many })
     }
 
-    /// Lists a selector whose last tracer is gone.
+    /// Lists a selector whose last tracer was retired.
     pub(super) fn list(&self, selector: Selector) {
         let mut lists = self.lists.lock();
         lists.reported.push_back(selector);
-        let many = lists.reported.len() > REMEMBERED;
+        let many = lists.reported.len() > MAX_IDLE;
         drop(lists);
         if many {
             self.too_many.notify_one();
         }
     }
 
-    /// Lists a selector again that was not evicted in its turn.
+    /// Lists a selector again that was not evicted.
     pub(super) fn list_again(&self, selector: Selector, unreported: bool) {
         self.lists.lock().of(unreported).push_back(selector);
     }
 
-    /// Returns how many are too many; the moves between the two lists are among them.
+    /// Returns the number of excess entries, including moves from the first list to the second.
     pub(super) fn excess(&self) -> usize {
         let lists = self.lists.lock();
-        let reported = lists.reported.len().saturating_sub(REMEMBERED);
-        reported + (lists.unreported.len() + reported).saturating_sub(REMEMBERED)
+        let reported = lists.reported.len().saturating_sub(MAX_IDLE);
+        reported + (lists.unreported.len() + reported).saturating_sub(MAX_IDLE)
     }
 
-    /// Takes the next selector of a list that is too long, and returns whether it has losses that no report has told.
+    /// Takes the next selector of a list that is too long. Returns it and whether it is from the
+    /// unreported list.
     pub(super) fn next(&self) -> Option<(Selector, bool)> {
         let mut lists = self.lists.lock();
-        let unreported = lists.reported.len() <= REMEMBERED;
+        let unreported = lists.reported.len() <= MAX_IDLE;
         let from = lists.of(unreported);
-        if from.len() <= REMEMBERED {
+        if from.len() <= MAX_IDLE {
             return None;
         }
         Some((from.pop_front()?, unreported))

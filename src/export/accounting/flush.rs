@@ -1,4 +1,4 @@
-//! How flushes are waited for.
+//! Waiting for flushes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +8,8 @@ use super::selector_ledger::SelectorFlush;
 use crate::export::engine::Engine;
 use crate::export::shared::Shared;
 
-/// The moment when a timeout is over. One that the clock cannot add, such as `Duration::MAX`, is over in a year.
+/// Returns the deadline of a timeout. A timeout beyond the clock's range, such as `Duration::MAX`,
+/// ends in a year.
 pub(crate) fn after(timeout: Duration) -> Instant {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     let now = Instant::now();
@@ -16,7 +17,7 @@ pub(crate) fn after(timeout: Duration) -> Instant {
 }
 
 impl Engine {
-    /// Waits until all of the flushes is complete, or until the deadline.
+    /// Waits until all flushes complete, or until the deadline.
     pub(crate) fn await_flushes(&self, flushes: &[SelectorFlush], deadline: Instant) {
         let lanes = flushes.iter().flat_map(|flush| &flush.lanes);
         self.shared.await_flushes(lanes, deadline);
@@ -24,7 +25,8 @@ impl Engine {
 }
 
 impl Shared {
-    /// Waits until all that the lanes had accepted before their marks has its outcome, or until the deadline.
+    /// Waits until everything that the lanes accepted before their marks has an outcome, or until
+    /// the deadline.
     pub(crate) fn await_flushes<'a>(
         &self,
         lanes: impl Iterator<Item = &'a (Arc<dyn CountedLane>, FlushMark)> + Send,
@@ -36,7 +38,7 @@ impl Shared {
             }
             return;
         };
-        // What is complete stays so: each lane is looked at until it is, and not again.
+        // A completed lane stays complete, so check each lane only until then.
         let mut lanes = lanes.peekable();
         inline.drive(deadline, move || {
             while let Some((lane, mark)) = lanes.peek() {

@@ -1,4 +1,4 @@
-//! A tracer's key as `status()` shows it.
+//! Status of a tracer's API key.
 
 use std::time::SystemTime;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::secret::{Fingerprint, KeyRefusalStatus, SecretError};
 use crate::util::{serde_display, wall_time};
 
-/// The key of a tracer at one moment.
+/// Status of a tracer's API key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct KeyStatus {
@@ -18,27 +18,29 @@ pub struct KeyStatus {
     pub since: SystemTime,
     /// How often the key changed.
     pub rotations: u64,
-    /// Why the key needs attention; `None` if it is fine. Either its source gave no usable key when it was last asked, and the last good one stays
-    /// in use, or the receiver refuses the current key (see [`refused`](Self::refused)). If both are the case, this is the source's error.
+    /// Why the key needs attention, or `None` if it does not. Either the last read of its source
+    /// failed and the last good key stays in use, or the receiver refuses the current key (see
+    /// [`refused`](Self::refused)). If both apply, this is the source's error.
     #[serde(with = "serde_display")]
     pub error: Option<SecretError>,
-    /// Set while the receiver refuses this tracer's key: from the first refusal of a key that is current and whose source has no other, until the
-    /// receiver takes that key or a later one. A new key alone does not end it.
+    /// Set while the receiver refuses this tracer's key: from the first refusal of the current key
+    /// when its source has no other, until the receiver accepts that key or a later one. A new key
+    /// alone does not end it.
     ///
-    /// Tracers whose keys come from the same source share the key, not this: another receiver, or another project at the same one, may take what
-    /// this one refuses.
+    /// Tracers with the same key source share the key but not this field: another receiver or
+    /// project may accept the key.
     pub refused: Option<KeyRefusal>,
 }
 
-/// How a receiver refuses a tracer's key: one that was current, while its source had no other.
+/// Refusals of a tracer's current key by its receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct KeyRefusal {
-    /// What the receiver answered last.
+    /// Status of the last refusal.
     pub status: KeyRefusalStatus,
-    /// When it refused the key first.
+    /// Time of the first refusal.
     #[serde(with = "wall_time")]
     pub since: SystemTime,
-    /// How many requests were refused since then, those for spans and for session events together.
+    /// Number of refused requests since then, for spans and session events.
     pub count: u64,
 }

@@ -1,4 +1,4 @@
-//! What a status shows of a tracer's requests: where they go, what went wrong, what was refused.
+//! Status of a tracer's requests: destination, progress, errors, refused spans.
 
 use std::time::SystemTime;
 
@@ -11,11 +11,12 @@ use crate::ledger::DropReason;
 use crate::secret::{ApiKey, SentSecrets};
 use crate::util::wall_time;
 
-/// Where a tracer's spans go, and how.
+/// Destination of a tracer's spans.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DestinationStatus {
-    /// URL that spans are sent to, with its path. Never has credentials or a query: an endpoint with either is refused.
+    /// URL that spans are sent to, with path. Has no credentials or query: the configuration
+    /// refuses both.
     pub endpoint: String,
     /// Kind of destination.
     pub backend: BackendName,
@@ -25,83 +26,85 @@ pub struct DestinationStatus {
     pub compression: Compression,
 }
 
-/// What a request carries.
+/// Kind of data in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RequestKind {
     /// A batch of spans.
     Spans,
-    /// The start of a session, or what is added to one.
+    /// The start or an enrichment of a session.
     SessionEvents,
 }
 
-/// A request that is under way.
+/// Status of a request in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RequestStatus {
-    /// What it carries.
+    /// Kind of data in the request.
     pub kind: RequestKind,
-    /// Since when it is under way, its waits included.
+    /// When the request began, including its waits.
     #[serde(with = "wall_time")]
     pub since: SystemTime,
-    /// What it does at this moment.
+    /// Current state.
     pub state: RequestState,
-    /// Number of the attempt that is under way, or comes next. The first is 1. Each half of a batch that was divided begins anew.
+    /// Number of the current or next attempt, from 1. Each half of a split batch starts at 1.
     pub attempt: u32,
-    /// When that attempt is due. `None` while it is under way, and if it depends on other requests: on a place, or on the one that tries for
-    /// all at a breaker.
+    /// When that attempt is due. `None` during the attempt, and if it depends on other requests: on
+    /// a permit, or on the probe of a breaker.
     #[serde(with = "wall_time::optional")]
     pub next_attempt: Option<SystemTime>,
-    /// The wait that the receiver asked for in its last answer to it (`Retry-After`, `RetryInfo`), in milliseconds, as it was asked for.
+    /// Wait requested in the receiver's last answer (`Retry-After`, `RetryInfo`), in milliseconds,
+    /// before any limit is applied.
     pub asked_wait_ms: Option<u64>,
 }
 
-/// What a request does at one moment.
+/// State of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RequestState {
-    /// It waits for a place among the requests that may be sent at the same time.
+    /// Waits for a permit: the number of concurrent requests is limited.
     WaitsForPlace,
-    /// It waits at an open breaker, or until the time that the receiver asked for.
+    /// Waits at an open breaker, or for the end of a wait that the receiver requested.
     WaitsAtBreaker,
-    /// It is sent, and has no answer yet.
+    /// Sent, without an answer yet.
     Sent,
-    /// It failed, and waits for its next attempt.
+    /// Failed, and waits for its next attempt.
     WaitsToRepeat,
 }
 
-/// A row of failed requests of one kind, one attempt each, without a success in between.
+/// A series of failed attempts of one kind without a success in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ErrorsStatus {
-    /// What the requests carried.
+    /// Kind of data in the requests.
     pub kind: RequestKind,
-    /// When the first of them failed.
+    /// Time of the first failure.
     #[serde(with = "wall_time")]
     pub since: SystemTime,
-    /// When the last of them failed.
+    /// Time of the last failure.
     #[serde(with = "wall_time")]
     pub last: SystemTime,
-    /// How many failed. A wait at a breaker that others opened counts once.
+    /// Number of failures. A wait at a breaker that other requests opened counts once.
     pub count: u64,
-    /// When the receiver next took a request of that kind without a complaint. `None` while the failures go on.
+    /// Time of the next success of that kind without a warning. `None` while the series is ongoing.
     #[serde(with = "wall_time::optional")]
     pub over: Option<SystemTime>,
 }
 
-/// The last span that the receiver refused by itself: as `refused` or `too_large`, sent alone.
+/// The last span that the receiver refused when sent alone, as `refused` or `too_large`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RefusedSpan {
-    /// Its name: the first 100 characters, on one line, control and invisible characters as blanks. Withheld if it may repeat the tracer's key.
+    /// Name: the first 100 characters on one line, with control and invisible characters as blanks.
+    /// Withheld if it may contain the tracer's key.
     pub name: String,
-    /// Its trace, as 32 hexadecimal digits.
+    /// Trace id, as 32 hexadecimal digits.
     pub trace_id: String,
-    /// Its id, as 16 hexadecimal digits.
+    /// Span id, as 16 hexadecimal digits.
     pub span_id: String,
-    /// Size of the request that carried it alone, in bytes, before compression.
+    /// Size of the request with only this span, in bytes before compression.
     pub bytes: u64,
     /// Why it was dropped.
     pub reason: DropReason,
@@ -111,7 +114,7 @@ pub struct RefusedSpan {
 }
 
 impl RequestKind {
-    /// As status and log call it.
+    /// Returns the name used in status and log.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Spans => "spans",
@@ -159,7 +162,7 @@ mod tests {
     use crate::secret::{KeySource, SecretError, SecretSources};
 
     #[test]
-    fn the_name_of_a_refused_span_is_bounded_harmless_and_no_key() {
+    fn the_name_of_a_refused_span_is_shortened_sanitized_and_never_the_key() {
         let mut sources = SecretSources::default();
         sources.insert("test", |_: &str| Ok::<_, SecretError>(SecretString::from("hh_canary")));
         let key = KeySource::provider("test", "acme").read(&sources).expect("a key");

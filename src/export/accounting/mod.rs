@@ -1,4 +1,4 @@
-//! What became of everything that a tracer accepted: by lane, by selector, and of selectors that are no longer remembered by name.
+//! Accounting of accepted data: by lane, by selector, and for evicted selectors in total.
 
 pub(super) mod accounting;
 pub(super) mod counted_lane;

@@ -1,4 +1,4 @@
-//! What a flush or a shutdown tells the caller: per tracer, what was delivered, what was not, and why.
+//! Reports of a flush or shutdown: delivered, dropped and pending data per tracer.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,74 +11,76 @@ use crate::export::ExportError;
 use crate::ledger::{DropReason, Ledgers};
 use crate::selector::Selector;
 
-/// What a report of a fork says.
-const FORKED: &str = "nothing was sent: the process was forked after the registry was made";
+/// Text of a report in a forked child.
+const FORKED: &str = "nothing sent: the process was forked after the registry was created";
 
-/// What became of all tracers' spans since the last report.
+/// Report on all tracers' spans and session events since the last report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[must_use = "a report says what was not delivered"]
+#[must_use = "the report lists undelivered data"]
 #[non_exhaustive]
 pub struct Report {
-    /// By tracer, in the order of their selectors.
+    /// Reports by tracer, sorted by selector.
     pub tracers: Vec<TracerReport>,
-    /// Of names that are no longer remembered, together.
+    /// Totals of evicted selectors.
     pub evicted_totals: EvictedReport,
-    /// The process is a fork of the one that made the registry: nothing was sent, and nothing is told here. What the parent had queued at that
-    /// moment is sent by the parent.
+    /// Whether this process is a fork of the one that created the registry. If so, nothing was sent
+    /// and the report is empty. The parent sends what it had queued.
     pub forked: bool,
 }
 
-/// What became of the spans and session events of names that are no longer remembered, since the last report. Nothing of them is pending.
+/// Totals of evicted selectors since the last report. Nothing of them is pending.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EvictedReport {
-    /// Spans that the receiver took.
+    /// Number of delivered spans.
     pub delivered: u64,
-    /// Spans that were dropped, by reason.
+    /// Number of dropped spans, by reason.
     pub dropped: BTreeMap<DropReason, u64>,
-    /// The same for the starts and enrichments of sessions.
+    /// Report on session starts and enrichments.
     pub session_events: SessionEventsReport,
 }
 
-/// What became of one tracer's spans and session events since its last report.
+/// Report on one tracer's spans and session events since its last report.
 ///
-/// A loss is told by the first report after it, also if it happened before the flush was asked for. A registry's report puts all tracers
-/// together that a selector ever had, pooled and dedicated; that of a handle's own flush is of its tracer alone, and what it tells is not told
-/// by the registry's next one.
+/// Each loss is in exactly one report: the first one after it, even if it happened before the
+/// flush. A registry's report sums all tracers that a selector ever had, pooled and dedicated. The
+/// report of a handle's own flush covers only its tracer, and the registry's next report does not
+/// repeat it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[must_use = "a report says what was not delivered"]
+#[must_use = "the report lists undelivered data"]
 #[non_exhaustive]
 pub struct TracerReport {
-    /// Whose.
+    /// Selector of the tracer.
     pub selector: Selector,
-    /// Spans that the receiver took.
+    /// Number of delivered spans.
     pub delivered: u64,
-    /// Spans that were dropped, by reason.
+    /// Number of dropped spans, by reason.
     pub dropped: BTreeMap<DropReason, u64>,
-    /// Spans accepted before the flush that are neither delivered nor dropped yet; zero where the flush had the time it needed.
+    /// Spans accepted before the flush that are neither delivered nor dropped. Zero if the flush
+    /// did not time out.
     pub pending: u64,
-    /// The same for the starts and enrichments of sessions.
+    /// Report on session starts and enrichments.
     pub session_events: SessionEventsReport,
-    /// The last thing that went wrong, if anything did since the tracer was made.
+    /// Last error since the tracer was created, if any.
     pub last_error: Option<ExportError>,
-    /// The process is a fork of the one that made the tracer, see [`Report::forked`].
+    /// Whether this process is a fork of the one that created the tracer, see [`Report::forked`].
     pub forked: bool,
 }
 
-/// What became of a tracer's session events.
+/// Report on session events.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SessionEventsReport {
-    /// Taken by the receiver.
+    /// Number of delivered events.
     pub delivered: u64,
-    /// Dropped, by reason.
+    /// Number of dropped events, by reason.
     pub dropped: BTreeMap<DropReason, u64>,
-    /// Accepted before the flush, and neither delivered nor dropped yet.
+    /// Events accepted before the flush that are neither delivered nor dropped.
     pub pending: u64,
 }
 
 impl Report {
-    /// What a fork is told.
+    /// Creates the report of a forked child.
     pub(crate) fn of_fork() -> Self {
         Self {
             forked: true,
@@ -86,17 +88,18 @@ impl Report {
         }
     }
 
-    /// Whether everything was delivered: nothing dropped, nothing left. In a fork it was not.
+    /// Returns whether everything was delivered: nothing dropped, nothing pending. False in a
+    /// forked child.
     pub fn is_complete(&self) -> bool {
         !self.forked && self.tracers.iter().all(TracerReport::is_complete) && self.evicted_totals.lost() == 0
     }
 
-    /// Spans and session events that were dropped.
+    /// Returns the number of dropped spans and session events.
     pub fn lost(&self) -> u64 {
         self.tracers.iter().map(TracerReport::lost).sum::<u64>() + self.evicted_totals.lost()
     }
 
-    /// Spans and session events that are neither delivered nor dropped yet.
+    /// Returns the number of spans and session events that are neither delivered nor dropped.
     pub fn pending(&self) -> u64 {
         self.tracers
             .iter()
@@ -119,7 +122,7 @@ impl EvictedReport {
         }
     }
 
-    /// Spans and session events that were dropped.
+    /// Returns the number of dropped spans and session events.
     pub fn lost(&self) -> u64 {
         self.dropped.values().chain(self.session_events.dropped.values()).sum()
     }
@@ -143,12 +146,12 @@ impl TracerReport {
         }
     }
 
-    /// Nothing happened that was not told.
+    /// Creates an empty report.
     pub(crate) fn nothing(selector: Selector) -> Self {
         Self::new(selector, Ledgers::default(), Pending::default(), None)
     }
 
-    /// What a fork is told.
+    /// Creates the report of a forked child.
     pub(crate) fn forked(selector: Selector) -> Self {
         Self {
             forked: true,
@@ -156,19 +159,21 @@ impl TracerReport {
         }
     }
 
-    /// Whether everything was delivered: nothing dropped, nothing left. In a fork it was not.
+    /// Returns whether everything was delivered: nothing dropped, nothing pending. False in a
+    /// forked child.
     pub fn is_complete(&self) -> bool {
         !self.forked && self.lost() == 0 && self.pending == 0 && self.session_events.pending == 0
     }
 
-    /// Spans and session events that were dropped.
+    /// Returns the number of dropped spans and session events.
     pub fn lost(&self) -> u64 {
         self.dropped.values().chain(self.session_events.dropped.values()).sum()
     }
 }
 
 impl fmt::Display for Report {
-    /// A line per tracer that has something to tell, and one for those that are no longer remembered by name.
+    /// Writes a line per tracer with deliveries, losses or pending data, and one for evicted
+    /// selectors.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.forked {
             return writeln!(f, "{FORKED}");
@@ -182,7 +187,7 @@ impl fmt::Display for Report {
         if evicted.lost() + evicted.delivered == 0 {
             return Ok(());
         }
-        write!(f, "names no longer remembered: {} spans delivered", evicted.delivered)?;
+        write!(f, "evicted selectors: {} spans delivered", evicted.delivered)?;
         write_dropped(f, "", &evicted.dropped)?;
         write_dropped(f, "session events ", &evicted.session_events.dropped)?;
         writeln!(f)
@@ -197,11 +202,11 @@ impl fmt::Display for TracerReport {
         write!(f, "{}: {} spans delivered", self.selector, self.delivered)?;
         write_dropped(f, "", &self.dropped)?;
         if self.pending > 0 {
-            write!(f, ", {} not settled yet", self.pending)?;
+            write!(f, ", {} pending", self.pending)?;
         }
         write_dropped(f, "session events ", &self.session_events.dropped)?;
         if self.session_events.pending > 0 {
-            write!(f, ", {} session events not settled yet", self.session_events.pending)?;
+            write!(f, ", {} session events pending", self.session_events.pending)?;
         }
         match &self.last_error {
             Some(error) if !self.is_complete() => write!(f, "; last error: {error}"),

@@ -1,4 +1,4 @@
-//! All lanes that a selector ever had, and the ledgers of those that are gone: a name's ledger goes on across its tracers.
+//! The ledger of a selector, across all tracers that it ever had.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -18,20 +18,20 @@ use crate::util::fork::ForkLock;
 pub(crate) struct SelectorLedger {
     pub(crate) selector: Selector,
     state: ForkLock<State>,
-    /// Where it is listed when its last lane is gone.
+    /// Where it is listed when its last lane is retired.
     idle: Arc<IdleSelectors>,
-    /// What the log says of it.
+    /// Log state of its problems.
     pub(crate) episodes: Episodes,
     #[cfg(feature = "metrics")]
     pub(crate) metrics: MetricsEntry,
 }
 
-/// What metrics show of a selector besides its ledger.
+/// Metrics data of a selector besides its ledger.
 #[cfg(feature = "metrics")]
 pub(crate) struct MetricsEntry {
-    /// How many ledgers were begun before.
+    /// Number of ledgers created before.
     pub(crate) number: usize,
-    /// Where the spans go.
+    /// URL that spans are sent to.
     pub(crate) traces_url: String,
     starts: Arc<SpanCounters>,
 }
@@ -39,15 +39,15 @@ pub(crate) struct MetricsEntry {
 #[derive(Default)]
 struct State {
     lanes: Vec<Open>,
-    /// What is left of the lanes that are gone.
+    /// Totals of retired lanes.
     retired: Retired,
-    /// Where it stands in the list of selectors without lanes.
+    /// Whether it is in the list of selectors without lanes.
     listed: Listed,
 }
 
 struct Open {
     lane: Arc<dyn CountedLane>,
-    /// Where its ledgers stood at the last report; none before the first, as of most.
+    /// Its ledgers at the last report, or `None` before the first.
     reported: Option<Box<Ledgers>>,
 }
 
@@ -56,14 +56,14 @@ enum Listed {
     #[default]
     No,
     Yes,
-    /// It had a lane again since it was listed.
+    /// Listed, and had a lane since then.
     Used,
 }
 
 #[derive(Default)]
 struct Retired {
     ledgers: Ledgers,
-    // In boxes, because most never have any.
+    // Boxed, because most selectors have none.
     failures: Option<Box<Failures>>,
     refused_span: Option<Box<RefusedSpan>>,
     last_delivery: Option<SystemTime>,
@@ -103,7 +103,7 @@ impl SelectorLedger {
         })
     }
 
-    /// Of no registry.
+    /// Creates a ledger without a registry.
     #[cfg(test)]
     pub(crate) fn standalone(selector: &Selector) -> Arc<Self> {
         Self::new(
@@ -116,7 +116,7 @@ impl SelectorLedger {
 
     pub(crate) fn open(&self, lane: Arc<dyn CountedLane>) {
         let mut state = self.state.lock();
-        // For most selectors there is one at a time.
+        // Most selectors have one lane at a time.
         state.lanes.reserve_exact(1);
         state.lanes.push(Open { lane, reported: None });
         if state.listed != Listed::No {
@@ -124,7 +124,8 @@ impl SelectorLedger {
         }
     }
 
-    /// Takes over the ledgers of a lane that has nothing pending. Under this ledger's lock, so a snapshot counts them once.
+    /// Merges the ledgers of a lane without pending data. Holds this ledger's lock, so a snapshot
+    /// counts them once.
     pub(crate) fn retire(&self, lane: &dyn CountedLane) {
         let mut state = self.state.lock();
         let Some(at) = state.position(lane) else { return };
@@ -146,7 +147,8 @@ impl SelectorLedger {
         }
     }
 
-    /// What is to become of it. `alone` says that nobody else has it, and so that no lane can be opened in it meanwhile.
+    /// Decides on the eviction of this ledger. `alone`: there is no other owner, so no lane can be
+    /// opened meanwhile.
     pub(crate) fn eviction(&self, alone: bool) -> Eviction {
         let mut state = self.state.lock();
         if !state.lanes.is_empty() {
@@ -165,7 +167,7 @@ impl SelectorLedger {
         }
     }
 
-    /// Adds a ledger without lanes to the sums of those that are evicted.
+    /// Adds a ledger without lanes to the evicted totals.
     pub(super) fn add_to(&self, evicted: &mut EvictedLedgers) {
         let Retired { ledgers, reported, .. } = &self.state.lock().retired;
         evicted.names += 1;
@@ -178,7 +180,7 @@ impl SelectorLedger {
         evicted.reported.add(reported);
     }
 
-    /// Makes everything that the selector's lanes hold due now.
+    /// Starts a flush of all lanes of the selector.
     pub(crate) fn begin_flush(&self) -> SelectorFlush {
         let state = self.state.lock();
         let (lanes, before) = (state.lanes(), state.reported());
@@ -193,9 +195,10 @@ impl SelectorLedger {
         }
     }
 
-    /// All that happened since the report before the flush, and what of the flush is not settled yet.
+    /// Reports everything since the report before the flush, and what is pending of the flush.
     pub(crate) fn report(&self, flush: &SelectorFlush) -> TracerReport {
-        // Before the ledgers are read: what gets its outcome in between is reported twice, as pending and with its outcome, rather than not at all.
+        // Read pending before the ledgers: data that completes in between is then reported twice
+        // instead of not at all.
         let mut pending = Pending::default();
         for (lane, mark) in &flush.lanes {
             let of_lane = lane.pending(mark);
@@ -222,9 +225,10 @@ impl SelectorLedger {
         reported.copied().unwrap_or_default()
     }
 
-    /// All that happened to one lane since the report before a flush of it, and what of the flush is not settled yet.
+    /// Reports everything of one lane since the report before its flush, and what is pending of the
+    /// flush.
     pub(crate) fn report_lane(&self, lane: &dyn CountedLane, mark: &FlushMark, before: &Ledgers) -> TracerReport {
-        // First, as above.
+        // Before the ledgers, as in `report`.
         let pending = lane.pending(mark);
         let mut state = self.state.lock();
         let now = lane.snapshot();
@@ -235,9 +239,9 @@ impl SelectorLedger {
         TracerReport::new(self.selector.clone(), now.ledgers.since(before), pending, now.failures)
     }
 
-    /// Closes all lanes: what is not settled is dropped and counted.
+    /// Closes all lanes. Drops and counts everything pending.
     pub(crate) fn abandon(&self) {
-        // A clone: a lane that retires meanwhile takes this ledger's lock.
+        // Cloned, because a lane that retires meanwhile locks this ledger.
         let lanes = self.state.lock().lanes();
         for lane in lanes {
             lane.abandon();
@@ -249,7 +253,7 @@ impl SelectorLedger {
         state.sum(state.snapshots())
     }
 
-    /// Of all lanes that ever were, together.
+    /// Returns the counters of started spans, for all lanes that the selector ever had.
     #[cfg(feature = "metrics")]
     pub(crate) fn starts(&self) -> &Arc<SpanCounters> {
         &self.metrics.starts
@@ -267,7 +271,7 @@ impl State {
             .position(|open| std::ptr::addr_eq(open.lane.as_ref(), lane))
     }
 
-    /// What was reported of all lanes that ever were, together.
+    /// Returns the reported totals of all lanes that the selector ever had.
     fn reported(&self) -> Ledgers {
         let mut reported = self.retired.reported;
         let of_lanes = self.lanes.iter().filter_map(|open| open.reported.as_deref());
@@ -275,7 +279,7 @@ impl State {
         reported
     }
 
-    /// All that is in the ledgers is reported now.
+    /// Marks the ledgers as reported.
     fn report(&mut self, snapshots: &[LaneSnapshot]) {
         self.retired.reported = self.retired.ledgers;
         for (open, snapshot) in self.lanes.iter_mut().zip(snapshots) {
@@ -287,7 +291,7 @@ impl State {
         self.lanes.iter().map(|open| open.lane.snapshot()).collect()
     }
 
-    /// All lanes that ever were, together.
+    /// Returns the sum of retired and open lanes.
     fn sum(&self, snapshots: Vec<LaneSnapshot>) -> LaneSnapshot {
         let retired = &self.retired;
         let mut all = LaneSnapshot {

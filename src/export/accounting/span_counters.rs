@@ -1,8 +1,8 @@
-//! How many spans of a selector were started.
+//! Counters of started spans.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts every start, of spans that are recorded and of those that sampling leaves out.
+/// Counts started spans: recorded, and sampled out.
 #[derive(Debug, Default)]
 pub(crate) struct SpanCounters {
     recorded: AtomicU64,
@@ -12,7 +12,8 @@ pub(crate) struct SpanCounters {
 impl SpanCounters {
     pub(crate) fn count(&self, recorded: bool) {
         let counter = if recorded { &self.recorded } else { &self.left_out };
-        // Relaxed: whoever sees the end of a span has taken the lane's lock after it, and so sees its start.
+        // Relaxed: a reader of the ledger locks the lane after the span's end, so it sees the
+        // start.
         counter.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -1,4 +1,5 @@
-//! From one lane's spans to the body of one request, by [`otlp`](super::otlp). The key is attached later: nothing here sees one.
+//! Request bodies from one lane's spans, encoded by [`otlp`](super::otlp). The key is attached
+//! later.
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,11 +16,11 @@ use super::otlp;
 use crate::config::{Compression, Protocol};
 use crate::export::ExportError;
 
-/// The fastest of the regular levels, as gzip's is.
+/// The fastest regular level, as used for gzip.
 #[cfg(feature = "zstd")]
 const ZSTD_LEVEL: i32 = 1;
 
-/// A body, and the headers that say what it is.
+/// A body and its content headers.
 #[derive(Clone, Debug)]
 pub(crate) struct Encoded {
     pub(crate) headers: HeaderMap,
@@ -33,10 +34,10 @@ pub(crate) fn spans(
     protocol: Protocol,
     compression: Compression,
 ) -> Result<Encoded, ExportError> {
-    // What is encoded is the program's: a panic in there must cost this batch, not the lane.
+    // A panic while encoding must cost only this batch, not the lane.
     catch_unwind(AssertUnwindSafe(|| {
         let (content_type, body) = match protocol {
-            // With gRPC it is the message; what is around it is made when it is sent.
+            // For gRPC this is the message; framing is added on sending.
             Protocol::HttpProtobuf | Protocol::Grpc => ("application/x-protobuf", otlp::request(spans, resource)),
             Protocol::HttpJson => ("application/json", in_json(otlp::json::request(spans, resource))?),
         };
@@ -46,7 +47,7 @@ pub(crate) fn spans(
     .unwrap_or_else(|_| Err(ExportError::Encoding("the encoder panicked".to_owned())))
 }
 
-/// The body of a session event.
+/// Encodes session events as JSON.
 pub(crate) fn json(value: &impl Serialize) -> Result<Encoded, ExportError> {
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
     let body = in_json(serde_json::to_vec(value))?;

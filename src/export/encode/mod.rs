@@ -1,4 +1,4 @@
-//! From spans to the bytes of a request. No key is known here.
+//! Encoding of spans and session events into request bodies. Never sees a key.
 
 pub(super) mod body;
 mod otlp;

@@ -1,7 +1,9 @@
-//! Spans to the bytes of an `ExportTraceServiceRequest`, straight from what the SDK gives: protobuf here, JSON in `json`.
+//! Encodes spans of the SDK directly as an `ExportTraceServiceRequest`: protobuf here, JSON in
+//! `json`.
 //!
-//! Field numbers are those of opentelemetry-proto's `trace.proto`, `common.proto` and `resource.proto`. The result is that of `opentelemetry-otlp`
-//! to the byte, which a test sees to; its way leads over a tree of messages with a copy of every text in it.
+//! Field numbers are those of opentelemetry-proto's `trace.proto`, `common.proto` and
+//! `resource.proto`. The result equals that of `opentelemetry-otlp` byte for byte, which a test
+//! checks. That crate builds a tree of messages with a copy of every string; this one does not.
 
 pub(crate) mod json;
 #[cfg(test)]
@@ -15,18 +17,18 @@ use opentelemetry::{Array, InstrumentationScope, Key, KeyValue, StringValue, Val
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SpanData;
 
-use super::protobuf::Backwards;
+use super::protobuf::ReverseWriter;
 
-/// What a span of a few attributes takes.
-const USUAL_BYTES: usize = 256;
-/// `SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK`: the next bit says something.
-const KNOWS_IS_REMOTE: u32 = 0x100;
+/// Typical size of an encoded span with a few attributes.
+const TYPICAL_SPAN_BYTES: usize = 256;
+/// `SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK`: the next bit is valid.
+const HAS_IS_REMOTE: u32 = 0x100;
 /// `SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK`
 const IS_REMOTE: u32 = 0x200;
 
-/// The request with all of these spans, in their order, together by instrumentation scope.
+/// Encodes a request with these spans, grouped by instrumentation scope and otherwise in order.
 pub(crate) fn request(spans: &[&SpanData], resource: &Resource) -> Bytes {
-    let mut out = Backwards::with_capacity((spans.len() + 2) * USUAL_BYTES);
+    let mut out = ReverseWriter::with_capacity((spans.len() + 2) * TYPICAL_SPAN_BYTES);
     let by_scope = by_scope(spans);
     out.message(1, |out| {
         out.text(3, resource.schema_url().unwrap_or_default());
@@ -50,14 +52,14 @@ pub(crate) fn request(spans: &[&SpanData], resource: &Resource) -> Bytes {
     out.finish()
 }
 
-/// The scopes in the order in which they first come.
+/// Groups spans by scope, in the order of first occurrence.
 fn by_scope<'a>(spans: &[&'a SpanData]) -> Vec<(&'a InstrumentationScope, Vec<&'a SpanData>)> {
     let mut groups: Vec<(&InstrumentationScope, Vec<&SpanData>)> = Vec::new();
     let mut last = 0;
     for span in spans {
         let scope = &span.instrumentation_scope;
         let of_scope = |group: &(&InstrumentationScope, _)| group.0 == scope;
-        // Most are of the scope of the one before; programs have a few.
+        // Most spans have the scope of the previous one, and programs have few scopes.
         if !groups.get(last).is_some_and(of_scope) {
             last = groups.iter().position(of_scope).unwrap_or_else(|| {
                 groups.push((scope, Vec::new()));
@@ -69,15 +71,16 @@ fn by_scope<'a>(spans: &[&'a SpanData]) -> Vec<(&'a InstrumentationScope, Vec<&'
     groups
 }
 
-fn write_scope(out: &mut Backwards, scope: &InstrumentationScope) {
-    write_attributes(out, 3, last_of_each(scope).into_iter().rev());
+fn write_scope(out: &mut ReverseWriter, scope: &InstrumentationScope) {
+    write_attributes(out, 3, deduplicated_attributes(scope).into_iter().rev());
     out.text(2, scope.version().unwrap_or_default());
     out.text(1, scope.name());
 }
 
-/// The attributes of a scope, each key once (OTLP, "attribute keys MUST be unique") with the value that was given last. Nothing changes a
-/// scope on its way here, as spans, events and links are changed by [`Destination::finish`](crate::backend::Destination::finish).
-fn last_of_each(scope: &InstrumentationScope) -> Vec<&KeyValue> {
+/// Returns the attributes of a scope without duplicate keys (OTLP, "attribute keys MUST be
+/// unique"); the last value wins. Attributes of spans, events and links are deduplicated by
+/// [`Destination::finish`](crate::backend::Destination::finish).
+fn deduplicated_attributes(scope: &InstrumentationScope) -> Vec<&KeyValue> {
     let attributes: Vec<&KeyValue> = scope.attributes().collect();
     let is_last =
         |(index, each): &(usize, &&KeyValue)| !attributes[index + 1..].iter().any(|later| later.key == each.key);
@@ -89,7 +92,7 @@ fn last_of_each(scope: &InstrumentationScope) -> Vec<&KeyValue> {
         .collect()
 }
 
-fn write_span(out: &mut Backwards, span: &SpanData) {
+fn write_span(out: &mut ReverseWriter, span: &SpanData) {
     out.fixed_32(16, flags(span.parent_span_is_remote, &span.span_context));
     out.message(15, |out| write_status(out, &span.status));
     out.unsigned(14, span.links.dropped_count.into());
@@ -116,8 +119,8 @@ fn write_span(out: &mut Backwards, span: &SpanData) {
     write_ids(out, &span.span_context);
 }
 
-/// The first three fields of a span and of a link.
-fn write_ids(out: &mut Backwards, context: &SpanContext) {
+/// Writes the first three fields of a span or a link.
+fn write_ids(out: &mut ReverseWriter, context: &SpanContext) {
     if *context.trace_state() != TraceState::NONE {
         out.text(3, &context.trace_state().header());
     }
@@ -125,21 +128,21 @@ fn write_ids(out: &mut Backwards, context: &SpanContext) {
     out.bytes(1, &context.trace_id().to_bytes());
 }
 
-fn write_link(out: &mut Backwards, link: &Link) {
+fn write_link(out: &mut ReverseWriter, link: &Link) {
     out.fixed_32(6, flags(link.span_context.is_remote(), &link.span_context));
     out.unsigned(5, link.dropped_attributes_count.into());
     write_attributes(out, 4, link.attributes.iter().rev());
     write_ids(out, &link.span_context);
 }
 
-fn write_event(out: &mut Backwards, event: &Event) {
+fn write_event(out: &mut ReverseWriter, event: &Event) {
     out.unsigned(4, event.dropped_attributes_count.into());
     write_attributes(out, 3, event.attributes.iter().rev());
     out.text(2, &event.name);
     out.fixed_64(1, nanos(event.timestamp));
 }
 
-fn write_status(out: &mut Backwards, status: &Status) {
+fn write_status(out: &mut ReverseWriter, status: &Status) {
     match status {
         Status::Unset => {}
         Status::Ok => out.unsigned(3, 1),
@@ -150,19 +153,19 @@ fn write_status(out: &mut Backwards, status: &Status) {
     }
 }
 
-/// In falling order.
-fn write_attributes<'a>(out: &mut Backwards, field: u32, attributes: impl Iterator<Item = &'a KeyValue>) {
+/// Writes attributes, given in reverse order.
+fn write_attributes<'a>(out: &mut ReverseWriter, field: u32, attributes: impl Iterator<Item = &'a KeyValue>) {
     attributes.for_each(|each| attribute(out, field, &each.key, &each.value));
 }
 
-fn attribute(out: &mut Backwards, field: u32, key: &Key, value: &Value) {
+fn attribute(out: &mut ReverseWriter, field: u32, key: &Key, value: &Value) {
     out.message(field, |out| {
         out.message(2, |out| write_value(out, value));
         out.text(1, key.as_str());
     });
 }
 
-fn write_value(out: &mut Backwards, value: &Value) {
+fn write_value(out: &mut ReverseWriter, value: &Value) {
     match value {
         Value::String(text) => write_text(out, text),
         Value::Bool(value) => write_bool(out, *value),
@@ -172,28 +175,28 @@ fn write_value(out: &mut Backwards, value: &Value) {
         Value::Array(Array::I64(values)) => write_list(out, values, |out, value| write_integer(out, *value)),
         Value::Array(Array::F64(values)) => write_list(out, values, |out, value| write_double(out, *value)),
         Value::Array(Array::String(values)) => write_list(out, values, write_text),
-        // Of a kind that there is not yet: an attribute without a value, rather than a batch that is lost.
+        // A future kind of value: write the attribute without a value instead of losing the batch.
         _ => {}
     }
 }
 
-fn write_text(out: &mut Backwards, value: &StringValue) {
+fn write_text(out: &mut ReverseWriter, value: &StringValue) {
     out.bytes(1, value.as_str().as_bytes());
 }
 
-fn write_bool(out: &mut Backwards, value: bool) {
+fn write_bool(out: &mut ReverseWriter, value: bool) {
     out.varint_always(2, value.into());
 }
 
-fn write_integer(out: &mut Backwards, value: i64) {
+fn write_integer(out: &mut ReverseWriter, value: i64) {
     out.varint_always(3, value.cast_unsigned());
 }
 
-fn write_double(out: &mut Backwards, value: f64) {
+fn write_double(out: &mut ReverseWriter, value: f64) {
     out.fixed_64_always(4, value.to_bits());
 }
 
-fn write_list<T>(out: &mut Backwards, values: &[T], write: impl Fn(&mut Backwards, &T)) {
+fn write_list<T>(out: &mut ReverseWriter, values: &[T], write: impl Fn(&mut ReverseWriter, &T)) {
     out.message(5, |out| {
         values
             .iter()
@@ -204,7 +207,7 @@ fn write_list<T>(out: &mut Backwards, values: &[T], write: impl Fn(&mut Backward
 
 fn flags(is_remote: bool, context: &SpanContext) -> u32 {
     let sampling = u32::from(context.trace_flags().to_u8());
-    sampling | KNOWS_IS_REMOTE | if is_remote { IS_REMOTE } else { 0 }
+    sampling | HAS_IS_REMOTE | if is_remote { IS_REMOTE } else { 0 }
 }
 
 fn kind(kind: &SpanKind) -> u64 {
@@ -217,8 +220,8 @@ fn kind(kind: &SpanKind) -> u64 {
     }
 }
 
-/// Zero for what was before 1970, and what is after 2554 wraps, both as the SDK has it.
-#[expect(clippy::cast_possible_truncation, reason = "in the year 2554")]
+/// Returns nanoseconds since 1970: zero for earlier times, wrapping after 2554, as in the SDK.
+#[expect(clippy::cast_possible_truncation, reason = "wraps in the year 2554")]
 fn nanos(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
 }

@@ -1,7 +1,8 @@
-//! Protobuf's wire format (<https://protobuf.dev/programming-guides/encoding/>), written from the end to the start.
+//! Writer of protobuf's wire format (<https://protobuf.dev/programming-guides/encoding/>), from the
+//! end to the start.
 //!
-//! A message inside another one stands behind its length, which is known once it is written. So the last field is written first, and
-//! nothing has to be measured before, moved afterwards, or copied into a tree of messages.
+//! A nested message follows its length, which is known only after writing it. So the last field is
+//! written first, and no message has to be measured, moved or copied.
 
 use bytes::Bytes;
 
@@ -10,14 +11,14 @@ const FIXED_64: u32 = 1;
 const LENGTH: u32 = 2;
 const FIXED_32: u32 = 5;
 
-/// A message that is being written. Fields are given in falling order.
-pub(crate) struct Backwards {
+/// Writes a message in reverse. Write fields in descending order.
+pub(crate) struct ReverseWriter {
     bytes: Vec<u8>,
-    /// Where what is written begins.
+    /// Start of the written bytes.
     start: usize,
 }
 
-impl Backwards {
+impl ReverseWriter {
     pub(crate) fn with_capacity(capacity: usize) -> Self {
         Self {
             bytes: vec![0; capacity],
@@ -25,7 +26,7 @@ impl Backwards {
         }
     }
 
-    /// All that was written.
+    /// Returns the written bytes.
     pub(crate) fn finish(self) -> Bytes {
         Bytes::from(self.bytes).slice(self.start..)
     }
@@ -76,14 +77,14 @@ impl Backwards {
         self.tag(field, LENGTH);
     }
 
-    /// Left out where it is empty, as the format has it for fields that are not told from absent ones.
+    /// Writes a string, or nothing if it is empty (implicit presence).
     pub(crate) fn text(&mut self, field: u32, value: &str) {
         if !value.is_empty() {
             self.bytes(field, value.as_bytes());
         }
     }
 
-    /// Left out where it is zero.
+    /// Writes a varint, or nothing if it is zero.
     pub(crate) fn unsigned(&mut self, field: u32, value: u64) {
         if value != 0 {
             self.varint_always(field, value);
@@ -95,7 +96,7 @@ impl Backwards {
         self.tag(field, VARINT);
     }
 
-    /// Left out where it is zero.
+    /// Writes a fixed 64-bit value, or nothing if it is zero.
     pub(crate) fn fixed_64(&mut self, field: u32, value: u64) {
         if value != 0 {
             self.fixed_64_always(field, value);
@@ -112,11 +113,11 @@ impl Backwards {
         self.tag(field, FIXED_32);
     }
 
-    /// A message in this one.
+    /// Writes a nested message.
     pub(crate) fn message(&mut self, field: u32, write: impl FnOnce(&mut Self)) {
-        let behind = self.bytes.len() - self.start;
+        let before = self.bytes.len() - self.start;
         write(self);
-        let length = self.bytes.len() - self.start - behind;
+        let length = self.bytes.len() - self.start - before;
         self.varint(length as u64);
         self.tag(field, LENGTH);
     }

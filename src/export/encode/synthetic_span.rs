@@ -1,4 +1,5 @@
-//! Spans that are made here and not by the SDK: what is told of a session where the backend has no calls for it, and the span of a check.
+//! Spans that the SDK does not create: session data for backends without a session API, and probe
+//! spans.
 
 use std::borrow::Cow;
 
@@ -8,7 +9,7 @@ use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SpanData, SpanEve
 
 use crate::util::wall_time::Moment;
 
-/// A span that began at that moment and ends now, in a trace of its own.
+/// Creates a span from `began` to now, in its own trace.
 pub(crate) fn span(name: &'static str, began: Moment, attributes: Vec<KeyValue>) -> SpanData {
     let ids = RandomIdGenerator::default();
     SpanData {

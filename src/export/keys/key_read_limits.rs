@@ -1,4 +1,4 @@
-//! Threads that read keys: how many, and how many of them one kind of source may hold.
+//! Limits on concurrent key reads, in total and per kind of source.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,13 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::export::schedule::permits::acquire;
 use crate::secret::{KeySource, SecretSources};
 
-/// Keys that are read at the same time. Each takes a thread while it lasts; a source that hangs takes one.
-const READERS: usize = 16;
+/// Most concurrent reads. Each read occupies a thread.
+const MAX_READS: usize = 16;
 
-/// Of those, the ones that may read from the same kind of source: where it hangs, the others go on.
-const OF_A_KIND: usize = READERS / 2;
+/// Most concurrent reads from one kind of source, so that a hanging kind does not block the others.
+const MAX_READS_PER_KIND: usize = MAX_READS / 2;
 
-/// Places for readings. The kinds are files, commands, and each of the program's own sources by itself.
+/// Permits for key reads. Kinds are files, commands, and each of the program's own sources.
 pub(crate) struct KeyReadLimits {
     all: Semaphore,
     files: Semaphore,
@@ -23,24 +23,24 @@ pub(crate) struct KeyReadLimits {
 
 impl KeyReadLimits {
     pub(crate) fn new(sources: &SecretSources) -> Self {
-        let of_a_kind = || Semaphore::new(OF_A_KIND);
+        let per_kind = || Semaphore::new(MAX_READS_PER_KIND);
         Self {
-            all: Semaphore::new(READERS),
-            files: of_a_kind(),
-            commands: of_a_kind(),
-            providers: sources.names().map(|name| (name.to_owned(), of_a_kind())).collect(),
+            all: Semaphore::new(MAX_READS),
+            files: per_kind(),
+            commands: per_kind(),
+            providers: sources.names().map(|name| (name.to_owned(), per_kind())).collect(),
         }
     }
 
-    /// Waits for a place; it is taken until what is given is dropped.
+    /// Waits for the permits of one read. Hold them until the read ends.
     pub(crate) async fn acquire(&self, source: &KeySource) -> [SemaphorePermit<'_>; 2] {
         let kind = match source {
             KeySource::Exec(_) => &self.commands,
-            // A source that is not there gives an error at once.
+            // An unknown provider fails at once, so the kind does not matter.
             KeySource::Provider { provider, .. } => self.providers.get(provider).unwrap_or(&self.files),
             KeySource::Env(_) | KeySource::File(_) | KeySource::Confined(_) | KeySource::Credential(_) => &self.files,
         };
-        // In this order: who waits for its kind keeps no place from another one.
+        // Kind first: a read that waits for its kind must not hold a total permit.
         let of_kind = acquire(kind).await;
         [of_kind, acquire(&self.all).await]
     }

@@ -1,4 +1,4 @@
-//! When keys are to be renewed because their lifetime is nearly over: one moment for each, which goes with it.
+//! Timer of key renewals: one deadline per key, removed with the key.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -9,64 +9,63 @@ use tokio::time::timeout_at;
 
 use crate::util::fork::ForkLock;
 
-/// What is renewed.
+/// A key that is renewed before its lifetime ends.
 pub(super) trait Renewable: Send + Sync {
-    /// A deadline has come that was asked for.
-    fn note_age(self: Arc<Self>, due: Instant);
+    /// Called when a deadline passes.
+    fn note_due(self: Arc<Self>, due: Instant);
 }
 
-/// A moment, and what it is for by its address.
-pub(crate) type Ordered = (Instant, usize);
+/// A deadline and the address of its key.
+pub(crate) type Deadline = (Instant, usize);
 
 #[derive(Default)]
 pub(crate) struct KeyRenewals {
-    ordered: ForkLock<BTreeMap<Ordered, Weak<dyn Renewable>>>,
-    /// There is a moment before all others.
-    sooner: Notify,
+    deadlines: ForkLock<BTreeMap<Deadline, Weak<dyn Renewable>>>,
+    /// Notified when a new deadline is the earliest.
+    earlier: Notify,
 }
 
 impl KeyRenewals {
-    /// Notifies a key when a moment has come, and not at the one that was ordered before.
-    pub(crate) fn set(&self, key: &Arc<dyn Renewable>, due: Instant, before: Option<Instant>) {
+    /// Sets the deadline of a key, replacing its previous one.
+    pub(crate) fn set(&self, key: &Arc<dyn Renewable>, due: Instant, previous: Option<Instant>) {
         let address = Arc::as_ptr(key).addr();
-        let mut ordered = self.ordered.lock();
-        if let Some(before) = before {
-            ordered.remove(&(before, address));
+        let mut deadlines = self.deadlines.lock();
+        if let Some(previous) = previous {
+            deadlines.remove(&(previous, address));
         }
-        ordered.insert((due, address), Arc::downgrade(key));
-        let is_first = ordered
+        deadlines.insert((due, address), Arc::downgrade(key));
+        let is_first = deadlines
             .first_key_value()
             .is_some_and(|(first, _)| *first == (due, address));
-        drop(ordered);
+        drop(deadlines);
         if is_first {
-            self.sooner.notify_one();
+            self.earlier.notify_one();
         }
     }
 
-    pub(crate) fn unset(&self, ordered: Ordered) {
-        self.ordered.lock().remove(&ordered);
+    pub(crate) fn unset(&self, deadline: Deadline) {
+        self.deadlines.lock().remove(&deadline);
     }
 
-    /// Notifies keys when their time has come, until the engine ends.
+    /// Notifies keys of their deadlines, until the engine ends.
     pub(crate) async fn run(self: Arc<Self>) {
         loop {
-            let first = self.ordered.lock().first_key_value().map(|((due, _), _)| *due);
+            let first = self.deadlines.lock().first_key_value().map(|((due, _), _)| *due);
             match first {
-                // Whichever comes first, it is looked what is due.
-                Some(due) => drop(timeout_at(due.into(), self.sooner.notified()).await),
-                None => self.sooner.notified().await,
+                Some(due) => drop(timeout_at(due.into(), self.earlier.notified()).await),
+                None => self.earlier.notified().await,
             }
             while let Some((due, key)) = self.take_due() {
                 if let Some(key) = key.upgrade() {
-                    key.note_age(due);
+                    key.note_due(due);
                 }
             }
         }
     }
 
     fn take_due(&self) -> Option<(Instant, Weak<dyn Renewable>)> {
-        let mut ordered = self.ordered.lock();
-        let first = ordered.first_entry()?;
+        let mut deadlines = self.deadlines.lock();
+        let first = deadlines.first_entry()?;
         let due = first.key().0;
         (due <= Instant::now()).then(|| (due, first.remove()))
     }
@@ -81,18 +80,22 @@ mod tests {
     use crate::secret::{Fingerprinter, KeyCommand, KeyReader, KeyScheme, KeySource, SecretSources};
 
     #[test]
-    fn a_keyring_has_one_moment_however_often_it_is_opened_and_none_when_it_is_gone() {
+    fn a_key_has_one_deadline_while_it_is_open() {
         let config = Config::from_document(Document::default()).expect("valid");
         let reader = KeyReader::new(SecretSources::default(), false);
         let store = KeyStore::new(reader, Fingerprinter::new(), config.export(), None);
         let command = KeyCommand::new(["printf", "key"]).timeout(Duration::from_secs(60));
         let source = KeySource::Exec(command.lifetime(Duration::from_secs(3600)));
         for _ in 0..3 {
-            let key = store.open(&source, KeyScheme::Bearer).expect("it prints one");
-            let again = store.open(&source, KeyScheme::Bearer).expect("it prints one");
-            assert_eq!(store.services.renewals.ordered.lock().len(), 1);
+            let key = store
+                .open(&source, KeyScheme::Bearer)
+                .expect("the command prints a key");
+            let again = store
+                .open(&source, KeyScheme::Bearer)
+                .expect("the command prints a key");
+            assert_eq!(store.services.renewals.deadlines.lock().len(), 1);
             drop((key, again));
-            assert_eq!(store.services.renewals.ordered.lock().len(), 0);
+            assert_eq!(store.services.renewals.deadlines.lock().len(), 0);
         }
     }
 }

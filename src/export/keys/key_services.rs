@@ -1,4 +1,4 @@
-//! What all keys of a registry have in common: how they are read, in which order, by how many threads, and when they are renewed.
+//! State that all keys of a registry share: reader, read limits, renewals.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use crate::export::log::budget::LineBudget;
 use crate::secret::{Fingerprinter, KeyReader};
 use crate::util::fork::ForkGuard;
 
-/// How keys are read.
+/// State that all keys of a registry share.
 pub(crate) struct KeyServices {
     pub(super) reader: KeyReader,
     pub(super) fingerprinter: Fingerprinter,
@@ -20,10 +20,10 @@ pub(crate) struct KeyServices {
     pub(super) lines: Arc<LineBudget>,
     pub(super) limits: KeyReadLimits,
     pub(super) renewals: Arc<KeyRenewals>,
-    /// None in tests that are the engine themselves.
+    /// `None` in tests that act as the engine.
     pub(super) runtime: Option<Handle>,
     pub(super) fork_guard: ForkGuard,
-    /// How many readings began.
+    /// Number of started reads.
     readings: AtomicU64,
 }
 
@@ -51,7 +51,7 @@ impl KeyServices {
         })
     }
 
-    /// Begins a reading, and returns its number: one or more, because a key begins with a reading.
+    /// Starts a read and returns its number, from 1.
     pub(super) fn begin_reading(&self) -> u64 {
         self.readings.fetch_add(1, Ordering::Relaxed) + 1
     }

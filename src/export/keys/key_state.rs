@@ -1,4 +1,4 @@
-//! The key of one source, and what happened to it: a machine without a lock of its own.
+//! State of a rotating key, without a lock.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -11,115 +11,119 @@ use crate::config::RetrySettings;
 use crate::export::log::episode::Episode;
 use crate::secret::{ApiKey, SecretError};
 
-/// What waits for another key.
+/// Waits for a key change after a refusal.
 pub(crate) trait KeyWaiter: Send + Sync {
-    /// There is another key: what waits because the one before was refused goes on.
-    fn take_new_key(&self);
+    /// Called when the key changed. Resumes the requests that wait for it.
+    fn note_key_change(&self);
 }
 
-/// A key that the source gave.
+/// A key returned by its source.
 pub(crate) struct Key {
     pub(crate) secret: ApiKey,
-    /// How many others were before it.
+    /// Number of keys before it.
     pub(crate) number: u64,
 }
 
 pub(super) struct State {
     pub(super) key: Arc<Key>,
     pub(super) since: SystemTime,
-    /// The reading that was taken last.
+    /// Number of the last applied read.
     pub(super) reading: u64,
-    /// What most keys never need.
-    pub(super) more: Option<Box<More>>,
+    /// State that most keys never allocate.
+    pub(super) extra: Option<Box<Extra>>,
 }
 
 #[derive(Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each of them changes without the others")]
-pub(super) struct More {
+#[expect(clippy::struct_excessive_bools, reason = "the flags are independent")]
+pub(super) struct Extra {
     pub(super) error: Option<SecretError>,
-    /// What the log says of the error.
+    /// Log state of the error.
     pub(super) failing: Episode,
-    /// The last key that receivers took, as long as none took the current one.
-    pub(super) before: Option<Arc<Key>>,
-    /// The current one was refused, and that is why the source is asked.
+    /// The last key that a receiver accepted, until one accepts the current key.
+    pub(super) previous: Option<Arc<Key>>,
+    /// The current key was refused, and the source is read because of that.
     pub(super) refused: bool,
-    /// The current one came because the one before it was refused, and no receiver took it yet.
+    /// The current key replaced a refused one, and no receiver has accepted it yet.
     pub(super) untried: bool,
-    /// How often it was asked because of that without giving a key that a receiver took, in a row.
-    pub(super) in_vain: u32,
+    /// Consecutive reads after a refusal that returned no accepted key.
+    pub(super) fruitless_reads: u32,
+    /// End of the pause before the next read after a refusal.
     pub(super) not_before: Option<Instant>,
-    /// The source is being asked.
-    pub(super) asking: bool,
-    /// Something happened meanwhile: it is to be asked once more.
-    pub(super) again: bool,
-    pub(super) asked: Arc<Notify>,
-    /// When it is to be asked for its lifetime.
+    /// The source is being read.
+    pub(super) is_reading: bool,
+    /// The source changed during the read and must be read again.
+    pub(super) read_again: bool,
+    pub(super) read_done: Arc<Notify>,
+    /// When the key is due for renewal.
     pub(super) due: Option<Instant>,
-    /// When it is told that its time may have come: not later than that. Each tracer that is made puts the time off, and asks for nothing new.
-    pub(super) ordered: Option<Instant>,
-    /// Lanes whose requests wait for another key, by address.
+    /// Deadline of the renewal timer, at most `due`. A new tracer postpones `due` without setting a
+    /// new timer.
+    pub(super) timer: Option<Instant>,
+    /// Lanes that wait for a key change, by address.
     pub(super) waiting: BTreeMap<usize, Weak<dyn KeyWaiter>>,
 }
 
 impl State {
-    pub(super) fn more(&mut self) -> &mut More {
-        self.more.get_or_insert_default()
+    pub(super) fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
     }
 
-    /// Gives the lanes that waited for it.
+    /// Replaces the key. Returns the lanes that waited for a change.
     pub(super) fn rotate(&mut self, key: ApiKey, retry: &RetrySettings) -> BTreeMap<usize, Weak<dyn KeyWaiter>> {
         let number = self.key.number + 1;
         let old = std::mem::replace(&mut self.key, Arc::new(Key { secret: key, number }));
         self.since = SystemTime::now();
-        let more = self.more();
-        // One that is refused is of no more use. One that nobody took yet is no better than the one before it.
-        more.untried = more.refused;
-        if !more.refused && more.before.is_none() {
-            more.before = Some(old);
+        let extra = self.extra();
+        // Keep the old key as a fallback, unless it was refused or itself never accepted.
+        extra.untried = extra.refused;
+        if !extra.refused && extra.previous.is_none() {
+            extra.previous = Some(old);
         }
-        more.error = None;
-        if more.refused {
-            // Until a receiver takes it: a source may give another one each time, and none that is any good.
-            more.note_vain(retry);
+        extra.error = None;
+        if extra.refused {
+            // Pause until a receiver accepts the key: a source may return a different bad key each
+            // time.
+            extra.start_pause(retry);
         } else {
-            more.end_pause();
+            extra.end_pause();
         }
-        std::mem::take(&mut more.waiting)
+        std::mem::take(&mut extra.waiting)
     }
 
-    /// Gives memory back that says nothing any more.
+    /// Frees the extra state if it holds no information.
     pub(super) fn tidy(&mut self) {
-        self.more.take_if(|more| {
+        self.extra.take_if(|extra| {
             let now = Instant::now();
-            let is_calm = more.error.is_none() && more.not_before.is_none_or(|at| at <= now);
+            let is_calm = extra.error.is_none() && extra.not_before.is_none_or(|at| at <= now);
             is_calm
-                && more.failing.is_idle(now)
-                && more.before.is_none()
-                && !more.asking
-                && more.due.is_none()
-                && more.waiting.is_empty()
+                && extra.failing.is_idle(now)
+                && extra.previous.is_none()
+                && !extra.is_reading
+                && extra.due.is_none()
+                && extra.waiting.is_empty()
         });
     }
 }
 
-impl More {
+impl Extra {
     pub(super) fn end_pause(&mut self) {
-        self.in_vain = 0;
+        self.fruitless_reads = 0;
         self.not_before = None;
     }
 
-    /// Where it was asked because the key is refused, it is not asked for that again before a pause.
-    pub(super) fn note_vain(&mut self, retry: &RetrySettings) {
+    /// Starts a pause before the next read, if the current read was caused by a refusal. The pause
+    /// doubles with each fruitless read.
+    pub(super) fn start_pause(&mut self, retry: &RetrySettings) {
         if !std::mem::take(&mut self.refused) {
             return;
         }
         let now = Instant::now();
         let long_ago = |at: Instant| now.saturating_duration_since(at) > retry.max_backoff;
         if self.not_before.is_none_or(long_ago) {
-            self.in_vain = 0;
+            self.fruitless_reads = 0;
         }
-        let pause = retry.longest_wait(self.in_vain);
-        self.in_vain = self.in_vain.saturating_add(1);
+        let pause = retry.longest_wait(self.fruitless_reads);
+        self.fruitless_reads = self.fruitless_reads.saturating_add(1);
         self.not_before = now.checked_add(pause.mul_f64(rand::rng().random_range(0.5..=1.0)));
     }
 }

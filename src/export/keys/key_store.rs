@@ -1,4 +1,4 @@
-//! The keys of a registry, by source, and the watcher of the files that they are in.
+//! The keys of a registry by source, and the watcher of key files.
 
 #[cfg(test)]
 mod tests;
@@ -25,18 +25,18 @@ use crate::util::fork::ForkLock;
 #[cfg(feature = "watch")]
 use crate::watch::{Stamp, Watcher};
 
-/// The keys of a registry, as long as a lane has them.
+/// The keys of a registry. A key lives as long as a lane uses it.
 pub(crate) struct KeyStore {
     pub(super) services: Arc<KeyServices>,
     keys: ForkLock<Keys>,
     #[cfg(feature = "watch")]
     mode: ExportMode,
-    /// Started with the first key that is in a file. None where there can be no thread.
+    /// Started with the first key from a file. `None` if its thread cannot be started.
     #[cfg(feature = "watch")]
     watcher: OnceLock<Option<Watcher>>,
 }
 
-/// Keys by origin, and how many of them there are for each file that is watched: one file may be named in several ways.
+/// Keys by origin, and the number of keys per watched file. Several origins may name the same file.
 #[derive(Default)]
 struct Keys {
     by_origin: HashMap<Arc<KeyOrigin>, Weak<RotatingKey>>,
@@ -61,15 +61,16 @@ impl KeyStore {
         })
     }
 
-    /// How many lines of the log the registry has left.
+    /// Returns the registry's limit on log lines.
     pub(crate) fn lines(&self) -> &Arc<LineBudget> {
         &self.services.lines
     }
 
-    /// Reads the key of a source for a header, on this thread, and returns it: a new one, or that of the lanes which have it already.
+    /// Reads the key of a source on this thread. Returns a new key, or the one that other lanes
+    /// with the same source share.
     ///
     /// # Errors
-    /// The source's; nothing changes.
+    /// If the source cannot be read. Nothing changes then.
     pub(crate) fn open(
         self: &Arc<Self>,
         source: &KeySource,
@@ -89,14 +90,14 @@ impl KeyStore {
         let known = keys.by_origin.get(&origin).and_then(Weak::upgrade);
         if let Some(key) = known {
             drop(keys);
-            key.take(reading, Ok(read));
+            key.apply_read(reading, Ok(read));
             return Ok(key);
         }
         let origin = Arc::new(origin);
         let owner = Arc::downgrade(self) as Weak<dyn KeyOwner>;
         let key = RotatingKey::new(&origin, &self.services, owner, reading, read);
         keys.by_origin.insert(origin, Arc::downgrade(&key));
-        // Under the lock: in the order in which keys of the source come and go.
+        // Under the lock, so that watching follows the order in which keys are added and dropped.
         #[cfg(feature = "watch")]
         if let Some((watcher, (stamp, path))) = watched {
             watcher.watch_since(&path, stamp);
@@ -105,14 +106,14 @@ impl KeyStore {
         Ok(key)
     }
 
-    /// Ends the commands that are run for keys.
+    /// Kills the running key commands.
     pub(crate) fn give_up(&self) {
         self.services.reader.cancel();
     }
 
     #[cfg(feature = "watch")]
     fn watcher(self: &Arc<Self>) -> Option<&Watcher> {
-        // No threads but those that flush: a key is read again when it is refused.
+        // Inline mode has no watcher thread; a key is read again when it is refused.
         if self.mode == ExportMode::Inline {
             return None;
         }
@@ -124,7 +125,7 @@ impl KeyStore {
                 }
                 None
             });
-            let failed = |error: &_| tracing::warn!("files with keys are not watched: {error}");
+            let failed = |error: &_| tracing::warn!("cannot watch key files: {error}");
             started.inspect_err(failed).ok()
         };
         self.watcher.get_or_init(start).as_ref()
@@ -146,7 +147,7 @@ impl KeyStore {
 impl KeyOwner for KeyStore {
     fn forget(&self, origin: &KeyOrigin) {
         let mut keys = self.keys.lock();
-        // There may be a new one by now.
+        // A new key may have replaced it meanwhile.
         if keys.by_origin.get(origin).is_some_and(|key| key.strong_count() == 0) {
             keys.by_origin.remove(origin);
         }

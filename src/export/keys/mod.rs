@@ -1,4 +1,4 @@
-//! The keys that lanes send with: read from their sources, shared by lanes with the same source, rotated.
+//! API keys of lanes: read from their sources, shared by lanes with the same source, rotated.
 
 mod key_read_limits;
 mod key_renewals;

@@ -1,9 +1,10 @@
-//! The key that one request is sent with, and what is done where a receiver refuses it.
+//! The key of one request, and its replacement if the receiver refuses it.
 //!
-//! The source may have another key, or another request may have found it out already: then the same request goes out again with that one, at
-//! once. A source may also give a key that its receiver does not know: half of one, while somebody writes it, or one that takes a while
-//! to get around. So where the source has nothing else, and no receiver took its key yet, the one before is tried too. Where
-//! all that is refused, the receiver fails for this tracer.
+//! If the source has another key, or another request has already read it, the request is resent
+//! with that key at once. A source may also return a key that the receiver does not know: a partly
+//! written file, or a key that is not yet active. So if the source has no other key and no receiver
+//! has accepted the current one, the previous key is tried too. If all are refused, the attempt
+//! counts as a failure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,28 +14,29 @@ use tokio::time::timeout;
 use super::key_state::Key;
 use super::rotating_key::RotatingKey;
 
-/// How often a request is sent again at once. Further keys wait as every repetition does: a source may give another one each time.
+/// Most immediate resends of a request. Further keys wait like any retry, because a source may
+/// return a different key each time.
 const MAX_CHANGES: u32 = 3;
 
-/// The key of an attempt, by number.
+/// Numbers of the key that an attempt used and of the key that was current.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sent {
+pub(crate) struct SentKey {
     pub(crate) key: u64,
-    /// The key that was current then: another one if the current one was refused, and the one before was tried in its place.
+    /// The current key. Differs from `key` if the previous key was tried instead.
     pub(crate) current: u64,
 }
 
 /// The key of a request.
 pub(crate) struct RequestKey {
     key: Arc<Key>,
-    /// The number of the current one; that of `key`, unless that is the one before.
+    /// Number of the current key. Differs from `key`'s number if `key` is the previous one.
     current: u64,
     changes: u32,
 }
 
-impl Sent {
-    /// Whether it was the key before the current one.
-    pub(crate) fn is_before(self) -> bool {
+impl SentKey {
+    /// Returns whether the attempt used the previous key.
+    pub(crate) fn is_previous(self) -> bool {
         self.key != self.current
     }
 }
@@ -53,37 +55,37 @@ impl RequestKey {
         &self.key
     }
 
-    /// The current key that was refused, by its number.
+    /// Returns the number of the current key.
     pub(crate) fn current(&self) -> u64 {
         self.current
     }
 
-    pub(crate) fn sent(&self) -> Sent {
-        Sent {
+    pub(crate) fn sent(&self) -> SentKey {
+        SentKey {
             key: self.key.number,
             current: self.current,
         }
     }
 
-    /// The receiver refused the key: whether there is another one to send the same with at once. Waits for the source no longer than its
-    /// patience.
-    pub(crate) async fn change(&mut self, key: &Arc<RotatingKey>, patience: Duration) -> bool {
-        if self.sent().is_before() {
-            key.forget_before(&self.key);
+    /// Switches to another key after a refusal. Returns whether to resend at once. Waits for the
+    /// source for at most `max_wait`.
+    pub(crate) async fn change(&mut self, key: &Arc<RotatingKey>, max_wait: Duration) -> bool {
+        if self.sent().is_previous() {
+            key.discard_previous(&self.key);
             return false;
         }
         if self.changes == MAX_CHANGES {
             return false;
         }
         self.changes += 1;
-        if timeout(patience, key.another_than(&self.key)).await == Ok(true) {
+        if timeout(max_wait, key.refresh(&self.key)).await == Ok(true) {
             self.key = key.key();
             self.current = self.key.number;
             return true;
         }
-        let before = key.before(&self.key);
-        let is_there = before.is_some();
-        self.key = before.unwrap_or_else(|| Arc::clone(&self.key));
-        is_there
+        let previous = key.previous(&self.key);
+        let has_previous = previous.is_some();
+        self.key = previous.unwrap_or_else(|| Arc::clone(&self.key));
+        has_previous
     }
 }

@@ -1,23 +1,25 @@
-//! The key of one source, and how it becomes another one while its tracers stay.
+//! The key of one source, rotated without recreating its tracers.
 //!
-//! Lanes whose key comes from the same source share a [`RotatingKey`], so the source is asked once for all of them. It is asked again:
+//! Lanes with the same key source share a [`RotatingKey`], so the source is read once for all of
+//! them. It is read again:
 //!
 //! | when | how soon |
 //! |---|---|
-//! | a receiver refuses the key that is current | at once; where that gave no other key, not before a pause, which doubles |
-//! | the file that it is in changes | at once |
-//! | three quarters of its lifetime are over | then; where that fails, after an eighth of it, or `export.retry.max_backoff` |
-//! | a tracer is made with it | the look-up does it |
+//! | a receiver refuses the current key | at once; if that returns no other key, after a pause that doubles |
+//! | its file changes | at once |
+//! | three quarters of its lifetime are over | then; after a failure, in an eighth of the lifetime or `export.retry.max_backoff`, whichever is shorter |
+//! | a tracer is created with it | the look-up reads it |
 //!
-//! What comes is judged by when its reading began: one that began earlier than another that counted is too late.
+//! Reads are ordered by their start: a read that began before the last applied one is ignored.
 //!
-//! | reading | the key | the error |
+//! | read | key | error |
 //! |---|---|---|
-//! | another key | replaced, the one before kept until a receiver took the new one; waiting lanes go on | none |
-//! | the same | stays | none |
-//! | a fault | stays: the last good one | the fault |
+//! | another key | replaced; the previous one is kept until a receiver accepts the new one; waiting lanes resume | none |
+//! | the same key | unchanged | none |
+//! | an error | unchanged: the last good one | the error |
 //!
-//! Whether a receiver takes the key is not known here but by each lane: lanes with the same source may have different receivers.
+//! Each lane tracks whether its receiver accepts the key, because lanes with the same source may
+//! have different receivers.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -25,7 +27,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::key_renewals::Renewable;
 use super::key_services::KeyServices;
-use super::key_state::{Key, KeyWaiter, More, State};
+use super::key_state::{Extra, Key, KeyWaiter, State};
 use crate::export::accounting::key_status::KeyStatus;
 use crate::export::log::episodes::TARGET;
 use crate::export::schedule::blocking;
@@ -33,19 +35,19 @@ use crate::secret::{ApiKey, Fingerprint, KeyOrigin, SecretError};
 use crate::util::fork::ForkLock;
 use crate::util::wall_time;
 
-/// After how many more that wait those are looked for that are gone.
-const MANY: usize = 64;
+/// Dropped waiters are removed each time this many waiters were added.
+const CLEANUP_INTERVAL: usize = 64;
 
-/// What the log is to say of a source.
-enum News {
-    /// The error, and how many lines were left out before.
+/// A log line about a source.
+enum LogEvent {
+    /// The error, and the number of lines left out before.
     Failing(SecretError, Option<u64>),
     Readable,
 }
 
-/// Where keys are found by their origin.
+/// The store that finds keys by origin.
 pub(super) trait KeyOwner: Send + Sync {
-    /// A key with this origin is gone.
+    /// Called when a key with this origin is dropped.
     fn forget(&self, origin: &KeyOrigin);
 }
 
@@ -73,7 +75,7 @@ impl RotatingKey {
                 key: Arc::new(Key { secret: key, number: 0 }),
                 since: SystemTime::now(),
                 reading,
-                more: None,
+                extra: None,
             }),
         });
         if let Some(lifetime) = origin.lifetime() {
@@ -82,7 +84,7 @@ impl RotatingKey {
         new
     }
 
-    /// The key that requests are to be sent with.
+    /// Returns the current key.
     pub(crate) fn key(&self) -> Arc<Key> {
         Arc::clone(&self.state.lock().key)
     }
@@ -92,79 +94,80 @@ impl RotatingKey {
         self.key().secret.fingerprint(&self.services.fingerprinter)
     }
 
-    /// The one before, where no receiver took the current one yet; none where `current` is current no more.
-    pub(crate) fn before(&self, current: &Key) -> Option<Arc<Key>> {
+    /// Returns the previous key if no receiver has accepted the current one. `None` if `current` is
+    /// outdated.
+    pub(crate) fn previous(&self, current: &Key) -> Option<Arc<Key>> {
         let state = self.state.lock();
-        let more = state.more.as_ref().filter(|_| state.key.number == current.number)?;
-        more.before.clone()
+        let extra = state.extra.as_ref().filter(|_| state.key.number == current.number)?;
+        extra.previous.clone()
     }
 
-    /// Whether requests are sent with this key now.
+    /// Returns whether the key with this number is current.
     pub(crate) fn is_current(&self, number: u64) -> bool {
         self.state.lock().key.number == number
     }
 
-    /// Where the key comes from, and the header that it is for.
+    /// Returns the source of the key and the header scheme it is for.
     pub(crate) fn origin(&self) -> &KeyOrigin {
         &self.origin
     }
 
-    /// A receiver took a key.
+    /// Records that a receiver accepted a key.
     pub(crate) fn note_accepted(&self, key: &Key) {
         let mut state = self.state.lock();
         if state.key.number != key.number {
             return;
         }
-        if let Some(more) = &mut state.more {
-            more.before = None;
-            if std::mem::take(&mut more.untried) {
-                more.end_pause();
+        if let Some(extra) = &mut state.extra {
+            extra.previous = None;
+            if std::mem::take(&mut extra.untried) {
+                extra.end_pause();
             }
         }
         state.tidy();
     }
 
-    /// The one before is refused as well.
-    pub(crate) fn forget_before(&self, key: &Key) {
-        if let Some(more) = &mut self.state.lock().more {
-            more.before.take_if(|before| before.number == key.number);
+    /// Discards the previous key because it was refused too.
+    pub(crate) fn discard_previous(&self, key: &Key) {
+        if let Some(extra) = &mut self.state.lock().extra {
+            extra.previous.take_if(|before| before.number == key.number);
         }
     }
 
-    /// A receiver refused a key: whether there is another one now. The source is asked where none is known, once for all who want to know
-    /// at the same time, and not at all for a while after it gave nothing new.
-    pub(crate) async fn another_than(self: &Arc<Self>, refused: &Key) -> bool {
+    /// Returns whether the key differs from `refused`, reading the source if needed. Concurrent
+    /// callers share one read. Does not read during the pause after a fruitless read.
+    pub(crate) async fn refresh(self: &Arc<Self>, refused: &Key) -> bool {
         let asked = {
             let mut state = self.state.lock();
             if state.key.number != refused.number {
                 return true;
             }
-            let more = state.more();
-            if !more.asking && more.not_before.is_some_and(|at| Instant::now() < at) {
+            let extra = state.extra();
+            if !extra.is_reading && extra.not_before.is_some_and(|at| Instant::now() < at) {
                 return false;
             }
-            more.refused = true;
-            // Made under the lock: from here on it hears the end.
-            let asked = Arc::clone(&more.asked).notified_owned();
-            self.ask(more);
+            extra.refused = true;
+            // Registered under the lock, so the end of the read is not missed.
+            let asked = Arc::clone(&extra.read_done).notified_owned();
+            self.start_read(extra);
             asked
         };
         asked.await;
         self.state.lock().key.number != refused.number
     }
 
-    /// Something happened to what the key is read from.
+    /// Reads the source because its file changed.
     #[cfg(feature = "watch")]
     pub(crate) fn note_change(self: &Arc<Self>) {
         let mut state = self.state.lock();
-        let more = state.more();
-        more.again = more.asking;
-        self.ask(more);
+        let extra = state.extra();
+        extra.read_again = extra.is_reading;
+        self.start_read(extra);
     }
 
-    /// Asks the source in the background, and again as long as something happened meanwhile.
-    fn ask(self: &Arc<Self>, more: &mut More) {
-        if std::mem::replace(&mut more.asking, true) {
+    /// Reads the source in the background, repeating if it changes during the read.
+    fn start_read(self: &Arc<Self>, extra: &mut Extra) {
+        if std::mem::replace(&mut extra.is_reading, true) {
             return;
         }
         let Some(runtime) = &self.services.runtime else { return };
@@ -178,29 +181,29 @@ impl RotatingKey {
                 let read = blocking::run(move || reader.read_in_background(&from)).await;
                 drop(permits);
                 let read = read.unwrap_or_else(|error| Err(origin.no_thread_error(error.into())));
-                if !key.answered(reading, read) {
+                if !key.finish_read(reading, read) {
                     return;
                 }
             }
         });
     }
 
-    /// The source was asked. Whether it is to be asked once more, at once.
-    fn answered(self: &Arc<Self>, reading: u64, read: Result<ApiKey, SecretError>) -> bool {
-        self.take(reading, read);
+    /// Ends a background read. Returns whether to read again at once.
+    fn finish_read(self: &Arc<Self>, reading: u64, read: Result<ApiKey, SecretError>) -> bool {
+        self.apply_read(reading, read);
         let mut state = self.state.lock();
-        let more = state.more();
-        let again = std::mem::take(&mut more.again);
+        let extra = state.extra();
+        let again = std::mem::take(&mut extra.read_again);
         if !again {
-            more.asking = false;
-            more.asked.notify_waiters();
+            extra.is_reading = false;
+            extra.read_done.notify_waiters();
             state.tidy();
         }
         again
     }
 
-    /// Takes what a reading gave.
-    pub(super) fn take(self: &Arc<Self>, reading: u64, read: Result<ApiKey, SecretError>) {
+    /// Applies the result of a read.
+    pub(super) fn apply_read(self: &Arc<Self>, reading: u64, read: Result<ApiKey, SecretError>) {
         let (retry, lines) = (&self.services.retry, &self.services.lines);
         let mut state = self.state.lock();
         if reading <= state.reading {
@@ -209,29 +212,29 @@ impl RotatingKey {
         state.reading = reading;
         let mut next = self.origin.lifetime().map(|lifetime| lifetime / 4 * 3);
         let mut waiting = BTreeMap::new();
-        let mut news = None;
+        let mut log_event = None;
         let now = Instant::now();
         match read {
             Ok(key) if !key.is_same(&state.key.secret) => {
                 waiting = state.rotate(key, retry);
-                news = state.more().failing.end().map(|_| News::Readable);
+                log_event = state.extra().failing.end().map(|_| LogEvent::Readable);
             }
             Ok(_) => {
-                if let Some(more) = &mut state.more {
-                    more.error = None;
-                    more.note_vain(retry);
-                    news = more.failing.end().map(|_| News::Readable);
+                if let Some(extra) = &mut state.extra {
+                    extra.error = None;
+                    extra.start_pause(retry);
+                    log_event = extra.failing.end().map(|_| LogEvent::Readable);
                 }
             }
             Err(error) => {
-                let more = state.more();
-                if more.failing.note(1, now)
-                    && let Some(begun) = more.failing.begin(now, lines)
+                let extra = state.extra();
+                if extra.failing.note(1, now)
+                    && let Some(begun) = extra.failing.begin(now, lines)
                 {
-                    news = Some(News::Failing(error.clone(), begun.left_out));
+                    log_event = Some(LogEvent::Failing(error.clone(), begun.left_out));
                 }
-                more.error = Some(error);
-                more.note_vain(retry);
+                extra.error = Some(error);
+                extra.start_pause(retry);
                 next = self
                     .origin
                     .lifetime()
@@ -242,39 +245,40 @@ impl RotatingKey {
             self.schedule(&mut state, next);
         }
         drop(state);
-        if let Some(news) = news {
-            self.log(news);
+        if let Some(log_event) = log_event {
+            self.log(log_event);
         }
         for waiter in waiting.values().filter_map(Weak::upgrade) {
-            waiter.take_new_key();
+            waiter.note_key_change();
         }
     }
 
     fn schedule(self: &Arc<Self>, state: &mut State, after: Duration) {
-        let more = state.more();
-        more.due = Instant::now().checked_add(after);
-        self.order(more);
+        let extra = state.extra();
+        extra.due = Instant::now().checked_add(after);
+        self.set_timer(extra);
     }
 
-    /// Has itself told when its time has come, unless it is told before that anyway.
-    fn order(self: &Arc<Self>, more: &mut More) {
-        if let Some(due) = more.due
-            && more.ordered.is_none_or(|ordered| due < ordered)
+    /// Sets the renewal timer, unless it is already set to an earlier time.
+    fn set_timer(self: &Arc<Self>, extra: &mut Extra) {
+        if let Some(due) = extra.due
+            && extra.timer.is_none_or(|ordered| due < ordered)
         {
-            let earlier = more.ordered.replace(due);
+            let earlier = extra.timer.replace(due);
             let this = Arc::clone(self) as Arc<dyn Renewable>;
             self.services.renewals.set(&this, due, earlier);
         }
     }
 
-    /// Registers a waiter for a key change. Returns false if the key with the number `refused` has changed already.
-    pub(crate) fn wait(&self, waiter: &Arc<dyn KeyWaiter>, refused: u64) -> bool {
+    /// Registers a waiter for a key change. Returns false if the key with the number `refused` has
+    /// changed already.
+    pub(crate) fn wait_for_change(&self, waiter: &Arc<dyn KeyWaiter>, refused: u64) -> bool {
         let mut state = self.state.lock();
         let waits = state.key.number == refused;
         if waits {
-            let waiting = &mut state.more().waiting;
-            // Lanes that are gone would stay until there is another key.
-            if waiting.len() % MANY == MANY - 1 {
+            let waiting = &mut state.extra().waiting;
+            // Otherwise dropped lanes stay until the key changes.
+            if waiting.len() % CLEANUP_INTERVAL == CLEANUP_INTERVAL - 1 {
                 waiting.retain(|_, waiter| waiter.strong_count() > 0);
             }
             waiting.insert(Arc::as_ptr(waiter).addr(), Arc::downgrade(waiter));
@@ -282,51 +286,51 @@ impl RotatingKey {
         waits
     }
 
-    /// The key as its source gives it; what the receiver says of it is the lane's to add.
+    /// Returns the status of the key and its source. Each lane adds its receiver's refusals.
     pub(crate) fn status(&self) -> KeyStatus {
         let state = self.state.lock();
         KeyStatus {
             fingerprint: state.key.secret.fingerprint(&self.services.fingerprinter),
             since: wall_time::to_millis(state.since),
             rotations: state.key.number,
-            error: state.more.as_ref().and_then(|more| more.error.clone()),
+            error: state.extra.as_ref().and_then(|extra| extra.error.clone()),
             refused: None,
         }
     }
 
-    /// Not under the lock: a subscriber may need it.
-    fn log(&self, news: News) {
+    /// Call without the lock: a `tracing` subscriber may need it.
+    fn log(&self, log_event: LogEvent) {
         let source = &self.origin.source;
-        match news {
-            News::Failing(error, left_out) => tracing::warn!(
-                target: TARGET, left_out, "a key cannot be renewed, and the last good one stays in use: {error}"
+        match log_event {
+            LogEvent::Failing(error, left_out) => tracing::warn!(
+                target: TARGET, left_out, "key renewal failed, keeping the last good key: {error}"
             ),
-            News::Readable => tracing::info!(target: TARGET, %source, "a key can be renewed again"),
+            LogEvent::Readable => tracing::info!(target: TARGET, %source, "key renewal works again"),
         }
     }
 }
 
 impl Renewable for RotatingKey {
-    fn note_age(self: Arc<Self>, due: Instant) {
+    fn note_due(self: Arc<Self>, due: Instant) {
         let mut state = self.state.lock();
-        let more = state.more();
-        more.ordered.take_if(|ordered| *ordered == due);
-        if more.due.is_some_and(|wanted| wanted <= due) {
-            self.ask(more);
+        let extra = state.extra();
+        extra.timer.take_if(|ordered| *ordered == due);
+        if extra.due.is_some_and(|wanted| wanted <= due) {
+            self.start_read(extra);
         } else {
-            self.order(more);
+            self.set_timer(extra);
         }
     }
 }
 
 impl Drop for RotatingKey {
     fn drop(&mut self) {
-        // A forked child would wait for locks that are never released, and nothing is renewed or watched there.
+        // In a forked child, locks may never be released, and nothing is renewed or watched.
         if self.services.fork_guard.is_forked_child() {
             return;
         }
         let address = std::ptr::from_ref(self).addr();
-        let ordered = self.state.get_mut().more.as_ref().and_then(|more| more.ordered);
+        let ordered = self.state.get_mut().extra.as_ref().and_then(|extra| extra.timer);
         if let Some(due) = ordered {
             self.services.renewals.unset((due, address));
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::lane::Lane;
 use crate::export::accounting::lane_status::RequestKind;
 use crate::export::log::episode::Begun;
-use crate::export::log::episodes::{Episodes, Line, ReasonName, Says, Subject, TARGET};
+use crate::export::log::episodes::{Episodes, LogLine, ReasonName, Subject, TARGET, Transition};
 use crate::export::schedule::engine_event::EngineEvent;
 use crate::export::send::outcome::Outcome;
 use crate::ledger::DropReason;
@@ -65,22 +65,22 @@ impl Lane {
     /// Writes the pending log lines of the lane's selector.
     pub(crate) fn write_begun(&self) {
         if let Some(ledger) = self.selector_ledger() {
-            self.write(&ledger.episodes.begun(&self.shared.lines));
+            self.write(&ledger.episodes.take_begun(&self.shared.lines));
         }
     }
 
     fn log_trouble(&self, episodes: &Episodes, subject: Subject, count: u64) {
         if episodes.note(subject, count) {
-            self.write(&episodes.begun(&self.shared.lines));
+            self.write(&episodes.take_begun(&self.shared.lines));
         }
     }
 
     /// Call without any lock held: a `tracing` subscriber may call the registry.
-    fn write(&self, lines: &[Line]) {
+    fn write(&self, lines: &[LogLine]) {
         for line in lines {
-            match line.says {
-                Says::Begins(begun) => self.warn(line.subject, begun),
-                Says::Over(count) => self.inform(line.subject, count),
+            match line.transition {
+                Transition::Begins(begun) => self.warn(line.subject, begun),
+                Transition::Ends(count) => self.inform(line.subject, count),
             }
         }
     }

@@ -12,7 +12,7 @@ use super::state::{Schedule, State};
 use crate::export::accounting::lane_status::{RefusedSpan, RequestKind};
 use crate::export::error::ExportError;
 use crate::export::keys::key_state::KeyWaiter;
-use crate::export::keys::request_key::Sent;
+use crate::export::keys::request_key::SentKey;
 use crate::export::send::outcome::Outcome;
 use crate::export::send::verdict::Verdict;
 use crate::ledger::DropReason;
@@ -33,7 +33,7 @@ pub(crate) enum Age {
 }
 
 impl KeyWaiter for Lane {
-    fn take_new_key(&self) {
+    fn note_key_change(&self) {
         self.breakers.note_new_key();
         let mut state = self.state.lock();
         state.receiver_health.forget_key_refusal();
@@ -105,10 +105,10 @@ impl Lane {
     }
 
     /// Records a refused key. Call after the key's source was read again.
-    pub(crate) fn note_refused_key(&self, kind: RequestKind, sent: Sent, error: &ExportError) {
+    pub(crate) fn note_refused_key(&self, kind: RequestKind, sent: SentKey, error: &ExportError) {
         let Some(status) = error.key_refusal() else { return };
         let mut state = self.state.lock();
-        if sent.is_before() {
+        if sent.is_previous() {
             if let Some(rare) = &mut state.rare {
                 rare.key_refusals.refuse_before(kind);
             }
@@ -122,13 +122,13 @@ impl Lane {
     }
 
     /// Records that the receiver accepted a key.
-    pub(crate) fn note_accepted_key(&self, kind: RequestKind, sent: Sent) {
-        let is_late = !sent.is_before() && !self.key.is_current(sent.key);
+    pub(crate) fn note_accepted_key(&self, kind: RequestKind, sent: SentKey) {
+        let is_late = !sent.is_previous() && !self.key.is_current(sent.key);
         let mut state = self.state.lock();
         let is_over = state.rare.as_mut().and_then(|rare| rare.key_refusals.take(kind, sent));
         drop(state);
         // Without a refusal here, another lane of the selector may have been refused.
-        if is_over.unwrap_or(!is_late && !sent.is_before()) {
+        if is_over.unwrap_or(!is_late && !sent.is_previous()) {
             self.log_key(kind, false);
         }
     }

@@ -1,16 +1,16 @@
-//! How many lines a registry writes at the most about what begins to go wrong, however many tracers it goes wrong for.
+//! Limit on a registry's log lines about new problems, for all tracers together.
 
 use std::time::{Duration, Instant};
 
 use crate::util::fork::ForkLock;
 
-/// How long the same thing is not reported again after a line that said that it begins.
+/// Shortest time between two lines about the start of the same problem.
 pub(crate) const PAUSE: Duration = Duration::from_secs(60);
 
-/// Lines in each [`PAUSE`].
-pub(crate) const LINES: u32 = 60;
+/// Most lines per [`PAUSE`].
+pub(crate) const MAX_LINES: u32 = 60;
 
-/// The lines of one registry.
+/// Line limit of one registry.
 #[derive(Debug, Default)]
 pub(crate) struct LineBudget(ForkLock<Window>);
 
@@ -18,26 +18,26 @@ pub(crate) struct LineBudget(ForkLock<Window>);
 struct Window {
     began: Option<Instant>,
     written: u32,
-    /// Lines that were not written since the last that was.
+    /// Lines left out since the last written one.
     left_out: u64,
 }
 
-/// A line that may be written.
+/// Permission to write a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Granted {
-    /// How many lines were left out since the last one, if any.
+    /// Number of lines left out since the last one, if any.
     pub(crate) left_out: Option<u64>,
 }
 
 impl LineBudget {
-    /// Takes a line; `None` if there is none left.
+    /// Takes permission for a line. Returns `None` if the limit is reached.
     pub(crate) fn take(&self, now: Instant) -> Option<Granted> {
         let mut window = self.0.lock();
         let is_over = |began: Instant| now.saturating_duration_since(began) >= PAUSE;
         if window.began.is_none_or(is_over) {
             (window.began, window.written) = (Some(now), 0);
         }
-        if window.written == LINES {
+        if window.written == MAX_LINES {
             window.left_out = window.left_out.saturating_add(1);
             return None;
         }
@@ -54,11 +54,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_registry_writes_so_many_lines_in_a_pause_and_says_how_many_it_left_out() {
+    fn lines_are_limited_per_pause_and_left_out_lines_are_counted() {
         let (budget, start) = (LineBudget::default(), Instant::now());
         let written = (0..10_000).filter(|_| budget.take(start).is_some()).count();
-        assert_eq!(written, LINES as usize);
-        for left_out in [Some(10_000 - u64::from(LINES)), None] {
+        assert_eq!(written, MAX_LINES as usize);
+        for left_out in [Some(10_000 - u64::from(MAX_LINES)), None] {
             assert_eq!(budget.take(start + PAUSE), Some(Granted { left_out }));
         }
     }

@@ -1,49 +1,50 @@
-//! One thing that goes wrong, from its first line to its last: a machine without lock or clock of its own.
+//! State machine of one problem in the log, from its first line to its last. Has no lock or clock.
 //!
 //! | state | event | next |
 //! |---|---|---|
-//! | quiet, its pause is over | it happens | due |
-//! | quiet, in its pause | it happens | quiet, counted |
-//! | due | the line may be written | reported, in a pause |
-//! | due | the registry has written enough lines | quiet, in a pause, counted |
+//! | quiet, pause over | it happens | due |
+//! | quiet, in a pause | it happens | quiet, counted |
+//! | due | the line is written | reported, in a pause |
+//! | due | the registry's line limit is reached | quiet, in a pause, counted |
 //! | reported | it happens | reported, counted |
 //! | reported | it is over | quiet; one line |
-//! | due, quiet | it is over | the same: what was not reported needs no end |
+//! | due, quiet | it is over | same: an unreported start needs no end |
 
 use std::time::Instant;
 
 use super::budget::{Granted, LineBudget, PAUSE};
 
+/// Log state of one problem.
 #[derive(Debug, Default)]
 pub(crate) struct Episode {
-    /// How often it happened since the last line.
+    /// Occurrences since the last line.
     count: u64,
     due: bool,
     reported: bool,
-    /// It happened since somebody asked whether it is over.
-    is_fresh: bool,
+    /// Whether it happened since the last call of [`end_if_calm`](Self::end_if_calm).
+    recurred: bool,
     not_before: Option<Instant>,
 }
 
-/// What a line says of something that begins.
+/// Numbers of a line about the start of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Begun {
-    /// How often it happened since the last line about it.
+    /// Occurrences since the last line about the problem.
     pub(crate) count: u64,
-    /// How many lines of the registry were left out since the last that was written, if any.
+    /// Number of the registry's lines left out since the last written one, if any.
     pub(crate) left_out: Option<u64>,
 }
 
 impl Episode {
-    /// It happened `count` times. Returns whether a line is due.
+    /// Records `count` occurrences. Returns whether a line is due.
     pub(crate) fn note(&mut self, count: u64, now: Instant) -> bool {
         self.count = self.count.saturating_add(count);
-        self.is_fresh = true;
+        self.recurred = true;
         self.due |= !self.reported && self.not_before.is_none_or(|at| at <= now);
         self.due
     }
 
-    /// Returns the line that is due, if the budget has one left.
+    /// Returns the due line, if the budget permits it.
     pub(crate) fn begin(&mut self, now: Instant, budget: &LineBudget) -> Option<Begun> {
         if !std::mem::take(&mut self.due) {
             return None;
@@ -57,19 +58,19 @@ impl Episode {
         })
     }
 
-    /// It is over. Returns how often it happened, if that was reported.
+    /// Ends the episode. Returns the occurrences, if its start was reported.
     pub(crate) fn end(&mut self) -> Option<u64> {
         std::mem::take(&mut self.reported).then(|| std::mem::take(&mut self.count))
     }
 
-    /// Whether nothing is lost if it is forgotten.
+    /// Returns whether it can be dropped without losing state.
     pub(crate) fn is_idle(&self, now: Instant) -> bool {
         !self.due && !self.reported && self.not_before.is_none_or(|at| at <= now)
     }
 
-    /// It is over if it did not happen since this was called last.
+    /// Ends the episode if nothing happened since the last call.
     pub(crate) fn end_if_calm(&mut self) -> Option<u64> {
-        if std::mem::take(&mut self.is_fresh) {
+        if std::mem::take(&mut self.recurred) {
             None
         } else {
             self.end()
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_begins_and_ends_all_the_time_is_reported_once_in_a_pause_with_all_that_happened() {
+    fn a_flapping_problem_is_reported_once_per_pause_with_all_occurrences() {
         let (budget, start) = (LineBudget::default(), Instant::now());
         let mut episode = Episode::default();
         assert!(episode.note(2, start));
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_on_is_not_over_between_two_occurrences() {
+    fn an_ongoing_problem_does_not_end_between_two_occurrences() {
         let mut episode = Episode::default();
         let now = Instant::now();
         episode.note(1, now);

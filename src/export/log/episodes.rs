@@ -1,13 +1,15 @@
-//! The log's lines about losses: one when something begins, one when it is over, never one for each request or span.
+//! Log lines about problems: one when a problem starts and one when it ends, never one per request
+//! or span.
 //!
-//! | bound | number |
+//! | limit | number |
 //! |---|---|
-//! | lines that say that the same thing begins for the same selector or endpoint | one in [`PAUSE`](super::budget::PAUSE) |
-//! | the same for all selectors and endpoints of a registry together | [`LINES`](super::budget::LINES) in each pause |
-//! | lines that say that something is over | one for each line that said that it begins |
+//! | lines about the start of the same problem of the same selector or endpoint | one per [`PAUSE`](super::budget::PAUSE) |
+//! | such lines for all selectors and endpoints of a registry | [`MAX_LINES`](super::budget::MAX_LINES) per pause |
+//! | lines about the end of a problem | one for each line about its start |
 //!
-//! What happens is noted where it happens, also by threads of the application. The lines are written by the engine's tasks, which run with
-//! telemetry suppressed, and never under a lock: a subscriber may make spans of them, or look at the registry.
+//! Problems are recorded where they happen, possibly on application threads. The engine's tasks
+//! write the lines, with telemetry suppressed and without holding a lock, because a subscriber may
+//! create spans from them or call the registry.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,75 +24,77 @@ use crate::export::accounting::lane_status::RequestKind;
 use crate::ledger::DropReason;
 use crate::util::fork::ForkLock;
 
-/// The target of these lines.
+/// `tracing` target of these lines.
 pub(crate) const TARGET: &str = "tracer_registry::health";
 
-/// What lines are about, of one selector or one endpoint.
+/// Problem of one selector or endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Subject {
     /// The receiver refuses the key.
     Key(RequestKind),
     /// A breaker is open.
     Breaker(RequestKind),
-    /// No connection to the endpoint comes about, and its breaker is open.
+    /// Connections to the endpoint fail, and its breaker is open.
     Endpoint,
-    /// Something is dropped.
+    /// Data is dropped.
     Dropped(RequestKind, DropReason),
 }
 
-/// What goes wrong for one selector, or at one endpoint. Takes no memory until something does.
+/// Log state of one selector or endpoint. Allocates with the first problem.
 #[derive(Debug, Default)]
 pub(crate) struct Episodes(OnceLock<Box<ForkLock<BTreeMap<Subject, Episode>>>>);
 
-/// A line to be written.
+/// A line to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Line {
+pub(crate) struct LogLine {
     pub(crate) subject: Subject,
-    pub(crate) says: Says,
+    pub(crate) transition: Transition,
 }
 
+/// Start or end of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Says {
+pub(crate) enum Transition {
     Begins(Begun),
-    /// It happened so often in all.
-    Over(u64),
+    /// Total occurrences.
+    Ends(u64),
 }
 
 impl Episodes {
-    /// Something happened `count` times. Returns whether a line is to be written about it.
+    /// Records `count` occurrences. Returns whether a line is due.
     pub(crate) fn note(&self, subject: Subject, count: u64) -> bool {
         let episodes = self.0.get_or_init(Box::default);
         let mut episodes = episodes.lock();
         episodes.entry(subject).or_default().note(count, Instant::now())
     }
 
-    /// Returns the lines of what began, within the bounds.
-    pub(crate) fn begun(&self, budget: &LineBudget) -> Vec<Line> {
+    /// Returns the due lines about new problems, within the limits.
+    pub(crate) fn take_begun(&self, budget: &LineBudget) -> Vec<LogLine> {
         let now = Instant::now();
         self.lines(|subject, episode| {
-            let says = Says::Begins(episode.begin(now, budget)?);
-            Some(Line { subject, says })
+            let transition = Transition::Begins(episode.begin(now, budget)?);
+            Some(LogLine { subject, transition })
         })
     }
 
-    /// What is `concerned` is over at once, if it was reported.
-    pub(crate) fn end(&self, concerned: impl Fn(Subject) -> bool) -> Vec<Line> {
-        self.over(concerned, Episode::end)
+    /// Ends the problems for which `concerned` returns true. Returns their lines.
+    pub(crate) fn end(&self, concerned: impl Fn(Subject) -> bool) -> Vec<LogLine> {
+        self.end_with(concerned, Episode::end)
     }
 
-    /// What is `concerned` is over if nothing of it happened since this was called last.
-    pub(crate) fn end_if_calm(&self, concerned: impl Fn(Subject) -> bool) -> Vec<Line> {
-        self.over(concerned, Episode::end_if_calm)
+    /// Ends the problems for which `concerned` returns true, if they did not recur since the last
+    /// call. Returns their lines.
+    pub(crate) fn end_if_calm(&self, concerned: impl Fn(Subject) -> bool) -> Vec<LogLine> {
+        self.end_with(concerned, Episode::end_if_calm)
     }
 
-    fn over(&self, concerned: impl Fn(Subject) -> bool, end: impl Fn(&mut Episode) -> Option<u64>) -> Vec<Line> {
+    fn end_with(&self, concerned: impl Fn(Subject) -> bool, end: impl Fn(&mut Episode) -> Option<u64>) -> Vec<LogLine> {
         self.lines(|subject, episode| {
-            let says = Says::Over(Some(episode).filter(|_| concerned(subject)).and_then(&end)?);
-            Some(Line { subject, says })
+            let transition = Transition::Ends(Some(episode).filter(|_| concerned(subject)).and_then(&end)?);
+            Some(LogLine { subject, transition })
         })
     }
 
-    fn lines(&self, mut line: impl FnMut(Subject, &mut Episode) -> Option<Line>) -> Vec<Line> {
+    fn lines(&self, mut line: impl FnMut(Subject, &mut Episode) -> Option<LogLine>) -> Vec<LogLine> {
         let Some(episodes) = self.0.get() else {
             return Vec::new();
         };
@@ -102,7 +106,7 @@ impl Episodes {
     }
 }
 
-/// A value by the name that it has in JSON.
+/// Displays a value by its serialized name.
 pub(crate) struct ReasonName<T>(pub(crate) T);
 
 impl<T: Serialize> fmt::Display for ReasonName<T> {

@@ -1,4 +1,4 @@
-//! The log's lines about losses, and their bounds.
+//! Log lines about problems, and their limits.
 
 pub(super) mod budget;
 pub(super) mod episode;

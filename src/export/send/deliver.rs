@@ -247,7 +247,7 @@ impl<'a> Delivery<'a> {
             Verdict::Deny { .. } => {
                 let waiter = Arc::clone(lane) as Arc<dyn KeyWaiter>;
                 // Do not wait if the key changed meanwhile.
-                let waits = lane.key.wait(&waiter, key.current());
+                let waits = lane.key.wait_for_change(&waiter, key.current());
                 let is_over = waits && self.pause(None, None).await.is_err();
                 is_over.then_some(Outcome::Dropped(DropReason::Unauthorized))
             }

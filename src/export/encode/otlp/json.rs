@@ -1,8 +1,10 @@
-//! Spans as OTLP/JSON, straight from what the SDK gives.
+//! Encodes spans of the SDK directly as OTLP/JSON.
 //!
-//! The form is protobuf's JSON mapping with the exceptions of OTLP ("JSON Protobuf Encoding"): ids in hexadecimal, 64-bit integers as texts,
-//! enumerations as numbers, and the doubles that JSON lacks as `"NaN"`, `"Infinity"` and `"-Infinity"`. For all other values the document equals
-//! that of `opentelemetry-otlp`, which a test compares; that crate writes the three as `null`, which no receiver can read back.
+//! The format is protobuf's JSON mapping with OTLP's exceptions ("JSON Protobuf Encoding"):
+//! hexadecimal ids, 64-bit integers as strings, enumerations as numbers, and the doubles that JSON
+//! lacks as `"NaN"`, `"Infinity"` and `"-Infinity"`. `opentelemetry-otlp` writes these three as
+//! `null`, which no receiver can read back. For all other values a test checks that the documents
+//! are equal.
 
 use opentelemetry::trace::{Event, Link, SpanContext, SpanId, Status};
 use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue, Value};
@@ -10,10 +12,10 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SpanData;
 use serde::{Serialize, Serializer};
 
-use super::{by_scope, flags, kind, last_of_each, nanos};
+use super::{by_scope, deduplicated_attributes, flags, kind, nanos};
 use crate::util::json_number;
 
-/// The request with all of these spans, in their order, together by instrumentation scope.
+/// Encodes a request with these spans, grouped by instrumentation scope and otherwise in order.
 pub(crate) fn request(spans: &[&SpanData], resource: &Resource) -> serde_json::Result<Vec<u8>> {
     let request = Request {
         resource_spans: [ResourceSpans {
@@ -30,8 +32,8 @@ pub(crate) fn request(spans: &[&SpanData], resource: &Resource) -> serde_json::R
             scope_spans: by_scope(spans)
                 .into_iter()
                 .map(|(scope, spans)| ScopeSpans {
-                    scope: Scope::of(scope),
-                    spans: spans.into_iter().map(Span::of).collect(),
+                    scope: ScopeMessage::of(scope),
+                    spans: spans.into_iter().map(SpanMessage::of).collect(),
                     schema_url: scope.schema_url().unwrap_or_default(),
                 })
                 .collect(),
@@ -65,14 +67,14 @@ struct ResourceMessage<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ScopeSpans<'a> {
-    scope: Scope<'a>,
-    spans: Vec<Span<'a>>,
+    scope: ScopeMessage<'a>,
+    spans: Vec<SpanMessage<'a>>,
     schema_url: &'a str,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Scope<'a> {
+struct ScopeMessage<'a> {
     name: &'a str,
     version: &'a str,
     attributes: Vec<Attribute<'a>>,
@@ -82,7 +84,7 @@ struct Scope<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_field_names, reason = "the names of the specification")]
-struct Span<'a> {
+struct SpanMessage<'a> {
     trace_id: String,
     span_id: String,
     trace_state: String,
@@ -134,18 +136,18 @@ struct Attribute<'a> {
     value: &'a Value,
 }
 
-impl<'a> Scope<'a> {
+impl<'a> ScopeMessage<'a> {
     fn of(scope: &'a InstrumentationScope) -> Self {
         Self {
             name: scope.name(),
             version: scope.version().unwrap_or_default(),
-            attributes: attributes(last_of_each(scope)),
+            attributes: attributes(deduplicated_attributes(scope)),
             dropped_attributes_count: 0,
         }
     }
 }
 
-impl<'a> Span<'a> {
+impl<'a> SpanMessage<'a> {
     fn of(span: &'a SpanData) -> Self {
         let parent = Some(span.parent_span_id).filter(|id| *id != SpanId::INVALID);
         let (message, code) = match &span.status {
@@ -212,7 +214,7 @@ fn attributes<'a>(attributes: impl IntoIterator<Item = &'a KeyValue>) -> Vec<Att
         .collect()
 }
 
-/// The choices of an `AnyValue`.
+/// The variants of an `AnyValue`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::enum_variant_names, reason = "the names of the specification")]
@@ -233,7 +235,7 @@ struct ArrayValue<'a> {
 fn write_value<S: Serializer>(value: &Value, serializer: S) -> Result<S::Ok, S::Error> {
     match any_value(value) {
         Some(value) => value.serialize(serializer),
-        // Of a kind that there is not yet: an attribute without a value, rather than a batch that is lost.
+        // A future kind of value: write the attribute without a value instead of losing the batch.
         None => serializer.serialize_none(),
     }
 }

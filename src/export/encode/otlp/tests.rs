@@ -1,4 +1,4 @@
-//! Against `opentelemetry-otlp`: protobuf byte for byte, JSON as a document.
+//! Comparison with `opentelemetry-otlp`: protobuf byte for byte, JSON as a document.
 
 mod reference;
 
@@ -16,14 +16,14 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::export::test_fixtures;
-use reference::by_exporter;
+use reference::reference_body;
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         Just(String::new()),
         "[a-z.]{1,12}",
         "\\PC{0,40}",
-        // Around the lengths where the length itself takes a byte more.
+        // Around the lengths where the length prefix needs another byte.
         (120..136_usize).prop_map(|length| "x".repeat(length)),
         (16_380..16_390_usize).prop_map(|length| "y".repeat(length)),
     ]
@@ -45,12 +45,12 @@ fn value() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// Those that JSON has a form for: for the others the reference writes null.
+/// Doubles that JSON can represent; the reference writes null for others.
 fn double() -> impl Strategy<Value = f64> {
     proptest::num::f64::NORMAL | proptest::num::f64::SUBNORMAL | proptest::num::f64::ZERO
 }
 
-/// Of a scope, for the reference keeps a key twice.
+/// Attributes of a scope; unique, because the reference keeps duplicate keys.
 fn unique_attributes(most: usize) -> impl Strategy<Value = Vec<KeyValue>> {
     attributes(most).prop_map(|mut attributes| {
         attributes.sort_by(|one, other| one.key.cmp(&other.key));
@@ -66,7 +66,7 @@ fn attributes(most: usize) -> impl Strategy<Value = Vec<KeyValue>> {
     )
 }
 
-/// Also before 1970.
+/// Times, including one before 1970.
 fn time() -> impl Strategy<Value = SystemTime> {
     prop_oneof![
         Just(UNIX_EPOCH),
@@ -186,25 +186,26 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn the_bytes_are_those_of_opentelemetry_otlp(spans in vec(span(), 0..8), resource in resource()) {
+    fn protobuf_equals_that_of_opentelemetry_otlp(spans in vec(span(), 0..8), resource in resource()) {
         let ours = request(&spans.iter().collect::<Vec<_>>(), &resource);
-        let reference = by_exporter(spans, &resource, Protocol::HttpBinary);
+        let reference = reference_body(spans, &resource, Protocol::HttpBinary);
         prop_assert!(ours == reference, "{ours:?}\n{reference:?}");
     }
 
     #[test]
-    fn the_json_says_what_that_of_opentelemetry_otlp_says(spans in vec(span(), 0..8), resource in resource()) {
+    fn json_equals_that_of_opentelemetry_otlp(spans in vec(span(), 0..8), resource in resource()) {
         let ours = json::request(&spans.iter().collect::<Vec<_>>(), &resource).expect("it encodes");
-        let mut reference = document(&by_exporter(spans, &resource, Protocol::HttpJson));
-        // In development, always empty, and the one field that it writes and we do not.
-        let resource = reference["resourceSpans"][0]["resource"].as_object_mut().expect("a table");
+        let mut reference = document(&reference_body(spans, &resource, Protocol::HttpJson));
+        // The only field that the reference writes and this encoder does not: in development,
+        // always empty.
+        let resource = reference["resourceSpans"][0]["resource"].as_object_mut().expect("an object");
         prop_assert_eq!(resource.remove("entityRefs"), Some(json!([])));
         prop_assert_eq!(document(&ours), reference);
     }
 }
 
 #[test]
-fn doubles_that_json_lacks_are_texts_in_it() {
+fn doubles_that_json_lacks_are_strings() {
     let doubles = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.5];
     let mut span = test_fixtures::span("span");
     span.attributes = doubles.map(|double| KeyValue::new("one", double)).into();
@@ -221,7 +222,7 @@ fn doubles_that_json_lacks_are_texts_in_it() {
 }
 
 #[test]
-fn a_key_of_a_scope_stands_once_with_its_last_value_in_both_encodings() {
+fn duplicate_scope_keys_keep_the_last_value_in_both_encodings() {
     let mut span = test_fixtures::span("span");
     span.instrumentation_scope = InstrumentationScope::builder("lib")
         .with_attributes([KeyValue::new("k", 1), KeyValue::new("other", 0), KeyValue::new("k", 2)])

@@ -11,24 +11,24 @@ use super::*;
 use crate::config::{Config, Document};
 use crate::secret::{SecretError, SecretSources};
 
-/// Says for each line of the log whether another thread could have the key meanwhile.
-struct Asks {
+/// Reports for each log line whether another thread can lock the key meanwhile.
+struct LockProbe {
     key: Arc<RotatingKey>,
-    could: Sender<bool>,
+    is_unlocked: Sender<bool>,
 }
 
-impl<S: tracing::Subscriber> Layer<S> for Asks {
+impl<S: tracing::Subscriber> Layer<S> for LockProbe {
     fn on_event(&self, _: &tracing::Event<'_>, _: Context<'_, S>) {
         let key = Arc::clone(&self.key);
-        let (has, had) = channel();
-        thread::spawn(move || has.send(key.key()));
-        let could = had.recv_timeout(Duration::from_secs(10)).is_ok();
-        self.could.send(could).expect("the test is there");
+        let (key_tx, key_rx) = channel();
+        thread::spawn(move || key_tx.send(key.key()));
+        let is_unlocked = key_rx.recv_timeout(Duration::from_secs(10)).is_ok();
+        self.is_unlocked.send(is_unlocked).expect("the test holds the receiver");
     }
 }
 
 #[test]
-fn nothing_is_written_to_the_log_while_a_keyring_is_locked() {
+fn log_lines_are_written_without_holding_the_key_lock() {
     let mut sources = SecretSources::default();
     let count = AtomicU64::new(0);
     sources.insert("test", move |_: &str| {
@@ -43,17 +43,23 @@ fn nothing_is_written_to_the_log_while_a_keyring_is_locked() {
         None,
     );
     let source = KeySource::provider("test", "key");
-    let key = store.open(&source, KeyScheme::Bearer).expect("it gives one");
-    let (could, heard) = channel();
-    let log = tracing_subscriber::registry().with(Asks {
+    let key = store
+        .open(&source, KeyScheme::Bearer)
+        .expect("the source returns a key");
+    let (is_unlocked, results) = channel();
+    let log = tracing_subscriber::registry().with(LockProbe {
         key: Arc::clone(&key),
-        could,
+        is_unlocked,
     });
     tracing::subscriber::with_default(log, || {
         for _ in 0..2 {
-            key.take(store.services.begin_reading(), Err(SecretError::refused("sealed")));
+            key.apply_read(store.services.begin_reading(), Err(SecretError::refused("sealed")));
         }
-        key.take(store.services.begin_reading(), source.read(&sources));
+        key.apply_read(store.services.begin_reading(), source.read(&sources));
     });
-    assert_eq!(heard.iter().collect::<Vec<_>>(), [true, true], "the fault, and its end");
+    assert_eq!(
+        results.iter().collect::<Vec<_>>(),
+        [true, true],
+        "the error and its end"
+    );
 }

@@ -23,7 +23,7 @@ pub(crate) struct LastFailures([Option<Box<Failures>>; 2]);
 impl LastFailures {
     /// Returns the series to show: an ongoing one before one that is over, otherwise the later one.
     pub(crate) fn to_show(&self) -> Option<&Failures> {
-        let rank = |failures: &Failures| (failures.goes_on(), failures.status.last);
+        let rank = |failures: &Failures| (failures.is_ongoing(), failures.status.last);
         let series = self.0.iter().flatten().map(Box::as_ref);
         series.reduce(|one, other| if rank(other) > rank(one) { other } else { one })
     }
@@ -31,7 +31,7 @@ impl LastFailures {
     pub(crate) fn fail(&mut self, kind: RequestKind, error: ExportError) {
         let now = wall_time::to_millis(SystemTime::now());
         let last = &mut self.0[kind as usize];
-        let series = last.take().filter(|series| series.goes_on());
+        let series = last.take().filter(|series| series.is_ongoing());
         let (since, before) = series.map_or((now, 0), |series| (series.status.since, series.status.count));
         let status = ErrorsStatus {
             kind,
@@ -44,14 +44,14 @@ impl LastFailures {
     }
 
     pub(crate) fn succeed(&mut self, kind: RequestKind) {
-        if let Some(series) = self.0[kind as usize].as_mut().filter(|series| series.goes_on()) {
+        if let Some(series) = self.0[kind as usize].as_mut().filter(|series| series.is_ongoing()) {
             series.status.over = Some(wall_time::to_millis(SystemTime::now()));
         }
     }
 
     /// Starts a series when a request waits at a breaker, unless one is ongoing.
     pub(crate) fn note_breaker_wait(&mut self, kind: RequestKind, error: ExportError) {
-        if !self.0[kind as usize].as_ref().is_some_and(|series| series.goes_on()) {
+        if !self.0[kind as usize].as_ref().is_some_and(|series| series.is_ongoing()) {
             self.fail(kind, error);
         }
     }

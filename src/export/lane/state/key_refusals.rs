@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use crate::export::accounting::key_status::{KeyRefusal, KeyStatus};
 use crate::export::accounting::lane_status::RequestKind;
-use crate::export::keys::request_key::Sent;
+use crate::export::keys::request_key::SentKey;
 use crate::secret::{KeyOrigin, KeyRefusalStatus};
 use crate::util::wall_time;
 
@@ -54,10 +54,10 @@ impl KeyRefusals {
     }
 
     /// Records an accepted key. Returns whether that ends the refusal, or `None` if there is none.
-    pub(crate) fn take(&mut self, kind: RequestKind, sent: Sent) -> Option<bool> {
+    pub(crate) fn take(&mut self, kind: RequestKind, sent: SentKey) -> Option<bool> {
         let refusal = &mut self.0[kind as usize];
         let refused = refusal.as_mut()?;
-        if sent.is_before() {
+        if sent.is_previous() {
             refused.previous_accepted = refused.number == sent.current;
             return Some(false);
         }

@@ -199,7 +199,7 @@ mod tests {
         use DropReason::{QueueFull, QueueFullUnauthorized, QueueFullUnavailable};
         let breaker_wait = |lane: &Lane| lane.note_breaker_wait(RequestKind::Spans);
         let other_breaker_wait = |lane: &Lane| lane.note_breaker_wait(RequestKind::SessionEvents);
-        let new_key = |lane: &Lane| lane.take_new_key();
+        let new_key = |lane: &Lane| lane.note_key_change();
         let denied = |lane: &Lane| lane.note_verdict(RequestKind::Spans, &Verdict::Deny { error: status(403) });
         let delivered = |lane: &Lane| {
             let verdict = Verdict::Delivered {

@@ -294,7 +294,7 @@ fn an_expired_batch_does_not_disable_splitting_of_the_next() {
                 // The batch, its first half, and the two spans of that half.
                 1..=4 => (400, ""),
                 _ if !over.load(Ordering::Relaxed) => (503, ""),
-                _ if seen.carries("bad") => (400, ""),
+                _ if seen.contains("bad") => (400, ""),
                 _ => ACCEPTED,
             }
         });
@@ -384,7 +384,7 @@ fn session_events_of_an_outage_are_dropped_together() {
 #[test]
 fn a_session_event_that_always_fails_expires_although_others_are_delivered() {
     on_a_paused_clock(async {
-        let answer = |seen: &Seen| if seen.carries("poisoned") { (500, "") } else { ACCEPTED };
+        let answer = |seen: &Seen| if seen.contains("poisoned") { (500, "") } else { ACCEPTED };
         let mut world = World::new(retry(5 * MINUTE), answer);
         let start = |id: &str| SessionEvent::Start(json!({"session": {"session_id": id, "session_name": "s"}}));
         let poisoned = SessionQueue::new(Arc::clone(&world.lane));
@@ -438,7 +438,7 @@ fn span_successes_do_not_cause_retries_of_failing_session_events() {
 const POISON: &str = "poison";
 
 fn fails_on_poison(seen: &Seen) -> Answer {
-    if seen.carries(POISON) { (500, "") } else { ACCEPTED }
+    if seen.contains(POISON) { (500, "") } else { ACCEPTED }
 }
 
 #[test]
@@ -614,7 +614,7 @@ fn accepted_lanes(lanes: usize, batches: usize) -> Vec<usize> {
     });
     let journal = receiver.journal();
     let taken = journal.iter().filter(|seen| seen.answer == 200);
-    let of = |seen: &Seen| (0..lanes.len()).find(|at| seen.carries(&format!("of lane {at};")));
+    let of = |seen: &Seen| (0..lanes.len()).find(|at| seen.contains(&format!("of lane {at};")));
     taken
         .map(|seen| of(seen).expect("the request is of a known lane"))
         .collect()

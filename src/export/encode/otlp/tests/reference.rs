@@ -1,4 +1,5 @@
-//! What `opentelemetry-otlp` makes of spans: its exporter is given a client that keeps the request.
+//! Reference encoding by `opentelemetry-otlp`: its exporter sends to a client that keeps the
+//! request.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,9 +13,9 @@ use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 
 /// Keeps the body of the last request.
 #[derive(Debug, Default)]
-struct Keep(Mutex<Bytes>);
+struct KeepBody(Mutex<Bytes>);
 
-impl HttpClient for Keep {
+impl HttpClient for KeepBody {
     fn send_bytes<'life0, 'async_trait>(
         &'life0 self,
         request: Request<Bytes>,
@@ -28,8 +29,8 @@ impl HttpClient for Keep {
     }
 }
 
-pub(crate) fn by_exporter(spans: Vec<SpanData>, resource: &Resource, protocol: Protocol) -> Bytes {
-    let keep = Arc::new(Keep::default());
+pub(crate) fn reference_body(spans: Vec<SpanData>, resource: &Resource, protocol: Protocol) -> Bytes {
+    let keep = Arc::new(KeepBody::default());
     let mut exporter = SpanExporter::builder()
         .with_http()
         .with_shared_http_client(Arc::clone(&keep) as Arc<dyn HttpClient>)
