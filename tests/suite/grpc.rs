@@ -318,9 +318,9 @@ fn client_certificates_work_and_a_server_without_http2_is_an_error() {
         (
             &["http/1.1"],
             &known,
-            "the server refused the handshake: NoApplicationProtocol",
+            "server refused the TLS handshake: NoApplicationProtocol",
         ),
-        (&[], &known, "the server does not speak HTTP/2"),
+        (&[], &known, "server does not support HTTP/2"),
     ] {
         let server = start(alpn);
         let registry = registry(&server, tls);

@@ -108,7 +108,7 @@ fn spans_wait_while_there_is_no_thread_to_resolve_their_receivers_name() {
     let refused = wait_for("an error", status, |status| status.last_error.is_some());
     let error = refused.last_error.expect("seen").to_string();
     assert!(
-        error.contains("a thread cannot be started: Resource temporarily unavailable"),
+        error.contains("cannot start a thread: Resource temporarily unavailable"),
         "{error}"
     );
     assert!(refused.spans.dropped.is_empty(), "{:?}", refused.spans);

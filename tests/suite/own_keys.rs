@@ -112,7 +112,7 @@ fn a_key_that_a_server_repeats_is_shown_nowhere() {
     shown.push(format!("{report:?} {:?}", world.registry.tenant("bearer")));
     let shown = shown.join(" ");
     assert!(shown.contains("answered 401"), "something was refused: {shown}");
-    assert!(shown.contains("receiver's text withheld: "), "{shown}");
+    assert!(shown.contains("receiver message withheld: "), "{shown}");
     for tenant in tenants {
         assert_shows_nothing_of(&key_of(tenant), &shown);
     }

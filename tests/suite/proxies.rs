@@ -137,7 +137,7 @@ fn what_a_proxy_refuses_is_said_in_so_many_words() {
         Proxy::start(Rule::Answers("HTTP/1.1 200")),
     );
     for (through, said) in [
-        (Through::url(&wants.url), "wants credentials (407)"),
+        (Through::url(&wants.url), "requires credentials (407)"),
         (
             Through::url(&wants.url).credentials(credentials("two")),
             "refused the credentials (407)",
@@ -179,7 +179,7 @@ fn credentials_that_a_forwarding_proxy_repeats_are_shown_nowhere() {
         drop(world.registry.force_flush(LONG));
         let shown = format!("{:?}", world.status("a"));
         assert!(
-            shown.contains("407") && shown.contains("receiver's text withheld"),
+            shown.contains("407") && shown.contains("receiver message withheld"),
             "{shown}"
         );
         assert_shows_nothing_of(&key_of("one"), &shown);

@@ -293,7 +293,7 @@ fn a_key_in_a_response_page_is_withheld() {
         assert_eq!(report.tracers[0].dropped[&DropReason::Refused], 1, "{report}");
         let checked = registry.check(CheckMode::Connect);
         let shown = format!("{report} {report:?} {:?} {checked:?}", registry.status());
-        assert!(shown.contains("receiver's text withheld"), "{shown}");
+        assert!(shown.contains("receiver message withheld"), "{shown}");
         assert_shows_nothing_of(&key, &shown);
     }
 }

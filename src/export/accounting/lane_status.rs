@@ -6,7 +6,7 @@ use opentelemetry_sdk::trace::SpanData;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{BackendName, Compression, Protocol};
-use crate::export::net::receiver_text::harmless_name;
+use crate::export::net::receiver_text::sanitize_name;
 use crate::ledger::DropReason;
 use crate::secret::{ApiKey, SentSecrets};
 use crate::util::wall_time;
@@ -143,7 +143,7 @@ impl RequestStatus {
 impl RefusedSpan {
     pub(crate) fn new(span: &SpanData, bytes: usize, reason: DropReason, key: &ApiKey) -> Self {
         Self {
-            name: harmless_name(&span.name, &SentSecrets::new(key, None)),
+            name: sanitize_name(&span.name, &SentSecrets::new(key, None)),
             trace_id: span.span_context.trace_id().to_string(),
             span_id: span.span_context.span_id().to_string(),
             bytes: bytes as u64,
@@ -170,6 +170,6 @@ mod tests {
         assert_eq!(name("GET /users/{id}"), "GET /users/{id}");
         assert_eq!(name("\u{1b}[31mred\r\nline\u{202e}txt"), "[31mred  line txt");
         assert_eq!(name(&"ä".repeat(1_000)), "ä".repeat(100));
-        assert_eq!(name("of hh_canary"), "name withheld: 12 bytes that may repeat the key");
+        assert_eq!(name("of hh_canary"), "name withheld: 12 bytes that may contain the key");
     }
 }

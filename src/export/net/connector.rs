@@ -1,4 +1,4 @@
-//! One new connection: TCP, and TLS over it.
+//! Opening of connections: TCP, and TLS over it.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -13,47 +13,47 @@ use hyper_util::client::legacy::connect::Connection;
 use hyper_util::rt::TokioIo;
 use tower_service::Service;
 
-use super::dial::{ProxyConnector, Reached};
+use super::proxy_connector::{ProxyConnector, ProxyStream};
 use super::tls::Identity;
 use crate::export::schedule::blocking::Blocking;
 use crate::util::error_source::BoxError;
 
-/// Makes connections for one [`ConnectionKey`](super::connections::ConnectionKey).
+/// Opens connections for one [`ConnectionKey`](super::connections::ConnectionKey).
 #[derive(Clone, Debug)]
 pub(crate) struct Connector {
-    pub(crate) dial: ProxyConnector,
+    pub(crate) proxy_connector: ProxyConnector,
     pub(crate) identity: Arc<Identity>,
     pub(crate) blocking: Blocking,
-    /// Set when a server chose HTTP/2.
+    /// Set when the server chooses HTTP/2.
     pub(crate) multiplexes: Arc<AtomicBool>,
-    /// A server that chooses something else is none that can be used.
+    /// Fail if the server does not choose HTTP/2.
     pub(crate) http2_only: bool,
     pub(crate) timeout: Duration,
 }
 
 impl Connector {
-    async fn connect(self, to: Uri) -> Result<MaybeHttpsStream<TokioIo<Reached>>, BoxError> {
+    async fn connect(self, to: Uri) -> Result<MaybeHttpsStream<TokioIo<ProxyStream>>, BoxError> {
         let mut config = self.identity.current(&self.blocking).await?;
         if self.http2_only {
-            // What it remembers of servers is shared by the copies.
+            // Copies share the cache of TLS sessions.
             Arc::make_mut(&mut config).alpn_protocols = vec![b"h2".to_vec()];
         }
-        let mut https = HttpsConnector::from((self.dial, config));
+        let mut https = HttpsConnector::from((self.proxy_connector, config));
         poll_fn(|cx| https.poll_ready(cx)).await?;
         let is_tls = to.scheme_str() == Some("https");
         let connection = https.call(to).await?;
         if connection.connected().is_negotiated_h2() {
-            // Relaxed: who asks a moment too early shares a connection once more.
+            // Relaxed: a request that reads the old value only shares a connection once more.
             self.multiplexes.store(true, Ordering::Relaxed);
         } else if self.http2_only && is_tls {
-            return Err("the server does not speak HTTP/2 (it chose nothing by ALPN), and gRPC needs it".into());
+            return Err("server does not support HTTP/2 (no ALPN), which gRPC requires".into());
         }
         Ok(connection)
     }
 }
 
 impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<TokioIo<Reached>>;
+    type Response = MaybeHttpsStream<TokioIo<ProxyStream>>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
@@ -62,7 +62,8 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        // A request that found another connection leaves this one to be made in the background, where its own time does not end it.
+        // If the request gets another connection first, this one is opened in the background,
+        // without the request's timeout.
         let connecting = tokio::time::timeout(self.timeout, self.clone().connect(to));
         Box::pin(async { connecting.await? })
     }

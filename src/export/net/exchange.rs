@@ -1,4 +1,4 @@
-//! One request and its answer, whatever protocol is around them.
+//! One HTTP request and its answer, for all protocols.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -16,106 +16,105 @@ use crate::config::Protocol;
 use crate::export::encode::body::Encoded;
 use crate::secret::ApiKey;
 
-/// How much of an answer is read. OTLP's answers are a few bytes; a server that sends more is not listened to.
+/// Most bytes of an answer to read. OTLP's answers are a few bytes long.
 pub(crate) const MAX_ANSWER_BYTES: usize = 64 * 1024;
-/// How we call ourselves to servers.
-const AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+const USER_AGENT_VALUE: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
-/// What one request asks for; the key is not in it.
+/// A request without its key.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
-    pub(crate) by: By,
+    pub(crate) kind: CallKind,
     pub(crate) url: String,
     pub(crate) encoded: Encoded,
 }
 
-/// How a request is made.
+/// Protocol of a request.
 #[derive(Clone, Debug)]
-pub(crate) enum By {
+pub(crate) enum CallKind {
     Http(Method),
     #[cfg(feature = "grpc")]
     Grpc,
 }
 
-/// What a receiver said.
+/// Answer of a receiver.
 #[derive(Debug)]
 pub(crate) enum Reply {
     Http(Answer),
-    /// The message of an answer, or the status in its place.
+    /// The message, or the gRPC error status.
     #[cfg(feature = "grpc")]
     Grpc(Result<Bytes, Box<tonic::Status>>),
-    /// A success by HTTP, of a request by gRPC.
+    /// An HTTP success without gRPC, in answer to a gRPC request.
     #[cfg(feature = "grpc")]
-    NoGrpc(Answer),
+    NotGrpc(Answer),
 }
 
-/// A server's answer by HTTP.
+/// An HTTP answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    /// As much of it as was read.
+    /// The body as far as it was read.
     pub(crate) body: Bytes,
-    /// Why the rest of the body was not read, if there is more.
-    pub(crate) cut: Option<Cut>,
+    /// Why the body was not read completely, if so.
+    pub(crate) truncation: Option<Truncation>,
 }
 
-/// What ended a body before its end.
+/// Cause of a truncated body.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Cut {
-    /// More than [`MAX_ANSWER_BYTES`].
+pub(crate) enum Truncation {
+    /// Longer than [`MAX_ANSWER_BYTES`].
     TooLarge,
-    /// The request's time was over.
+    /// The request timed out.
     TimedOut(Duration),
     /// The connection broke.
     Broken(String),
 }
 
-/// Why there is no answer.
+/// Error of a request without an answer.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum Broken {
-    /// Not within the request's time.
-    #[error("not in time")]
+pub(crate) enum ExchangeError {
+    /// The request timed out.
+    #[error("timed out")]
     TimedOut,
     #[error("{reason}")]
     Failed { reason: String, connected: bool },
 }
 
-/// One attempt: what is asked, of whom, as whom, on what.
+/// One attempt at a request.
 #[derive(Clone, Copy)]
 pub(crate) struct Exchange<'a> {
     pub(crate) call: &'a Call,
     pub(crate) to: &'a Destination,
     pub(crate) key: &'a ApiKey,
     pub(crate) on: &'a ClientLease<'a>,
-    /// The connection that was got first.
+    /// The first connection used.
     pub(super) connection: &'a OnceLock<CaptureConnection>,
     pub(crate) timeout: Duration,
-    /// None for a time that the clock cannot add.
+    /// `None` if the timeout is beyond the clock's range.
     pub(super) deadline: Option<Instant>,
 }
 
 impl Call {
-    /// A request that carries spans.
+    /// Creates a request with spans.
     pub(crate) fn spans(protocol: Protocol, to: &Destination, encoded: Encoded) -> Self {
-        let by = match protocol {
-            Protocol::HttpProtobuf | Protocol::HttpJson => By::Http(Method::POST),
+        let kind = match protocol {
+            Protocol::HttpProtobuf | Protocol::HttpJson => CallKind::Http(Method::POST),
             #[cfg(feature = "grpc")]
-            Protocol::Grpc => By::Grpc,
+            Protocol::Grpc => CallKind::Grpc,
             #[cfg(not(feature = "grpc"))]
             Protocol::Grpc => unreachable!("the configuration was checked"),
         };
         Self {
-            by,
+            kind,
             url: to.traces_url.clone(),
             encoded,
         }
     }
 }
 
-impl Broken {
-    /// No connection was made.
-    pub(crate) fn before(reason: String) -> Self {
+impl ExchangeError {
+    /// Creates an error for a failure before a connection was opened.
+    pub(crate) fn before_connecting(reason: String) -> Self {
         Self::Failed {
             reason,
             connected: false,
@@ -124,16 +123,16 @@ impl Broken {
 }
 
 impl Exchange<'_> {
-    /// The headers of every request. The key is set last: nothing can stand in its place.
+    /// Sets the headers of every request. The key is set last, so that no other header replaces it.
     pub(crate) fn sign(self, headers: &mut HeaderMap) {
-        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
         for (name, value) in &self.to.headers {
             headers.insert(name.clone(), value.clone());
         }
         headers.insert(self.to.key_header.clone(), self.key.header_value(self.to.key_scheme));
     }
 
-    /// Waits for something no longer than the request has time.
+    /// Runs work until the request's deadline. Returns `None` on timeout.
     async fn in_time<T>(self, work: impl Future<Output = T>) -> Option<T> {
         match self.deadline {
             Some(deadline) => timeout_at(deadline, work).await.ok(),
@@ -141,35 +140,37 @@ impl Exchange<'_> {
         }
     }
 
-    /// Sends one request, and reads the answer and its trailers.
+    /// Sends one request. Returns the answer and its trailers.
     pub(crate) async fn perform(
         self,
         mut request: Request<Full<Bytes>>,
-    ) -> Result<(Answer, Option<HeaderMap>), Broken> {
-        // A redirect is on the same host: the first connection says as much as the last.
+    ) -> Result<(Answer, Option<HeaderMap>), ExchangeError> {
+        // Capture only the first connection; redirects stay on the same host.
         self.connection.get_or_init(|| capture_connection(&mut request));
         let response = self.in_time(self.on.client.request(request)).await;
-        let response = response.ok_or(Broken::TimedOut)?.map_err(|error| Broken::Failed {
-            connected: !error.is_connect(),
-            reason: self.on.note_failure(&error),
-        })?;
+        let response = response
+            .ok_or(ExchangeError::TimedOut)?
+            .map_err(|error| ExchangeError::Failed {
+                connected: !error.is_connect(),
+                reason: self.on.note_failure(&error),
+            })?;
         let (parts, mut incoming) = response.into_parts();
         let mut body = BytesMut::new();
         let mut trailers = None;
-        // The head is an answer, whatever becomes of the rest.
-        let cut = loop {
+        // The head counts as an answer, even if the body is truncated.
+        let truncation = loop {
             let frame = match self.in_time(incoming.frame()).await {
                 Some(Some(Ok(frame))) => frame,
-                Some(Some(Err(error))) => break Some(Cut::Broken(self.on.note_failure(&error))),
+                Some(Some(Err(error))) => break Some(Truncation::Broken(self.on.note_failure(&error))),
                 Some(None) => break None,
-                None => break Some(Cut::TimedOut(self.timeout)),
+                None => break Some(Truncation::TimedOut(self.timeout)),
             };
             match frame.into_data() {
                 Ok(data) => {
                     let room = MAX_ANSWER_BYTES - body.len();
                     body.extend_from_slice(&data[..data.len().min(room)]);
                     if data.len() > room {
-                        break Some(Cut::TooLarge);
+                        break Some(Truncation::TooLarge);
                     }
                 }
                 Err(frame) => trailers = frame.into_trailers().ok(),
@@ -179,7 +180,7 @@ impl Exchange<'_> {
             status: parts.status,
             headers: parts.headers,
             body: body.freeze(),
-            cut,
+            truncation,
         };
         Ok((answer, trailers))
     }

@@ -1,7 +1,8 @@
-//! One request by gRPC: tonic makes and reads what is around the message, our own connections carry it.
+//! One gRPC request: tonic frames the message, this crate's connections send it.
 //!
-//! What `export.compression` says is done when the batch is encoded, once for all attempts at it. tonic would do it again for each of them.
-//! So the message passes through tonic as it is, and is marked as compressed afterwards.
+//! The batch is compressed once when it is encoded (`export.compression`). tonic would compress it
+//! for each attempt, so the message passes through tonic unchanged and is marked as compressed
+//! afterwards.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -21,23 +22,23 @@ use tonic::metadata::MetadataMap;
 use tonic::service::interceptor::InterceptedService;
 use tower_service::Service;
 
-use super::exchange::{Answer, Broken, Cut, Exchange, MAX_ANSWER_BYTES, Reply};
+use super::exchange::{Answer, Exchange, ExchangeError, MAX_ANSWER_BYTES, Reply, Truncation};
 
 const ENCODING: &str = "grpc-encoding";
 const STATUS: &str = "grpc-status";
 /// The first byte of a compressed message.
 const COMPRESSED: u8 = 1;
 
-/// Sends once. The receiver is told how long it has.
-pub(crate) async fn send(exchange: Exchange<'_>, url: Uri) -> Result<Reply, Broken> {
+/// Sends once, with the timeout in `grpc-timeout`.
+pub(crate) async fn send(exchange: Exchange<'_>, url: Uri) -> Result<Reply, ExchangeError> {
     let mut origin = url.into_parts();
     let path = origin
         .path_and_query
         .take()
-        .ok_or_else(|| Broken::before("the URL has no path".to_owned()))?;
+        .ok_or_else(|| ExchangeError::before_connecting("URL has no path".to_owned()))?;
     origin.path_and_query = Some(http::uri::PathAndQuery::from_static("/"));
-    let origin = Uri::from_parts(origin).map_err(|error| Broken::before(error.to_string()))?;
-    // Nothing is set after this: no metadata stands in the key's place.
+    let origin = Uri::from_parts(origin).map_err(|error| ExchangeError::before_connecting(error.to_string()))?;
+    // Runs last, so that no metadata replaces the key.
     let sign = move |mut request: tonic::Request<()>| {
         let mut headers = std::mem::take(request.metadata_mut()).into_headers();
         exchange.sign(&mut headers);
@@ -46,41 +47,42 @@ pub(crate) async fn send(exchange: Exchange<'_>, url: Uri) -> Result<Reply, Brok
     };
     let mut client = Grpc::with_origin(InterceptedService::new(exchange, sign), origin)
         .max_decoding_message_size(MAX_ANSWER_BYTES)
-        // There are servers that answer as they were asked, whatever they were told.
+        // Some servers compress their answer like the request, without asking whether it is
+        // accepted.
         .accept_compressed(CompressionEncoding::Gzip);
     let mut request = tonic::Request::new(exchange.call.encoded.body.clone());
     request.set_timeout(exchange.timeout);
-    match client.unary(request, path, Whole).await {
+    match client.unary(request, path, RawBytes).await {
         Ok(answer) => Ok(Reply::Grpc(Ok(answer.into_inner()))),
         Err(status) => match std::error::Error::source(&status).and_then(|source| source.downcast_ref()) {
-            Some(Failed::Broken(broken)) => Err(broken.clone()),
-            // A success is one only where it says so by gRPC.
-            Some(Failed::NoGrpc(answer)) if answer.status.is_success() => Ok(Reply::NoGrpc(answer.clone())),
-            Some(Failed::NoGrpc(answer)) => Ok(Reply::Http(answer.clone())),
+            Some(GrpcError::Exchange(error)) => Err(error.clone()),
+            // Only a gRPC status can report success.
+            Some(GrpcError::NotGrpc(answer)) if answer.status.is_success() => Ok(Reply::NotGrpc(answer.clone())),
+            Some(GrpcError::NotGrpc(answer)) => Ok(Reply::Http(answer.clone())),
             None => Ok(Reply::Grpc(Err(Box::new(status)))),
         },
     }
 }
 
-/// Why there is no answer by gRPC.
+/// Error of a request without a gRPC answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failed {
+pub(crate) enum GrpcError {
     #[error("{0}")]
-    Broken(Broken),
-    /// From something on the way that does not speak it, such as a gateway.
+    Exchange(ExchangeError),
+    /// The answer is not gRPC, for example from a gateway.
     #[error("answered {}", .0.status)]
-    NoGrpc(Answer),
+    NotGrpc(Answer),
 }
 
-/// An answer that was read, with its trailers.
-pub(crate) type Answered = WithTrailers<Full<Bytes>, Ready<Option<Result<HeaderMap, Infallible>>>>;
+/// Body of an answer with its trailers.
+pub(crate) type AnswerBody = WithTrailers<Full<Bytes>, Ready<Option<Result<HeaderMap, Infallible>>>>;
 
 impl<'a> Service<Request<Body>> for Exchange<'a> {
-    type Response = Response<Answered>;
-    type Error = Failed;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Failed>> + Send + 'a>>;
+    type Response = Response<AnswerBody>;
+    type Error = GrpcError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, GrpcError>> + Send + 'a>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), GrpcError>> {
         Poll::Ready(Ok(()))
     }
 
@@ -89,23 +91,25 @@ impl<'a> Service<Request<Body>> for Exchange<'a> {
     }
 }
 
-async fn exchange_bytes(exchange: Exchange<'_>, request: Request<Body>) -> Result<Response<Answered>, Failed> {
+async fn exchange_bytes(exchange: Exchange<'_>, request: Request<Body>) -> Result<Response<AnswerBody>, GrpcError> {
     let (mut parts, body) = request.into_parts();
     let whole = body.collect().await;
-    let whole = whole.map_err(|status| Failed::Broken(Broken::before(status.message().to_owned())))?;
+    let whole =
+        whole.map_err(|status| GrpcError::Exchange(ExchangeError::before_connecting(status.message().to_owned())))?;
     let mut message = BytesMut::from(whole.to_bytes());
     if let Some(encoding) = exchange.call.encoded.headers.get(CONTENT_ENCODING) {
         parts.headers.insert(ENCODING, encoding.clone());
         message[0] = COMPRESSED;
     }
     let request = Request::from_parts(parts, Full::new(message.freeze()));
-    let (answer, trailers) = exchange.perform(request).await.map_err(Failed::Broken)?;
-    // A status may be in the trailers, so what is cut has none. A refusal by HTTP is one whatever became of its text.
-    match answer.cut.clone() {
-        Some(Cut::TimedOut(_)) => return Err(Failed::Broken(Broken::TimedOut)),
-        Some(Cut::Broken(reason)) if !answer.status.is_client_error() => {
+    let (answer, trailers) = exchange.perform(request).await.map_err(GrpcError::Exchange)?;
+    // The gRPC status may be in the trailers, so a truncated answer has none. An HTTP error status
+    // counts even if its body is truncated.
+    match answer.truncation.clone() {
+        Some(Truncation::TimedOut(_)) => return Err(GrpcError::Exchange(ExchangeError::TimedOut)),
+        Some(Truncation::Broken(reason)) if !answer.status.is_client_error() => {
             let connected = true;
-            return Err(Failed::Broken(Broken::Failed { reason, connected }));
+            return Err(GrpcError::Exchange(ExchangeError::Failed { reason, connected }));
         }
         _ => {}
     }
@@ -113,11 +117,11 @@ async fn exchange_bytes(exchange: Exchange<'_>, request: Request<Body>) -> Resul
     if !has_status(&answer.headers) {
         let is_grpc = answer.headers.get(CONTENT_TYPE).is_some_and(is_grpc);
         if answer.status != StatusCode::OK || !is_grpc {
-            return Err(Failed::NoGrpc(answer));
+            return Err(GrpcError::NotGrpc(answer));
         }
         if !trailers.as_ref().is_some_and(has_status) {
-            return Err(Failed::Broken(Broken::Failed {
-                reason: "the answer ended without a grpc-status".to_owned(),
+            return Err(GrpcError::Exchange(ExchangeError::Failed {
+                reason: "answer has no grpc-status".to_owned(),
                 connected: true,
             }));
         }
@@ -133,11 +137,11 @@ fn is_grpc(content_type: &http::HeaderValue) -> bool {
     content_type.as_bytes().starts_with(b"application/grpc")
 }
 
-/// Messages as the bytes that they are.
+/// Codec that passes messages through unchanged.
 #[derive(Clone, Copy, Debug)]
-struct Whole;
+struct RawBytes;
 
-impl Codec for Whole {
+impl Codec for RawBytes {
     type Encode = Bytes;
     type Decode = Bytes;
     type Encoder = Self;
@@ -152,7 +156,7 @@ impl Codec for Whole {
     }
 }
 
-impl Encoder for Whole {
+impl Encoder for RawBytes {
     type Item = Bytes;
     type Error = Status;
 
@@ -162,7 +166,7 @@ impl Encoder for Whole {
     }
 }
 
-impl Decoder for Whole {
+impl Decoder for RawBytes {
     type Item = Bytes;
     type Error = Status;
 

@@ -3,11 +3,11 @@
 pub(super) mod connections;
 #[cfg(feature = "tls")]
 mod connector;
-mod dial;
 pub(super) mod exchange;
 #[cfg(feature = "grpc")]
 mod grpc;
 pub(super) mod proxy;
+mod proxy_connector;
 pub(super) mod receiver_text;
 mod resolver;
 pub(super) mod tls;

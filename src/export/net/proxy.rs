@@ -1,4 +1,4 @@
-//! A proxy, and the way through it: CONNECT for what is encrypted, the request itself for what is not.
+//! A proxy. TLS connections use CONNECT; plain HTTP requests are forwarded.
 
 use std::hash::{Hash, Hasher};
 
@@ -6,7 +6,7 @@ use http::{HeaderValue, Uri};
 
 use crate::secret::{ApiKey, Fingerprint, KeyScheme, KeySource};
 
-/// What connections go through.
+/// A proxy for connections.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Proxy {
     /// `http://`, host and port.
@@ -14,7 +14,7 @@ pub(crate) struct Proxy {
     credentials: Option<Credentials>,
 }
 
-/// `user:password`, and what tells them apart from others.
+/// Credentials `user:password`, with source and fingerprint to compare them.
 #[derive(Clone, Debug)]
 pub(crate) struct Credentials {
     pub(crate) source: KeySource,
@@ -22,7 +22,8 @@ pub(crate) struct Credentials {
     pub(crate) fingerprint: Fingerprint,
 }
 
-/// By source too: what two tenants say separately is never one for a chance likeness of fingerprints.
+/// Compares source and fingerprint, so that a fingerprint collision never merges two tenants'
+/// credentials.
 impl PartialEq for Credentials {
     fn eq(&self, other: &Self) -> bool {
         (self.fingerprint, &self.source) == (other.fingerprint, &other.source)
@@ -50,13 +51,13 @@ impl Proxy {
         self.origin.parse().expect("the configuration was checked")
     }
 
-    /// The value of `Proxy-Authorization` (RFC 9110, 11.7.2).
+    /// Returns the value of `Proxy-Authorization` (RFC 9110, 11.7.2).
     pub(crate) fn authorization(&self) -> Option<HeaderValue> {
         let credentials = self.credentials.as_ref()?;
         Some(credentials.key.header_value(KeyScheme::Basic))
     }
 
-    /// The credentials as they were read.
+    /// Returns the credentials.
     pub(crate) fn credentials(&self) -> Option<&ApiKey> {
         self.credentials.as_ref().map(|credentials| &credentials.key)
     }

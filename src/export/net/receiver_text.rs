@@ -1,42 +1,46 @@
-//! What a receiver says, made harmless: the one way from its text to status, reports, logs and `check`.
+//! Sanitizing of receivers' messages: the only path from their text to status, reports, logs and
+//! `check`.
 
 use crate::secret::SentSecrets;
 use crate::util::printable::is_invisible;
 
-/// How much of a receiver's text is shown, in characters.
+/// Most characters of a receiver's message to show.
 pub(crate) const MAX_SHOWN_CHARS: usize = 200;
-/// How much of a span's name is shown, in characters.
+/// Most characters of a span's name to show.
 const MAX_NAME_CHARS: usize = 100;
-/// How much of it is read, in characters. More than is shown: also of a key that is cut there, enough is seen.
+/// Most characters to read. More than is shown, so that a key cut off at the shown length is still
+/// detected.
 const MAX_READ_CHARS: usize = 4 * 1024;
 
-/// A receiver's text on one line, at most [`MAX_SHOWN_CHARS`] characters; nothing if there is none.
+/// Returns a receiver's message on one line, at most [`MAX_SHOWN_CHARS`] characters. `None` if it
+/// is blank.
 ///
-/// A text that may repeat a secret of the request, in whatever spelling, is withheld, and its length given.
-pub(crate) fn harmless(text: &str, secrets: &SentSecrets<'_>) -> Option<String> {
-    harmless_up_to(MAX_SHOWN_CHARS, text, secrets)
+/// A text that may contain a secret of the request, in any encoding, is replaced by its length.
+pub(crate) fn sanitize(text: &str, secrets: &SentSecrets<'_>) -> Option<String> {
+    sanitize_up_to(MAX_SHOWN_CHARS, text, secrets)
 }
 
-/// As [`harmless`], for a reason of ours that may have a text of the receiver's in it.
-pub(crate) fn harmless_reason(reason: &str, secrets: &SentSecrets<'_>) -> String {
-    harmless_up_to(MAX_READ_CHARS, reason, secrets).unwrap_or_default()
+/// Like [`sanitize`], for this crate's own text that may include a receiver's text.
+pub(crate) fn sanitize_reason(reason: &str, secrets: &SentSecrets<'_>) -> String {
+    sanitize_up_to(MAX_READ_CHARS, reason, secrets).unwrap_or_default()
 }
 
-/// The name of a span that the receiver refused: one line, at most [`MAX_NAME_CHARS`] characters. Withheld if it may have the key in it.
-pub(crate) fn harmless_name(name: &str, secrets: &SentSecrets<'_>) -> String {
+/// Returns a span's name on one line, at most [`MAX_NAME_CHARS`] characters. Withheld if it may
+/// contain the key.
+pub(crate) fn sanitize_name(name: &str, secrets: &SentSecrets<'_>) -> String {
     shown_up_to(MAX_NAME_CHARS, name, secrets)
-        .unwrap_or_else(|Withheld| format!("name withheld: {} bytes that may repeat the key", name.len()))
+        .unwrap_or_else(|Withheld| format!("name withheld: {} bytes that may contain the key", name.len()))
 }
 
-fn harmless_up_to(max_chars: usize, text: &str, secrets: &SentSecrets<'_>) -> Option<String> {
+fn sanitize_up_to(max_chars: usize, text: &str, secrets: &SentSecrets<'_>) -> Option<String> {
     let shown = shown_up_to(max_chars, text, secrets).unwrap_or_else(|Withheld| {
         let length = text.len();
-        format!("receiver's text withheld: {length} bytes that may repeat the key")
+        format!("receiver message withheld: {length} bytes that may contain the key")
     });
     (!shown.is_empty()).then_some(shown)
 }
 
-/// The text may have a secret of the request in it.
+/// The text may contain a secret of the request.
 struct Withheld;
 
 fn shown_up_to(max_chars: usize, text: &str, secrets: &SentSecrets<'_>) -> Result<String, Withheld> {
@@ -53,12 +57,13 @@ fn shown_up_to(max_chars: usize, text: &str, secrets: &SentSecrets<'_>) -> Resul
     Ok(line.trim().chars().take(max_chars).collect())
 }
 
-/// Whether a character is shown as a blank: it could move what is before and after it, or says nothing.
+/// Returns whether a character is shown as a blank: it may change how its neighbours are displayed,
+/// or is not visible.
 fn is_blank(c: char) -> bool {
     c.is_whitespace() || c.is_control() || is_invisible(c) || c == char::REPLACEMENT_CHARACTER
 }
 
-/// The text of an HTML page, without its tags, scripts and styles.
+/// Returns the text of an HTML page, without tags, scripts and styles.
 pub(crate) fn text_of_page(page: &str) -> String {
     let mut text = String::new();
     let mut rest = page;
@@ -71,15 +76,15 @@ pub(crate) fn text_of_page(page: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What follows a tag that begins here, or the element that is no text.
+/// Returns what follows the tag at the start, or the comment, script or style element.
 fn after_tag(tag: &str) -> &str {
     for (start, end) in [("!--", "-->"), ("script", "</script>"), ("style", "</style>")] {
         let is_it = tag
             .get(..start.len())
             .is_some_and(|name| name.eq_ignore_ascii_case(start));
         if is_it {
-            let mut places = tag.as_bytes().windows(end.len());
-            let found = places.position(|place| place.eq_ignore_ascii_case(end.as_bytes()));
+            let mut windows = tag.as_bytes().windows(end.len());
+            let found = windows.position(|window| window.eq_ignore_ascii_case(end.as_bytes()));
             return found.map_or("", |at| &tag[at + end.len()..]);
         }
     }

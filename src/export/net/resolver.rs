@@ -1,6 +1,7 @@
-//! From a host's name to its addresses, those left out that an untrusted layer may not reach.
+//! Name resolution, without addresses that an untrusted layer may not reach.
 //!
-//! Asked for each new connection, so a name that leads elsewhere the second time is caught: what is checked is what is connected to.
+//! Runs for each new connection, and the checked addresses are the ones connected to. So DNS
+//! rebinding is caught.
 
 use std::future::Future;
 use std::io;
@@ -17,11 +18,11 @@ use tower_service::Service;
 use crate::config::{Addresses, line_for_address};
 use crate::export::schedule::blocking::Blocking;
 
-/// Resolves names, for an endpoint of the operator's or of an untrusted layer's.
+/// Resolves names for endpoints of the operator or of an untrusted layer.
 #[derive(Clone, Debug)]
 pub(crate) struct Resolver {
     blocking: Blocking,
-    /// If the endpoint is of an untrusted layer: the addresses that it may have although they are not public.
+    /// Set if the endpoint is of an untrusted layer: the non-public addresses that it may use.
     untrusted: Option<Arc<Addresses>>,
 }
 
@@ -33,7 +34,7 @@ impl Resolver {
         }
     }
 
-    /// Checks a host that is an address itself: for such a one no name is resolved.
+    /// Checks a host that is an address, for which no name is resolved.
     pub(crate) fn check_literal(&self, to: &Uri) -> io::Result<()> {
         let host = to.host().unwrap_or_default().trim_matches(['[', ']']);
         match (&self.untrusted, host.parse::<IpAddr>()) {
@@ -67,12 +68,10 @@ impl Service<Name> for Resolver {
 }
 
 fn no_thread(error: &io::Error) -> io::Error {
-    io::Error::other(format!(
-        "the name cannot be resolved, for a thread cannot be started: {error}"
-    ))
+    io::Error::other(format!("cannot resolve the name: cannot start a thread: {error}"))
 }
 
-/// Those that may be reached; an error if there is none.
+/// Returns the allowed addresses, or the last refusal if none is allowed.
 fn reachable(
     allowed: &Addresses,
     name: &str,
@@ -112,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_that_are_not_allowed_are_never_tried() {
+    fn addresses_that_are_not_allowed_are_removed() {
         let socket = |text: &str| SocketAddr::new(text.parse().expect("an address"), 443);
         let reached = |addresses: &[&str]| {
             let addresses = addresses.iter().map(|text| socket(text));

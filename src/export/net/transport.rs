@@ -1,4 +1,4 @@
-//! One request on a lane's connections.
+//! Sends one request on a lane's connections.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -9,32 +9,32 @@ use http_body_util::Full;
 use tokio::time::Instant;
 
 use super::connections::{ClientLease, ConnectionKey, ConnectionPool, Connections};
-use super::exchange::{Answer, Broken, By, Call, Exchange, Reply};
+use super::exchange::{Answer, Call, CallKind, Exchange, ExchangeError, Reply};
 #[cfg(feature = "grpc")]
 use super::grpc;
 use super::proxy::Proxy;
-use super::receiver_text::harmless_reason;
+use super::receiver_text::sanitize_reason;
 use super::tls::TlsError;
 use crate::backend::Destination;
 use crate::config::Protocol;
 use crate::export::error::ExportError;
 use crate::secret::{ApiKey, SentSecrets};
 
-/// How often a request may be sent elsewhere on the same host.
+/// Most redirects of a request.
 const MAX_REDIRECTS: usize = 3;
 
-/// What became of one attempt.
+/// Result of one attempt.
 #[derive(Debug)]
 pub(crate) struct Attempt<'a> {
     pub(crate) result: Result<Reply, ExportError>,
-    /// What went out with it, and is not shown where the receiver repeats it.
+    /// Secrets sent with the request, which must not be shown.
     pub(crate) secrets: SentSecrets<'a>,
-    /// A connection came about, whatever happened on it.
+    /// Whether a connection was opened.
     pub(crate) connected: bool,
 }
 
-/// Sends requests, each on the connections of its lane. No proxy is used that the configuration does not name, whatever variables of the
-/// process say: it would see keys that were not meant for it.
+/// Sends requests on the connections of their lanes. Ignores proxy environment variables: only a
+/// configured proxy may see keys.
 #[derive(Clone, Debug)]
 pub(crate) struct Transport {
     pool: Arc<ConnectionPool>,
@@ -53,12 +53,12 @@ impl Transport {
         }
     }
 
-    /// The connections that lanes which go this way share.
-    pub(crate) fn connections(&self, way: &ConnectionKey) -> Result<Arc<Connections>, TlsError> {
-        self.pool.connections(way)
+    /// Returns the connections for a key, creating them if needed.
+    pub(crate) fn connections(&self, key: &ConnectionKey) -> Result<Arc<Connections>, TlsError> {
+        self.pool.connections(key)
     }
 
-    /// Sends once, with the key of the lane that the call is from.
+    /// Sends once. `key` is the key of the lane that `call` belongs to.
     pub(crate) async fn send<'a>(
         &self,
         call: &Call,
@@ -81,12 +81,12 @@ impl Transport {
         let url = || call.url.clone();
         let (result, connected) = match ended {
             Ok(reply) => (Ok(reply), true),
-            Err(Broken::Failed { reason, connected }) => {
-                // The words of a TLS or HTTP/2 error may be the receiver's.
-                let reason = harmless_reason(&reason, &secrets);
+            Err(ExchangeError::Failed { reason, connected }) => {
+                // A TLS or HTTP/2 error may include the receiver's text.
+                let reason = sanitize_reason(&reason, &secrets);
                 (Err(ExportError::Connection { url: url(), reason }), connected)
             }
-            Err(Broken::TimedOut) => {
+            Err(ExchangeError::TimedOut) => {
                 let timeout = self.timeout;
                 let captured = connection.get();
                 let connected = captured.is_some_and(|captured| captured.connection_metadata().is_some());
@@ -101,21 +101,22 @@ impl Transport {
     }
 }
 
-async fn run(exchange: Exchange<'_>) -> Result<Reply, Broken> {
+async fn run(exchange: Exchange<'_>) -> Result<Reply, ExchangeError> {
     let uri: Uri = exchange
         .call
         .url
         .parse()
-        .map_err(|error: http::uri::InvalidUri| Broken::before(error.to_string()))?;
-    match &exchange.call.by {
-        By::Http(method) => follow(exchange, uri, method).await.map(Reply::Http),
+        .map_err(|error: http::uri::InvalidUri| ExchangeError::before_connecting(error.to_string()))?;
+    match &exchange.call.kind {
+        CallKind::Http(method) => follow(exchange, uri, method).await.map(Reply::Http),
         #[cfg(feature = "grpc")]
-        By::Grpc => grpc::send(exchange, uri).await,
+        CallKind::Grpc => grpc::send(exchange, uri).await,
     }
 }
 
-/// Redirects that keep the method are followed on the same scheme, host and port only: the request carries a key.
-async fn follow(exchange: Exchange<'_>, mut uri: Uri, method: &Method) -> Result<Answer, Broken> {
+/// Sends a request and follows 307 and 308 on the same scheme, host and port, because the request
+/// carries a key.
+async fn follow(exchange: Exchange<'_>, mut uri: Uri, method: &Method) -> Result<Answer, ExchangeError> {
     let mut redirects = 0;
     loop {
         let answer = send_to(exchange, &uri, method).await?;
@@ -136,7 +137,7 @@ async fn follow(exchange: Exchange<'_>, mut uri: Uri, method: &Method) -> Result
     }
 }
 
-async fn send_to(exchange: Exchange<'_>, uri: &Uri, method: &Method) -> Result<Answer, Broken> {
+async fn send_to(exchange: Exchange<'_>, uri: &Uri, method: &Method) -> Result<Answer, ExchangeError> {
     let mut request = Request::new(Full::new(exchange.call.encoded.body.clone()));
     *request.method_mut() = method.clone();
     *request.uri_mut() = uri.clone();
@@ -149,11 +150,11 @@ async fn send_to(exchange: Exchange<'_>, uri: &Uri, method: &Method) -> Result<A
     Ok(exchange.perform(request).await?.0)
 }
 
-/// Where a redirect leads, if that is a path on the same host.
+/// Returns the target of a redirect if it is on the same scheme, host and port.
 fn same_host(from: &Uri, headers: &HeaderMap) -> Option<Uri> {
     let to: Uri = headers.get(LOCATION)?.to_str().ok()?.parse().ok()?;
     let Some(authority) = to.authority() else {
-        // A path alone, as most servers give it.
+        // Most servers send a path without host.
         let mut parts = from.clone().into_parts();
         parts.path_and_query = to
             .path_and_query()

@@ -21,7 +21,7 @@ use crate::export::encode::body;
 use crate::export::error::ExportError;
 use crate::export::lane::Lane;
 use crate::export::lane::events::Ticket;
-use crate::export::net::exchange::{By, Call};
+use crate::export::net::exchange::{Call, CallKind};
 use crate::export::queue::session_event::SessionEvent;
 use crate::export::schedule::engine_event::{EngineEvent, SessionSender};
 use crate::ledger::DropReason;
@@ -184,7 +184,7 @@ impl SessionQueue {
             ),
         };
         Ok(Call {
-            by: By::Http(method),
+            kind: CallKind::Http(method),
             url: url.clone(),
             encoded,
         })

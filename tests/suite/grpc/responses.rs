@@ -314,7 +314,7 @@ fn a_key_in_a_goaway_frame_is_never_shown() {
         let expected = if is_shown {
             &*debug_data
         } else {
-            "receiver's text withheld: "
+            "receiver message withheld: "
         };
         assert!(shown.contains(expected), "{shown}");
         assert_shows_nothing_of(&key, &shown);

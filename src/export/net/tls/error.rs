@@ -1,11 +1,11 @@
-//! Why the certificates of a binding cannot be used: the file and the rule, never the content.
+//! Errors of a binding's certificate files: the file and the rule, never the content.
 
 use std::path::{Path, PathBuf};
 
 use crate::util::printable::printable_path;
 use crate::util::system_error::SystemError;
 
-/// A file that a binding's `tls` names cannot be used.
+/// Error of a file in a binding's `tls` settings.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {fault}", printable_path(.file))]
 pub struct TlsError {
@@ -13,39 +13,40 @@ pub struct TlsError {
     fault: TlsErrorKind,
 }
 
-/// What is wrong with a file that a binding's `tls` names.
+/// Kind of error of a file in a binding's `tls` settings.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsErrorKind {
-    /// There is no such file.
+    /// The file does not exist.
     #[error("no such file")]
     NotFound,
-    /// A folder, a pipe, a device.
+    /// The path is not a regular file, but for example a folder, a pipe or a device.
     #[error("not a regular file")]
     NotAFile,
-    /// The file is there and cannot be read.
+    /// The file exists and cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(SystemError),
-    /// The private key may be read or written by every user, and `keys.strict_permissions` is set. The file's mode.
-    #[error("open to every user (mode {0:04o}), and keys.strict_permissions is set; close it with chmod o-rw")]
+    /// Every user may read or write the private key, and `keys.strict_permissions` is set. Contains
+    /// the file's mode.
+    #[error("open to every user (mode {0:04o}), which keys.strict_permissions forbids; run chmod o-rw")]
     OpenToEveryUser(u32),
-    /// The file is larger than any bundle of certificates.
+    /// The file is larger than the limit, in bytes.
     #[error("larger than {0} bytes")]
     TooLarge(usize),
-    /// No PEM, or PEM without a certificate, or with one that breaks off.
-    #[error("no PEM certificates can be read from it; each is between BEGIN CERTIFICATE and END CERTIFICATE")]
+    /// The file has no PEM certificate, or an incomplete one.
+    #[error("no valid PEM certificate found")]
     NoCertificate,
-    /// No PEM, or PEM without a private key. A key that is encrypted is none.
-    #[error("no PEM private key can be read from it; an encrypted one is not supported")]
+    /// The file has no PEM private key. Encrypted keys are not supported.
+    #[error("no PEM private key found; encrypted keys are not supported")]
     NoKey,
-    /// PEM, and in it something else than a certificate.
-    #[error("certificate {0} in it is none that can be used")]
+    /// A PEM certificate is invalid. Contains its number in the file, from 1.
+    #[error("certificate {0} is invalid")]
     BadCertificate(usize),
-    /// A private key of a kind that is not known.
-    #[error("the private key in it is of no kind that can be used; RSA, ECDSA and Ed25519 are")]
+    /// The private key's type is not supported.
+    #[error("unsupported private key; use RSA, ECDSA or Ed25519")]
     BadKey,
-    /// The private key is that of another certificate.
-    #[error("the private key in it is not that of the certificate in {}", printable_path(.0))]
+    /// The private key does not match the certificate. Contains the certificate's file.
+    #[error("private key does not match the certificate in {}", printable_path(.0))]
     OtherKey(PathBuf),
 }
 
@@ -61,17 +62,17 @@ impl TlsError {
         }
     }
 
-    /// Whether the file may be there, or be read, later.
+    /// Returns whether the file may become readable later.
     pub(crate) fn is_temporary(&self) -> bool {
         matches!(self.fault, TlsErrorKind::NotFound | TlsErrorKind::Unreadable(_))
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn file(&self) -> &Path {
         &self.file
     }
 
-    /// What is wrong with it.
+    /// Returns the kind of error.
     pub fn fault(&self) -> &TlsErrorKind {
         &self.fault
     }

@@ -1,4 +1,4 @@
-//! PEM files to rustls' settings.
+//! Reads PEM files into rustls settings.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
@@ -18,17 +18,17 @@ use super::{TlsError, TlsErrorKind};
 use crate::config::Tls;
 use crate::secret::open_to_every_user;
 
-/// The largest file. The bundle of all public authorities has a quarter of it.
+/// Largest accepted file: four times the bundle of all public authorities.
 const MAX_FILE_BYTES: usize = 1 << 20;
 
-/// What a file looks like from outside; another one after most changes.
+/// Modification time and size of a file. Most changes alter it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     modified: Option<SystemTime>,
     bytes: u64,
 }
 
-/// How the files look, nothing where one is not there.
+/// Returns the stamps of the files; `None` for a file that is not set or does not exist.
 pub(crate) fn stamps(files: &Tls) -> [Option<Stamp>; 3] {
     let stamp = |metadata: Metadata| Stamp {
         modified: metadata.modified().ok(),
@@ -37,12 +37,13 @@ pub(crate) fn stamps(files: &Tls) -> [Option<Stamp>; 3] {
     [&files.ca, &files.cert, &files.key].map(|file| fs::metadata(file.as_ref()?).ok().map(stamp))
 }
 
-/// Given explicitly: rustls' process-wide default is not ours to set or to depend on.
+/// Returns the crypto provider. Explicit, to neither set nor depend on rustls' process-wide
+/// default.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// Believes the platform's authorities; nobody where they could not be had.
+/// Creates settings that trust the platform's authorities, or none if they cannot be loaded.
 pub(crate) fn trusting_platform(
     platform: Option<&Arc<dyn ServerCertVerifier>>,
 ) -> ConfigBuilder<ClientConfig, WantsClientCert> {
@@ -60,13 +61,14 @@ fn builder() -> ConfigBuilder<ClientConfig, WantsVerifier> {
         .expect("ring has all cipher suites of the default versions")
 }
 
-/// HTTP/2 where the server speaks it.
+/// Enables HTTP/2 and HTTP/1.1 by ALPN.
 pub(crate) fn with_protocols(mut config: ClientConfig) -> ClientConfig {
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config
 }
 
-/// Reads the files. Each configuration remembers its own TLS sessions, so none is resumed under another client certificate.
+/// Reads the files. Each result has its own TLS session cache, so no session is resumed with
+/// another client certificate.
 pub(crate) fn read(
     files: &Tls,
     platform: Option<&Arc<dyn ServerCertVerifier>>,
@@ -115,14 +117,15 @@ fn private_key(file: &Path, strict_permissions: bool) -> Result<PrivateKeyDer<'s
         .map_err(|_| TlsError::new(file, TlsErrorKind::NoKey))
 }
 
-/// Wiped when it is dropped: a private key may be in it. `closed` refuses a file that every user may read or write.
+/// Returns the content of a file, wiped on drop because it may be a private key. `closed` refuses a
+/// file that every user may read or write.
 fn content(file: &Path, closed: bool) -> Result<Zeroizing<Vec<u8>>, TlsError> {
     let error = |fault| TlsError::new(file, fault);
     let unreadable = |failed: io::Error| match failed.kind() {
         ErrorKind::NotFound => error(TlsErrorKind::NotFound),
         _ => error(TlsErrorKind::Unreadable(failed.into())),
     };
-    // Asked before opening: opening a pipe without a writer would wait for ever.
+    // Check before opening: opening a pipe without a writer would block forever.
     let metadata = fs::metadata(file).map_err(unreadable)?;
     if !metadata.is_file() {
         return Err(error(TlsErrorKind::NotAFile));
@@ -131,7 +134,7 @@ fn content(file: &Path, closed: bool) -> Result<Zeroizing<Vec<u8>>, TlsError> {
     if length > MAX_FILE_BYTES {
         return Err(error(TlsErrorKind::TooLarge(MAX_FILE_BYTES)));
     }
-    // Room for all of it and no more is read: a buffer that grows leaves copies behind that nobody wipes.
+    // Fixed size: a growing buffer leaves copies behind that are not wiped.
     let mut bytes = Zeroizing::new(vec![0; length]);
     let mut open = File::open(file).map_err(unreadable)?;
     if closed && let Some(mode) = open_to_every_user(&open.metadata().map_err(unreadable)?) {

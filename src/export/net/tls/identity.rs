@@ -1,4 +1,4 @@
-//! One TLS identity: what was read from its files, and when to read them again.
+//! TLS identity of a binding: the settings read from its files, and when to read them again.
 
 use std::error::Error;
 use std::fmt;
@@ -15,15 +15,15 @@ use crate::export::schedule::blocking::Blocking;
 use crate::util::fork::ForkLock;
 use crate::util::printable::printable_path;
 
-/// The platform's certificate authorities, read once for all.
+/// The platform's certificate authorities, loaded once.
 #[derive(Clone, Debug)]
 pub(crate) struct Platform {
-    /// For identities without files of their own.
+    /// Settings of identities without files.
     config: Arc<ClientConfig>,
     verifier: Result<Arc<dyn ServerCertVerifier>, String>,
 }
 
-/// The certificates of a binding.
+/// The TLS identity of a binding.
 pub(crate) struct Identity {
     files: Tls,
     platform: Platform,
@@ -31,12 +31,12 @@ pub(crate) struct Identity {
     read: ForkLock<Read>,
 }
 
-/// What was read last.
+/// Result of the last read.
 struct Read {
     config: Arc<ClientConfig>,
-    /// How the files looked before they were read; nothing where they are to be read again however they look.
+    /// Stamps of the files before the read. `None` forces another read.
     stamps: Option<[Option<Stamp>; 3]>,
-    /// Why what is there now is not what is used.
+    /// Why the current files are not in use, if so.
     fault: Option<TlsError>,
 }
 
@@ -55,7 +55,8 @@ impl Platform {
 }
 
 impl Identity {
-    /// Reads the files. With `strict_permissions`, a private key that every user may read or write is refused.
+    /// Reads the files. With `strict_permissions`, a private key that every user may read or write
+    /// is refused.
     pub(crate) fn new(files: &Tls, platform: &Platform, strict_permissions: bool) -> Result<Self, TlsError> {
         let identity = Self {
             files: files.clone(),
@@ -71,51 +72,52 @@ impl Identity {
         Ok(identity)
     }
 
-    /// Reads the files again where they changed; the error says why what is there now cannot be used.
+    /// Reads changed files again. Returns an error if the current files cannot be used.
     pub(crate) fn check(&self) -> Result<(), TlsError> {
         self.refresh().1.map_or(Ok(()), Err)
     }
 
-    /// What a new connection is made with.
+    /// Returns the settings for a new connection.
     pub(crate) async fn current(self: &Arc<Self>, blocking: &Blocking) -> Result<Arc<ClientConfig>, String> {
         if self.files.ca.is_none()
             && let Err(reason) = &self.platform.verifier
         {
-            return Err(format!("TLS cannot be set up: {reason}"));
+            return Err(format!("cannot load the platform's certificate authorities: {reason}"));
         }
         if self.files == Tls::default() {
             return Ok(Arc::clone(&self.platform.config));
         }
-        // A disk that hangs must not hold a thread that sends for others.
+        // On another thread, because a hanging disk must not block a sending thread.
         let identity = Arc::clone(self);
         let refreshed = blocking.run(move || identity.refresh().0).await;
-        refreshed.map_err(|error| format!("the certificates cannot be read, for a thread cannot be started: {error}"))
+        refreshed.map_err(|error| format!("cannot read the certificates: cannot start a thread: {error}"))
     }
 
-    /// A connection failed, for whatever reason: the next one begins with a look into the files.
+    /// Makes the next connection check the files, because a connection failed.
     pub(crate) fn note_failure(&self) {
         self.read.lock().stamps = None;
     }
 
-    /// Why a connection failed, in the words of who configured it.
+    /// Explains a failed connection in terms of the configuration. Returns `None` if the cause is
+    /// not TLS.
     pub(crate) fn explain(&self, error: &(dyn Error + 'static)) -> Option<String> {
-        let said = match rustls_error(error)? {
+        let message = match rustls_error(error)? {
             rustls::Error::InvalidCertificate(why) => {
                 let trusted = match &self.files.ca {
-                    Some(ca) => format!("those of {}", printable_path(ca)),
-                    None => "those of the platform's authorities".to_owned(),
+                    Some(ca) => printable_path(ca).to_string(),
+                    None => "the platform's".to_owned(),
                 };
-                format!("the server's certificate is not accepted, {trusted} are: {why}")
+                format!("server certificate rejected (trusted authorities: {trusted}): {why}")
             }
             rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
-                "the server wants a client certificate, and tls.cert names none".to_owned()
+                "server requires a client certificate, but tls.cert is not set".to_owned()
             }
-            rustls::Error::AlertReceived(alert) => format!("the server refused the handshake: {alert:?}"),
+            rustls::Error::AlertReceived(alert) => format!("server refused the TLS handshake: {alert:?}"),
             other => other.to_string(),
         };
         Some(match &self.read.lock().fault {
-            Some(fault) => format!("{said}; the files changed, and what was read before is used: {fault}"),
-            None => said,
+            Some(fault) => format!("{message}; the certificate files changed but cannot be used: {fault}"),
+            None => message,
         })
     }
 
@@ -123,7 +125,7 @@ impl Identity {
         if self.files == Tls::default() {
             return (Arc::clone(&self.platform.config), None);
         }
-        // Before reading: a change while they are read is seen the next time.
+        // Before reading, so that a change during the read is noticed next time.
         let now = files::stamps(&self.files);
         {
             let read = self.read.lock();
@@ -146,14 +148,15 @@ impl Identity {
     }
 }
 
-/// Without what was read from the files: a private key is in it.
+/// Omits what was read from the files, because it includes a private key.
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Identity({:?})", self.files)
     }
 }
 
-/// The cause that is rustls', if one is. It may be within errors of input and output, which do not tell it as their source.
+/// Returns the rustls error among the causes, if any. It may be inside an I/O error, whose `source`
+/// skips it.
 fn rustls_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
     let mut cause = Some(error);
     while let Some(error) = cause {

@@ -1,8 +1,10 @@
-//! Whom an `https` endpoint is believed, and who we say we are: the certificates of a binding, read again when their files change.
+//! TLS settings of a binding: trusted authorities and client certificate, read again when their
+//! files change.
 //!
-//! An [`Identity`] is asked before each new connection. Where a file looks other than when it was read, or a connection failed since, all are
-//! read again; connections that are open stay as they are. A change that cannot be used, such as a certificate whose new key is not there
-//! yet, leaves what was read before in use, and is said with the next handshake that fails.
+//! [`Identity`] provides the settings of each new connection. If a file changed since it was read,
+//! or a connection failed, all files are read again; open connections are unaffected. If the new
+//! files are unusable, for example because a certificate's key is not there yet, the previous
+//! settings stay in use, and the next failed handshake reports the error.
 
 mod error;
 #[cfg(feature = "tls")]

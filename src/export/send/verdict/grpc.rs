@@ -24,7 +24,7 @@ use tonic::{Code, Status};
 use super::partial_success::PartialSuccess;
 use super::verdict::Verdict;
 use crate::export::error::ExportError;
-use crate::export::net::receiver_text::harmless;
+use crate::export::net::receiver_text::sanitize;
 use crate::ledger::DropReason;
 use crate::secret::SentSecrets;
 
@@ -45,7 +45,7 @@ pub(crate) fn judge(url: &str, answer: Result<Bytes, Box<Status>>, sent: u64, se
     let error = ExportError::Grpc {
         url: url.to_owned(),
         code: status.code() as i32,
-        message: harmless(status.message(), secrets),
+        message: sanitize(status.message(), secrets),
         retry_after: after,
     };
     let drop = |reason, error| Verdict::Drop { reason, error };
@@ -253,7 +253,10 @@ mod tests {
             let Verdict::Deny { error } = judged(Status::new(Code::Unauthenticated, text)) else {
                 panic!("expected a denial")
             };
-            let withheld = format!("receiver's text withheld: {} bytes that may repeat the key", text.len());
+            let withheld = format!(
+                "receiver message withheld: {} bytes that may contain the key",
+                text.len()
+            );
             assert_eq!(
                 error.to_string(),
                 format!("{URL} answered UNAUTHENTICATED (16): {withheld}")

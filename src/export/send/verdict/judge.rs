@@ -25,7 +25,7 @@ use super::success::{self, text_of};
 use super::verdict::Verdict;
 use crate::export::error::ExportError;
 use crate::export::net::exchange::{Answer, Reply};
-use crate::export::net::receiver_text::harmless;
+use crate::export::net::receiver_text::sanitize;
 use crate::ledger::DropReason;
 use crate::secret::SentSecrets;
 
@@ -42,7 +42,7 @@ pub(crate) fn judge(
         #[cfg(feature = "grpc")]
         Ok(Reply::Grpc(answer)) => grpc::judge(url, answer, sent, secrets),
         #[cfg(feature = "grpc")]
-        Ok(Reply::NoGrpc(answer)) => success::no_receiver(url, &answer, secrets),
+        Ok(Reply::NotGrpc(answer)) => success::no_receiver(url, &answer, secrets),
         Err(error) => Verdict::Retry { after: None, error },
     }
 }
@@ -66,7 +66,7 @@ fn of_http(url: &str, answer: &Answer, sent: u64, secrets: &SentSecrets<'_>, now
     let error = ExportError::Status {
         url: url.to_owned(),
         status: status.as_u16(),
-        message: harmless(&text_of(answer), secrets),
+        message: sanitize(&text_of(answer), secrets),
         retry_after: after,
     };
     let temporary = matches!(

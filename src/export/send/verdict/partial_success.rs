@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::verdict::Verdict;
 use crate::export::error::ExportError;
-use crate::export::net::receiver_text::harmless;
+use crate::export::net::receiver_text::sanitize;
 use crate::secret::SentSecrets;
 
 /// `ExportTracePartialSuccess`
@@ -50,7 +50,7 @@ impl PartialSuccess {
         let warning = (rejected > 0 || !self.error_message.is_empty()).then(|| ExportError::PartialSuccess {
             url: url.to_owned(),
             rejected,
-            message: harmless(&self.error_message, secrets),
+            message: sanitize(&self.error_message, secrets),
         });
         Verdict::Delivered { rejected, warning }
     }

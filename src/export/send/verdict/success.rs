@@ -17,8 +17,8 @@ use http::{HeaderName, StatusCode};
 use super::partial_success::PartialSuccess;
 use super::verdict::Verdict;
 use crate::export::error::ExportError;
-use crate::export::net::exchange::{Answer, Cut};
-use crate::export::net::receiver_text::{harmless, harmless_reason, text_of_page};
+use crate::export::net::exchange::{Answer, Truncation};
+use crate::export::net::receiver_text::{sanitize, sanitize_reason, text_of_page};
 use crate::ledger::DropReason;
 use crate::secret::SentSecrets;
 
@@ -51,7 +51,7 @@ pub(crate) fn judge(url: &str, answer: &Answer, sent: u64, secrets: &SentSecrets
             warning: Some(ExportError::AnswerUnread {
                 url: url.to_owned(),
                 status: answer.status.as_u16(),
-                reason: harmless_reason(&reason, secrets),
+                reason: sanitize_reason(&reason, secrets),
             }),
         },
         (verdict, _) => verdict,
@@ -66,8 +66,8 @@ pub(crate) fn no_receiver(url: &str, answer: &Answer, secrets: &SentSecrets<'_>)
         error: ExportError::NoReceiver {
             url: url.to_owned(),
             status: answer.status.as_u16(),
-            content_type: harmless(content_type(answer), secrets),
-            message: harmless(&text_of(answer), secrets),
+            content_type: sanitize(content_type(answer), secrets),
+            message: sanitize(&text_of(answer), secrets),
         },
     }
 }
@@ -80,7 +80,7 @@ fn content(answer: &Answer) -> Content {
     if is_encoded(answer) {
         return Content::Other;
     }
-    let is_cut = answer.cut.is_some();
+    let is_cut = answer.truncation.is_some();
     // Almost any two bytes parse as protobuf, and any number as JSON. With another content type,
     // the body must start like a response: an object, or the only field.
     let is_familiar = is_of_a_receiver(content_type(answer));
@@ -101,10 +101,10 @@ fn content(answer: &Answer) -> Content {
 /// Returns why an answer was not read completely, if so.
 fn unread(answer: &Answer, is_unknown: bool) -> Option<String> {
     let length = answer.body.len();
-    Some(match &answer.cut {
-        Some(Cut::TooLarge) => format!("truncated after {length} bytes"),
-        Some(Cut::TimedOut(timeout)) => format!("incomplete after {timeout:?}, {length} bytes received"),
-        Some(Cut::Broken(reason)) => format!("connection broke after {length} bytes: {reason}"),
+    Some(match &answer.truncation {
+        Some(Truncation::TooLarge) => format!("truncated after {length} bytes"),
+        Some(Truncation::TimedOut(timeout)) => format!("incomplete after {timeout:?}, {length} bytes received"),
+        Some(Truncation::Broken(reason)) => format!("connection broke after {length} bytes: {reason}"),
         None if is_unknown && is_encoded(answer) => "compressed without being requested".to_owned(),
         None if is_unknown => "neither protobuf nor JSON".to_owned(),
         None => return None,

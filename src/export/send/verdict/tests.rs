@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use super::judge::judge;
 use super::verdict::Verdict;
 use crate::export::error::ExportError;
-use crate::export::net::exchange::{Answer, Cut, Reply};
+use crate::export::net::exchange::{Answer, Reply, Truncation};
 use crate::export::net::receiver_text::MAX_SHOWN_CHARS;
 use crate::ledger::DropReason;
 use crate::secret::{ApiKey, KeySource, SecretError, SecretSources, SentSecrets};
@@ -38,7 +38,7 @@ fn answer(status: u16, headers: &[(http::HeaderName, &'static str)], body: impl 
             .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
             .collect(),
         body: body.into(),
-        cut: None,
+        truncation: None,
     }
 }
 
@@ -239,7 +239,10 @@ fn a_receiver_message_is_shortened_to_one_line_and_withheld_if_it_contains_the_k
         "Basic dXNlcjpzZWNyZXQtY2FuYXJ5==",
     ] {
         for text in [format!("bad key {echo}"), format!("{}{echo}", "x".repeat(195))] {
-            let expected = format!("receiver's text withheld: {} bytes that may repeat the key", text.len());
+            let expected = format!(
+                "receiver message withheld: {} bytes that may contain the key",
+                text.len()
+            );
             assert_eq!(message(&text), Some(expected), "{text}");
         }
     }
@@ -314,7 +317,7 @@ fn a_success_that_is_not_an_otlp_response_is_dropped_with_its_text() {
         (
             "text/html",
             "<p>for user:secret-canary</p>",
-            Some("receiver's text withheld: 22 bytes that may repeat the key"),
+            Some("receiver message withheld: 22 bytes that may contain the key"),
         ),
         ("text/plain", "please log in", Some("please log in")),
         ("text/plain", "Hi", Some("Hi")),
@@ -346,9 +349,9 @@ fn a_success_that_is_not_an_otlp_response_is_dropped_with_its_text() {
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn a_success_with_an_unreadable_body_is_delivered_with_a_warning() {
-    let broken = || Some(Cut::Broken("reset".to_owned()));
-    let late = Some(Cut::TimedOut(Duration::from_secs(1)));
-    for (content_type, body, cut, rejected, warning) in [
+    let broken = || Some(Truncation::Broken("reset".to_owned()));
+    let late = Some(Truncation::TimedOut(Duration::from_secs(1)));
+    for (content_type, body, truncation, rejected, warning) in [
         (
             "application/x-protobuf",
             "",
@@ -394,14 +397,14 @@ fn a_success_with_an_unreadable_body_is_delivered_with_a_warning() {
         (
             "application/json",
             r#"{"x":[1,"#,
-            Some(Cut::TooLarge),
+            Some(Truncation::TooLarge),
             0,
             "truncated after 8 bytes",
         ),
         (
             "application/json",
             "{nonsense",
-            Some(Cut::TooLarge),
+            Some(Truncation::TooLarge),
             0,
             "truncated after 9 bytes",
         ),
@@ -425,13 +428,13 @@ fn a_success_with_an_unreadable_body_is_delivered_with_a_warning() {
         (
             "",
             "",
-            Some(Cut::Broken("\"secret%2Dcanary\"".to_owned())),
+            Some(Truncation::Broken("\"secret%2Dcanary\"".to_owned())),
             0,
-            "receiver's text withheld: ",
+            "receiver message withheld: ",
         ),
     ] {
         let mut answer = answer(200, &[(CONTENT_TYPE, content_type)], body);
-        answer.cut = cut;
+        answer.truncation = truncation;
         let Verdict::Delivered {
             rejected: seen,
             warning: Some(error),
@@ -447,7 +450,7 @@ fn a_success_with_an_unreadable_body_is_delivered_with_a_warning() {
 #[test]
 fn a_truncated_page_is_dropped_and_a_compressed_body_is_not_read() {
     let mut page = answer(200, &[(CONTENT_TYPE, "text/html")], "<p>Sign");
-    page.cut = Some(Cut::Broken("reset".to_owned()));
+    page.truncation = Some(Truncation::Broken("reset".to_owned()));
     assert!(matches!(judged(page), Verdict::Drop { .. }));
     let compressed = answer(200, &[(CONTENT_ENCODING, "gzip")], "\u{1f}");
     assert!(matches!(
@@ -464,7 +467,7 @@ fn truncated_error_answers_are_judged_by_their_head() {
     for (status, headers) in [(401, &[][..]), (404, &[]), (503, &[(RETRY_AFTER, "7")])] {
         let mut answer = answer(status, headers, "so");
         let whole = judged(answer.clone());
-        answer.cut = Some(Cut::Broken("reset".to_owned()));
+        answer.truncation = Some(Truncation::Broken("reset".to_owned()));
         assert_eq!(judged(answer), whole, "{status}");
     }
 }

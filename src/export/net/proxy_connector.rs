@@ -1,4 +1,4 @@
-//! One TCP connection: to the server itself, or to the proxy on the way.
+//! Opening of TCP connections, directly or through a proxy.
 
 use std::error::Error;
 use std::future::poll_fn;
@@ -21,23 +21,23 @@ use crate::config::Addresses;
 use crate::export::schedule::blocking::Blocking;
 use crate::util::error_source::{BoxError, root_cause};
 
-/// Makes TCP connections.
+/// Opens TCP connections, directly or through a proxy.
 #[derive(Clone, Debug)]
 pub(crate) struct ProxyConnector {
     tcp: HttpConnector<Resolver>,
-    /// What the proxy is reached by, whoever the endpoint is of: the operator named it.
+    /// Connects to the proxy without address limits, because the operator configured it.
     to_proxy: HttpConnector<Resolver>,
     resolver: Resolver,
     proxy: Option<Arc<Proxy>>,
-    /// Also to a server without TLS: what forwards single requests does not forward HTTP/2.
-    always_tunnels: bool,
+    /// Tunnel even without TLS, because proxies forward single requests only by HTTP/1.1.
+    always_tunnel: bool,
 }
 
-/// A connection, and who is at its end.
+/// A TCP connection to a server or a forwarding proxy.
 #[derive(Debug)]
-pub(crate) struct Reached {
+pub(crate) struct ProxyStream {
     stream: TcpStream,
-    /// A proxy that forwards each request, and has to be told in the request where to.
+    /// Whether the peer is a proxy that forwards each request and needs its absolute URL.
     forwards: bool,
 }
 
@@ -45,7 +45,7 @@ impl ProxyConnector {
     pub(crate) fn new(
         proxy: Option<Arc<Proxy>>,
         untrusted: Option<Arc<Addresses>>,
-        always_tunnels: bool,
+        always_tunnel: bool,
         blocking: &Blocking,
     ) -> Self {
         let resolver = Resolver::new(untrusted, blocking);
@@ -54,16 +54,16 @@ impl ProxyConnector {
             to_proxy: tcp(Resolver::new(None, blocking)),
             resolver,
             proxy,
-            always_tunnels,
+            always_tunnel,
         }
     }
 
-    async fn reach(mut self, to: Uri) -> Result<TokioIo<Reached>, BoxError> {
+    async fn connect(mut self, to: Uri) -> Result<TokioIo<ProxyStream>, BoxError> {
         self.resolver.check_literal(&to)?;
         let Some(proxy) = &self.proxy else {
             poll_fn(|cx| self.tcp.poll_ready(cx)).await?;
             let stream = self.tcp.call(to).await?.into_inner();
-            return Ok(TokioIo::new(Reached {
+            return Ok(TokioIo::new(ProxyStream {
                 stream,
                 forwards: false,
             }));
@@ -71,21 +71,21 @@ impl ProxyConnector {
         poll_fn(|cx| self.to_proxy.poll_ready(cx)).await?;
         let connected = self.to_proxy.call(proxy.uri()).await;
         let stream = connected.map_err(|error| unreachable(proxy, &error))?.into_inner();
-        if self.always_tunnels || to.scheme_str() == Some("https") {
+        if self.always_tunnel || to.scheme_str() == Some("https") {
             let stream = tunnel(stream, &to, proxy).await.map_err(io::Error::other)?;
-            return Ok(TokioIo::new(Reached {
+            return Ok(TokioIo::new(ProxyStream {
                 stream,
                 forwards: false,
             }));
         }
-        Ok(TokioIo::new(Reached { stream, forwards: true }))
+        Ok(TokioIo::new(ProxyStream { stream, forwards: true }))
     }
 }
 
 fn tcp(resolver: Resolver) -> HttpConnector<Resolver> {
     let mut tcp = HttpConnector::new_with_resolver(resolver);
     tcp.set_nodelay(true);
-    // What `https` needs is over this; without TLS, the destination was refused.
+    // Allow `https`: TLS runs on top. Without the feature, the destination was refused.
     tcp.enforce_http(false);
     tcp
 }
@@ -99,7 +99,7 @@ fn unreachable(proxy: &Proxy, error: &(dyn Error + 'static)) -> io::Error {
 }
 
 impl Service<Uri> for ProxyConnector {
-    type Response = TokioIo<Reached>;
+    type Response = TokioIo<ProxyStream>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
@@ -108,23 +108,23 @@ impl Service<Uri> for ProxyConnector {
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        Box::pin(self.clone().reach(to))
+        Box::pin(self.clone().connect(to))
     }
 }
 
-impl Connection for Reached {
+impl Connection for ProxyStream {
     fn connected(&self) -> Connected {
         self.stream.connected().proxy(self.forwards)
     }
 }
 
-impl AsyncRead for Reached {
+impl AsyncRead for ProxyStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Reached {
+impl AsyncWrite for ProxyStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
