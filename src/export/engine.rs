@@ -193,7 +193,7 @@ async fn dispatch(mut events_rx: UnboundedReceiver<EngineEvent>, shared: Arc<Sha
             }
             Ok(Some(EngineEvent::Session(queue))) => queue.send_all(),
             Ok(Some(EngineEvent::Log(lane))) => {
-                tokio::spawn(async move { lane.log_begun() });
+                tokio::spawn(async move { lane.log_pending() });
             }
             Ok(Some(EngineEvent::MemoryPressure)) => relief = Some(Instant::now()),
             Ok(None) => return,
@@ -234,7 +234,7 @@ async fn dispatch_flushes(mut events_rx: UnboundedReceiver<EngineEvent>) {
                 }
                 lane.send_due(Cause::Ready);
             }
-            EngineEvent::Log(lane) => lane.log_begun(),
+            EngineEvent::Log(lane) => lane.log_pending(),
             EngineEvent::Timed(_) | EngineEvent::Ready(_) | EngineEvent::MemoryPressure => {}
         }
     }

@@ -53,7 +53,7 @@ pub enum ExportError {
     /// The server accepted the request, but its answer cannot be read completely. Its count of
     /// rejected spans may be missing.
     #[error("{url} answered {status}, but its body cannot be read: {reason}")]
-    AnswerUnread {
+    UnreadableAnswer {
         /// URL of the request.
         url: String,
         /// HTTP status.
@@ -64,7 +64,7 @@ pub enum ExportError {
     /// The server answered with a success that is not an OTLP response, such as the login page of a
     /// gateway.
     #[error("{url} answered {status} with {}, which is not an OTLP response{}", .content_type.as_deref().unwrap_or("no content type"), .message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
-    NoReceiver {
+    NotOtlpResponse {
         /// URL of the request.
         url: String,
         /// HTTP status.

@@ -57,7 +57,7 @@ pub(crate) use net::proxy::{Credentials, Proxy};
 pub use net::tls::{TlsError, TlsErrorKind};
 pub(crate) use queue::session_event::SessionEvent;
 pub use schedule::breaker_status::{BreakerState, BreakerStatus, Breakers};
-pub(crate) use send::probe::Sends;
+pub(crate) use send::probe::ProbeContent;
 pub use send::probe::SpanFate;
 pub(crate) use send::session_queue::SessionQueue;
 #[cfg(feature = "tracing")]

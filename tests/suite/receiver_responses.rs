@@ -230,7 +230,7 @@ fn a_page_with_status_200_is_refused_without_splitting_the_batch() {
     assert_eq!(server.requests(), 1);
     let expected = "answered 200 with text/html, which is not an OTLP response: Sign in";
     assert!(
-        matches!(&flushed.last_error, Some(error @ ExportError::NoReceiver { .. }) if error.to_string().ends_with(expected))
+        matches!(&flushed.last_error, Some(error @ ExportError::NotOtlpResponse { .. }) if error.to_string().ends_with(expected))
     );
     // The response does not prove that the key is valid.
     let checked = registry.check(CheckMode::Connect);
@@ -242,7 +242,7 @@ fn a_page_with_status_200_is_refused_without_splitting_the_batch() {
     assert!(
         matches!(
             &binding.connection,
-            ConnectionCheck::Failed(ExportError::NoReceiver { .. })
+            ConnectionCheck::Failed(ExportError::NotOtlpResponse { .. })
         ),
         "{binding:?}"
     );

@@ -102,8 +102,8 @@ impl Accounting {
         match (removed, eviction) {
             (Some((_, ledger)), _) => ledger.add_to(&mut evicted),
             (None, Eviction::Open | Eviction::Evict) => {}
-            (None, Eviction::Again) => self.idle.list_again(selector, was_unreported),
-            (None, Eviction::Unreported) => self.idle.list_again(selector, true),
+            (None, Eviction::Again) => self.idle.relist(selector, was_unreported),
+            (None, Eviction::Unreported) => self.idle.relist(selector, true),
         }
     }
 }

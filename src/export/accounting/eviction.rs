@@ -70,7 +70,7 @@ impl IdleSelectors {
     }
 
     /// Lists a selector again that was not evicted.
-    pub(super) fn list_again(&self, selector: Selector, unreported: bool) {
+    pub(super) fn relist(&self, selector: Selector, unreported: bool) {
         self.lists.lock().of(unreported).push_back(selector);
     }
 

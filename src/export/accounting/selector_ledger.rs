@@ -38,14 +38,14 @@ pub(crate) struct MetricsEntry {
 
 #[derive(Default)]
 struct State {
-    lanes: Vec<Open>,
+    lanes: Vec<OpenLane>,
     /// Totals of retired lanes.
     retired: Retired,
     /// Whether it is in the list of selectors without lanes.
     listed: Listed,
 }
 
-struct Open {
+struct OpenLane {
     lane: Arc<dyn CountedLane>,
     /// Its ledgers at the last report, or `None` before the first.
     reported: Option<Box<Ledgers>>,
@@ -118,7 +118,7 @@ impl SelectorLedger {
         let mut state = self.state.lock();
         // Most selectors have one lane at a time.
         state.lanes.reserve_exact(1);
-        state.lanes.push(Open { lane, reported: None });
+        state.lanes.push(OpenLane { lane, reported: None });
         if state.listed != Listed::No {
             state.listed = Listed::Used;
         }
@@ -129,7 +129,7 @@ impl SelectorLedger {
     pub(crate) fn retire(&self, lane: &dyn CountedLane) {
         let mut state = self.state.lock();
         let Some(at) = state.position(lane) else { return };
-        let Open { lane, reported } = state.lanes.remove(at);
+        let OpenLane { lane, reported } = state.lanes.remove(at);
         let snapshot = lane.snapshot();
         let retired = &mut state.retired;
         retired.ledgers.add(&snapshot.ledgers);

@@ -39,7 +39,7 @@ pub(crate) fn spans(
         let (content_type, body) = match protocol {
             // For gRPC this is the message; framing is added on sending.
             Protocol::HttpProtobuf | Protocol::Grpc => ("application/x-protobuf", otlp::request(spans, resource)),
-            Protocol::HttpJson => ("application/json", in_json(otlp::json::request(spans, resource))?),
+            Protocol::HttpJson => ("application/json", json_bytes(otlp::json::request(spans, resource))?),
         };
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
         Ok(compressed(Encoded { headers, body }, compression))
@@ -50,11 +50,11 @@ pub(crate) fn spans(
 /// Encodes session events as JSON.
 pub(crate) fn json(value: &impl Serialize) -> Result<Encoded, ExportError> {
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-    let body = in_json(serde_json::to_vec(value))?;
+    let body = json_bytes(serde_json::to_vec(value))?;
     Ok(Encoded { headers, body })
 }
 
-fn in_json(written: serde_json::Result<Vec<u8>>) -> Result<Bytes, ExportError> {
+fn json_bytes(written: serde_json::Result<Vec<u8>>) -> Result<Bytes, ExportError> {
     written
         .map(Bytes::from)
         .map_err(|error| ExportError::Encoding(error.to_string()))

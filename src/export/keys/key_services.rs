@@ -24,7 +24,7 @@ pub(crate) struct KeyServices {
     pub(super) runtime: Option<Handle>,
     pub(super) fork_guard: ForkGuard,
     /// Number of started reads.
-    readings: AtomicU64,
+    reads: AtomicU64,
 }
 
 impl KeyServices {
@@ -47,12 +47,12 @@ impl KeyServices {
             renewals,
             runtime,
             fork_guard: ForkGuard::default(),
-            readings: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
         })
     }
 
     /// Starts a read and returns its number, from 1.
-    pub(super) fn begin_reading(&self) -> u64 {
-        self.readings.fetch_add(1, Ordering::Relaxed) + 1
+    pub(super) fn begin_read(&self) -> u64 {
+        self.reads.fetch_add(1, Ordering::Relaxed) + 1
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct State {
     pub(super) key: Arc<Key>,
     pub(super) since: SystemTime,
     /// Number of the last applied read.
-    pub(super) reading: u64,
+    pub(super) read_number: u64,
     /// State that most keys never allocate.
     pub(super) extra: Option<Box<Extra>>,
 }
@@ -91,7 +91,7 @@ impl State {
     }
 
     /// Frees the extra state if it holds no information.
-    pub(super) fn tidy(&mut self) {
+    pub(super) fn free_if_unused(&mut self) {
         self.extra.take_if(|extra| {
             let now = Instant::now();
             let is_calm = extra.error.is_none() && extra.not_before.is_none_or(|at| at <= now);

@@ -78,7 +78,7 @@ impl KeyStore {
     ) -> Result<Arc<RotatingKey>, SecretError> {
         #[cfg(feature = "watch")]
         let watched = source.path().map(|path| (Stamp::of(&path), path));
-        let reading = self.services.begin_reading();
+        let read_number = self.services.begin_read();
         let read = self.services.reader.read(source, scheme)?;
         let origin = KeyOrigin {
             source: source.clone(),
@@ -90,12 +90,12 @@ impl KeyStore {
         let known = keys.by_origin.get(&origin).and_then(Weak::upgrade);
         if let Some(key) = known {
             drop(keys);
-            key.apply_read(reading, Ok(read));
+            key.apply_read(read_number, Ok(read));
             return Ok(key);
         }
         let origin = Arc::new(origin);
         let owner = Arc::downgrade(self) as Weak<dyn KeyOwner>;
-        let key = RotatingKey::new(&origin, &self.services, owner, reading, read);
+        let key = RotatingKey::new(&origin, &self.services, owner, read_number, read);
         keys.by_origin.insert(origin, Arc::downgrade(&key));
         // Under the lock, so that watching follows the order in which keys are added and dropped.
         #[cfg(feature = "watch")]

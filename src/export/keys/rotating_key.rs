@@ -64,7 +64,7 @@ impl RotatingKey {
         origin: &Arc<KeyOrigin>,
         services: &Arc<KeyServices>,
         owner: Weak<dyn KeyOwner>,
-        reading: u64,
+        read_number: u64,
         key: ApiKey,
     ) -> Arc<Self> {
         let new = Arc::new(Self {
@@ -74,7 +74,7 @@ impl RotatingKey {
             state: ForkLock::new(State {
                 key: Arc::new(Key { secret: key, number: 0 }),
                 since: SystemTime::now(),
-                reading,
+                read_number,
                 extra: None,
             }),
         });
@@ -124,20 +124,20 @@ impl RotatingKey {
                 extra.end_pause();
             }
         }
-        state.tidy();
+        state.free_if_unused();
     }
 
     /// Discards the previous key because it was refused too.
     pub(crate) fn discard_previous(&self, key: &Key) {
         if let Some(extra) = &mut self.state.lock().extra {
-            extra.previous.take_if(|before| before.number == key.number);
+            extra.previous.take_if(|previous| previous.number == key.number);
         }
     }
 
     /// Returns whether the key differs from `refused`, reading the source if needed. Concurrent
     /// callers share one read. Does not read during the pause after a fruitless read.
     pub(crate) async fn refresh(self: &Arc<Self>, refused: &Key) -> bool {
-        let asked = {
+        let read_done = {
             let mut state = self.state.lock();
             if state.key.number != refused.number {
                 return true;
@@ -148,11 +148,11 @@ impl RotatingKey {
             }
             extra.refused = true;
             // Registered under the lock, so the end of the read is not missed.
-            let asked = Arc::clone(&extra.read_done).notified_owned();
+            let read_done = Arc::clone(&extra.read_done).notified_owned();
             self.start_read(extra);
-            asked
+            read_done
         };
-        asked.await;
+        read_done.await;
         self.state.lock().key.number != refused.number
     }
 
@@ -176,12 +176,12 @@ impl RotatingKey {
             let (services, origin) = (&key.services, &key.origin);
             loop {
                 let permits = services.limits.acquire(&origin.source).await;
-                let reading = services.begin_reading();
+                let read_number = services.begin_read();
                 let (reader, from) = (services.reader.clone(), Arc::clone(origin));
                 let read = blocking::run(move || reader.read_in_background(&from)).await;
                 drop(permits);
                 let read = read.unwrap_or_else(|error| Err(origin.no_thread_error(error.into())));
-                if !key.finish_read(reading, read) {
+                if !key.finish_read(read_number, read) {
                     return;
                 }
             }
@@ -189,27 +189,27 @@ impl RotatingKey {
     }
 
     /// Ends a background read. Returns whether to read again at once.
-    fn finish_read(self: &Arc<Self>, reading: u64, read: Result<ApiKey, SecretError>) -> bool {
-        self.apply_read(reading, read);
+    fn finish_read(self: &Arc<Self>, read_number: u64, read: Result<ApiKey, SecretError>) -> bool {
+        self.apply_read(read_number, read);
         let mut state = self.state.lock();
         let extra = state.extra();
         let again = std::mem::take(&mut extra.read_again);
         if !again {
             extra.is_reading = false;
             extra.read_done.notify_waiters();
-            state.tidy();
+            state.free_if_unused();
         }
         again
     }
 
     /// Applies the result of a read.
-    pub(super) fn apply_read(self: &Arc<Self>, reading: u64, read: Result<ApiKey, SecretError>) {
+    pub(super) fn apply_read(self: &Arc<Self>, read_number: u64, read: Result<ApiKey, SecretError>) {
         let (retry, lines) = (&self.services.retry, &self.services.lines);
         let mut state = self.state.lock();
-        if reading <= state.reading {
+        if read_number <= state.read_number {
             return;
         }
-        state.reading = reading;
+        state.read_number = read_number;
         let mut next = self.origin.lifetime().map(|lifetime| lifetime / 4 * 3);
         let mut waiting = BTreeMap::new();
         let mut log_event = None;
@@ -262,7 +262,7 @@ impl RotatingKey {
     /// Sets the renewal timer, unless it is already set to an earlier time.
     fn set_timer(self: &Arc<Self>, extra: &mut Extra) {
         if let Some(due) = extra.due
-            && extra.timer.is_none_or(|ordered| due < ordered)
+            && extra.timer.is_none_or(|timer| due < timer)
         {
             let earlier = extra.timer.replace(due);
             let this = Arc::clone(self) as Arc<dyn Renewable>;
@@ -314,7 +314,7 @@ impl Renewable for RotatingKey {
     fn note_due(self: Arc<Self>, due: Instant) {
         let mut state = self.state.lock();
         let extra = state.extra();
-        extra.timer.take_if(|ordered| *ordered == due);
+        extra.timer.take_if(|timer| *timer == due);
         if extra.due.is_some_and(|wanted| wanted <= due) {
             self.start_read(extra);
         } else {
@@ -330,8 +330,8 @@ impl Drop for RotatingKey {
             return;
         }
         let address = std::ptr::from_ref(self).addr();
-        let ordered = self.state.get_mut().extra.as_ref().and_then(|extra| extra.timer);
-        if let Some(due) = ordered {
+        let timer = self.state.get_mut().extra.as_ref().and_then(|extra| extra.timer);
+        if let Some(due) = timer {
             self.services.renewals.unset((due, address));
         }
         if let Some(owner) = self.owner.upgrade() {

@@ -34,7 +34,7 @@ impl Lane {
             Outcome::Refused(reason) | Outcome::Dropped(reason) => (reason, count),
             Outcome::Faulted => return,
         };
-        self.log_trouble(&ledger.episodes, Subject::Dropped(kind, reason), count);
+        self.log_problem(&ledger.episodes, Subject::Dropped(kind, reason), count);
     }
 
     /// Logs that the receiver refused or accepted the current key.
@@ -54,22 +54,22 @@ impl Lane {
         self.log_state(&self.connections.episodes, Subject::Endpoint, is_open);
     }
 
-    fn log_state(&self, episodes: &Episodes, subject: Subject, is_trouble: bool) {
-        if is_trouble {
-            self.log_trouble(episodes, subject, 1);
+    fn log_state(&self, episodes: &Episodes, subject: Subject, is_problem: bool) {
+        if is_problem {
+            self.log_problem(episodes, subject, 1);
         } else {
             self.write(&episodes.end(|other| other == subject));
         }
     }
 
     /// Writes the pending log lines of the lane's selector.
-    pub(crate) fn write_begun(&self) {
+    pub(crate) fn write_pending(&self) {
         if let Some(ledger) = self.selector_ledger() {
             self.write(&ledger.episodes.take_begun(&self.shared.lines));
         }
     }
 
-    fn log_trouble(&self, episodes: &Episodes, subject: Subject, count: u64) {
+    fn log_problem(&self, episodes: &Episodes, subject: Subject, count: u64) {
         if episodes.note(subject, count) {
             self.write(&episodes.take_begun(&self.shared.lines));
         }
@@ -79,13 +79,13 @@ impl Lane {
     fn write(&self, lines: &[LogLine]) {
         for line in lines {
             match line.transition {
-                Transition::Begins(begun) => self.warn(line.subject, begun),
-                Transition::Ends(count) => self.inform(line.subject, count),
+                Transition::Begins(begun) => self.log_start(line.subject, begun),
+                Transition::Ends(count) => self.log_end(line.subject, count),
             }
         }
     }
 
-    fn warn(&self, subject: Subject, Begun { count, left_out }: Begun) {
+    fn log_start(&self, subject: Subject, Begun { count, left_out }: Begun) {
         let selector = &self.selector;
         let (endpoint, source) = (&self.destination.origin, &self.key.origin().source);
         let (error, refusals) = {
@@ -123,7 +123,7 @@ impl Lane {
         }
     }
 
-    fn inform(&self, subject: Subject, count: u64) {
+    fn log_end(&self, subject: Subject, count: u64) {
         let selector = &self.selector;
         let endpoint = &self.destination.origin;
         match subject {

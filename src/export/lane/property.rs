@@ -49,8 +49,7 @@ enum Step {
     HandleEvent,
     /// A deadline passes, or memory pressure comes before it (true).
     Deadline(bool),
-    /// The task of a lane does the next thing: it takes a batch, or one of the parts that are under
-    /// way has this outcome.
+    /// Lane, part, outcome: one step of the lane's task, which takes a batch or completes a part.
     Work(usize, usize, Outcome),
     /// Lane, session: a session event is accepted.
     AddEvent(usize, usize),

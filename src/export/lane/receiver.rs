@@ -231,12 +231,14 @@ impl Lane {
         }
         let driver = &self.shared.driver;
         let now = driver.now();
-        let asked = self
+        let requested = self
             .breakers
             .chain(kind)
             .own
             .asked_until()
             .filter(|_| !driver.may_pause());
-        asked.map_or(now, |asked| asked.max(now)).checked_sub(max_elapsed)
+        requested
+            .map_or(now, |requested| requested.max(now))
+            .checked_sub(max_elapsed)
     }
 }

@@ -48,14 +48,14 @@ impl RequestGuard<'_> {
     /// Ends the attempt after `before` earlier ones. If the verdict leads to a retry, the status
     /// shows the next attempt.
     pub(crate) fn end_attempt(&self, before: u32, verdict: &Verdict) {
-        let asked = match verdict {
+        let requested = match verdict {
             Verdict::Deny { .. } | Verdict::Fault { .. } => None,
             Verdict::Retry { after, .. } => *after,
             Verdict::Delivered { .. } | Verdict::Refuse { .. } | Verdict::Drop { .. } => return,
         };
         self.change(|status| {
             status.attempt = before.saturating_add(2);
-            status.asked_wait_ms = asked.map(|asked| u64::try_from(asked.as_millis()).unwrap_or(u64::MAX));
+            status.asked_wait_ms = requested.map(|requested| u64::try_from(requested.as_millis()).unwrap_or(u64::MAX));
             status.change(RequestState::WaitsToRepeat, None);
         });
     }

@@ -56,8 +56,8 @@ impl Service<Name> for Resolver {
     fn call(&mut self, name: Name) -> Self::Future {
         let Self { blocking, untrusted } = self.clone();
         Box::pin(async move {
-            let asked = name.clone();
-            let addresses = blocking.run(move || (asked.as_str(), 0).to_socket_addrs()).await;
+            let host = name.clone();
+            let addresses = blocking.run(move || (host.as_str(), 0).to_socket_addrs()).await;
             let addresses = addresses.map_err(|error| no_thread(&error))??;
             match untrusted {
                 None => Ok(addresses),

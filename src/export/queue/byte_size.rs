@@ -8,9 +8,9 @@ use opentelemetry_sdk::trace::SpanData;
 use serde_json::{Map, Value as Json};
 
 /// Entries that fit in one node of the standard library's B-tree.
-const NODE: usize = 11;
+const NODE_ENTRIES: usize = 11;
 /// Size of a node: its entries, a word for its index and a word for its parent.
-const NODE_BYTES: usize = NODE * (size_of::<String>() + size_of::<Json>()) + 2 * size_of::<usize>();
+const NODE_BYTES: usize = NODE_ENTRIES * (size_of::<String>() + size_of::<Json>()) + 2 * size_of::<usize>();
 
 /// Returns the estimated memory of a span in bytes, including its heap data. Attribute names always
 /// count, because static names cannot be recognised here; the estimate is high rather than low.
@@ -78,8 +78,8 @@ pub(super) fn table(entries: &Map<String, Json>) -> usize {
     // A tree of more than one node has a root and leaves that are two thirds full on average.
     let nodes = match entries.len() {
         0 => 0,
-        1..=NODE => 1,
-        more => 1 + more.div_ceil(NODE * 2 / 3),
+        1..=NODE_ENTRIES => 1,
+        more => 1 + more.div_ceil(NODE_ENTRIES * 2 / 3),
     };
     nodes * NODE_BYTES + inside.sum::<usize>()
 }

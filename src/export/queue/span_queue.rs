@@ -14,7 +14,7 @@ use crate::util::fork::ForkLock;
 
 /// Capacity in spans of a queue's first chunk, second chunk and so on. Further chunks use the last
 /// size.
-const SIZES: [usize; 4] = [8, 16, 32, 64];
+const CHUNK_SIZES: [usize; 4] = [8, 16, 32, 64];
 
 /// Queued spans of one lane.
 #[derive(Default)]
@@ -49,7 +49,7 @@ pub(crate) struct ChunkPool {
 
 #[derive(Default)]
 struct Free {
-    by_size: [Vec<Vec<SpanData>>; SIZES.len()],
+    by_size: [Vec<Vec<SpanData>>; CHUNK_SIZES.len()],
     bytes: usize,
 }
 
@@ -88,7 +88,7 @@ impl Queue {
     pub(crate) fn reserve_slot(&mut self, bytes: usize, pool: &ChunkPool) -> &mut Vec<SpanData> {
         let has_room = |last: &Chunk| last.spans.len() < last.spans.capacity();
         if !self.chunks.back().is_some_and(has_room) {
-            let spans = pool.take(self.chunks.len().min(SIZES.len() - 1));
+            let spans = pool.take(self.chunks.len().min(CHUNK_SIZES.len() - 1));
             self.chunks.push_back(Chunk { spans, bytes: 0 });
         }
         self.len += 1;
@@ -119,7 +119,7 @@ impl Queue {
                 }
                 break;
             }
-            batch.chunks.reserve(max / SIZES[SIZES.len() - 1]);
+            batch.chunks.reserve(max / CHUNK_SIZES[CHUNK_SIZES.len() - 1]);
             if let Some(first) = self.chunks.pop_front() {
                 batch.push(first);
             }
@@ -163,8 +163,8 @@ impl Batch {
 impl Chunk {
     /// Splits off the first `count` spans; `count` is less than the number of spans.
     fn split(&mut self, count: usize, pool: &ChunkPool) -> Self {
-        let class = SIZES.iter().position(|size| *size >= count);
-        let mut spans = pool.take(class.unwrap_or(SIZES.len() - 1));
+        let class = CHUNK_SIZES.iter().position(|size| *size >= count);
+        let mut spans = pool.take(class.unwrap_or(CHUNK_SIZES.len() - 1));
         spans.extend(self.spans.drain(..count));
         let bytes = spans.iter().map(byte_size).sum();
         // A span's size may have changed since it was queued; never subtract more than was counted.
@@ -184,13 +184,13 @@ impl ChunkPool {
 
     fn take(&self, class: usize) -> Vec<SpanData> {
         let found = self.find(class);
-        found.unwrap_or_else(|| Vec::with_capacity(SIZES[class]))
+        found.unwrap_or_else(|| Vec::with_capacity(CHUNK_SIZES[class]))
     }
 
     fn find(&self, class: usize) -> Option<Vec<SpanData>> {
         let mut free = self.free.lock_unless_forked()?;
         let found = free.by_size[class].pop()?;
-        free.bytes -= bytes_of(SIZES[class]);
+        free.bytes -= bytes_of(CHUNK_SIZES[class]);
         Some(found)
     }
 
@@ -204,7 +204,7 @@ impl ChunkPool {
         let mut free = self.free.lock();
         while let Some(Chunk { spans, .. }) = chunks.pop_front() {
             let bytes = bytes_of(spans.capacity());
-            let Some(class) = SIZES.iter().position(|size| *size == spans.capacity()) else {
+            let Some(class) = CHUNK_SIZES.iter().position(|size| *size == spans.capacity()) else {
                 continue;
             };
             if free.bytes + bytes <= self.max_bytes {

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::context;
 
 /// Name of the engine's threads.
-pub(crate) const THREADS: &str = "tracer-registry";
+pub(crate) const THREAD_NAME: &str = "tracer-registry";
 
 /// Most concurrent jobs. A hanging name look-up cannot be cancelled, so a few must not use up all.
 const MAX_JOBS: usize = 16;
@@ -57,7 +57,7 @@ pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'st
         let _in_runtime = runtime.enter();
         drop(result_tx.send(work()));
     };
-    thread::Builder::new().name(THREADS.to_owned()).spawn(on_thread)?;
+    thread::Builder::new().name(THREAD_NAME.to_owned()).spawn(on_thread)?;
     result_rx.await.map_err(|_| io::Error::other("the work panicked"))
 }
 

@@ -68,8 +68,11 @@ impl Breaker {
     }
 
     pub(crate) fn enter(&self) -> Option<Pass<'_>> {
-        let answer = self.inner.get().map(|inner| inner.state.lock().circuit.ask(now()));
-        let probe = match answer {
+        let decision = self
+            .inner
+            .get()
+            .map(|inner| inner.state.lock().circuit.try_enter(now()));
+        let probe = match decision {
             None | Some(Decision::Enter) => None,
             Some(Decision::Probe(probe)) => Some(probe),
             Some(Decision::Wait(_)) => return None,
@@ -94,7 +97,7 @@ impl Breaker {
             let inner = self.inner.get_or_init(Box::default);
             inner.change(|circuit| circuit.hold(until));
             let mut state = inner.state.lock();
-            state.asked_until = state.asked_until.max(Some(on_the_wall_clock(until)));
+            state.asked_until = state.asked_until.max(Some(to_wall_clock(until)));
         }
     }
 
@@ -186,7 +189,7 @@ impl Inner {
         let changed = after != before;
         if changed {
             state.until = match after {
-                Phase::Open { until, .. } => Some(on_the_wall_clock(until)),
+                Phase::Open { until, .. } => Some(to_wall_clock(until)),
                 Phase::Closed | Phase::HalfOpen { .. } => None,
             };
         }
@@ -226,7 +229,7 @@ fn now() -> Instant {
 }
 
 /// Converts a time in the near future to wall-clock time.
-fn on_the_wall_clock(time: Instant) -> SystemTime {
+fn to_wall_clock(time: Instant) -> SystemTime {
     let now = SystemTime::now();
     let left = time.saturating_duration_since(self::now());
     wall_time::to_millis(now.checked_add(left).unwrap_or(now))

@@ -87,7 +87,7 @@ pub(crate) struct CapacityShare {
 
 /// A refused request in the queue. Leaves the queue on drop.
 #[derive(Debug)]
-pub(crate) struct Waiting<'a> {
+pub(crate) struct QueuedRequest<'a> {
     queue: &'a CapacityQueue,
     share: &'a CapacityShare,
     number: u64,
@@ -158,7 +158,7 @@ impl CapacityQueue {
 
     /// Adds a refused request to the queue. `again`: it was refused before. Returns `None` if the
     /// refusals seem to concern its tracer.
-    pub(crate) fn join<'a>(&'a self, share: &'a CapacityShare, again: bool) -> Option<Waiting<'a>> {
+    pub(crate) fn join<'a>(&'a self, share: &'a CapacityShare, again: bool) -> Option<QueuedRequest<'a>> {
         let mut state = self.state.lock();
         if share.seen.swap(state.successes, Ordering::Relaxed) != state.successes {
             share.passed_over.fetch_add(1, Ordering::Relaxed);
@@ -180,7 +180,7 @@ impl CapacityQueue {
             let waiting = BTreeMap::from([(number, Arc::clone(&wake))]);
             state.waiting.insert(share.position(), waiting);
         }
-        Some(Waiting {
+        Some(QueuedRequest {
             queue: self,
             share,
             number,
@@ -211,7 +211,7 @@ impl CapacityQueue {
     }
 }
 
-impl<'a> Waiting<'a> {
+impl<'a> QueuedRequest<'a> {
     /// Waits for the request's turn to try. Returns `None` if it must try without a turn: its own
     /// wait ended and the queue delivered nothing meanwhile, or `own_wait` returned true.
     ///
@@ -281,14 +281,14 @@ impl State {
 
     /// Returns the tries since the last success, if the queue makes tries and this request is
     /// first.
-    fn tries_if_first(&self, request: &Waiting<'_>) -> Option<u32> {
+    fn tries_if_first(&self, request: &QueuedRequest<'_>) -> Option<u32> {
         let (position, requests) = self.waiting.first_key_value()?;
         let is_first = *position == request.share.position() && requests.keys().next() == Some(&request.number);
         (is_first && self.tries < MAX_TRIES).then_some(self.tries)
     }
 
     /// Removes all requests of the request's tracer. Returns the others, if there are any.
-    fn leave(&mut self, request: &Waiting<'_>) -> Option<BTreeMap<u64, Arc<Notify>>> {
+    fn leave(&mut self, request: &QueuedRequest<'_>) -> Option<BTreeMap<u64, Arc<Notify>>> {
         let mut requests = self.waiting.remove(&request.share.position())?;
         requests.remove(&request.number);
         (!requests.is_empty()).then_some(requests)
@@ -312,7 +312,7 @@ impl State {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for QueuedRequest<'_> {
     fn drop(&mut self) {
         let mut state = self.queue.state.lock();
         let requests = state.waiting.get(&self.share.position());

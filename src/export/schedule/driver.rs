@@ -14,7 +14,7 @@ use std::time::Instant;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
 
-use super::blocking::THREADS;
+use super::blocking::THREAD_NAME;
 use super::stopwatch::Stopwatch;
 use super::workers;
 use crate::context;
@@ -127,7 +127,7 @@ impl Driver {
         matches!(self, Self::Inline(_))
     }
 
-    /// Something was completed.
+    /// Notifies the driving thread that something completed.
     pub(crate) fn notify_completed(&self) {
         if let Self::Inline(inline) = self {
             inline.completed.notify_one();
@@ -168,7 +168,7 @@ impl Inline {
         }
         // A thread inside a runtime cannot run another one, so a helper thread does.
         thread::scope(|threads| {
-            let thread = thread::Builder::new().name(THREADS.to_owned());
+            let thread = thread::Builder::new().name(THREAD_NAME.to_owned());
             if let Err(error) = thread.spawn_scoped(threads, || guard.run(deadline, done)) {
                 tracing::warn!("flush failed: cannot start a thread: {error}");
             }

@@ -38,7 +38,7 @@ pub(crate) trait ScheduledLane: Send + Sync {
     fn send_due(self: Arc<Self>, cause: Cause) -> Option<usize>;
 
     /// Writes the pending log lines of the lane's selector.
-    fn log_begun(&self);
+    fn log_pending(&self);
 }
 
 /// A session queue as the engine uses it.

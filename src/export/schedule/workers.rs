@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::blocking::THREADS;
+use super::blocking::THREAD_NAME;
 use crate::context;
 use crate::util::fork::{ForkLock, wait_timeout};
 
@@ -78,7 +78,7 @@ fn build(start_timeout: Duration) -> io::Result<Runtime> {
     let mut builder = Builder::new_multi_thread();
     builder
         .worker_threads(WORKERS)
-        .thread_name(THREADS)
+        .thread_name(THREAD_NAME)
         .on_thread_start(move || {
             at_gate.pass(start_timeout);
             context::suppress_on_this_thread();

@@ -50,11 +50,11 @@ pub(super) async fn admit<'a>(
             request.wait_at_breaker();
             lane.note_breaker_wait(kind);
             let left = lane.time_left(age, max_elapsed);
-            let asked = breakers
+            let requested = breakers
                 .own
                 .asked_until()
                 .map(|until| until.saturating_duration_since(driver.now()));
-            if left.is_zero() || asked.is_some_and(|asked| asked > left) && !driver.may_pause() {
+            if left.is_zero() || requested.is_some_and(|requested| requested > left) && !driver.may_pause() {
                 return None;
             }
             // A timeout is no reason to return: the driver's clock may have stood still. The loop

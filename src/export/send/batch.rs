@@ -25,8 +25,8 @@ impl ScheduledLane for Lane {
         Some(bytes)
     }
 
-    fn log_begun(&self) {
-        self.write_begun();
+    fn log_pending(&self) {
+        self.write_pending();
     }
 }
 

@@ -28,7 +28,7 @@ use crate::export::lane::request::RequestGuard;
 use crate::export::net::exchange::Call;
 use crate::export::net::transport::Attempt;
 use crate::export::schedule::breaker_chain::BreakerChain;
-use crate::export::schedule::capacity_queue::{CapacityQueue, Turn, Waiting};
+use crate::export::schedule::capacity_queue::{CapacityQueue, QueuedRequest, Turn};
 use crate::ledger::DropReason;
 use crate::secret::ApiKey;
 use crate::util::grpc_code;
@@ -268,19 +268,23 @@ impl<'a> Delivery<'a> {
     /// A wait requested by the receiver applies to all of the tracer's requests of this kind and
     /// happens at the breaker. A request that waits for capacity may get its turn before its own
     /// wait ends, and holds the turn until its answer arrives.
-    async fn pause(&self, after: Option<Duration>, waiting: Option<Waiting<'a>>) -> Result<Option<Turn<'a>>, Expired> {
+    async fn pause(
+        &self,
+        after: Option<Duration>,
+        waiting: Option<QueuedRequest<'a>>,
+    ) -> Result<Option<Turn<'a>>, Expired> {
         let (lane, retry, breakers) = (self.lane, self.retry(), self.breakers());
         let request = self.sending.request;
         if after.is_none() && waiting.is_none() && !breakers.is_ready() {
             return Ok(None);
         }
-        let asked = after.unwrap_or_default().min(retry.max_retry_after);
-        if !asked.is_zero() {
-            breakers.own.hold(asked);
+        let requested = after.unwrap_or_default().min(retry.max_retry_after);
+        if !requested.is_zero() {
+            breakers.own.hold(requested);
         }
         let left = self.time_left();
         // A driver's clock that may stand still shows less time than passes for the receiver.
-        if left.is_zero() || asked > left && !lane.shared().driver.may_pause() {
+        if left.is_zero() || requested > left && !lane.shared().driver.may_pause() {
             return Err(Expired);
         }
         // A flush shortens the back-off, never a wait requested by the receiver. The last attempt

@@ -30,7 +30,7 @@ const CHECK: &str = "tracer_registry.check";
 
 /// Content of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sends {
+pub(crate) enum ProbeContent {
     /// An export without a span.
     Nothing,
     /// One span.
@@ -58,13 +58,13 @@ impl Engine {
         destination: Arc<Destination>,
         connections: Arc<Connections>,
         key: ApiKey,
-        sends: Sends,
+        content: ProbeContent,
     ) -> Receiver<Result<(), (SpanFate, ExportError)>> {
         let (answer, receiver) = sync_channel(1);
         let shared = Arc::clone(&self.shared);
         let resource = destination.resource(selector);
         self.shared.driver.spawn(async move {
-            drop(answer.send(probe(&shared, &resource, &destination, &connections, &key, sends).await));
+            drop(answer.send(probe(&shared, &resource, &destination, &connections, &key, content).await));
             shared.driver.notify_completed();
         });
         receiver
@@ -96,10 +96,10 @@ async fn probe(
     destination: &Destination,
     connections: &Connections,
     key: &ApiKey,
-    sends: Sends,
+    content: ProbeContent,
 ) -> Result<(), (SpanFate, ExportError)> {
     let settings = &shared.settings;
-    let span = (sends == Sends::Span).then(|| {
+    let span = (content == ProbeContent::Span).then(|| {
         let mut span = span(CHECK, Moment::now(), vec![KeyValue::new(CHECK, true)]);
         destination.finish(&mut span, None);
         span
@@ -130,8 +130,8 @@ async fn probe(
 impl fmt::Display for SpanFate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Repeated => f.write_str("sent again for a while"),
-            Self::WaitForAnotherKey => f.write_str("kept for another key for a while"),
+            Self::Repeated => f.write_str("retried for up to export.retry.max_elapsed"),
+            Self::WaitForAnotherKey => f.write_str("kept for another key for up to export.retry.max_elapsed"),
             Self::Dropped(reason) => {
                 f.write_str("dropped as ")?;
                 reason.serialize(f)

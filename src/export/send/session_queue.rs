@@ -35,12 +35,12 @@ pub(crate) struct SessionQueue {
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<QueuedEvent>,
     /// Whether a task sends the events.
     running: bool,
 }
 
-struct Waiting {
+struct QueuedEvent {
     event: SessionEvent,
     /// The lane's receipt, to complete the event.
     ticket: Ticket,
@@ -67,7 +67,7 @@ impl SessionQueue {
         let Some(ticket) = self.lane.accept_event(bytes) else {
             return;
         };
-        state.waiting.push_back(Waiting { event, ticket });
+        state.waiting.push_back(QueuedEvent { event, ticket });
         let idle = !std::mem::replace(&mut state.running, true);
         drop(state);
         if idle {
@@ -81,7 +81,7 @@ impl SessionQueue {
         }
     }
 
-    /// Sends request after request until no event is left.
+    /// Sends requests until no event is left.
     async fn run(&self) {
         self.lane.shared().permits.wake(&self.lane.virtual_time);
         while let Some(events) = self.next() {
@@ -105,12 +105,12 @@ impl SessionQueue {
     }
 
     /// Drops the events of an expired request, and all queued events that have expired too.
-    fn give_up(&self, mut events: Vec<Waiting>, outcome: Outcome) {
+    fn give_up(&self, mut events: Vec<QueuedEvent>, outcome: Outcome) {
         let max_elapsed = self.lane.shared().settings.retry.max_elapsed;
         if let Some(moment) = self.lane.expired_events_cutoff(max_elapsed) {
             let mut state = self.state.lock();
             // Events are in order of acceptance.
-            let is_old = |waiting: &Waiting| waiting.ticket.was_accepted_by(moment);
+            let is_old = |waiting: &QueuedEvent| waiting.ticket.was_accepted_by(moment);
             let count = state.waiting.partition_point(is_old);
             let old: Vec<_> = state.waiting.drain(..count).collect();
             drop(state);
@@ -123,7 +123,7 @@ impl SessionQueue {
     }
 
     /// Takes the events of the next request.
-    fn next(&self) -> Option<Vec<Waiting>> {
+    fn next(&self) -> Option<Vec<QueuedEvent>> {
         let mut events = self.take_mergeable()?;
         let count = MergedEnrichment::of(enrichments(&events)).count().max(1);
         let rest = events.split_off(count);
@@ -137,7 +137,7 @@ impl SessionQueue {
 
     /// Takes a start, or consecutive enrichments up to the limit of a request. `next` checks
     /// without the lock whether they merge.
-    fn take_mergeable(&self) -> Option<Vec<Waiting>> {
+    fn take_mergeable(&self) -> Option<Vec<QueuedEvent>> {
         let mut state = self.state.lock();
         if state.waiting.is_empty() {
             *state = State::default();
@@ -151,7 +151,7 @@ impl SessionQueue {
         Some(state.waiting.drain(..count).collect())
     }
 
-    async fn send(&self, events: &[Waiting]) -> Outcome {
+    async fn send(&self, events: &[QueuedEvent]) -> Outcome {
         let request = self.lane.begin_request(RequestKind::SessionEvents);
         run_request(&self.lane, RequestKind::SessionEvents, async {
             let call = self.call(events)?;
@@ -168,7 +168,7 @@ impl SessionQueue {
         .await
     }
 
-    fn call(&self, events: &[Waiting]) -> Result<Call, ExportError> {
+    fn call(&self, events: &[QueuedEvent]) -> Result<Call, ExportError> {
         let urls = self
             .lane
             .destination
@@ -190,7 +190,7 @@ impl SessionQueue {
         })
     }
 
-    fn complete(&self, events: &[Waiting], outcome: Outcome) {
+    fn complete(&self, events: &[QueuedEvent], outcome: Outcome) {
         self.lane
             .complete_events(events.iter().map(|waiting| waiting.ticket), outcome);
     }
@@ -206,7 +206,7 @@ impl SessionSender for SessionQueue {
     }
 }
 
-fn enrichments(events: &[Waiting]) -> impl Iterator<Item = &Map<String, Value>> {
+fn enrichments(events: &[QueuedEvent]) -> impl Iterator<Item = &Map<String, Value>> {
     events.iter().filter_map(|waiting| match &waiting.event {
         SessionEvent::Start(_) => None,
         SessionEvent::Enrich(delta) => Some(delta),

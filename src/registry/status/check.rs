@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::warnings::{self, CheckWarning, CheckedProject};
 use crate::backend::Destination;
 use crate::config::{Config, ConfigError};
-use crate::export::{Connections, ExportError, Sends, SpanFate};
+use crate::export::{Connections, ExportError, ProbeContent, SpanFate};
 use crate::registry::bindings::SourceQuery;
 use crate::registry::error::LookupError;
 use crate::registry::handle::{Inner, TracerRegistry};
@@ -127,13 +127,13 @@ fn check(registry: &Inner, probe: CheckMode) -> Vec<CheckedBinding> {
                     id: destination.project.id(key.fingerprint(&registry.fingerprinter)),
                     destination: Arc::clone(&destination),
                 });
-                let sends = match probe {
+                let content = match probe {
                     CheckMode::Keys => None,
-                    CheckMode::Connect => Some(Sends::Nothing),
-                    CheckMode::Send => Some(Sends::Span),
+                    CheckMode::Connect => Some(ProbeContent::Nothing),
+                    CheckMode::Send => Some(ProbeContent::Span),
                 };
-                asked.extend(sends.map(|sends| {
-                    let answer = registry.engine.probe(&selector, destination, connections, key, sends);
+                asked.extend(content.map(|content| {
+                    let answer = registry.engine.probe(&selector, destination, connections, key, content);
                     (checked.len(), answer)
                 }));
             }

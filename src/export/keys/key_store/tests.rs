@@ -53,9 +53,9 @@ fn log_lines_are_written_without_holding_the_key_lock() {
     });
     tracing::subscriber::with_default(log, || {
         for _ in 0..2 {
-            key.apply_read(store.services.begin_reading(), Err(SecretError::refused("sealed")));
+            key.apply_read(store.services.begin_read(), Err(SecretError::refused("sealed")));
         }
-        key.apply_read(store.services.begin_reading(), source.read(&sources));
+        key.apply_read(store.services.begin_read(), source.read(&sources));
     });
     assert_eq!(
         results.iter().collect::<Vec<_>>(),

@@ -22,7 +22,7 @@ pub(crate) struct LastFailures([Option<Box<Failures>>; 2]);
 
 impl LastFailures {
     /// Returns the series to show: an ongoing one before one that is over, otherwise the later one.
-    pub(crate) fn to_show(&self) -> Option<&Failures> {
+    pub(crate) fn current(&self) -> Option<&Failures> {
         let rank = |failures: &Failures| (failures.is_ongoing(), failures.status.last);
         let series = self.0.iter().flatten().map(Box::as_ref);
         series.reduce(|one, other| if rank(other) > rank(one) { other } else { one })

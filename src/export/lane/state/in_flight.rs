@@ -6,11 +6,11 @@ use std::ops::Range;
 /// Batches with spans that have no outcome.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
-    batches: Vec<Sent>,
+    batches: Vec<SentBatch>,
 }
 
 #[derive(Debug)]
-struct Sent {
+struct SentBatch {
     bytes: usize,
     pending: Vec<Range<u64>>,
 }
@@ -24,7 +24,7 @@ impl InFlight {
     /// Adds spans that left the queue together.
     pub(crate) fn take(&mut self, spans: Range<u64>, bytes: usize) {
         if !spans.is_empty() {
-            self.batches.push(Sent {
+            self.batches.push(SentBatch {
                 bytes,
                 pending: std::iter::once(spans).collect(),
             });

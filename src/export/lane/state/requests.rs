@@ -19,10 +19,10 @@ use crate::export::schedule::breaker_status::{BreakerState, BreakerStatus};
 #[derive(Default)]
 pub(crate) struct Requests {
     begun: u64,
-    open: Vec<Open>,
+    open: Vec<OpenRequest>,
 }
 
-struct Open {
+struct OpenRequest {
     number: u64,
     status: RequestStatus,
 }
@@ -32,7 +32,7 @@ impl Requests {
     pub(crate) fn begin(&mut self, kind: RequestKind) -> u64 {
         self.begun += 1;
         let (number, status) = (self.begun, RequestStatus::new(kind));
-        self.open.push(Open { number, status });
+        self.open.push(OpenRequest { number, status });
         number
     }
 
@@ -56,11 +56,11 @@ impl Requests {
     ) -> Option<RequestStatus> {
         let mut statuses = self.open.iter().map(|open| open.status);
         let mut status = statuses.find(|status| is_pending(status.kind))?;
-        let let_through = let_through(breakers(status.kind));
+        let admitted_at = admitted_at(breakers(status.kind));
         match status.state {
             RequestState::WaitsForPlace | RequestState::Sent => {}
-            RequestState::WaitsAtBreaker => status.next_attempt = let_through,
-            RequestState::WaitsToRepeat => status.next_attempt = status.next_attempt.max(let_through),
+            RequestState::WaitsAtBreaker => status.next_attempt = admitted_at,
+            RequestState::WaitsToRepeat => status.next_attempt = status.next_attempt.max(admitted_at),
         }
         Some(status)
     }
@@ -68,7 +68,7 @@ impl Requests {
 
 /// Returns when the breakers admit the next request: after their pauses and after the receiver's
 /// requested wait. `None` if that depends on another request.
-fn let_through(breakers: [BreakerStatus; 2]) -> Option<SystemTime> {
+fn admitted_at(breakers: [BreakerStatus; 2]) -> Option<SystemTime> {
     let until = |breaker: &BreakerStatus| match breaker.state {
         BreakerState::Open { until } => breaker.asked_until.max(Some(until)),
         BreakerState::Closed | BreakerState::HalfOpen => breaker.asked_until,
@@ -97,14 +97,14 @@ mod tests {
             ..BreakerStatus::default()
         };
         let at = |seconds| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-        assert_eq!(let_through([open(1), open(2)]), at(2));
-        assert_eq!(let_through([open(3), BreakerStatus::default()]), at(3));
-        assert_eq!(let_through([open(3), half_open]), None);
-        assert_eq!(let_through([BreakerStatus::default(); 2]), None);
-        let asked = BreakerStatus {
+        assert_eq!(admitted_at([open(1), open(2)]), at(2));
+        assert_eq!(admitted_at([open(3), BreakerStatus::default()]), at(3));
+        assert_eq!(admitted_at([open(3), half_open]), None);
+        assert_eq!(admitted_at([BreakerStatus::default(); 2]), None);
+        let requested = BreakerStatus {
             asked_until: at(5),
             ..open(1)
         };
-        assert_eq!(let_through([asked, open(2)]), at(5));
+        assert_eq!(admitted_at([requested, open(2)]), at(5));
     }
 }

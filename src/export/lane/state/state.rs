@@ -102,7 +102,7 @@ impl State {
     }
 
     pub(crate) fn failures(&self) -> Option<&Failures> {
-        self.rare.as_ref()?.failures.to_show()
+        self.rare.as_ref()?.failures.current()
     }
 
     pub(crate) fn refused_span(&self) -> Option<&RefusedSpan> {

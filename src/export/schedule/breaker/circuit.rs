@@ -34,7 +34,7 @@ pub(crate) struct Circuit {
     pub(crate) failures: u32,
     pub(crate) phase: Phase,
     /// End of the wait requested by the receiver.
-    asked: Option<Instant>,
+    held_until: Option<Instant>,
     /// Number of probes, to give each its own number.
     probes: u64,
 }
@@ -84,15 +84,15 @@ impl Circuit {
 
     /// Returns the end of the wait requested by the receiver, unless it is over.
     pub(crate) fn asked_until(&self, now: Instant) -> Option<Instant> {
-        self.asked.filter(|until| now < *until)
+        self.held_until.filter(|until| now < *until)
     }
 
     /// Records a wait requested by the receiver.
     pub(crate) fn hold(&mut self, until: Instant) {
-        self.asked = self.asked.max(Some(until));
+        self.held_until = self.held_until.max(Some(until));
     }
 
-    pub(crate) fn ask(&mut self, now: Instant) -> Decision {
+    pub(crate) fn try_enter(&mut self, now: Instant) -> Decision {
         if let Some(wait) = self.wait(now) {
             return Decision::Wait(wait);
         }

@@ -177,11 +177,11 @@ fn retry(max_elapsed: Duration) -> Retry {
 #[test]
 fn a_requested_wait_is_observed_within_max_elapsed() {
     on_a_paused_clock(async {
-        for (asked, waited) in [
+        for (requested, waited) in [
             ("retry-after: 3000\r\n", 50 * MINUTE),
             ("retry-after: 18446744073709551615\r\n", HOUR),
         ] {
-            let mut world = World::new(retry(2 * HOUR), once((503, asked), |_| true));
+            let mut world = World::new(retry(2 * HOUR), once((503, requested), |_| true));
             world.push(3);
             world
                 .until("the refusal", World::last_error, |error| !error.is_empty())
@@ -190,7 +190,7 @@ fn a_requested_wait_is_observed_within_max_elapsed() {
             // A flush does not shorten it.
             let _mark = Arc::clone(&world.lane).begin_flush();
             world.pass(Duration::ZERO).await;
-            assert_eq!(world.spans().in_flight, 3, "{asked}");
+            assert_eq!(world.spans().in_flight, 3, "{requested}");
             advance(2 * SECOND).await;
             world
                 .until("the spans", |world| world.spans().delivered, |spans| *spans == 3)

@@ -42,7 +42,7 @@ pub(crate) fn judge(
         #[cfg(feature = "grpc")]
         Ok(Reply::Grpc(answer)) => grpc::judge(url, answer, sent, secrets),
         #[cfg(feature = "grpc")]
-        Ok(Reply::NotGrpc(answer)) => success::no_receiver(url, &answer, secrets),
+        Ok(Reply::NotGrpc(answer)) => success::not_otlp_response(url, &answer, secrets),
         Err(error) => Verdict::Retry { after: None, error },
     }
 }

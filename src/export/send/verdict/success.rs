@@ -32,14 +32,16 @@ enum Content {
 
 pub(crate) fn judge(url: &str, answer: &Answer, sent: u64, secrets: &SentSecrets<'_>) -> Verdict {
     let partial = match content(answer) {
-        Content::Other if !is_of_a_receiver(content_type(answer)) => return no_receiver(url, answer, secrets),
+        Content::Other if !is_otlp_content_type(content_type(answer)) => {
+            return not_otlp_response(url, answer, secrets);
+        }
         Content::Other => None,
         Content::Nothing => Some(PartialSuccess::default()),
         Content::Response(partial) => Some(partial),
     };
-    let unread = unread(answer, partial.is_none());
+    let unread_reason = unread_reason(answer, partial.is_none());
     let verdict = partial.unwrap_or_default().verdict(url, sent, secrets);
-    match (verdict, unread) {
+    match (verdict, unread_reason) {
         (
             Verdict::Delivered {
                 rejected: 0,
@@ -48,7 +50,7 @@ pub(crate) fn judge(url: &str, answer: &Answer, sent: u64, secrets: &SentSecrets
             Some(reason),
         ) => Verdict::Delivered {
             rejected: 0,
-            warning: Some(ExportError::AnswerUnread {
+            warning: Some(ExportError::UnreadableAnswer {
                 url: url.to_owned(),
                 status: answer.status.as_u16(),
                 reason: sanitize_reason(&reason, secrets),
@@ -60,10 +62,10 @@ pub(crate) fn judge(url: &str, answer: &Answer, sent: u64, secrets: &SentSecrets
 
 /// Returns the verdict on a success that is not an OTLP response. Other spans would get the same
 /// answer.
-pub(crate) fn no_receiver(url: &str, answer: &Answer, secrets: &SentSecrets<'_>) -> Verdict {
+pub(crate) fn not_otlp_response(url: &str, answer: &Answer, secrets: &SentSecrets<'_>) -> Verdict {
     Verdict::Drop {
         reason: DropReason::Refused,
-        error: ExportError::NoReceiver {
+        error: ExportError::NotOtlpResponse {
             url: url.to_owned(),
             status: answer.status.as_u16(),
             content_type: sanitize(content_type(answer), secrets),
@@ -83,7 +85,7 @@ fn content(answer: &Answer) -> Content {
     let is_cut = answer.truncation.is_some();
     // Almost any two bytes parse as protobuf, and any number as JSON. With another content type,
     // the body must start like a response: an object, or the only field.
-    let is_familiar = is_of_a_receiver(content_type(answer));
+    let is_familiar = is_otlp_content_type(content_type(answer));
     let json = (is_familiar || body[0] == b'{').then(|| PartialSuccess::of_json(body, is_cut));
     let partial = json.flatten().or_else(|| {
         let may_be = is_familiar || answer.body[0] == PartialSuccess::FIRST_BYTE;
@@ -93,13 +95,13 @@ fn content(answer: &Answer) -> Content {
     });
     match partial {
         Some(partial) => Content::Response(partial),
-        None if are_words_of(answer.status, body) => Content::Nothing,
+        None if is_status_text(answer.status, body) => Content::Nothing,
         None => Content::Other,
     }
 }
 
 /// Returns why an answer was not read completely, if so.
-fn unread(answer: &Answer, is_unknown: bool) -> Option<String> {
+fn unread_reason(answer: &Answer, is_unknown: bool) -> Option<String> {
     let length = answer.body.len();
     Some(match &answer.truncation {
         Some(Truncation::TooLarge) => format!("truncated after {length} bytes"),
@@ -112,7 +114,7 @@ fn unread(answer: &Answer, is_unknown: bool) -> Option<String> {
 }
 
 /// Returns whether the body is only "OK" or the status text, ignoring case.
-fn are_words_of(status: StatusCode, body: &[u8]) -> bool {
+fn is_status_text(status: StatusCode, body: &[u8]) -> bool {
     let words = body.strip_suffix(b".").or(body.strip_suffix(b"!")).unwrap_or(body);
     let reason = status.canonical_reason().unwrap_or_default();
     [reason, "OK"]
@@ -121,7 +123,7 @@ fn are_words_of(status: StatusCode, body: &[u8]) -> bool {
 }
 
 /// Returns whether OTLP receivers answer with this content type: none, JSON or protobuf.
-fn is_of_a_receiver(content_type: &str) -> bool {
+fn is_otlp_content_type(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     let subtype = essence.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
     essence.is_empty() || subtype.ends_with("json") || subtype.ends_with("protobuf")

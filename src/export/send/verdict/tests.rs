@@ -333,7 +333,7 @@ fn a_success_that_is_not_an_otlp_response_is_dropped_with_its_text() {
         let verdict = judged(answer(200, &[(CONTENT_TYPE, content_type)], body));
         let expected = Verdict::Drop {
             reason: DropReason::Refused,
-            error: ExportError::NoReceiver {
+            error: ExportError::NotOtlpResponse {
                 url: URL.to_owned(),
                 status: 200,
                 content_type: Some(content_type.to_owned()),
@@ -456,7 +456,7 @@ fn a_truncated_page_is_dropped_and_a_compressed_body_is_not_read() {
     assert!(matches!(
         judged(compressed),
         Verdict::Delivered {
-            warning: Some(ExportError::AnswerUnread { .. }),
+            warning: Some(ExportError::UnreadableAnswer { .. }),
             ..
         }
     ));

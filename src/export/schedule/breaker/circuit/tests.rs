@@ -20,7 +20,7 @@ fn failed(now: Instant, failures: u32) -> Circuit {
 
 fn half_open(now: Instant) -> (Circuit, u64) {
     let mut circuit = failed(now, THRESHOLD);
-    match circuit.ask(now + PAUSE) {
+    match circuit.try_enter(now + PAUSE) {
         Decision::Probe(probe) => (circuit, probe),
         other => panic!("{other:?}"),
     }
@@ -32,7 +32,7 @@ fn closed_admits_everything_until_the_threshold() {
     for failures in 0..THRESHOLD {
         let mut circuit = failed(now, failures);
         assert_eq!((circuit.phase, circuit.failures), (Phase::Closed, failures));
-        assert_eq!(circuit.ask(now), Decision::Enter);
+        assert_eq!(circuit.try_enter(now), Decision::Enter);
         circuit.wake_retries();
         circuit.give_up(now, 0);
         assert_eq!(
@@ -54,17 +54,21 @@ fn open_admits_nothing_during_its_pause_and_then_one_probe() {
     let mut circuit = failed(now, THRESHOLD);
     let before = circuit;
     for moment in [now, after(now, 9_999)] {
-        assert_eq!(circuit.ask(moment), Decision::Wait(Wait::Until(until)));
+        assert_eq!(circuit.try_enter(moment), Decision::Wait(Wait::Until(until)));
     }
     circuit.fail(now, None, |_| panic!("already open"));
     circuit.fail(now, Some(7), |_| panic!("already open"));
     circuit.give_up(now, 7);
     assert_eq!(circuit, before);
-    assert_eq!(circuit.ask(until), Decision::Probe(1));
-    assert_eq!(circuit.ask(until), Decision::Wait(Wait::ForProbe));
+    assert_eq!(circuit.try_enter(until), Decision::Probe(1));
+    assert_eq!(circuit.try_enter(until), Decision::Wait(Wait::ForProbe));
     let mut circuit = before;
     circuit.succeed();
-    assert_eq!(circuit.ask(now), Decision::Enter, "a late success closes the breaker");
+    assert_eq!(
+        circuit.try_enter(now),
+        Decision::Enter,
+        "a late success closes the breaker"
+    );
     assert_eq!(circuit.failures, 0);
 }
 
@@ -78,7 +82,7 @@ fn half_open_reacts_to_its_probe_and_to_any_success() {
     circuit.fail(now, Some(probe + 1), |_| panic!("not the probe"));
     circuit.give_up(now, probe + 1);
     assert_eq!(circuit, half);
-    assert_eq!(circuit.ask(now), Decision::Wait(Wait::ForProbe));
+    assert_eq!(circuit.try_enter(now), Decision::Wait(Wait::ForProbe));
 
     circuit.fail(now, Some(probe), |openings| PAUSE * (openings + 1));
     let until = now + 2 * PAUSE;
@@ -90,7 +94,7 @@ fn half_open_reacts_to_its_probe_and_to_any_success() {
     let mut circuit = half;
     circuit.give_up(now, probe);
     assert_eq!(circuit.failures, THRESHOLD, "an abandoned probe is no failure");
-    assert_eq!(circuit.ask(now), Decision::Probe(probe + 1));
+    assert_eq!(circuit.try_enter(now), Decision::Probe(probe + 1));
     circuit.fail(now, Some(probe), |_| panic!("the probe was abandoned"));
 
     let mut circuit = half;
@@ -112,15 +116,18 @@ fn a_wake_up_allows_a_probe_sooner_and_never_later() {
             until: soon
         }
     );
-    assert_eq!(circuit.ask(soon), Decision::Probe(1));
+    assert_eq!(circuit.try_enter(soon), Decision::Probe(1));
     circuit.wake_retries();
     circuit.fail(soon, Some(1), |_| PAUSE);
-    assert_eq!(circuit.ask(after(soon, 99)), Decision::Wait(Wait::Until(soon + GAP)));
-    assert_eq!(circuit.ask(soon + GAP), Decision::Probe(2));
+    assert_eq!(
+        circuit.try_enter(after(soon, 99)),
+        Decision::Wait(Wait::Until(soon + GAP))
+    );
+    assert_eq!(circuit.try_enter(soon + GAP), Decision::Probe(2));
     circuit.fail(soon + GAP, Some(2), |_| PAUSE);
     let next = soon + GAP + PAUSE;
     assert_eq!(
-        circuit.ask(soon + GAP),
+        circuit.try_enter(soon + GAP),
         Decision::Wait(Wait::Until(next)),
         "a wake-up counts once"
     );
@@ -128,7 +135,7 @@ fn a_wake_up_allows_a_probe_sooner_and_never_later() {
     let mut short = Circuit::default();
     (0..THRESHOLD).for_each(|_| short.fail(now, None, |_| Duration::from_millis(1)));
     short.wake_retries();
-    assert_eq!(short.ask(after(now, 1)), Decision::Probe(1));
+    assert_eq!(short.try_enter(after(now, 1)), Decision::Probe(1));
 }
 
 #[test]
@@ -140,18 +147,21 @@ fn a_requested_wait_applies_in_every_state_and_wake_ups_do_not_shorten_it() {
         circuit.hold(now + hour);
         circuit.hold(after(now, 5));
         circuit.wake_retries();
-        assert_eq!(circuit.ask(now), Decision::Wait(Wait::Until(now + hour)));
+        assert_eq!(circuit.try_enter(now), Decision::Wait(Wait::Until(now + hour)));
         circuit.succeed();
         circuit.wake_retries();
         assert_eq!(circuit.wait(now + hour / 2), Some(Wait::Until(now + hour)));
-        assert_eq!(circuit.ask(now + hour), Decision::Enter);
+        assert_eq!(circuit.try_enter(now + hour), Decision::Enter);
         assert_eq!(circuit.asked_until(now + hour), None);
     }
     let (mut circuit, probe) = half_open(now);
     circuit.hold(now + hour);
     circuit.fail(now + PAUSE, Some(probe), |_| PAUSE);
-    assert_eq!(circuit.ask(now + 3 * PAUSE), Decision::Wait(Wait::Until(now + hour)));
-    assert_eq!(circuit.ask(now + hour), Decision::Probe(probe + 1));
+    assert_eq!(
+        circuit.try_enter(now + 3 * PAUSE),
+        Decision::Wait(Wait::Until(now + hour))
+    );
+    assert_eq!(circuit.try_enter(now + hour), Decision::Probe(probe + 1));
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -187,7 +197,7 @@ proptest! {
         let mut in_flight: Vec<Option<u64>> = Vec::new();
         for step in steps {
             match step {
-                Step::Ask => match circuit.ask(now) {
+                Step::Ask => match circuit.try_enter(now) {
                     Decision::Enter => {
                         prop_assert!(now >= held);
                         in_flight.push(None);
