@@ -12,7 +12,7 @@ use crate::ledger::{DropReason, Ledgers};
 use crate::selector::Selector;
 
 /// Text of a report in a forked child.
-const FORKED: &str = "nothing sent: the process was forked after the registry was created";
+const FORKED: &str = "nothing was sent: the process was forked after the registry was created";
 
 /// Report on all tracers' spans and session events since the last report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
