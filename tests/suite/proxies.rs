@@ -143,7 +143,7 @@ fn what_a_proxy_refuses_is_said_in_so_many_words() {
             "refused the credentials (407)",
         ),
         (Through::url(&forbids.url), "answered CONNECT with 403"),
-        (Through::url(&speaks.url), "something else than HTTP"),
+        (Through::url(&speaks.url), "answer to CONNECT is not HTTP"),
         (Through::url(&long.url), "end of file"),
         (Through::url(&nobody), "cannot be reached: Connection refused"),
     ] {

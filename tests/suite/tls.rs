@@ -101,8 +101,8 @@ fn a_server_that_is_not_believed_gets_no_request_and_the_error_says_whom_it_woul
     let other = files.write("other.pem", &Authority::new("other").pem);
     let own = files.write("own.pem", &authority.pem);
     for (host, tls, said) in [
-        ("127.0.0.1", Tls::default(), "the platform's authorities are"),
-        ("127.0.0.1", trusting(&other), "other.pem are"),
+        ("127.0.0.1", Tls::default(), "trusted authorities: the platform's"),
+        ("127.0.0.1", trusting(&other), "other.pem)"),
         ("elsewhere.example", trusting(&own), "not valid for name"),
     ] {
         let server = TlsServer::start(&authority.issue(host), Manner::default());
