@@ -1,15 +1,17 @@
-//! Configuration: as written in files and variables, then as resolved for a selector.
+//! Configuration: as written in files and variables, and as resolved for a selector.
 //!
-//! Two stages. `Document` is what the layers say: each is checked by itself and laid over the one below, and every fault
-//! of every layer is collected before anything is refused. [`Config`] is the checked whole, and
-//! [`Config::resolve`] merges it for one [`Selector`](crate::Selector): defaults < environment < feature < tenant < route.
+//! There are two stages. `Document` holds the settings as written: each layer is checked and
+//! overlaid on the layers below, and all problems are collected before the configuration is
+//! refused. [`Config`] is the checked result; [`Config::resolve`] merges it for one
+//! [`Selector`](crate::Selector): defaults < environment < feature < tenant < route.
 //!
-//! A new setting is a field of its table in `settings`, a row of `docs/configuration.md`, and a value in the tests
-//! `left_out` or `differences`. An untrusted layer may not set it unless its declaration says so.
+//! To add a setting, add a field to its table in `settings`, a row to `docs/configuration.md`, and
+//! a value to the tests `defaults` or `differences`. Untrusted layers may not set it unless its
+//! declaration allows it.
 //!
-//! Knows selectors and key sources, nothing of backends or of how spans are sent. Reads no key.
+//! Depends on selectors and key sources, not on backends or the export engine. Reads no key.
 
-mod fault;
+mod problem;
 mod read;
 mod resolve;
 mod rules;
@@ -18,8 +20,8 @@ mod settings;
 mod tests;
 mod untrusted;
 
-pub use fault::{ConfigError, ConfigFault};
-pub(crate) use read::shape::Shape;
+pub use problem::{ConfigError, ConfigProblem};
+pub(crate) use read::defined_paths::DefinedPaths;
 pub use resolve::config::Config;
 pub use resolve::error::ResolveError;
 pub use resolve::proxy::ResolvedProxy;

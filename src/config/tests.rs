@@ -1,43 +1,43 @@
-//! What the parts of the configuration promise, each over real files in a folder of the test's own.
+//! Tests of the configuration, with real files in a folder per test.
 
-mod any_tenant;
 #[cfg(feature = "yaml")]
 mod bounds;
 #[cfg(feature = "schema")]
+mod defaults;
+#[cfg(feature = "schema")]
 mod differences;
-#[cfg(feature = "yaml")]
-mod faults;
+mod discarded_keys;
+mod endpoints;
 mod files;
-mod forgetting;
 #[cfg(feature = "yaml")]
 mod formats;
 mod layering;
-#[cfg(feature = "schema")]
-mod left_out;
-mod many;
 mod merging;
+#[cfg(feature = "yaml")]
+mod problems;
 mod projects;
 #[cfg(all(feature = "schema", feature = "yaml"))]
 mod properties;
 #[cfg(feature = "schema")]
 mod reference;
 mod routing;
+mod scaling;
 #[cfg(feature = "schema")]
 mod schema;
 mod secrets;
 mod untrusted;
-mod urls;
 mod variables;
+mod wildcard_routes;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::fault::Faults;
+use super::problem::Problems;
 use super::{Config, ConfigError, ResolveError, ResolvedBinding};
 #[cfg(feature = "yaml")]
-use crate::config::read::parse::Written;
+use crate::config::read::parse::Syntax;
 use crate::config::read::variables::Variables;
 use crate::config::settings::setting::read_whole;
 use crate::selector::Selector;
@@ -76,35 +76,35 @@ fn vars(variables: &[(&str, &str)]) -> Variables {
         .collect()
 }
 
-/// One TOML file, without variables.
+/// Loads one TOML file, without variables.
 fn toml(text: &str) -> Result<Config, ConfigError> {
     Folder::new(&[("default.toml", text)]).load(&[])
 }
 
-/// A text as a file of the operator.
+/// Parses a text with the limits of an operator's file.
 #[cfg(feature = "yaml")]
-fn parse(text: &str, written: Written) -> Result<serde_json::Value, String> {
-    crate::config::read::parse::parse(text, written, 16 << 20)
+fn parse(text: &str, syntax: Syntax) -> Result<serde_json::Value, String> {
+    crate::config::read::parse::parse(text, syntax, 16 << 20)
 }
 
-/// A configuration without files and variables.
+/// Builds a configuration without files or variables.
 fn of_json(document: serde_json::Value) -> Config {
-    let mut faults = Faults::default();
-    let document = read_whole(document, String::new(), Path::new("/"), &mut faults);
-    faults.into_result().expect("valid");
+    let mut problems = Problems::default();
+    let document = read_whole(document, String::new(), Path::new("/"), &mut problems);
+    problems.into_result().expect("valid");
     Config::from_document(document).expect("valid")
 }
 
-/// The faults of one TOML file as `key: message`.
-fn faults(text: &str) -> Vec<String> {
-    listed(&toml(text).expect_err("has faults"))
+/// Returns the problems of one TOML file as `key: message`.
+fn problems(text: &str) -> Vec<String> {
+    listed(&toml(text).expect_err("problems"))
 }
 
 fn listed(error: &ConfigError) -> Vec<String> {
     let shown = error
-        .faults()
+        .problems()
         .iter()
-        .map(|fault| format!("{}: {}", fault.key(), fault.message()));
+        .map(|problem| format!("{}: {}", problem.key(), problem.message()));
     shown.collect()
 }
 

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 
 use super::binding_cache::{Answer, BindingCache};
 use super::error::LookupError;
-use crate::config::{Config, ResolvedBinding, Shape, TenantBinding};
+use crate::config::{Config, DefinedPaths, ResolvedBinding, TenantBinding};
 use crate::selector::{Selector, SelectorKind, Slug};
 
 pub(crate) struct Bindings {
@@ -40,7 +40,7 @@ pub(crate) struct CurrentBinding {
     /// the source.
     pub(crate) expires: Option<Instant>,
     /// Settings present in the tenant's file.
-    pub(crate) shape: Shape,
+    pub(crate) defined_paths: DefinedPaths,
 }
 
 impl Bindings {
@@ -92,7 +92,7 @@ impl Bindings {
         Ok(CurrentBinding {
             binding: config.resolve_with(selector, given.as_deref())?,
             expires,
-            shape: given.map(|given| given.shape.clone()).unwrap_or_default(),
+            defined_paths: given.map(|given| given.defined_paths.clone()).unwrap_or_default(),
         })
     }
 
@@ -111,20 +111,20 @@ impl Bindings {
             Err(LookupError::OnlyAsync(_)) => return Ok(None),
             other => other?,
         };
-        Ok(Some(config.resolve_for_program(selector, given.as_deref())?))
+        Ok(Some(config.resolve_without_suggestions(selector, given.as_deref())?))
     }
 
     /// Whether the tenant's file lost a table or a setting that `had` has. False if the tenant now
     /// has a table in the configuration.
     #[cfg(feature = "watch")]
-    pub(crate) fn file_loses(&self, selector: &Selector, had: &Shape) -> bool {
+    pub(crate) fn file_removes_paths(&self, selector: &Selector, had: &DefinedPaths) -> bool {
         let config = self.config();
         let tenant = selector.get(SelectorKind::Tenant);
         let Some(tenant) = tenant.filter(|tenant| !config.has_table(tenant)) else {
             return false;
         };
         let file = config.tenant_file(tenant).ok().flatten();
-        had.loses(&file.map(|file| file.shape).unwrap_or_default())
+        had.any_removed_in(&file.map(|file| file.defined_paths).unwrap_or_default())
     }
 
     /// Returns the cache and the tenant of a selector if the tenant has no table, so that a source

@@ -15,7 +15,7 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
 use super::default_session::DefaultSession;
 use super::freshness::Freshness;
 use crate::backend::Destination;
-use crate::config::{Digest, ResolvedBinding, Shape};
+use crate::config::{DefinedPaths, Digest, ResolvedBinding};
 use crate::context::{
     self, Entered, Identity, InScope, Owner, ScopeGuard, ScopedContext, SessionScope, SessionStamp, SpanIds,
 };
@@ -58,13 +58,18 @@ pub(crate) struct Instance {
         not(feature = "watch"),
         expect(dead_code, reason = "only the file watcher compares it")
     )]
-    pub(super) shape: Shape,
+    pub(super) defined_paths: DefinedPaths,
     pub(super) freshness: Freshness,
 }
 
 impl TracerHandle {
     /// `expires` is when the binding must be resolved again.
-    pub(crate) fn new(binding: &ResolvedBinding, shape: Shape, expires: Option<Instant>, lane: Arc<Lane>) -> Self {
+    pub(crate) fn new(
+        binding: &ResolvedBinding,
+        defined_paths: DefinedPaths,
+        expires: Option<Instant>,
+        lane: Arc<Lane>,
+    ) -> Self {
         let identity = Arc::clone(&lane.identity);
         // Sets everything that environment variables could otherwise set.
         let provider = SdkTracerProvider::builder()
@@ -83,7 +88,7 @@ impl TracerHandle {
             lane,
             default_session: DefaultSession::default(),
             digest: binding.digest(),
-            shape,
+            defined_paths,
             freshness: Freshness::new(expires),
         }))
     }
@@ -273,8 +278,8 @@ impl TracerHandle {
 
     /// Returns the settings present in the tenant's file at creation.
     #[cfg(feature = "watch")]
-    pub(crate) fn shape(&self) -> &Shape {
-        &self.0.shape
+    pub(crate) fn defined_paths(&self) -> &DefinedPaths {
+        &self.0.defined_paths
     }
 
     /// Whether the next look-up must resolve the binding again.

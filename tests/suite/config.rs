@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode, Termination};
 
 use serde_json::Value;
-use tracer_registry::config::{Binding, Config, ConfigFault, json_schema};
+use tracer_registry::config::{Binding, Config, ConfigProblem, json_schema};
 use tracer_registry::{BuildError, LookupError, Selector, TracerRegistry};
 
 use crate::child_process::is_child;
@@ -131,7 +131,7 @@ fn an_invalid_configuration_is_rejected_with_all_its_errors() {
     let BuildError::Config(config) = &error else {
         panic!("{error:?}")
     };
-    assert_eq!(config.faults().len(), 3, "{config}");
+    assert_eq!(config.problems().len(), 3, "{config}");
     assert!(!format!("{error} {error:?}").contains("canary"));
 }
 
@@ -158,7 +158,7 @@ fn a_registry_built_in_code_is_validated_by_the_same_rules() {
     let BuildError::Config(config) = &error else {
         panic!("{error:?}")
     };
-    let keys: Vec<&str> = config.faults().iter().map(ConfigFault::key).collect();
+    let keys: Vec<&str> = config.problems().iter().map(ConfigProblem::key).collect();
     let expected = [
         "active_environment",
         "defaults.headers.Authorization",
@@ -170,7 +170,7 @@ fn a_registry_built_in_code_is_validated_by_the_same_rules() {
         "tenants.acme.endpoint",
     ];
     assert_eq!(keys, expected, "{config}");
-    assert!(config.faults().iter().all(|fault| fault.file() == "the builder"));
+    assert!(config.problems().iter().all(|fault| fault.file() == "the builder"));
     assert!(!format!("{error} {error:?}").contains("canary"));
 }
 

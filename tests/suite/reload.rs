@@ -159,7 +159,7 @@ fn a_fault_keeps_what_runs_and_all_faults_are_told() {
     let ReloadError::Config(faults) = &error else {
         panic!("{error}")
     };
-    assert_eq!(faults.faults().len(), 3, "{error}");
+    assert_eq!(faults.problems().len(), 3, "{error}");
     assert!(
         error
             .to_string()

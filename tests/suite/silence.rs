@@ -128,8 +128,8 @@ fn a_configuration_error_does_not_show_a_key_that_was_written_where_its_source_b
     let error = Config::load(&file).expect_err("a literal key");
     debug("ConfigError", &error);
     assert_silent("ConfigError", &error.to_string());
-    for fault in error.faults() {
-        assert_silent("ConfigFault", &format!("{fault} {} {}", fault.key(), fault.message()));
+    for fault in error.problems() {
+        assert_silent("ConfigProblem", &format!("{fault} {} {}", fault.key(), fault.message()));
     }
     let known = Selector::of(SelectorKind::Tenant, "a".parse().expect("a name"));
     assert_eq!(known.to_string(), "tenant:a");

@@ -42,7 +42,7 @@ fn refused(error: &LookupError) -> Vec<String> {
     let LookupError::Resolve(ResolveError::Refused(refused)) = error else {
         panic!("{error}")
     };
-    let faults = refused.faults().iter();
+    let faults = refused.problems().iter();
     faults
         .map(|fault| format!("{}: {}", fault.key(), fault.message()))
         .collect()

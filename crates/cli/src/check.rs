@@ -40,11 +40,11 @@ enum Connect {
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome, CliError> {
     let registry = match TracerRegistry::from_config(&arguments.config) {
         Ok(registry) => registry,
-        Err(BuildError::Config(faults)) if arguments.json => {
-            let faults = faults.faults().iter();
-            let faults =
-                faults.map(|fault| json!({"file": fault.file(), "key": fault.key(), "message": fault.message()}));
-            json::write_pretty(out, &json!({"faults": faults.collect::<Vec<_>>()}))?;
+        Err(BuildError::Config(error)) if arguments.json => {
+            let problems = error.problems().iter();
+            let problems = problems
+                .map(|problem| json!({"file": problem.file(), "key": problem.key(), "message": problem.message()}));
+            json::write_pretty(out, &json!({"faults": problems.collect::<Vec<_>>()}))?;
             return Ok(Outcome::Failure);
         }
         Err(error) => return Err(error.into()),

@@ -1,70 +1,73 @@
-//! The names that files declare, as a variable of the process can write them.
+//! Maps names in environment variables to the names that files declare.
 //!
-//! Most shells and orchestrators allow only letters, digits and `_` in the name of a variable, and most variables are in upper case.
-//! So a variable means the declared name that is the same but for case, with `_` for any of `-`, `_` and `.`.
+//! Most shells and orchestrators allow only letters, digits and `_` in variable names, usually in
+//! upper case. A variable therefore matches a declared name regardless of case, with `_` for any of
+//! `-`, `_` and `.`.
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::config::fault::quoted;
+use crate::config::problem::quoted;
 use crate::config::settings::binding::Binding;
 use crate::config::settings::document::Document;
 
-/// The names of the tables, by how a variable writes them.
+/// Declared names per table, indexed by their normalized form.
 pub(crate) struct DeclaredNames<'a> {
     tables: [(&'static str, HashMap<String, Vec<&'a str>>); 3],
-    /// A file could not be read: a name that seems to be missing may be in it.
-    some_file_is_unread: bool,
+    /// Whether a file could not be read. Names that seem to be missing may be in it.
+    has_unread_file: bool,
 }
 
 impl<'a> DeclaredNames<'a> {
-    pub(crate) fn new(document: &'a Document, some_file_is_unread: bool) -> Self {
+    pub(crate) fn new(document: &'a Document, has_unread_file: bool) -> Self {
         Self {
             tables: document
                 .tables()
-                .map(|(_, table, bindings)| (table, by_folded(bindings))),
-            some_file_is_unread,
+                .map(|(_, table, bindings)| (table, by_normalized(bindings))),
+            has_unread_file,
         }
     }
 
-    /// The declared name that a variable means by `written`, which is in lower case, in a table such as `tenants`. `None` if names in the
-    /// table are not declared, or may be in a file that could not be read.
+    /// Returns the declared name that matches `written`, in lower case, in a table such as
+    /// `tenants`. Returns `None` if the table declares no names, or if the name may be in a file
+    /// that could not be read.
     ///
     /// # Errors
-    /// What is wrong if it means none or several of them.
-    pub(crate) fn meant(&self, table: &str, written: &str) -> Result<Option<&'a str>, String> {
+    /// Returns a message if no name or several names match.
+    pub(crate) fn resolve(&self, table: &str, written: &str) -> Result<Option<&'a str>, String> {
         let Some((table, names)) = self.tables.iter().find(|(known, _)| *known == table) else {
             return Ok(None);
         };
-        let names = names.get(&folded(written)).map_or(&[][..], Vec::as_slice);
-        let meant: Vec<&str> = names.iter().copied().filter(|name| means(written, name)).collect();
-        match *meant.as_slice() {
+        let names = names.get(&normalized(written)).map_or(&[][..], Vec::as_slice);
+        let matching: Vec<&str> = names.iter().copied().filter(|name| matches(written, name)).collect();
+        match *matching.as_slice() {
             [name] => Ok(Some(name)),
-            [] if self.some_file_is_unread => Ok(None),
+            [] if self.has_unread_file => Ok(None),
             [] => Err(format!(
-                "no file declares it: a variable changes a table [{table}.*] of the configuration's files, of which it may write `-` and `.` as `_`"
+                "no file declares it; a variable can only change a table [{table}.*] of a file, with `_` for `-` and `.`"
             )),
             ref several => {
                 let listed: Vec<String> = several.iter().map(|name| format!("{table}.{}", quoted(name))).collect();
-                Err(format!("it means {}; a variable means one table", listed.join(" and ")))
+                Err(format!("ambiguous: it matches {}", listed.join(" and ")))
             }
         }
     }
 }
 
-fn by_folded(bindings: &BTreeMap<String, Binding>) -> HashMap<String, Vec<&str>> {
+fn by_normalized(bindings: &BTreeMap<String, Binding>) -> HashMap<String, Vec<&str>> {
     let mut names: HashMap<String, Vec<&str>> = HashMap::with_capacity(bindings.len());
     for name in bindings.keys() {
-        names.entry(folded(name)).or_default().push(name);
+        names.entry(normalized(name)).or_default().push(name);
     }
     names
 }
 
-fn folded(name: &str) -> String {
+fn normalized(name: &str) -> String {
     name.to_lowercase().replace(['-', '.'], "_")
 }
 
-/// Whether `_` alone stands for another character: a variable that can have `-` in its name means it.
-fn means(written: &str, name: &str) -> bool {
+/// Returns whether a variable's name matches. Only `_` stands for other characters; a variable that
+/// contains `-` means it literally.
+fn matches(written: &str, name: &str) -> bool {
     let name = name.to_lowercase();
     let same = |(written, name): (char, char)| written == name || written == '_';
     written.chars().count() == name.chars().count() && written.chars().zip(name.chars()).all(same)

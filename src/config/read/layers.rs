@@ -1,13 +1,13 @@
-//! Which files a configuration is made of: `default`, the active environment's, `local`, then variables.
+//! Files of a configuration: `default`, the active environment's, `local`, then variables.
 
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::config::fault::{Faults, Layer};
+use crate::config::problem::{Layer, Problems};
 use crate::config::read::declared::DeclaredNames;
-use crate::config::read::parse::{self, Written};
-use crate::config::read::shape::Shapes;
+use crate::config::read::defined_paths::DefinedPathsBuilder;
+use crate::config::read::parse::{self, Syntax};
 use crate::config::read::variables::Variables;
 use crate::config::rules::check;
 use crate::config::settings::document::{ActiveEnvironment, Document};
@@ -16,24 +16,24 @@ use crate::selector::Slug;
 use crate::util::regular_file;
 use crate::util::system_error::SystemError;
 
-/// What faults in variables name in place of a file.
+/// File name in problems of variables.
 const VARIABLES: &str = "the variables TRACER_REGISTRY__*";
-/// The layer that all others are laid over.
+/// Name of the lowest layer.
 const DEFAULT: &str = "default";
-/// The layer for one machine, laid over all other files.
+/// Name of the layer for one machine, above all other files.
 const LOCAL: &str = "local";
-/// The largest file of the operator: some hundred thousand tenants.
+/// Maximum size of an operator's file, enough for several hundred thousand tenants.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
-pub(crate) const EXTENSIONS: [(&str, Written); 4] = [
-    ("toml", Written::Toml),
-    ("yaml", Written::Yaml),
-    ("yml", Written::Yaml),
-    ("json", Written::Json),
+pub(crate) const EXTENSIONS: [(&str, Syntax); 4] = [
+    ("toml", Syntax::Toml),
+    ("yaml", Syntax::Yaml),
+    ("yml", Syntax::Yaml),
+    ("json", Syntax::Json),
 ];
 
 #[cfg(feature = "watch")]
-/// Every file that [`load`] looks for.
+/// Returns every file that [`load`] looks for.
 pub(crate) fn files(path: &Path, environment: Option<&Slug>) -> Vec<PathBuf> {
     let (folder, is_layered) = folder_of(path);
     if !is_layered {
@@ -44,7 +44,7 @@ pub(crate) fn files(path: &Path, environment: Option<&Slug>) -> Vec<PathBuf> {
     files.collect()
 }
 
-/// The folder of the layers, and whether there are any but the path itself.
+/// Returns the folder of the layers, and whether the path has layers at all.
 fn folder_of(path: &Path) -> (&Path, bool) {
     if path.is_dir() {
         return (path, true);
@@ -59,63 +59,73 @@ fn candidates<'a>(folder: &'a Path, layer: &'a str) -> impl Iterator<Item = Path
         .map(move |(extension, _)| folder.join(format!("{layer}.{extension}")))
 }
 
-/// Reads all layers and lays them over one another; every fault is added to `faults`, and what each layer has to `shapes`.
+/// Reads and overlays all layers. Adds every problem to `problems`, and the paths of each layer to
+/// `defined_paths`.
 ///
-/// A folder, or a file called `default`, is layered with its neighbours. Any other file stands alone.
-pub(crate) fn load(path: &Path, variables: &Variables, shapes: &mut Shapes, faults: &mut Faults) -> Document {
+/// A folder, or a file called `default`, is layered with its neighbours. Any other file stands
+/// alone.
+pub(crate) fn load(
+    path: &Path,
+    variables: &Variables,
+    defined_paths: &mut DefinedPathsBuilder,
+    problems: &mut Problems,
+) -> Document {
     let mut whole = Document::default();
     let is_folder = path.is_dir();
     let (folder, layered) = folder_of(path);
-    faults.enter(Layer::Default, folder.display().to_string());
-    // Asked also if the file is given: two default files beside one another are a fault.
+    problems.enter(Layer::Default, folder.display().to_string());
+    // Also checked if a file is given, because two default files side by side are a problem.
     let found = if layered {
-        layer_file(folder, DEFAULT, faults)
+        layer_file(folder, DEFAULT, problems)
     } else {
         None
     };
     match (is_folder, found) {
-        (false, _) => whole.overlay(&file_layer(Layer::Default, path, shapes, faults)),
-        (true, Some(file)) => whole.overlay(&file_layer(Layer::Default, &file, shapes, faults)),
-        (true, None) => faults.add_unread("the folder has no default.toml, default.yaml, default.yml or default.json"),
+        (false, _) => whole.overlay(&file_layer(Layer::Default, path, defined_paths, problems)),
+        (true, Some(file)) => whole.overlay(&file_layer(Layer::Default, &file, defined_paths, problems)),
+        (true, None) => {
+            problems.add_unread("the folder has no default.toml, default.yaml, default.yml or default.json")
+        }
     }
     let mut local = Document::default();
     if layered {
-        faults.enter(Layer::Local, folder.display().to_string());
-        if let Some(file) = layer_file(folder, LOCAL, faults) {
-            local = file_layer(Layer::Local, &file, shapes, faults);
+        problems.enter(Layer::Local, folder.display().to_string());
+        if let Some(file) = layer_file(folder, LOCAL, problems) {
+            local = file_layer(Layer::Local, &file, defined_paths, problems);
         }
     }
     if layered {
-        // Read once more below: which names are declared depends on the file that the environment chooses.
-        let mut untold = Faults::default();
-        let tree = variables.tree(None, &mut untold);
-        let from_variables = read_whole::<Document>(tree, String::new(), Path::new(""), &mut untold);
+        // First of two reads, because the declared names depend on the environment's file.
+        let mut ignored = Problems::default();
+        let tree = variables.tree(None, &mut ignored);
+        let from_variables = read_whole::<Document>(tree, String::new(), Path::new(""), &mut ignored);
         let choice = [&from_variables, &local, &whole]
             .into_iter()
             .find_map(|layer| layer.active_environment.as_ref());
-        // Only a name makes a file's name: `../../etc/passwd` is refused when the whole is checked.
+        // Only a valid name becomes a file name: `../../etc/passwd` is refused when the whole
+        // configuration is checked.
         if let Some(ActiveName(Ok(environment))) = choice.and_then(|choice| active_name(choice, variables))
             && environment != DEFAULT
             && environment != LOCAL
             && Slug::new(&environment).is_ok()
         {
-            whole.overlay(&environment_layer(folder, &environment, shapes, faults));
+            whole.overlay(&environment_layer(folder, &environment, defined_paths, problems));
         }
     }
     whole.overlay(&local);
-    faults.enter(Layer::Variables, VARIABLES);
-    let declared = DeclaredNames::new(&whole, faults.some_file_is_unread());
-    let tree = variables.tree(Some(&declared), faults);
-    let from_variables = layer(tree, Path::new(""), shapes, faults);
+    problems.enter(Layer::Variables, VARIABLES);
+    let declared = DeclaredNames::new(&whole, problems.has_unread_file());
+    let tree = variables.tree(Some(&declared), problems);
+    let from_variables = layer(tree, Path::new(""), defined_paths, problems);
     whole.overlay(&from_variables);
-    faults.enter(Layer::Whole, path.display().to_string());
+    problems.enter(Layer::Whole, path.display().to_string());
     whole
 }
 
-/// The active environment as a layer or a variable names it; an error for a value that is not UTF-8.
+/// Name of the active environment from a layer or variable. An error if the value is not UTF-8.
 pub(crate) struct ActiveName(pub(crate) Result<String, ()>);
 
-/// What the choice of the active environment comes to, if it comes to a name.
+/// Resolves the selection of the active environment, if it yields a name.
 pub(crate) fn active_name(choice: &ActiveEnvironment, variables: &Variables) -> Option<ActiveName> {
     match choice {
         ActiveEnvironment::Slug(name) => Some(ActiveName(Ok(name.clone()))),
@@ -126,30 +136,35 @@ pub(crate) fn active_name(choice: &ActiveEnvironment, variables: &Variables) -> 
     }
 }
 
-fn environment_layer(folder: &Path, environment: &str, shapes: &mut Shapes, faults: &mut Faults) -> Document {
-    faults.enter(Layer::Environment, folder.display().to_string());
-    let Some(file) = layer_file(folder, environment, faults) else {
+fn environment_layer(
+    folder: &Path,
+    environment: &str,
+    defined_paths: &mut DefinedPathsBuilder,
+    problems: &mut Problems,
+) -> Document {
+    problems.enter(Layer::Environment, folder.display().to_string());
+    let Some(file) = layer_file(folder, environment, problems) else {
         return Document::default();
     };
-    let mut layer = file_layer(Layer::Environment, &file, shapes, faults);
+    let mut layer = file_layer(Layer::Environment, &file, defined_paths, problems);
     if layer.active_environment.take().is_some() {
-        faults.add(
+        problems.add(
             "active_environment",
-            "the file of an environment cannot choose the environment; it belongs in default",
+            "an environment's file cannot select the environment; set it in default",
         );
     }
     layer
 }
 
-/// The file of a folder that is called `layer`; two of them are a fault.
-pub(crate) fn layer_file(folder: &Path, layer: &str, faults: &mut Faults) -> Option<PathBuf> {
-    // Also a link to nothing counts: a layer that cannot be read is a fault, not a layer less.
+/// Returns the file of a layer in a folder. Several files for one layer are a problem.
+pub(crate) fn layer_file(folder: &Path, layer: &str, problems: &mut Problems) -> Option<PathBuf> {
+    // Dangling links count too: an unreadable layer is a problem, not a missing layer.
     let mut found: Vec<PathBuf> = candidates(folder, layer)
         .filter(|file| fs::symlink_metadata(file).is_ok())
         .collect();
     if found.len() > 1 {
-        let clash = format!("clashes with {}: a layer is one file", found[1].display());
-        faults.add(file_name(&found[0]), clash);
+        let conflict = format!("conflicts with {}: a layer must be a single file", found[1].display());
+        problems.add(file_name(&found[0]), conflict);
     }
     (!found.is_empty()).then(|| found.swap_remove(0))
 }
@@ -158,31 +173,31 @@ fn file_name(file: &Path) -> String {
     file.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn file_layer(rank: Layer, file: &Path, shapes: &mut Shapes, faults: &mut Faults) -> Document {
-    faults.enter(rank, file.display().to_string());
+fn file_layer(rank: Layer, file: &Path, defined_paths: &mut DefinedPathsBuilder, problems: &mut Problems) -> Document {
+    problems.enter(rank, file.display().to_string());
     match parsed(file, MAX_FILE_BYTES) {
         Ok(value) => {
-            // Absolute, so that it is the same folder after the process went to another one.
+            // Absolute, so that it stays valid if the process changes its working directory.
             let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-            layer(value, file.parent().unwrap_or(Path::new("")), shapes, faults)
+            layer(value, file.parent().unwrap_or(Path::new("")), defined_paths, problems)
         }
         Err(message) => {
-            faults.add_unread(message);
+            problems.add_unread(message);
             Document::default()
         }
     }
 }
 
-/// What a file of at most so many bytes says.
-pub(crate) fn parsed(file: &Path, most: u64) -> Result<serde_json::Value, String> {
-    let text = read_text(file, most)?;
+/// Parses a file of at most `max_bytes`.
+pub(crate) fn parsed(file: &Path, max_bytes: u64) -> Result<serde_json::Value, String> {
+    let text = read_text(file, max_bytes)?;
     let extension = file.extension().unwrap_or_default();
     let format = EXTENSIONS.iter().find(|(known, _)| extension == *known);
-    let (_, written) = format.ok_or("a configuration file ends in .toml, .yaml, .yml or .json")?;
-    parse::parse(&text, *written, most)
+    let (_, syntax) = format.ok_or("unsupported file type; expected .toml, .yaml, .yml or .json")?;
+    parse::parse(&text, *syntax, max_bytes)
 }
 
-fn read_text(file: &Path, most: u64) -> Result<String, String> {
+fn read_text(file: &Path, max_bytes: u64) -> Result<String, String> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => "no such file or folder".to_owned(),
         _ => format!("cannot be read: {}", SystemError::from(error)),
@@ -190,31 +205,36 @@ fn read_text(file: &Path, most: u64) -> Result<String, String> {
     let open = regular_file::open(file).map_err(unreadable)?;
     let mut bytes = Vec::new();
     open.ok_or("not a regular file")?
-        .take(most + 1)
+        .take(max_bytes + 1)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
-    if bytes.len() as u64 > most {
-        return Err(format!("larger than {}", parse::bytes(most)));
+    if bytes.len() as u64 > max_bytes {
+        return Err(format!("larger than {}", parse::bytes(max_bytes)));
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let line = error.as_bytes()[..valid].split(|byte| *byte == b'\n').count();
-        format!("line {line}: not UTF-8 text")
+        format!("line {line}: not valid UTF-8")
     })
 }
 
-fn layer(value: serde_json::Value, folder: &Path, shapes: &mut Shapes, faults: &mut Faults) -> Document {
-    shapes.note(faults.layer(), &value);
-    let document = read_whole(value, String::new(), folder, faults);
-    check::document(&document, faults);
+fn layer(
+    value: serde_json::Value,
+    folder: &Path,
+    defined_paths: &mut DefinedPathsBuilder,
+    problems: &mut Problems,
+) -> Document {
+    defined_paths.add_file(problems.layer(), &value);
+    let document = read_whole(value, String::new(), folder, problems);
+    check::document(&document, problems);
     document
 }
 
-/// A folder that is not there would make every tenant of it an unknown one.
-pub(crate) fn check_folder(folder: Option<&Path>, faults: &mut Faults) {
+/// Adds a problem if the folder is missing. Without it, every tenant in it would seem unknown.
+pub(crate) fn check_folder(folder: Option<&Path>, problems: &mut Problems) {
     if let Some(folder) = folder
         && !folder.is_dir()
     {
-        faults.add("tenants_dir", format!("no such folder: {}", folder.display()));
+        problems.add("tenants_dir", format!("no such folder: {}", folder.display()));
     }
 }

@@ -1,7 +1,8 @@
-//! From a file's text to a tree of values: TOML, YAML, JSON.
+//! Parses TOML, YAML and JSON.
 //!
-//! Owns what the parsers must not do: repeat a line of the file in a message (a key may be on it by mistake), take the second of two
-//! entries with one name, or use up the stack.
+//! Prevents three problems of plain parsers: quoting a line of the file in a message (it may
+//! contain a key), accepting the second of two entries with the same name, and overflowing the
+//! stack.
 
 use std::error::Error;
 use std::fmt;
@@ -18,31 +19,31 @@ use crate::config::rules::values::needs_feature;
 use crate::util::json_depth::is_within;
 use crate::util::json_number::IntoJson;
 
-/// How many tables and lists of a file may be one in the other. The deepest that means something is 5, metadata excepted. The parsers of
-/// TOML and JSON have bounds of their own, which are above it and far below what a stack holds.
+/// Maximum nesting depth of tables and lists in a file. No setting except metadata is deeper than
+/// 5. The TOML and JSON parsers have higher limits, which are still far below what a stack holds.
 pub(crate) const MAX_DEPTH: usize = 64;
-/// The shortest word of a file that is not repeated in a message.
-const SHORTEST_UNSAID: usize = 4;
+/// Minimum length of a word that is removed from messages if the file contains it.
+const MIN_REMOVED_BYTES: usize = 4;
 
-type Broken = Box<dyn Error + Send + Sync>;
+type ParseError = Box<dyn Error + Send + Sync>;
 
-/// The format of a file.
+/// Syntax of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Written {
+pub(crate) enum Syntax {
     Toml,
     Yaml,
     Json,
 }
 
-/// Reads a text; the error says what is wrong and where, in no word of the text. `most` is how many bytes it may have with the aliases of
-/// YAML written out; that it has no more as it is, was seen to.
-pub(crate) fn parse(text: &str, written: Written, most: u64) -> Result<Value, String> {
-    // Editors of some systems put a byte order mark in front.
+/// Parses a text. An error has the position and the rule, but no word of the text. `max_bytes`
+/// limits the size after YAML aliases are expanded; the caller has checked the text itself.
+pub(crate) fn parse(text: &str, syntax: Syntax, max_bytes: u64) -> Result<Value, String> {
+    // Some editors write a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let parsed: Result<Value, Broken> = match written {
-        Written::Toml => FileFormat::Toml.parse(None, text).and_then(tree),
-        Written::Yaml => parse_yaml(text, most)?,
-        Written::Json => serde_json::from_str(text)
+    let parsed: Result<Value, ParseError> = match syntax {
+        Syntax::Toml => FileFormat::Toml.parse(None, text).and_then(tree),
+        Syntax::Yaml => parse_yaml(text, max_bytes)?,
+        Syntax::Json => serde_json::from_str(text)
             .map(|Unique(value)| value)
             .map_err(Into::into),
     };
@@ -54,19 +55,19 @@ pub(crate) fn parse(text: &str, written: Written, most: u64) -> Result<Value, St
     }
 }
 
-/// The outer error is about the text as a whole, the inner one the parser's.
+/// The outer error concerns the text as a whole, the inner one comes from the parser.
 #[cfg(feature = "yaml")]
-fn parse_yaml(text: &str, most: u64) -> Result<Result<Value, Broken>, String> {
-    yaml::check(text, MAX_DEPTH, most).map_err(|excess| match excess {
+fn parse_yaml(text: &str, max_bytes: u64) -> Result<Result<Value, ParseError>, String> {
+    yaml::check(text, MAX_DEPTH, max_bytes).map_err(|excess| match excess {
         Excess::Depth => too_deep(),
-        Excess::Bytes => format!("larger than {} with its aliases written out", bytes(most)),
-        Excess::Tag => "a tag is longer than any that means something here".to_owned(),
+        Excess::Bytes => format!("larger than {} after expanding aliases", bytes(max_bytes)),
+        Excess::Tag => "a tag is too long".to_owned(),
     })?;
     Ok(FileFormat::Yaml.parse(None, text).and_then(tree))
 }
 
 #[cfg(not(feature = "yaml"))]
-fn parse_yaml(_: &str, _: u64) -> Result<Result<Value, Broken>, String> {
+fn parse_yaml(_: &str, _: u64) -> Result<Result<Value, ParseError>, String> {
     Err(needs_feature("YAML", "yaml"))
 }
 
@@ -74,58 +75,59 @@ fn too_deep() -> String {
     format!("nested deeper than {MAX_DEPTH} levels")
 }
 
-/// A bound on bytes, as an error shows it.
-pub(crate) fn bytes(most: u64) -> String {
-    match most >> 20 {
-        0 => format!("{} KiB", most >> 10),
+/// Formats a size limit for an error.
+pub(crate) fn bytes(limit: u64) -> String {
+    match limit >> 20 {
+        0 => format!("{} KiB", limit >> 10),
         mebibytes => format!("{mebibytes} MiB"),
     }
 }
 
-/// Line, column, and the parser's own words.
+/// Returns line, column and the parser's message.
 fn message(error: &(dyn Error + 'static), text: &str) -> String {
-    let said = error.to_string();
-    let (place, words) = if let Some(error) = error.downcast_ref::<toml::de::Error>() {
-        (error.span().map(|span| place_of(span.start, text)), error.message())
-    } else if let Some((line, column, words)) = of_yaml(error) {
-        (Some((line, column)), words)
+    let shown = error.to_string();
+    let (position, message) = if let Some(error) = error.downcast_ref::<toml::de::Error>() {
+        (error.span().map(|span| position_of(span.start, text)), error.message())
+    } else if let Some((line, column, message)) = yaml_error(error) {
+        (Some((line, column)), message)
     } else if let Some(error) = error.downcast_ref::<serde_json::Error>() {
         let (line, column) = (error.line(), error.column());
-        let place = format!(" at line {line} column {column}");
-        (Some((line, column)), said.strip_suffix(&place).unwrap_or(&said))
+        let suffix = format!(" at line {line} column {column}");
+        (Some((line, column)), shown.strip_suffix(&suffix).unwrap_or(&shown))
     } else {
-        (None, said.as_str())
+        (None, shown.as_str())
     };
-    // The bound of a parser of its own, above ours.
-    if words.contains("recursion") {
+    // The parser's own depth limit, above ours.
+    if message.contains("recursion") {
         return too_deep();
     }
-    let words = without_words_of(&words.replace('\n', ", "), text);
-    match place {
-        Some((line, column)) => format!("line {line}, column {column}: {words}"),
-        None => words,
+    let message = without_words_of(&message.replace('\n', ", "), text);
+    match position {
+        Some((line, column)) => format!("line {line}, column {column}: {message}"),
+        None => message,
     }
 }
 
 #[cfg(feature = "yaml")]
-fn of_yaml<'e>(error: &'e (dyn Error + 'static)) -> Option<(usize, usize, &'e str)> {
+fn yaml_error<'e>(error: &'e (dyn Error + 'static)) -> Option<(usize, usize, &'e str)> {
     let error = error.downcast_ref::<yaml_rust2::ScanError>()?;
     Some((error.marker().line(), error.marker().col() + 1, error.info()))
 }
 
 #[cfg(not(feature = "yaml"))]
-fn of_yaml<'e>(_: &'e (dyn Error + 'static)) -> Option<(usize, usize, &'e str)> {
+fn yaml_error<'e>(_: &'e (dyn Error + 'static)) -> Option<(usize, usize, &'e str)> {
     None
 }
 
-/// Line and column of a byte, each from 1.
-fn place_of(byte: usize, text: &str) -> (usize, usize) {
+/// Returns line and column of a byte, each from 1.
+fn position_of(byte: usize, text: &str) -> (usize, usize) {
     let before = text.get(..byte).unwrap_or(text);
     let line = before.rsplit('\n').next().unwrap_or_default();
     (before.matches('\n').count() + 1, line.chars().count() + 1)
 }
 
-/// Returns the message with `..` for every word that is in the file too, so that nothing a parser quotes is repeated.
+/// Replaces every word of the message that the file also contains with `..`, so that nothing quoted
+/// by a parser is repeated.
 fn without_words_of(message: &str, text: &str) -> String {
     let in_word = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
     let mut clean = String::with_capacity(message.len());
@@ -135,20 +137,21 @@ fn without_words_of(message: &str, text: &str) -> String {
         clean.push_str(&rest[..start]);
         rest = &rest[start..];
         let word = &rest[..rest.find(|c| !in_word(c)).unwrap_or(rest.len())];
-        let unsaid = word.len() >= SHORTEST_UNSAID && text.contains(word);
-        clean.push_str(if unsaid { ".." } else { word });
+        let is_removed = word.len() >= MIN_REMOVED_BYTES && text.contains(word);
+        clean.push_str(if is_removed { ".." } else { word });
         rest = &rest[word.len()..];
     }
     clean
 }
 
-fn tree(table: ParsedMap<String, Parsed>) -> Result<Value, Broken> {
+fn tree(table: ParsedMap<String, Parsed>) -> Result<Value, ParseError> {
     let Unique(value) = Unique::deserialize(Parsed::new(None, table))?;
     Ok(value)
 }
 
-/// A tree in which no table has two entries of one name, and numbers that JSON lacks are texts. serde_json's own `Value` takes the last of
-/// two entries without a word, and null for such a number.
+/// JSON value without duplicate keys, with strings for numbers that JSON cannot represent.
+/// serde_json's own `Value` silently keeps the last of two entries, and stores null for such
+/// numbers.
 struct Unique(Value);
 
 impl<'de> Deserialize<'de> for Unique {
@@ -215,8 +218,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn yaml_without_its_feature_is_an_error_that_names_it() {
-        let message = parse("source: eu", Written::Yaml, 1 << 10).expect_err("no feature");
+    fn yaml_without_its_feature_is_an_error_that_names_the_feature() {
+        let message = parse("source: eu", Syntax::Yaml, 1 << 10).expect_err("no feature");
         assert_eq!(
             message,
             "YAML needs the feature `yaml` of tracer-registry, and this program was built without it"

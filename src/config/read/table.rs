@@ -1,7 +1,7 @@
-//! A table of the configuration whose fields are taken one by one, collecting every fault on the way.
+//! A configuration table whose fields are taken one at a time, collecting all problems.
 //!
-//! serde alone would stop at the first fault, and repeats the value that it did not expect. Here a value is never repeated: anything
-//! may stand in the wrong place, also a key.
+//! serde would stop at the first problem and repeat the unexpected value. This reader never repeats
+//! a value, because any value may be a misplaced key.
 
 use std::path::Path;
 
@@ -10,38 +10,38 @@ use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value};
 
-use crate::config::fault::{Faults, Layer, quoted};
+use crate::config::problem::{Layer, Problems, quoted};
 
-/// How alike a known field must be to be suggested for an unknown one.
-const SIMILAR: f64 = 0.8;
+/// Minimum similarity of a known field that is suggested for an unknown one.
+const MIN_SIMILARITY: f64 = 0.8;
 
-pub(crate) const TEXT: &str = "a text";
+pub(crate) const TEXT: &str = "a string";
 pub(crate) const SIZE: &str = "a size such as \"64MiB\" or \"500kB\"";
 pub(crate) const DURATION: &str = "a duration such as \"500ms\" or \"5m\"";
-pub(crate) const COUNT: &str = "a whole number, not negative,";
+pub(crate) const COUNT: &str = "a non-negative integer";
 
-/// A table; what is left in it at the end is unknown.
+/// A table. Fields that remain at the end are unknown.
 pub(crate) struct Table<'a> {
     pub(crate) fields: Map<String, Value>,
     pub(crate) path: String,
-    /// The folder that relative paths begin at.
+    /// Base folder of relative paths.
     pub(crate) folder: &'a Path,
-    pub(crate) faults: &'a mut Faults,
+    pub(crate) problems: &'a mut Problems,
     known: Vec<&'static str>,
 }
 
 impl<'a> Table<'a> {
-    pub(crate) fn new(value: Value, path: String, folder: &'a Path, faults: &'a mut Faults) -> Option<Self> {
+    pub(crate) fn new(value: Value, path: String, folder: &'a Path, problems: &'a mut Problems) -> Option<Self> {
         match value {
             Value::Object(fields) => Some(Self {
                 fields,
                 path,
                 folder,
-                faults,
+                problems,
                 known: Vec::new(),
             }),
             other => {
-                faults.add(path, format!("a table is expected, found {}", kind(&other)));
+                problems.add(path, format!("expected a table, found {}", kind(&other)));
                 None
             }
         }
@@ -52,12 +52,12 @@ impl<'a> Table<'a> {
         self.fields.remove(field)
     }
 
-    /// A field as serde reads it.
+    /// Takes a field and deserializes it.
     pub(crate) fn take<T: DeserializeOwned>(&mut self, field: &'static str, expected: &str) -> Option<T> {
         self.take_with(field, expected, |value| serde_json::from_value(value).ok())
     }
 
-    /// A field that is a text of some form.
+    /// Takes a string field and parses it.
     pub(crate) fn take_text<T>(
         &mut self,
         field: &'static str,
@@ -67,37 +67,38 @@ impl<'a> Table<'a> {
         self.take_with(field, expected, |value| read(value.as_str()?))
     }
 
-    /// In variables, where everything is a text, a text that is not taken as one is read as JSON.
+    /// Takes a field. In variables, where every value is a string, a string that `read` refuses is
+    /// parsed as JSON.
     fn take_with<T>(&mut self, field: &'static str, expected: &str, read: impl Fn(Value) -> Option<T>) -> Option<T> {
         let value = self.value(field)?;
         let found = kind(&value);
-        let in_variables = self.faults.layer() == Layer::Variables;
-        let written = value.as_str().filter(|_| in_variables).map(str::to_owned);
-        let taken = read(value).or_else(|| read(serde_json::from_str(&written?).ok()?));
+        let in_variables = self.problems.layer() == Layer::Variables;
+        let text = value.as_str().filter(|_| in_variables).map(str::to_owned);
+        let taken = read(value).or_else(|| read(serde_json::from_str(&text?).ok()?));
         if taken.is_none() {
-            self.fault(field, format!("{expected} is expected, found {found}"));
+            self.problem(field, format!("expected {expected}, found {found}"));
         }
         taken
     }
 
-    /// A field of few possible values: the variants of an enum, as serde names them.
+    /// Takes a field with few possible values: the serde names of an enum's variants.
     pub(crate) fn choose<T: DeserializeOwned>(&mut self, field: &'static str) -> Option<T> {
         let choices = variants::<T>();
-        let written = self.fields.get(field).and_then(Value::as_str);
-        let nearest = written.and_then(|written| nearest(written, choices));
-        let hint = nearest.map_or_else(String::new, |nearest| format!(" (is \"{nearest}\" meant?)"));
+        let text = self.fields.get(field).and_then(Value::as_str);
+        let nearest = text.and_then(|text| nearest(text, choices));
+        let hint = nearest.map_or_else(String::new, |nearest| format!(" (did you mean \"{nearest}\"?)"));
         let choices: Vec<String> = choices.iter().map(|choice| format!("\"{choice}\"")).collect();
         self.take(field, &format!("one of {}{hint}", choices.join(", ")))
     }
 
     pub(crate) fn required(&mut self, field: &'static str) -> Option<String> {
         if !self.fields.contains_key(field) {
-            self.fault(field, "missing");
+            self.problem(field, "missing");
         }
         self.take(field, TEXT)
     }
 
-    /// The entries of a table whose keys are free, each with its path.
+    /// Takes a table with arbitrary keys. Returns its entries, each with its path.
     pub(crate) fn entries(&mut self, field: &'static str) -> Vec<(String, Value, String)> {
         let path = self.path_of(field);
         match self.value(field) {
@@ -110,13 +111,13 @@ impl<'a> Table<'a> {
                 entries.into_iter().map(with_path).collect()
             }
             Some(other) => {
-                self.fault(field, format!("a table is expected, found {}", kind(&other)));
+                self.problem(field, format!("expected a table, found {}", kind(&other)));
                 Vec::new()
             }
         }
     }
 
-    /// The items of a list, each with its path.
+    /// Takes a list. Returns its items, each with its path.
     pub(crate) fn items(&mut self, field: &'static str) -> Vec<(Value, String)> {
         match self.value(field) {
             None => Vec::new(),
@@ -125,36 +126,36 @@ impl<'a> Table<'a> {
                 items.into_iter().enumerate().map(with_path).collect()
             }
             Some(other) => {
-                self.fault(field, format!("a list of tables is expected, found {}", kind(&other)));
+                self.problem(field, format!("expected a list of tables, found {}", kind(&other)));
                 Vec::new()
             }
         }
     }
 
-    /// A table within this one, if it is there.
+    /// Takes a nested table, if it exists.
     pub(crate) fn table<T>(&mut self, field: &'static str, read: impl FnOnce(&mut Table<'_>) -> T) -> Option<T> {
         let path = self.path_of(field);
         let value = self.value(field)?;
-        let mut table = Table::new(value, path, self.folder, self.faults)?;
+        let mut table = Table::new(value, path, self.folder, self.problems)?;
         let read = read(&mut table);
         table.finish();
         Some(read)
     }
 
-    /// Adds a fault for every field that was not taken.
+    /// Adds a problem for every field that was not taken.
     pub(crate) fn finish(self) {
         for field in self.fields.keys() {
             let hint = nearest(field, &self.known)
                 .map(|known| format!("; did you mean `{known}`?"))
                 .unwrap_or_default();
             let path = self.path_of(&quoted(field));
-            self.faults.add(path, format!("unknown field{hint}"));
+            self.problems.add(path, format!("unknown field{hint}"));
         }
     }
 
-    pub(crate) fn fault(&mut self, field: &str, message: impl Into<String>) {
+    pub(crate) fn problem(&mut self, field: &str, message: impl Into<String>) {
         let path = self.path_of(field);
-        self.faults.add(path, message);
+        self.problems.add(path, message);
     }
 
     pub(crate) fn path_of(&self, field: &str) -> String {
@@ -166,7 +167,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// Returns the names of an enum's variants, which serde passes to the format that it reads an enum from.
+/// Returns the names of an enum's variants, as serde passes them to a deserializer.
 fn variants<T: DeserializeOwned>() -> &'static [&'static str] {
     struct Names<'a>(&'a mut &'static [&'static str]);
 
@@ -184,7 +185,7 @@ fn variants<T: DeserializeOwned>() -> &'static [&'static str] {
             _: V,
         ) -> Result<V::Value, Error> {
             *self.0 = variants;
-            Err(Error::custom("only its names are asked for"))
+            Err(Error::custom("only the names are needed"))
         }
 
         forward_to_deserialize_any! {
@@ -198,19 +199,21 @@ fn variants<T: DeserializeOwned>() -> &'static [&'static str] {
     names
 }
 
-/// The most similar of some words, if one is similar.
+/// Returns the word most similar to `written`, if one is similar enough.
 fn nearest<'w>(written: &str, words: &[&'w str]) -> Option<&'w str> {
     let scored = words.iter().map(|word| (strsim::jaro_winkler(word, written), *word));
     let nearest = scored.max_by(|one, other| one.0.total_cmp(&other.0));
-    nearest.filter(|(score, _)| *score > SIMILAR).map(|(_, word)| word)
+    nearest
+        .filter(|(score, _)| *score > MIN_SIMILARITY)
+        .map(|(_, word)| word)
 }
 
 pub(crate) fn kind(value: &Value) -> &'static str {
     match value {
-        Value::Null => "nothing",
+        Value::Null => "null",
         Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
-        Value::String(_) => "a text",
+        Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "a table",
     }

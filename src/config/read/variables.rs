@@ -1,33 +1,34 @@
-//! The variables of the process: those laid over the files, and the one that names the active environment.
+//! Environment variables: those overlaid on the files, and the one that names the active
+//! environment.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
 use serde_json::{Map, Value};
 
-use crate::config::fault::Faults;
+use crate::config::problem::Problems;
 use crate::config::read::declared::DeclaredNames;
 
-/// The prefix of variables that are laid over the files.
+/// Prefix of variables that are overlaid on the files.
 const PREFIX: &str = "TRACER_REGISTRY__";
-/// What separates the keys of a path.
+/// Separator of the keys in a path.
 const SEPARATOR: &str = "__";
 
-/// Variables as they were when the configuration was read, so that all of it sees the same ones.
+/// Snapshot of the variables, so that a whole configuration is read from the same values.
 #[derive(Debug)]
 pub(crate) struct Variables(BTreeMap<OsString, OsString>);
 
 impl Variables {
-    pub(crate) fn of_the_process() -> Self {
+    pub(crate) fn from_process() -> Self {
         Self(std::env::vars_os().collect())
     }
 
-    /// As if no variable were set.
-    pub(crate) fn none() -> Self {
+    /// Returns an empty set of variables.
+    pub(crate) fn empty() -> Self {
         Self(BTreeMap::new())
     }
 
-    /// A variable's value if it has one; one that is set to nothing has none.
+    /// Returns a variable's value. Empty variables count as unset.
     pub(crate) fn get(&self, name: &str) -> Option<&OsStr> {
         self.0
             .get(OsStr::new(name))
@@ -35,14 +36,16 @@ impl Variables {
             .filter(|value| !value.is_empty())
     }
 
-    /// `TRACER_REGISTRY__TENANTS__ACME__SOURCE=eu` as `{ tenants: { acme: { source: "eu" } } }`.
+    /// Converts `TRACER_REGISTRY__TENANTS__ACME__SOURCE=eu` to `{ tenants: { acme: { source: "eu" }
+    /// } }`.
     ///
-    /// Names are folded to lower case, for variables are written in upper case. The name of an environment, a feature or a tenant is the
-    /// declared one that it means; none or two of them are a fault. Two variables that then say the same thing are a fault: which of them
-    /// holds would be chance. A variable that is set to nothing says nothing. Every value is a text.
+    /// Names are converted to lower case. The name of an environment, feature or tenant is replaced
+    /// by the declared name that it matches; it is a problem if none or several match. Two
+    /// variables for the same setting are a problem, because their order is undefined. Empty
+    /// variables are ignored. Every value is a string.
     ///
-    /// Without `declared`, names are as they are folded.
-    pub(crate) fn tree(&self, declared: Option<&DeclaredNames<'_>>, faults: &mut Faults) -> Value {
+    /// Without `declared`, names are only converted to lower case.
+    pub(crate) fn tree(&self, declared: Option<&DeclaredNames<'_>>, problems: &mut Problems) -> Value {
         let mut root = Map::new();
         for (name, value) in &self.0 {
             let lossy = name.to_string_lossy();
@@ -55,30 +58,30 @@ impl Variables {
             let mut keys: Vec<String> = path.split(SEPARATOR).map(str::to_lowercase).collect();
             let shown = keys.join(".");
             if name.to_str().is_none() || keys.iter().any(String::is_empty) {
-                faults.add(
+                problems.add(
                     shown.escape_default().to_string(),
-                    "not a path of keys with `__` between them",
+                    "invalid name; expected keys separated by `__`",
                 );
                 continue;
             }
             if let (Some(declared), [table, name, _, ..]) = (declared, keys.as_mut_slice()) {
-                match declared.meant(table, name) {
-                    Ok(Some(meant)) => meant.clone_into(name),
+                match declared.resolve(table, name) {
+                    Ok(Some(declared)) => declared.clone_into(name),
                     Ok(None) => {}
                     Err(message) => {
-                        faults.add(shown.escape_default().to_string(), message);
+                        problems.add(shown.escape_default().to_string(), message);
                         continue;
                     }
                 }
             }
             match value.to_str() {
                 Some(text) if insert(&mut root, &keys, text) => {}
-                Some(_) => faults.add(
+                Some(_) => problems.add(
                     shown.escape_default().to_string(),
-                    "another variable says the same thing, or a part of it",
+                    "conflicts with another variable for the same setting",
                 ),
-                // The value may be a key: it is not repeated.
-                None => faults.add(shown.escape_default().to_string(), "the value is not UTF-8 text"),
+                // The value is not shown, because it may be a key.
+                None => problems.add(shown.escape_default().to_string(), "the value is not valid UTF-8"),
             }
         }
         Value::Object(root)
@@ -91,7 +94,7 @@ impl FromIterator<(OsString, OsString)> for Variables {
     }
 }
 
-/// Puts a text at the end of a path, unless something is there or on the way.
+/// Inserts a string at a path, unless the path or a prefix of it already has a value.
 fn insert(table: &mut Map<String, Value>, keys: &[String], text: &str) -> bool {
     match keys {
         [] => false,
@@ -101,8 +104,8 @@ fn insert(table: &mut Map<String, Value>, keys: &[String], text: &str) -> bool {
             true
         }
         [first, rest @ ..] => {
-            let below = table.entry(first.clone()).or_insert_with(|| Value::Object(Map::new()));
-            below.as_object_mut().is_some_and(|below| insert(below, rest, text))
+            let nested = table.entry(first.clone()).or_insert_with(|| Value::Object(Map::new()));
+            nested.as_object_mut().is_some_and(|nested| insert(nested, rest, text))
         }
     }
 }

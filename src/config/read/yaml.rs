@@ -1,16 +1,18 @@
-//! What a YAML text comes to, counted over the parser's events before any of it is built.
+//! Measures a YAML text from the parser's events, before it is built.
 //!
-//! An alias stands for all that its anchor marks, so that a few lines can stand for gigabytes, or for more levels than a stack has. The
-//! loader copies what an anchor marks and what an alias stands for, and calls itself for each level.
+//! An alias expands to everything that its anchor marks, so a few lines can expand to gigabytes, or
+//! to more levels than a stack holds. The loader copies anchored values and aliases, and recurses
+//! for each level.
 
 use std::collections::HashMap;
 
 use yaml_rust2::parser::{Event, Parser, Tag};
 
-/// The longest tag, with its prefix written out. The parser copies it for each node that has it.
+/// Maximum length of a tag, with its prefix expanded. The parser copies it for each node with that
+/// tag.
 const MAX_TAG_BYTES: usize = 256;
 
-/// Why a text is not built.
+/// Limit that a text exceeds.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Excess {
     Depth,
@@ -18,19 +20,20 @@ pub(crate) enum Excess {
     Tag,
 }
 
-/// A table or list whose end has not come yet, or what an anchor marks.
+/// An open table or list, or an anchored value.
 #[derive(Clone, Copy)]
 struct Node {
-    /// As long as it would be written out, or shorter.
+    /// Lower bound of the expanded size.
     bytes: u64,
-    /// How many tables and lists are one in the other in it, itself among them.
+    /// Nesting depth of tables and lists, including this one.
     levels: usize,
 }
 
-/// Whether a text has, with its aliases written out, at most `max_depth` levels and `most` bytes. What an anchor marks counts once more.
+/// Checks that a text has at most `max_depth` levels and `max_bytes` bytes after its aliases are
+/// expanded. Anchored values count twice.
 ///
-/// Ends at a fault of the text: the loader gets no further.
-pub(crate) fn check(text: &str, max_depth: usize, most: u64) -> Result<(), Excess> {
+/// Stops at a syntax error, because the loader gets no further.
+pub(crate) fn check(text: &str, max_depth: usize, max_bytes: u64) -> Result<(), Excess> {
     let mut parser = Parser::new_from_str(text);
     let mut whole = text.len() as u64;
     let mut anchors: HashMap<usize, Node> = HashMap::new();
@@ -55,7 +58,7 @@ pub(crate) fn check(text: &str, max_depth: usize, most: u64) -> Result<(), Exces
                 let bytes = value.len() as u64 + 1;
                 (anchor, Node { bytes, levels: 0 })
             }
-            // An alias within what it stands for is nothing.
+            // An alias within its own anchor expands to nothing.
             Event::Alias(anchor) => {
                 let node = anchors.get(&anchor).copied().unwrap_or(Node { bytes: 1, levels: 0 });
                 whole = whole.saturating_add(node.bytes);
@@ -67,7 +70,7 @@ pub(crate) fn check(text: &str, max_depth: usize, most: u64) -> Result<(), Exces
             whole = whole.saturating_add(node.bytes);
             anchors.insert(anchor, node);
         }
-        if whole > most {
+        if whole > max_bytes {
             return Err(Excess::Bytes);
         }
         if open.len() + node.levels > max_depth {

@@ -1,16 +1,16 @@
-//! The checked configuration, and what it says for one selector.
+//! The checked configuration, and its resolution for a selector.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use crate::config::fault::{ConfigError, Faults, Layer};
+use crate::config::problem::{ConfigError, Layer, Problems};
+use crate::config::read::defined_paths::{DefinedPaths, DefinedPathsBuilder};
 use crate::config::read::layers::{self, ActiveName};
-use crate::config::read::shape::{Shape, Shapes};
 use crate::config::read::variables::Variables;
 use crate::config::resolve::error::ResolveError;
 use crate::config::resolve::merge::MergedLayers;
-use crate::config::resolve::proxy::{self, OfVariables};
+use crate::config::resolve::proxy::{self, ProxyUrls};
 use crate::config::resolve::resolved::{self, ResolvedBinding};
 use crate::config::resolve::tenant::TenantBinding;
 use crate::config::rules::check;
@@ -20,18 +20,18 @@ use crate::config::settings::document::{ActiveEnvironment, Document, KeySettings
 use crate::config::settings::export::ExportSettings;
 use crate::config::settings::metrics::MetricsSettings;
 use crate::config::settings::pool::PoolSettings;
-use crate::config::untrusted::{LayerPlace, Rules};
+use crate::config::untrusted::{LayerOrigin, Rules};
 use crate::secret::KeySource;
 use crate::selector::{Selector, SelectorKind, Slug};
 
-/// How alike a known name must be to be suggested, and how many are.
-const SIMILAR: f64 = 0.75;
+/// Minimum similarity and maximum number of suggested names.
+const MIN_SIMILARITY: f64 = 0.75;
 const MAX_SUGGESTIONS: usize = 3;
-/// How many known names on each side of an unknown one, in the order of names, are compared with it. All of them would make a look-up of an
-/// unknown name as slow as there are names.
+/// Number of known names compared on each side of an unknown one, in alphabetical order. Comparing
+/// all of them would make the look-up of an unknown name linear in the number of names.
 const COMPARED: usize = 250;
 
-/// A configuration that was checked as a whole.
+/// A checked configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub(crate) document: Document,
@@ -43,37 +43,42 @@ pub struct Config {
     pub(crate) metrics: MetricsSettings,
     pub(crate) keys: KeySettings,
     pub(crate) reload: ReloadSettings,
-    proxies: OfVariables,
+    proxies: ProxyUrls,
     untrusted: Rules,
-    /// Whether variables of the process are laid over the files, and may say what a proxy is.
+    /// Whether environment variables are overlaid on the files and may provide a proxy's URL.
     has_variables: bool,
-    /// The file or folder it was read from; none if it was made in code.
+    /// File or folder that it was read from. `None` if it was built in code.
     path: Option<PathBuf>,
-    /// Which tables and settings the files have; nothing if it was made in code.
-    shape: Shape,
+    /// Tables and settings that the files define. Empty if it was built in code.
+    defined_paths: DefinedPaths,
 }
 
 impl Config {
     /// Reads a configuration from a file, or from a folder with a file called `default`.
     ///
-    /// A folder, or a file called `default.toml` (`.yaml`, `.yml`, `.json`), is layered: `default`, then the file called as the active
-    /// environment, then `local`, then the variables `TRACER_REGISTRY__SECTION__KEY`. A file of any other name stands alone, below the
-    /// variables. An environment called `default` or `local` has no file of its own. Reads no key.
+    /// A folder, or a file called `default.toml` (`.yaml`, `.yml`, `.json`), is layered: `default`,
+    /// then the file named after the active environment, then `local`, then the variables
+    /// `TRACER_REGISTRY__SECTION__KEY`. A file of any other name is combined with the variables
+    /// alone. Environments called `default` or `local` have no file of their own. Reads no key.
     ///
-    /// Variables are folded to lower case; a variable that is set to nothing says nothing. A variable about an environment, a feature or a
-    /// tenant means the one table of the files that it can write, with `_` for `-` and `.` too: `TRACER_REGISTRY__TENANTS__ACME_EU__SOURCE`
-    /// means `[tenants.acme-eu]`. None or two such tables are a fault. A list, and metadata that is a number or a boolean, are written as JSON: `TRACER_REGISTRY__TENANTS__ACME__API_KEY__EXEC=["pass", "acme"]`.
+    /// Variable names are converted to lower case, and empty variables are ignored. A variable for
+    /// an environment, feature or tenant changes the one table of the files whose name matches,
+    /// with `_` for `-`, `_` and `.`: `TRACER_REGISTRY__TENANTS__ACME_EU__SOURCE` changes
+    /// `[tenants.acme-eu]`. It is a problem if none or several match. Write lists, and metadata
+    /// that is a number or a boolean, as JSON:
+    /// `TRACER_REGISTRY__TENANTS__ACME__API_KEY__EXEC=["pass", "acme"]`.
     ///
     /// # Errors
-    /// [`ConfigError`] with every fault of every layer.
+    /// Returns a [`ConfigError`] with every problem of every layer.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        Self::load_with(path.as_ref(), &Variables::of_the_process())
+        Self::load_with(path.as_ref(), &Variables::from_process())
     }
 
-    /// Reads the same files again, from the same place; what was made in code stays as it is.
+    /// Reads the same files again, from the same location. A configuration built in code is
+    /// returned unchanged.
     ///
     /// # Errors
-    /// [`ConfigError`] with every fault of every layer.
+    /// Returns a [`ConfigError`] with every problem of every layer.
     pub(crate) fn read_again(&self) -> Result<Self, ConfigError> {
         match &self.path {
             Some(path) if self.has_variables => Self::load(path),
@@ -82,42 +87,43 @@ impl Config {
         }
     }
 
-    /// As [`load`](Self::load), as if the process had no variables: every process reads the same from the files.
+    /// Like [`load`](Self::load), but ignores environment variables, so that every process reads
+    /// the same configuration from the same files.
     ///
     /// # Errors
-    /// [`ConfigError`] with every fault of every layer.
+    /// Returns a [`ConfigError`] with every problem of every layer.
     pub fn load_files(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        let mut config = Self::load_with(path.as_ref(), &Variables::none())?;
+        let mut config = Self::load_with(path.as_ref(), &Variables::empty())?;
         config.has_variables = false;
         Ok(config)
     }
 
     pub(crate) fn load_with(path: &Path, variables: &Variables) -> Result<Self, ConfigError> {
-        let mut faults = Faults::default();
-        let mut shapes = Shapes::default();
-        let document = layers::load(path, variables, &mut shapes, &mut faults);
-        let mut config = Self::finish(document, variables, faults)?;
-        config.shape = shapes.finish();
-        // Absolute, so that it is read again also after the process went to another folder.
+        let mut problems = Problems::default();
+        let mut paths = DefinedPathsBuilder::default();
+        let document = layers::load(path, variables, &mut paths, &mut problems);
+        let mut config = Self::finish(document, variables, problems)?;
+        config.defined_paths = paths.finish();
+        // Absolute, so that it can be read again after the process changes its working directory.
         config.path = Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
         Ok(config)
     }
 
-    /// Checks a configuration made in code.
+    /// Checks a configuration built in code.
     ///
     /// # Errors
-    /// [`ConfigError`] with every fault.
+    /// Returns a [`ConfigError`] with every problem.
     pub(crate) fn from_document(document: Document) -> Result<Self, ConfigError> {
-        let mut faults = Faults::default();
-        faults.enter(Layer::Whole, "the builder");
-        check::document(&document, &mut faults);
-        Self::finish(document, &Variables::of_the_process(), faults)
+        let mut problems = Problems::default();
+        problems.enter(Layer::Whole, "the builder");
+        check::document(&document, &mut problems);
+        Self::finish(document, &Variables::from_process(), problems)
     }
 
-    fn finish(document: Document, variables: &Variables, mut faults: Faults) -> Result<Self, ConfigError> {
-        let active_environment = active_environment(&document, variables, &mut faults);
-        let proxies = proxy::of_variables(&document, variables, &mut faults);
-        layers::check_folder(document.tenants_dir.as_deref(), &mut faults);
+    fn finish(document: Document, variables: &Variables, mut problems: Problems) -> Result<Self, ConfigError> {
+        let active_environment = active_environment(&document, variables, &mut problems);
+        let proxies = proxy::read_urls(&document, variables, &mut problems);
+        layers::check_folder(document.tenants_dir.as_deref(), &mut problems);
         let routing_default = document.routing.default.as_ref();
         let config = Self {
             active_environment,
@@ -129,70 +135,71 @@ impl Config {
             keys: document.keys.settings(),
             reload: document.reload.settings(),
             pool: document.pool.settings(),
-            // What is no pattern is a fault already.
-            untrusted: Rules::read(&document.untrusted, &mut Faults::default()),
+            // Invalid patterns were reported above.
+            untrusted: Rules::read(&document.untrusted, &mut Problems::default()),
             document,
             has_variables: true,
             path: None,
-            shape: Shape::default(),
+            defined_paths: DefinedPaths::default(),
         };
-        config.check_routing_default(&mut faults);
-        faults.into_result().map(|()| config)
+        config.check_routing_default(&mut problems);
+        problems.into_result().map(|()| config)
     }
 
-    /// The environment that is active, if one is configured.
+    /// Returns the active environment, if one is configured.
     pub fn active_environment(&self) -> Option<&Slug> {
         self.active_environment.as_ref()
     }
 
-    /// How spans are sent.
+    /// Returns the export settings.
     pub fn export(&self) -> &ExportSettings {
         &self.export
     }
 
-    /// How much the registry's own metrics tell apart.
+    /// Returns the settings of the registry's own metrics.
     pub fn metrics(&self) -> &MetricsSettings {
         &self.metrics
     }
 
-    /// How many tracers are kept, and for how long.
+    /// Returns the settings of the tracer pool.
     pub fn pool(&self) -> &PoolSettings {
         &self.pool
     }
 
-    /// Every selector that the configuration names, the wildcard left out. A route with `tenant = "*"` makes one with each tenant
-    /// that has a table.
+    /// Returns every selector that the configuration names, without the wildcard. A route with
+    /// `tenant = "*"` yields one selector per tenant with a table.
     pub fn selectors(&self) -> Vec<Selector> {
         let single = SelectorKind::ALL.into_iter().flat_map(|part| {
             let names = self.bindings(part).keys().filter_map(|name| Slug::new(name).ok());
             names.map(move |name| Selector::of(part, name))
         });
         let tenants = self.document.tenants.keys().filter_map(|name| Slug::new(name).ok());
-        let of_any_tenant = tenants.flat_map(|tenant| self.selectors_of_any_tenant(&tenant));
+        let wildcard = tenants.flat_map(|tenant| self.wildcard_route_selectors(&tenant));
         let exact = self.routes.selectors().cloned();
-        single.chain(exact).chain(of_any_tenant).collect()
+        single.chain(exact).chain(wildcard).collect()
     }
 
-    /// The selectors that routes with `tenant = "*"` make with a tenant, without those that have a route of their own.
-    pub(crate) fn selectors_of_any_tenant(&self, tenant: &Slug) -> Vec<Selector> {
-        let parts = self.routes.parts_beside_any_tenant();
+    /// Returns the selectors that routes with `tenant = "*"` form with a tenant, without those that
+    /// have their own route.
+    pub(crate) fn wildcard_route_selectors(&self, tenant: &Slug) -> Vec<Selector> {
+        let parts = self.routes.wildcard_parts();
         let selectors = parts.map(|parts| parts.clone().with_tenant(tenant.clone()));
         selectors.filter(|selector| !self.routes.names(selector)).collect()
     }
 
-    /// Whether tenants without a table of their own have a binding.
+    /// Returns whether `[tenants."*"]` exists.
     pub fn has_wildcard(&self) -> bool {
         self.document.tenants.contains_key(WILDCARD)
     }
 
-    /// Where the keys of tenants without a table of their own come from, placeholders as written, by what they are for: `tenant:*`, and
-    /// each route with `tenant = "*"`. None if there is no wildcard.
+    /// Returns the key sources for tenants without a table, with placeholders: for `tenant:*`, and
+    /// for each route with `tenant = "*"`. Empty without a wildcard table.
     pub(crate) fn wildcard_keys(&self) -> Vec<(String, Result<KeySource, ResolveError>)> {
         if !self.has_wildcard() {
             return Vec::new();
         }
         let any_tenant = format!("{}:{WILDCARD}", SelectorKind::Tenant);
-        let routes = self.routes.parts_beside_any_tenant();
+        let routes = self.routes.wildcard_parts();
         let routes = routes.map(|parts| (format!("{parts},{any_tenant}"), self.wildcard_key(Some(parts))));
         [(any_tenant.clone(), self.wildcard_key(None))]
             .into_iter()
@@ -200,115 +207,120 @@ impl Config {
             .collect()
     }
 
-    /// The key of any tenant, together with other parts if there are some.
+    /// Returns the key source of any tenant, combined with other parts.
     fn wildcard_key(&self, parts: Option<&Selector>) -> Result<KeySource, ResolveError> {
         let mut merged = self.defaults();
-        let mut at = LayerPlace::Defaults;
+        let mut at = LayerOrigin::Defaults;
         let tables = parts.into_iter().flat_map(Selector::parts);
         let tables = tables.filter_map(|(part, name)| {
             let (name, binding) = self.binding_of(part, name)?;
-            Some((LayerPlace::Table(part, name), binding))
+            Some((LayerOrigin::Table(part, name), binding))
         });
         let wildcard = self.document.tenants.get(WILDCARD);
-        let wildcard = wildcard.map(|binding| (LayerPlace::Table(SelectorKind::Tenant, WILDCARD), binding));
-        let routes = parts.map_or_else(Vec::new, |parts| self.routes.of_parts_beside_any_tenant(parts));
+        let wildcard = wildcard.map(|binding| (LayerOrigin::Table(SelectorKind::Tenant, WILDCARD), binding));
+        let routes = parts.map_or_else(Vec::new, |parts| self.routes.matching_wildcard(parts));
         let routes = routes
             .into_iter()
-            .map(|(place, _)| (LayerPlace::Route(place), &self.document.routes[place].binding));
-        for (place, binding) in tables.chain(wildcard).chain(routes) {
-            let before = merged.forgotten;
+            .map(|(index, _)| (LayerOrigin::Route(index), &self.document.routes[index].binding));
+        for (origin, binding) in tables.chain(wildcard).chain(routes) {
+            let before = merged.discarded;
             merged.overlay(binding);
-            if merged.forgotten != before {
-                at = place;
+            if merged.discarded != before {
+                at = origin;
             }
         }
-        let forgotten = |change| ResolveError::KeyForgotten {
+        let discarded = |change| ResolveError::KeyDiscarded {
             change,
             at: at.to_string(),
         };
-        let none = merged.forgotten.map_or(ResolveError::NoKey, forgotten);
+        let none = merged.discarded.map_or(ResolveError::NoKey, discarded);
         merged.api_key.ok_or(none)
     }
 
-    /// Whether a tenant has a table of its own.
+    /// Returns whether a tenant has its own table.
     pub(crate) fn has_table(&self, tenant: &str) -> bool {
         self.document.tenants.contains_key(tenant)
     }
 
-    /// The folder with a file for each tenant, if there is one.
+    /// Returns the folder with a file for each tenant, if one is configured.
     pub(crate) fn tenants_dir(&self) -> Option<&Path> {
         self.document.tenants_dir.as_deref()
     }
 
-    /// Whether a file with a key is refused if every user may read or write it.
+    /// Returns whether key files that every user may read or write are refused.
     pub(crate) fn has_strict_permissions(&self) -> bool {
         self.keys.strict_permissions
     }
 
-    /// Whether the files are watched.
+    /// Returns whether the files are watched.
     pub(crate) fn is_watched(&self) -> bool {
         self.reload.watch
     }
 
     #[cfg(feature = "watch")]
-    /// The files that it is made of, and those that would be laid over them if they were there. None if it was made in code.
+    /// Returns the files that it was read from, and those that would be overlaid if they existed.
+    /// Empty if it was built in code.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let path = self.path.as_deref();
         path.map_or_else(Vec::new, |path| layers::files(path, self.active_environment()))
     }
 
     #[cfg(feature = "watch")]
-    /// Whether the files had a table or a setting that those of `newer` have no more.
-    pub(crate) fn loses(&self, newer: &Self) -> bool {
-        self.shape.loses(&newer.shape)
+    /// Returns whether the files of `newer` lack a table or setting of these.
+    pub(crate) fn any_removed_in(&self, newer: &Self) -> bool {
+        self.defined_paths.any_removed_in(&newer.defined_paths)
     }
 
-    /// Whether variables of the process have a say.
+    /// Returns whether environment variables are used.
     pub(crate) fn has_variables(&self) -> bool {
         self.has_variables
     }
 
-    /// What the configuration says for a selector: defaults < environment < feature < tenant < route. Routes with fewer parts come
-    /// before those with more; the key is the last one set. Tenants' files and a program's source of bindings are not asked.
+    /// Merges the bindings for a selector: defaults < environment < feature < tenant < route.
+    /// Routes with fewer parts come before those with more. The key is the last one set. Does not
+    /// use tenant files or the program's binding source.
     ///
     /// # Errors
-    /// [`ResolveError`] for a name that is not configured, a selector without a key, or a template that cannot be filled in.
+    /// Returns a [`ResolveError`] for a name that is not configured, a selector without a key, or a
+    /// template that cannot be filled in.
     pub fn resolve(&self, selector: &Selector) -> Result<ResolvedBinding, ResolveError> {
         self.resolve_with(selector, None)
     }
 
-    /// As [`resolve`](Self::resolve), with the tenant's binding from elsewhere in place of a table of the tenant's own.
+    /// Like [`resolve`](Self::resolve), with the tenant's binding from a file or the program
+    /// instead of a table.
     pub(crate) fn resolve_with(
         &self,
         selector: &Selector,
         tenant: Option<&TenantBinding>,
     ) -> Result<ResolvedBinding, ResolveError> {
-        self.resolve_for_program(selector, tenant)
+        self.resolve_without_suggestions(selector, tenant)
             .map_err(|error| self.with_suggestions(error))
     }
 
-    /// As [`resolve_with`](Self::resolve_with), without suggestions: for errors that are not shown.
-    pub(crate) fn resolve_for_program(
+    /// Like [`resolve_with`](Self::resolve_with), without suggestions: for errors that are not
+    /// shown.
+    pub(crate) fn resolve_without_suggestions(
         &self,
         selector: &Selector,
         tenant: Option<&TenantBinding>,
     ) -> Result<ResolvedBinding, ResolveError> {
         let mut merged = MergedLayers::new(selector, &self.untrusted);
-        merged.lay(&self.defaults(), LayerPlace::Defaults)?;
-        // Among routes with equally many parts the one written last wins.
-        let routes = self.routes.of(selector);
+        merged.overlay(&self.defaults(), LayerOrigin::Defaults)?;
+        // Of routes with equally many parts, the last one written wins.
+        let routes = self.routes.matching(selector);
         for (part, name) in selector.parts() {
             if part == SelectorKind::Tenant
                 && let Some(given) = tenant
             {
-                self.lay_given(&mut merged, given, name)?;
+                self.overlay_tenant(&mut merged, given, name)?;
                 continue;
             }
-            let by_a_route = || routes.iter().any(|(_, route)| route.names(part, name));
+            let named_by_route = || routes.iter().any(|(_, route)| route.names(part, name));
             match self.binding_of(part, name) {
-                Some((table, binding)) => merged.lay(binding, LayerPlace::Table(part, table))?,
-                // A name may be known by a route alone.
-                None if by_a_route() => {}
+                Some((table, binding)) => merged.overlay(binding, LayerOrigin::Table(part, table))?,
+                // A route alone can make a name known.
+                None if named_by_route() => {}
                 None => {
                     return Err(ResolveError::Unknown {
                         part,
@@ -319,9 +331,9 @@ impl Config {
             }
         }
         for (index, _) in routes {
-            merged.lay(&self.document.routes[index].binding, LayerPlace::Route(index))?;
+            merged.overlay(&self.document.routes[index].binding, LayerOrigin::Route(index))?;
         }
-        let none = OfVariables::new();
+        let none = ProxyUrls::new();
         resolved::fill(
             merged,
             selector,
@@ -329,8 +341,9 @@ impl Config {
         )
     }
 
-    /// A tenant's binding from elsewhere. One that is not the operator's is laid over what holds for every tenant: it chooses among what it is given.
-    fn lay_given<'a>(
+    /// Overlays a tenant's binding from a file or the program. An untrusted binding is overlaid on
+    /// `[tenants."*"]`, because it may only choose among the operator's settings.
+    fn overlay_tenant<'a>(
         &'a self,
         merged: &mut MergedLayers<'a>,
         given: &'a TenantBinding,
@@ -338,13 +351,13 @@ impl Config {
     ) -> Result<(), ResolveError> {
         let wildcard = self.document.tenants.get(WILDCARD);
         if let Some(wildcard) = wildcard.filter(|_| given.binding.untrusted) {
-            merged.lay(wildcard, LayerPlace::Table(SelectorKind::Tenant, WILDCARD))?;
+            merged.overlay(wildcard, LayerOrigin::Table(SelectorKind::Tenant, WILDCARD))?;
         }
         let file = &given.file;
-        Ok(merged.lay(&given.binding, LayerPlace::Tenant { tenant, file })?)
+        Ok(merged.overlay(&given.binding, LayerOrigin::Tenant { tenant, file })?)
     }
 
-    /// The error, with names that are like one that is not configured.
+    /// Adds similar names to the error of an unknown name.
     fn with_suggestions(&self, mut error: ResolveError) -> ResolveError {
         if let ResolveError::Unknown { part, name, similar } = &mut error {
             *similar = self.similar(*part, name);
@@ -360,17 +373,18 @@ impl Config {
         let mut scored: Vec<(f64, &String)> = before
             .chain(after)
             .map(|(known, _)| (strsim::jaro_winkler(known, name), known))
-            .filter(|(score, known)| *score >= SIMILAR && *known != WILDCARD)
+            .filter(|(score, known)| *score >= MIN_SIMILARITY && *known != WILDCARD)
             .collect();
         scored.sort_by(|one, other| other.0.total_cmp(&one.0).then_with(|| one.1.cmp(other.1)));
         let nearest = scored.into_iter().take(MAX_SUGGESTIONS);
         nearest.map(|(_, known)| known.clone()).collect()
     }
 
-    /// What every binding starts from.
+    /// Returns the binding that every other one is overlaid on.
     fn defaults(&self) -> Binding {
         let mut defaults = self.document.defaults.clone();
-        // Said or not, this is the backend that the defaults are written for.
+        // Set explicitly, because the defaults are written for this backend even if they do not
+        // name it.
         defaults.backend.get_or_insert_default();
         defaults
     }
@@ -380,7 +394,7 @@ impl Config {
         bindings
     }
 
-    /// The table for a name, and what it is called.
+    /// Returns the table for a name, and the table's own name.
     fn binding_of<'a>(&'a self, part: SelectorKind, name: &'a str) -> Option<(&'a str, &'a Binding)> {
         let bindings = self.bindings(part);
         let table = |name: &'a str| bindings.get(name).map(|binding| (name, binding));
@@ -395,37 +409,38 @@ impl Config {
     }
 }
 
-/// The name of the active environment, if one is chosen; a fault for one that is not configured.
-fn active_environment(document: &Document, variables: &Variables, faults: &mut Faults) -> Option<Slug> {
+/// Returns the name of the active environment, if one is selected. Adds a problem if it is not
+/// configured.
+fn active_environment(document: &Document, variables: &Variables, problems: &mut Problems) -> Option<Slug> {
     let choice = document.active_environment.as_ref()?;
     let ActiveName(name) = layers::active_name(choice, variables)?;
     let known = document.environments.keys().map(String::as_str);
     if let Ok(name) = &name
         && document.environments.contains_key(name)
     {
-        // A name that is not allowed is a fault of the table that has it.
+        // An invalid name is a problem of its table.
         return Slug::new(name).ok();
     }
-    // If a file could not be read, the environment may well be in it.
-    if !faults.some_file_is_unread() {
-        // A variable's value is not repeated: the wrong variable may have a key in it.
-        let said = match (choice, &name) {
+    // An unreadable file may declare the environment.
+    if !problems.has_unread_file() {
+        // The variable's value is not shown, because the wrong variable may hold a key.
+        let selected = match (choice, &name) {
             (ActiveEnvironment::Slug(name), _) => format!("\"{}\"", name.escape_default()),
             (ActiveEnvironment::Variable(variable), _) if variables.get(&variable.env).is_some() => {
-                format!("what the variable {} says", variable.env.escape_default())
+                format!("the value of the variable {}", variable.env.escape_default())
             }
             (ActiveEnvironment::Variable(_), Ok(default)) => format!("the default \"{}\"", default.escape_default()),
             (ActiveEnvironment::Variable(_), Err(())) => "the default".to_owned(),
         };
         let known: Vec<&str> = known.collect();
         let known = if known.is_empty() {
-            "there are none".to_owned()
+            "none is configured".to_owned()
         } else {
-            format!("there are {}", known.join(", "))
+            format!("configured: {}", known.join(", "))
         };
-        faults.add(
+        problems.add(
             "active_environment",
-            format!("{said} is no configured environment; {known}"),
+            format!("{selected} is not a configured environment; {known}"),
         );
     }
     None

@@ -1,48 +1,46 @@
-//! Why the configuration has nothing for a selector.
+//! Errors of resolving a selector.
 
 use http::HeaderName;
 
-use crate::config::fault::ConfigError;
+use crate::config::problem::ConfigError;
 use crate::config::rules::template::TemplateError;
 use crate::config::settings::binding::Change;
 use crate::selector::{SelectorKind, Slug};
 use crate::util::serde_display::debug_as_display;
 
-/// Why the configuration has nothing for a selector.
+/// The configuration cannot be resolved for a selector.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResolveError {
     /// The configuration has no such name.
     #[error("{part} {name:?} is not configured{}", suggestions(.similar))]
     Unknown {
-        /// The part that is unknown.
+        /// Kind of the unknown part.
         part: SelectorKind,
-        /// Its name.
+        /// Name of the part.
         name: Slug,
-        /// Configured names that are like it.
+        /// Similar configured names.
         similar: Vec<String>,
     },
-    /// A table changes where the key would be sent, and has none of its own.
-    #[error(
-        "no api_key is left for it: {at} changes {change}, which forgets the key of the tables below; write api_key there too"
-    )]
-    KeyForgotten {
-        /// What was changed.
+    /// A table changes where the key would be sent, and has no key of its own.
+    #[error("no api_key: {at} changes {change}, which discards the key of lower tables; set api_key there too")]
+    KeyDiscarded {
+        /// Changed setting.
         change: Change,
-        /// The table, or the file of a tenant.
+        /// Table or tenant file with the change.
         at: String,
     },
-    /// A layer that is not the operator's says what `[untrusted]` does not allow.
-    #[error("it is not allowed by [untrusted]: {0}")]
+    /// An untrusted layer contains settings that `[untrusted]` does not allow.
+    #[error("not allowed by [untrusted]: {0}")]
     Refused(ConfigError),
-    /// Nothing that applies to the selector says where the key comes from.
-    #[error("no api_key is configured for it, and no other key is ever taken instead")]
+    /// No table for the selector sets a key source.
+    #[error("no api_key is configured, and the key of another selector is never used")]
     NoKey,
-    /// A `{tenant}` or its like cannot be filled in.
+    /// A placeholder such as `{tenant}` cannot be filled in.
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// A header that the selector's names made invalid.
-    #[error("the value of the header {0} has characters that a header cannot carry")]
+    /// A header value became invalid when the selector's names were filled in.
+    #[error("the value of the header {0} contains characters that are invalid in a header")]
     Header(HeaderName),
 }
 

@@ -1,46 +1,50 @@
-//! Lays layers over one another for one selector, and decides whether its key may go where they lead.
+//! Overlays the layers for one selector, and decides whether the key may be sent to the resulting
+//! endpoint.
 //!
-//! A key is sent to an endpoint only if both are the operator's, or both are allowed by `[untrusted]`:
+//! A key is sent to an endpoint only if both belong to the operator, or if `[untrusted]` allows
+//! both:
 //!
-//! | endpoint set by | key set by | |
+//! | endpoint set by | key set by | result |
 //! |---|---|---|
 //! | the operator | the operator | sent |
 //! | the operator | an untrusted layer | sent if `untrusted.keys` allows the key |
-//! | an untrusted layer | that one, or an untrusted one above it | sent if `[untrusted]` allows both |
-//! | an untrusted layer | an operator's table below it | forgotten: there is no key |
-//! | an untrusted layer | an operator's table above it | sent if `untrusted.keys` allows the key too, else refused |
+//! | an untrusted layer | the same or a higher untrusted layer | sent if `[untrusted]` allows both |
+//! | an untrusted layer | an operator's lower table | discarded: there is no key |
+//! | an untrusted layer | an operator's higher table | sent if `untrusted.keys` also allows the key, else refused |
 //!
-//! A project is named to a backend whose keys do not choose it, so a layer that names one with another tenant's key reaches that tenant's projects. An
-//! untrusted layer may name one that `untrusted.projects` allows, or any with a key of its own tenant's (`untrusted.keys` with `{tenant}`) in the
-//! same layer. If a name means the same project with every key ([`BackendName::shares_projects`]), only at an endpoint of its own.
+//! If the backend's keys do not select the project, a layer that names a project with another
+//! tenant's key reaches that tenant's projects. An untrusted layer may therefore name a project
+//! that `untrusted.projects` allows, or any project together with a key of its own tenant
+//! (`untrusted.keys` with `{tenant}`) in the same layer. If a name selects the same project under
+//! every key ([`BackendName::shares_projects`]), the layer must also set its own endpoint.
 
 use std::sync::Arc;
 
-use crate::config::fault::Faults;
+use crate::config::problem::Problems;
 use crate::config::resolve::error::ResolveError;
 use crate::config::resolve::proxy::ResolvedProxy;
 use crate::config::rules::endpoint::Endpoint;
 use crate::config::rules::template::TemplateError;
 use crate::config::settings::binding::{Binding, Change};
-use crate::config::untrusted::{self, Addresses, LayerPlace, Rules};
+use crate::config::untrusted::{self, Addresses, LayerOrigin, Rules};
 use crate::secret::KeySource;
 use crate::selector::{Selector, SelectorKind};
 
-/// The layers so far.
+/// Layers merged so far.
 pub(crate) struct MergedLayers<'a> {
     selector: &'a Selector,
     rules: &'a Rules,
     pub(crate) binding: Binding,
-    /// The untrusted layer that the endpoint is of.
-    endpoint_of: Option<LayerPlace<'a>>,
-    /// The untrusted layer that the backend is of, which says how the key is sent.
-    backend_of: Option<LayerPlace<'a>>,
+    /// Untrusted layer that set the endpoint.
+    endpoint_layer: Option<LayerOrigin<'a>>,
+    /// Untrusted layer that set the backend, which defines how the key is sent.
+    backend_layer: Option<LayerOrigin<'a>>,
     key_is_untrusted: bool,
-    /// The untrusted layer that the project is of, and whether the key is its own.
-    project_of: Option<(LayerPlace<'a>, bool)>,
-    /// What the last key was forgotten for, and where.
-    forgotten: Option<(Change, String)>,
-    faults: Faults,
+    /// Untrusted layer that set the project, and whether it also set its own key.
+    project_layer: Option<(LayerOrigin<'a>, bool)>,
+    /// Change that discarded the last key, and the layer with that change.
+    discarded: Option<(Change, String)>,
+    problems: Problems,
 }
 
 impl<'a> MergedLayers<'a> {
@@ -49,83 +53,92 @@ impl<'a> MergedLayers<'a> {
             selector,
             rules,
             binding: Binding::default(),
-            endpoint_of: None,
-            backend_of: None,
+            endpoint_layer: None,
+            backend_layer: None,
             key_is_untrusted: false,
-            project_of: None,
-            forgotten: None,
-            faults: Faults::default(),
+            project_layer: None,
+            discarded: None,
+            problems: Problems::default(),
         }
     }
 
-    /// Lays a layer over those before it.
-    pub(crate) fn lay(&mut self, layer: &Binding, place: LayerPlace<'a>) -> Result<(), TemplateError> {
+    /// Overlays a layer on the previous ones.
+    pub(crate) fn overlay(&mut self, layer: &Binding, origin: LayerOrigin<'a>) -> Result<(), TemplateError> {
         let is_trusted = !layer.untrusted;
         let mut key = None;
         let moves = untrusted::moves(layer, &self.binding);
         let changes_backend = layer.changes(&self.binding) == Some(Change::Backend);
         if is_trusted {
-            // Not by a change of the backend, which forgets the endpoint: that it changes may be the untrusted layer's doing.
+            // A change of the backend alone does not count: it discards the endpoint, and an
+            // untrusted layer may have caused it.
             if layer.endpoint.is_some() {
-                self.endpoint_of = None;
+                self.endpoint_layer = None;
             }
             if layer.backend.is_some() {
-                self.backend_of = None;
+                self.backend_layer = None;
             }
         } else {
-            key = untrusted::check(layer, place, &self.binding, self.selector, self.rules, &mut self.faults)?;
+            key = untrusted::check(
+                layer,
+                origin,
+                &self.binding,
+                self.selector,
+                self.rules,
+                &mut self.problems,
+            )?;
             if moves {
-                self.binding.forget_what_is_the_operators();
-                self.endpoint_of = Some(place);
+                self.binding.discard_operator_settings();
+                self.endpoint_layer = Some(origin);
             }
             if changes_backend {
-                self.backend_of = Some(place);
+                self.backend_layer = Some(origin);
             }
         }
-        let project_below = self.binding.project.clone();
+        let lower_project = self.binding.project.clone();
         self.binding.overlay(layer);
         if layer.api_key.is_some() {
             self.key_is_untrusted = !is_trusted;
         }
-        self.note_project(layer, place, project_below.as_deref(), moves);
+        self.record_project(layer, origin, lower_project.as_deref(), moves);
         if key.is_some() {
             self.binding.api_key = key;
         }
-        self.forgotten = match (self.binding.forgotten, self.forgotten.take()) {
+        self.discarded = match (self.binding.discarded, self.discarded.take()) {
             (None, _) => None,
             (Some(change), Some(earlier)) if earlier.0 == change => Some(earlier),
-            (Some(change), _) => Some((change, place.to_string())),
+            (Some(change), _) => Some((change, origin.to_string())),
         };
         Ok(())
     }
 
-    /// Notes which layer named the project. `below` is what the tables below say of it, `moves` whether the layer sends elsewhere than they do.
-    fn note_project(&mut self, layer: &Binding, place: LayerPlace<'a>, below: Option<&str>, moves: bool) {
+    /// Records which layer named the project. `lower` is the project of lower tables; `moves`
+    /// states whether the layer changes the destination.
+    fn record_project(&mut self, layer: &Binding, origin: LayerOrigin<'a>, lower: Option<&str>, moves: bool) {
         let is_trusted = !layer.untrusted;
         if self.binding.project.is_none() || (is_trusted && layer.project.is_some()) {
-            self.project_of = None;
-        } else if layer.project.as_deref().is_some_and(|project| Some(project) != below) {
+            self.project_layer = None;
+        } else if layer.project.as_deref().is_some_and(|project| Some(project) != lower) {
             let backend = self.binding.backend.unwrap_or_default();
-            let tenant = place.tenant(self.selector);
+            let tenant = origin.tenant(self.selector);
             let is_own = |source: &KeySource| {
                 crate::config::rules::template::fill_source(source, self.selector)
                     .is_ok_and(|source| self.rules.is_own(&source, tenant))
             };
             let has_own_key = layer.api_key.as_ref().is_some_and(is_own) && (moves || !backend.shares_projects());
-            self.project_of = Some((place, has_own_key));
-        } else if let Some((_, has_own_key)) = &mut self.project_of
+            self.project_layer = Some((origin, has_own_key));
+        } else if let Some((_, has_own_key)) = &mut self.project_layer
             && layer.api_key.is_some()
         {
-            // Another key than that which the project was named with.
+            // Not the key that the project was named with.
             *has_own_key = false;
         }
     }
 
-    /// The source of the key, filled in.
+    /// Returns the key source, with placeholders filled in.
     pub(crate) fn key(&self) -> Result<KeySource, ResolveError> {
         let Some(source) = &self.binding.api_key else {
-            return Err(match &self.forgotten {
-                Some((change, at)) => ResolveError::KeyForgotten {
+            return Err(match &self.discarded {
+                Some((change, at)) => ResolveError::KeyDiscarded {
                     change: *change,
                     at: at.clone(),
                 },
@@ -135,45 +148,47 @@ impl<'a> MergedLayers<'a> {
         Ok(crate::config::rules::template::fill_source(source, self.selector)?)
     }
 
-    /// The addresses that may be reached although they are not public; none if the operator set the endpoint.
+    /// Checks that the key, project and proxy may be used with the endpoint. Returns the non-public
+    /// addresses that an untrusted endpoint may have, or `None` if the operator set the endpoint.
     ///
     /// # Errors
-    /// [`ResolveError::Refused`] with everything that untrusted layers said and may not, and for a key that does not belong to the endpoint.
-    pub(crate) fn judge(
+    /// Returns [`ResolveError::Refused`] with every setting of untrusted layers that is not
+    /// allowed, and for a key that does not belong to the endpoint.
+    pub(crate) fn check(
         mut self,
         key: Option<&KeySource>,
         project: Option<&str>,
         proxy: Option<&ResolvedProxy>,
     ) -> Result<Option<Arc<Addresses>>, ResolveError> {
         let rules = self.rules;
-        if let Some(place) = self.endpoint_of.or(self.backend_of) {
-            self.faults.enter_untrusted(place.file());
-            let path = format!("{}.endpoint", place.path());
+        if let Some(origin) = self.endpoint_layer.or(self.backend_layer) {
+            self.problems.enter_untrusted(origin.file());
+            let path = format!("{}.endpoint", origin.path());
             let tenant = self.selector.get(SelectorKind::Tenant);
             if !self.key_is_untrusted && key.is_some_and(|key| rules.admit(key, tenant).is_none()) {
-                let message = "the key is of an operator's table above this layer, and is not sent where an untrusted layer leads; \
-                               write backend and endpoint in that table too";
-                self.faults.add(path, message);
+                let message = "the key belongs to an operator's table above this layer, and is not sent to an untrusted endpoint; \
+                               set backend and endpoint in that table too";
+                self.problems.add(path, message);
             }
         }
-        if let (Some((place, false)), Some(project)) = (self.project_of, project) {
-            let tenant = place.tenant(self.selector);
+        if let (Some((origin, false)), Some(project)) = (self.project_layer, project) {
+            let tenant = origin.tenant(self.selector);
             if !rules.allows_project(project, tenant) {
-                self.faults.enter_untrusted(place.file());
+                self.problems.enter_untrusted(origin.file());
                 let line = rules.line_for_project(project, tenant);
                 let message = format!(
-                    "an untrusted layer may not name this project with a key that is not its own tenant's alone; to allow it: {line}"
+                    "an untrusted layer may name this project only with its own tenant's key; to allow it: {line}"
                 );
-                self.faults.add(format!("{}.project", place.path()), message);
+                self.problems.add(format!("{}.project", origin.path()), message);
             }
         }
-        if let Some(place) = self.endpoint_of {
-            self.faults.enter_untrusted(place.file());
-            let path = format!("{}.endpoint", place.path());
+        if let Some(origin) = self.endpoint_layer {
+            self.problems.enter_untrusted(origin.file());
+            let path = format!("{}.endpoint", origin.path());
             if self.binding.tls.as_ref().is_some_and(|tls| tls.cert.is_some()) {
-                let message = "the client certificate is of an operator's table above this layer, and is not shown where an untrusted \
-                               layer leads; write endpoint in that table too";
-                self.faults.add(path.clone(), message);
+                let message = "the client certificate belongs to an operator's table above this layer, and is not sent to an \
+                               untrusted endpoint; set endpoint in that table too";
+                self.problems.add(path.clone(), message);
             }
             let endpoint = self
                 .binding
@@ -184,13 +199,13 @@ impl<'a> MergedLayers<'a> {
                 && !rules.names_endpoint(&endpoint)
             {
                 let line = rules.line_for_endpoint(&endpoint);
-                self.faults.add(
+                self.problems.add(
                     path,
-                    format!("behind a proxy an untrusted layer may send only to hosts that are named without a wildcard; to allow it: {line}"),
+                    format!("with a proxy, an untrusted layer may send only to hosts that are allowed without a wildcard; to allow it: {line}"),
                 );
             }
         }
-        self.faults.into_result().map_err(ResolveError::Refused)?;
-        Ok(self.endpoint_of.map(|_| Arc::clone(&rules.addresses)))
+        self.problems.into_result().map_err(ResolveError::Refused)?;
+        Ok(self.endpoint_layer.map(|_| Arc::clone(&rules.addresses)))
     }
 }

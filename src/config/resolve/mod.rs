@@ -1,4 +1,4 @@
-//! What the configuration says for one selector.
+//! Resolves the configuration for one selector.
 
 pub(crate) mod config;
 pub(crate) mod error;

@@ -1,4 +1,4 @@
-//! What the configuration says for one selector, everything filled in.
+//! A binding resolved for one selector.
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::config::resolve::error::ResolveError;
 use crate::config::resolve::merge::MergedLayers;
-use crate::config::resolve::proxy::{OfVariables, ResolvedProxy};
+use crate::config::resolve::proxy::{ProxyUrls, ResolvedProxy};
 use crate::config::rules::endpoint::Endpoint;
 use crate::config::rules::template::{self, TemplateError};
 use crate::config::settings::binding::{Auth, BackendName, Limits, Sampling, SessionMode};
@@ -21,31 +21,33 @@ use crate::config::untrusted::Addresses;
 use crate::secret::KeySource;
 use crate::selector::Selector;
 
-/// As control groups have it.
+/// The default weight of Linux control groups.
 const DEFAULT_WEIGHT: u32 = 100;
 
-/// What the configuration says for one selector, everything filled in. `Debug` shows no value that could be a key by mistake.
+/// Settings for one selector, with all placeholders filled in. `Debug` shows no value that could be
+/// a misplaced key.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct ResolvedBinding {
-    /// What it is for.
+    /// The selector.
     pub selector: Selector,
-    /// Where the key comes from.
+    /// Source of the API key.
     pub api_key: KeySource,
-    /// The kind of destination.
+    /// Backend to send to.
     pub backend: BackendName,
-    /// The destination, if the backend's own is not meant.
+    /// Endpoint. `None` means the backend's default.
     pub endpoint: Option<Endpoint>,
-    /// If an untrusted layer set the endpoint: the addresses that it may have although they are not public.
+    /// Non-public addresses that the endpoint may have. Set only if an untrusted layer set the
+    /// endpoint.
     pub untrusted: Option<Arc<Addresses>>,
-    /// The project, for backends whose key does not choose it.
+    /// Project, for backends whose key does not select it.
     pub project: Option<String>,
-    /// How the key is sent, if not in the backend's way.
+    /// Header and scheme of the key, if they differ from the backend's.
     pub auth: Option<Auth>,
     /// Certificates for an `https` endpoint.
     pub tls: Tls,
-    /// What requests go through.
+    /// Proxy that requests go through.
     pub proxy: Option<ResolvedProxy>,
-    /// Further headers of every request.
+    /// Additional headers of every request.
     pub headers: Redacted<Vec<(HeaderName, HeaderValue)>>,
     /// The `source` of sessions and spans.
     pub source: Option<String>,
@@ -53,38 +55,38 @@ pub struct ResolvedBinding {
     pub metadata: Redacted<BTreeMap<String, Value>>,
     /// Resource attributes.
     pub resource: Redacted<BTreeMap<String, Value>>,
-    /// Which traces are recorded.
+    /// Fraction of traces to record.
     pub sampling: Sampling,
-    /// How much one span may hold.
+    /// Limits of a span.
     pub limits: Limits,
     /// Whether a remote span may be a parent.
     pub trust_remote_parent: bool,
-    /// Whether the session's id goes along with requests, and is taken from there.
+    /// Whether the session's id is sent with requests and accepted from them.
     pub propagate_session_id: bool,
-    /// How sessions come about.
+    /// How sessions are created.
     pub sessions: SessionMode,
-    /// How large a share of the sending it gets.
+    /// Weight in the fair share of sending.
     pub weight: u32,
 }
 
-/// A hash of a binding in 16 bytes: a tracer compares it instead of keeping the binding.
+/// 128-bit hash of a binding. A tracer compares it instead of storing the binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Digest([u64; 2]);
 
 impl ResolvedBinding {
-    /// Returns equal digests for equal bindings of this process. Both halves hash all of the binding, so two bindings of one
-    /// selector do not share 128 bits by chance.
+    /// Returns equal digests for equal bindings within this process. Both halves hash the whole
+    /// binding, so two bindings of one selector do not collide by chance.
     pub(crate) fn digest(&self) -> Digest {
         let hasher = |half| SeedableRandomState::with_seed(half, SharedSeed::global_random());
         Digest([0, 1].map(|half| hasher(half).hash_one(self)))
     }
 }
 
-/// Fills the merged layers in for a selector.
+/// Fills in the merged layers for a selector.
 pub(crate) fn fill(
     layers: MergedLayers<'_>,
     selector: &Selector,
-    proxies: [&OfVariables; 2],
+    proxies: [&ProxyUrls; 2],
 ) -> Result<ResolvedBinding, ResolveError> {
     let merged = layers.binding.clone();
     let proxy = match &merged.proxy {
@@ -93,13 +95,13 @@ pub(crate) fn fill(
     };
     let project = merged.project.as_deref();
     let project = project.map(|project| template::fill(project, selector)).transpose()?;
-    // What was refused is reported first: it may be why there is no key.
+    // Refused settings are reported first, because they may be the reason for a missing key.
     let api_key = layers.key();
-    let untrusted = layers.judge(api_key.as_ref().ok(), project.as_deref(), proxy.as_ref())?;
+    let untrusted = layers.check(api_key.as_ref().ok(), project.as_deref(), proxy.as_ref())?;
     let api_key = api_key?;
     let mut headers = Vec::with_capacity(merged.headers.len());
     for (name, value) in &*merged.headers {
-        let name = HeaderName::try_from(name).expect("the layers were checked");
+        let name = HeaderName::try_from(name).expect("a checked name");
         let value = HeaderValue::from_str(&template::fill(value, selector)?);
         let value = value.map_err(|_| ResolveError::Header(name.clone()))?;
         headers.push((name, value));
@@ -119,7 +121,7 @@ pub(crate) fn fill(
         endpoint: merged
             .endpoint
             .as_deref()
-            .map(|text| Endpoint::new(text).expect("the layers were checked")),
+            .map(|text| Endpoint::new(text).expect("a checked URL")),
         project,
         auth: merged.auth,
         tls: merged.tls.unwrap_or_default().fill(selector)?,

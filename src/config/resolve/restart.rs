@@ -1,10 +1,10 @@
-//! What of a configuration cannot change while it runs.
+//! Settings that cannot change at runtime.
 
 use crate::config::resolve::config::Config;
 
 impl Config {
-    /// The settings of `new` that differ, and that hold only from a start on: the threads and the memory that they are about are there
-    /// already, and shared by all tracers.
+    /// Returns the changed settings of `new` that require a restart. They define threads and memory
+    /// that all tracers share and that already exist.
     pub(crate) fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
         let mut differing = self.export.differing(&new.export);
         differing.extend(self.pool.differing(&new.pool));
@@ -14,8 +14,8 @@ impl Config {
         differing
     }
 
-    /// Takes the settings over that hold only from a start on.
-    pub(crate) fn keep_of_start(&mut self, old: &Self) {
+    /// Takes over the settings that require a restart.
+    pub(crate) fn keep_startup_settings(&mut self, old: &Self) {
         self.export.clone_from(&old.export);
         self.pool.clone_from(&old.pool);
         self.metrics.clone_from(&old.metrics);

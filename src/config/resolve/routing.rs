@@ -1,21 +1,23 @@
-//! `[routing]`: where spans go that are made outside any scope.
+//! `[routing]`: the tracer of spans outside any scope.
 
-use crate::config::fault::Faults;
+use crate::config::problem::Problems;
 use crate::config::resolve::config::Config;
 use crate::config::resolve::error::ResolveError;
 use crate::selector::{Selector, SelectorKind};
 
 impl Config {
-    /// The selector of spans that are made outside any scope by code that knows no tenants, if one is configured.
+    /// Returns the selector of spans that are created outside any scope by code without a tenant,
+    /// if one is configured.
     pub fn routing_default(&self) -> Option<&Selector> {
         self.routing_default.as_ref()
     }
 
-    /// A fault for a default that look-ups would refuse, as far as that is known without tenants' files and the program's source.
-    pub(crate) fn check_routing_default(&self, faults: &mut Faults) {
+    /// Adds a problem if look-ups would refuse the default, as far as that can be known without
+    /// tenant files and the program's binding source.
+    pub(crate) fn check_routing_default(&self, problems: &mut Problems) {
         let Some(selector) = &self.routing_default else { return };
-        // If a file could not be read, its binding may well be in it.
-        if faults.some_file_is_unread() {
+        // An unreadable file may contain its binding.
+        if problems.has_unread_file() {
             return;
         }
         let tenant = selector.get(SelectorKind::Tenant);
@@ -25,8 +27,8 @@ impl Config {
                 part: SelectorKind::Tenant,
                 ..
             }) => {}
-            Err(error @ ResolveError::Unknown { .. }) => faults.add("routing.default", error.to_string()),
-            Err(error) if !may_be_elsewhere => faults.add("routing.default", format!("{selector}: {error}")),
+            Err(error @ ResolveError::Unknown { .. }) => problems.add("routing.default", error.to_string()),
+            Err(error) if !may_be_elsewhere => problems.add("routing.default", format!("{selector}: {error}")),
             _ => {}
         }
     }

@@ -1,17 +1,17 @@
-//! A tenant's binding that is no table of the configuration.
+//! A tenant's binding from outside the configuration's tables.
 
-use crate::config::read::shape::Shape;
-use crate::config::resolve::proxy::OfVariables;
+use crate::config::read::defined_paths::DefinedPaths;
+use crate::config::resolve::proxy::ProxyUrls;
 use crate::config::settings::binding::Binding;
 
-/// A tenant's binding from outside the configuration, checked as one of its tables is.
+/// A tenant's binding from a file or the program, checked like a table.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TenantBinding {
     pub(crate) binding: Binding,
-    /// What variables of the process say that it names.
-    pub(crate) proxies: OfVariables,
-    /// What an error names as the place that it is written in.
+    /// URLs of the environment variables that its proxy names.
+    pub(crate) proxies: ProxyUrls,
+    /// File name in errors.
     pub(crate) file: String,
-    /// Which tables and settings the tenant's file has; nothing if it has none.
-    pub(crate) shape: Shape,
+    /// Tables and settings that the tenant's file defines. Empty if there is no file.
+    pub(crate) defined_paths: DefinedPaths,
 }

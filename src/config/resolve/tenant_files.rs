@@ -1,4 +1,4 @@
-//! A tenant's binding that is no table of the configuration: from a file of `tenants_dir`, or from the program.
+//! Tenants' bindings from files of `tenants_dir` and from the program.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -6,13 +6,13 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::config::fault::{ConfigError, Faults, Layer, quoted};
+use crate::config::problem::{ConfigError, Layer, Problems, quoted};
+use crate::config::read::defined_paths::DefinedPaths;
 use crate::config::read::layers;
 use crate::config::read::parse::MAX_DEPTH;
-use crate::config::read::shape::Shape;
 use crate::config::read::variables::Variables;
 use crate::config::resolve::config::Config;
-use crate::config::resolve::proxy::{self, OfVariables};
+use crate::config::resolve::proxy::{self, ProxyUrls};
 use crate::config::resolve::tenant::TenantBinding;
 use crate::config::rules::check;
 use crate::config::settings::binding::Binding;
@@ -20,23 +20,24 @@ use crate::config::settings::setting::read_whole;
 use crate::selector::Slug;
 use crate::util::json_depth::{drop_iteratively, is_within};
 
-/// The largest file of a tenant. It is read at each look-up that makes the tenant's tracer.
+/// Maximum size of a tenant's file. It is read at each look-up that creates the tenant's tracer.
 const MAX_FILE_BYTES: u64 = 256 << 10;
 
-/// A file of `tenants_dir`, by what it is called.
-pub(crate) struct FileOfTenant {
-    /// What is in front of the extension, as a message may show it.
+/// A file name in `tenants_dir`.
+pub(crate) struct TenantFile {
+    /// The name without its extension, escaped for messages.
     pub(crate) shown: String,
-    /// The tenant; else why there can be none.
+    /// The tenant, or the reason why the file cannot belong to one.
     pub(crate) tenant: Result<Slug, ConfigError>,
 }
 
 impl Binding {
-    /// Reads a binding from JSON, as a table `[tenants.<slug>]` of the configuration is read: for programs that keep tenants in a database.
-    /// A relative path begins at the folder of the process.
+    /// Reads a binding from JSON with the rules of a table `[tenants.<slug>]`, for programs that
+    /// keep tenants in a database. Relative paths are resolved against the working directory.
     ///
-    /// The binding is not trusted, for the JSON may not be the operator's: `[untrusted]` ([`Untrusted`](crate::config::Untrusted)) says which keys and
-    /// endpoints it may choose, none by default. [`trusted`](Self::trusted) is for JSON that only the operator can write.
+    /// The binding is untrusted, because the JSON may not come from the operator: `[untrusted]`
+    /// ([`Untrusted`](crate::config::Untrusted)) defines which keys and endpoints it may choose, by
+    /// default none. Call [`trusted`](Self::trusted) for JSON that only the operator can write.
     ///
     /// ```
     /// # use tracer_registry::config::Binding;
@@ -47,85 +48,94 @@ impl Binding {
     /// ```
     ///
     /// # Errors
-    /// [`ConfigError`] with every fault, the first 50 of them if there are more; no value is repeated. JSON that is nested deeper than 64
-    /// levels is a fault. How long the text may be that it was parsed from is the program's to say.
+    /// Returns a [`ConfigError`] with every problem, limited to the first 50, and without values.
+    /// JSON nested deeper than 64 levels is a problem. The caller must limit the length of the JSON
+    /// text.
     pub fn from_json(value: Value) -> Result<Self, ConfigError> {
-        let mut faults = Faults::of_a_tenant();
-        faults.enter(Layer::Whole, "a binding");
+        let mut problems = Problems::for_tenant();
+        problems.enter(Layer::Whole, "a binding");
         if !is_within(&value, MAX_DEPTH) {
             drop_iteratively(value);
-            faults.add("binding", format!("nested deeper than {MAX_DEPTH} levels"));
-            return Err(faults.into_result().expect_err("there is a fault"));
+            problems.add("binding", format!("nested deeper than {MAX_DEPTH} levels"));
+            return Err(problems.into_result().expect_err("at least one problem"));
         }
-        let mut binding: Self = read_whole(value, "binding".to_owned(), Path::new(""), &mut faults);
+        let mut binding: Self = read_whole(value, "binding".to_owned(), Path::new(""), &mut problems);
         binding.untrusted = true;
-        check::binding(&binding, "binding", &mut faults);
-        faults.into_result()?;
+        check::binding(&binding, "binding", &mut problems);
+        problems.into_result()?;
         Ok(binding)
     }
 }
 
 impl Config {
-    /// What the tenant's file says, if there is a folder for files and one of this tenant.
+    /// Reads the tenant's file. Returns `None` if there is no folder for tenant files, or no file
+    /// of this tenant.
     ///
     /// # Errors
-    /// [`ConfigError`] with every fault of the file, also if it, or the whole folder, cannot be read: a tenant
-    /// with a file is never taken for a tenant without one.
+    /// Returns a [`ConfigError`] with every problem of the file, also if the file or folder cannot
+    /// be read: a tenant with a file is never treated as a tenant without one.
     pub(crate) fn tenant_file(&self, tenant: &Slug) -> Result<Option<TenantBinding>, ConfigError> {
         let Some(folder) = self.tenants_dir() else {
             return Ok(None);
         };
-        let mut faults = Faults::of_a_tenant();
-        faults.enter(Layer::Default, folder.display().to_string());
-        let Some(file) = layers::layer_file(folder, tenant, &mut faults) else {
-            layers::check_folder(Some(folder), &mut faults);
-            return faults.into_result().map(|()| None);
+        let mut problems = Problems::for_tenant();
+        problems.enter(Layer::Default, folder.display().to_string());
+        let Some(file) = layers::layer_file(folder, tenant, &mut problems) else {
+            layers::check_folder(Some(folder), &mut problems);
+            return problems.into_result().map(|()| None);
         };
-        faults.enter(Layer::Default, file.display().to_string());
+        problems.enter(Layer::Default, file.display().to_string());
         let path = path_of(tenant);
-        let (mut binding, shape) = match layers::parsed(&file, MAX_FILE_BYTES) {
+        let (mut binding, defined_paths) = match layers::parsed(&file, MAX_FILE_BYTES) {
             Ok(value) => {
-                let shape = Shape::of(&value);
-                (read_whole::<Binding>(value, path.clone(), folder, &mut faults), shape)
+                let defined_paths = DefinedPaths::of(&value);
+                (
+                    read_whole::<Binding>(value, path.clone(), folder, &mut problems),
+                    defined_paths,
+                )
             }
             Err(message) => {
-                faults.add_unread(message);
-                (Binding::default(), Shape::default())
+                problems.add_unread(message);
+                (Binding::default(), DefinedPaths::default())
             }
         };
         binding.untrusted = true;
-        let checked = self.checked(binding, &path, file.display().to_string(), faults)?;
-        Ok(Some(TenantBinding { shape, ..checked }))
+        let checked = self.checked(binding, &path, file.display().to_string(), problems)?;
+        Ok(Some(TenantBinding {
+            defined_paths,
+            ..checked
+        }))
     }
 
-    /// A binding that the program gave for a tenant.
+    /// Checks a tenant's binding that the program provided.
     ///
     /// # Errors
-    /// [`ConfigError`] with every fault.
-    pub(crate) fn tenant_given(&self, tenant: &Slug, binding: Binding) -> Result<TenantBinding, ConfigError> {
-        let mut faults = Faults::default();
+    /// Returns a [`ConfigError`] with every problem.
+    pub(crate) fn tenant_from_program(&self, tenant: &Slug, binding: Binding) -> Result<TenantBinding, ConfigError> {
+        let mut problems = Problems::default();
         let file = "the source of bindings";
-        faults.enter(Layer::Whole, file);
-        self.checked(binding, &path_of(tenant), file.to_owned(), faults)
+        problems.enter(Layer::Whole, file);
+        self.checked(binding, &path_of(tenant), file.to_owned(), problems)
     }
 
-    /// Every file of `tenants_dir` that could be meant for a tenant, in the order of names. None is read.
+    /// Lists the files of `tenants_dir` that could belong to a tenant, ordered by name, without
+    /// reading them.
     ///
     /// # Errors
-    /// [`ConfigError`] if the folder cannot be read.
-    pub(crate) fn tenant_files(&self) -> Result<Vec<FileOfTenant>, ConfigError> {
+    /// Returns a [`ConfigError`] if the folder cannot be read.
+    pub(crate) fn tenant_files(&self) -> Result<Vec<TenantFile>, ConfigError> {
         let Some(folder) = self.tenants_dir() else {
             return Ok(Vec::new());
         };
-        let mut faults = Faults::default();
-        faults.enter(Layer::Default, folder.display().to_string());
+        let mut problems = Problems::default();
+        problems.enter(Layer::Default, folder.display().to_string());
         let entries = fs::read_dir(folder).and_then(|entries| {
             let entries = entries.map(|entry| entry.map(|entry| entry.file_name()));
             entries.collect::<Result<Vec<_>, _>>()
         });
         let Ok(mut entries) = entries else {
-            faults.add("tenants_dir", "the folder cannot be read");
-            return faults.into_result().map(|()| Vec::new());
+            problems.add("tenants_dir", "the folder cannot be read");
+            return problems.into_result().map(|()| Vec::new());
         };
         entries.sort_unstable();
         let mut stems: Vec<&OsStr> = entries.iter().filter_map(|entry| stem(Path::new(entry))).collect();
@@ -133,31 +143,31 @@ impl Config {
         Ok(stems.into_iter().map(|stem| self.file_of(stem)).collect())
     }
 
-    fn file_of(&self, stem: &OsStr) -> FileOfTenant {
+    fn file_of(&self, stem: &OsStr) -> TenantFile {
         let text = stem.to_string_lossy();
-        let mut faults = Faults::default();
+        let mut problems = Problems::default();
         let folder = self.tenants_dir().unwrap_or(Path::new(""));
-        faults.enter(Layer::Default, folder.display().to_string());
+        problems.enter(Layer::Default, folder.display().to_string());
         let tenant = match Slug::new(&text) {
             Ok(name) if self.has_table(&name) => {
                 let message = format!(
-                    "the tenant has a table [{}] in the configuration, and that one holds; remove one of the two",
+                    "the tenant also has a table [{}] in the configuration, which takes precedence; remove one of them",
                     path_of(&name)
                 );
-                faults.add(quoted(&text), message);
+                problems.add(quoted(&text), message);
                 Some(name)
             }
             Ok(name) => Some(name),
             Err(error) => {
-                faults.add(quoted(&text), error.to_string());
+                problems.add(quoted(&text), error.to_string());
                 None
             }
         };
-        FileOfTenant {
+        TenantFile {
             shown: quoted(&text),
-            tenant: faults
+            tenant: problems
                 .into_result()
-                .map(|()| tenant.expect("without a fault there is a name")),
+                .map(|()| tenant.expect("a name without problems")),
         }
     }
 
@@ -166,35 +176,37 @@ impl Config {
         binding: Binding,
         path: &str,
         file: String,
-        mut faults: Faults,
+        mut problems: Problems,
     ) -> Result<TenantBinding, ConfigError> {
-        check::binding(&binding, path, &mut faults);
-        let mut proxies = OfVariables::new();
-        // One that is not trusted has no proxy: no variable is read for it.
+        check::binding(&binding, path, &mut problems);
+        let mut proxies = ProxyUrls::new();
+        // An untrusted binding has no proxy, so no variable is read for it.
         if !binding.untrusted {
             let variable = |name: &str| {
-                let variables = self.has_variables().then(Variables::of_the_process)?;
+                let variables = self.has_variables().then(Variables::from_process)?;
                 variables.get(name).map(OsStr::to_owned)
             };
-            proxies.extend(proxy::of_variable(&binding, path, variable, &mut faults));
+            proxies.extend(proxy::read_url(&binding, path, variable, &mut problems));
         }
-        faults.into_result()?;
+        problems.into_result()?;
         Ok(TenantBinding {
             binding,
             proxies,
             file,
-            shape: Shape::default(),
+            defined_paths: DefinedPaths::default(),
         })
     }
 }
 
 #[cfg(feature = "watch")]
-/// The tenant that a file of `tenants_dir` is for, by its path; none if it is not called as a tenant's file.
+/// Returns the tenant that a file of `tenants_dir` belongs to, or `None` if the name is not that of
+/// a tenant file.
 pub(crate) fn tenant_of(file: &Path) -> Option<Slug> {
     stem(file)?.to_str().and_then(|stem| Slug::new(stem).ok())
 }
 
-/// What a tenant's file is called, without the extension; none for hidden files and those of other kinds.
+/// Returns a tenant file's name without the extension, or `None` for hidden files and other file
+/// types.
 fn stem(file: &Path) -> Option<&OsStr> {
     let extension = file.extension()?;
     let stem = file.file_stem()?;

@@ -1,11 +1,11 @@
-//! Checks a layer: each value by the rule that is declared with it, and what several values together must keep.
+//! Checks a layer: each value by its declared rule, and the constraints between values.
 
 use std::collections::HashMap;
 
 use http::HeaderName;
 use serde_json::Value;
 
-use crate::config::fault::{Faults, quoted};
+use crate::config::problem::{Problems, quoted};
 use crate::config::rules::values::more_than_zero;
 use crate::config::rules::{header, routes, template};
 use crate::config::settings::binding::Binding;
@@ -16,17 +16,17 @@ use crate::config::untrusted::Rules;
 use crate::secret::KeySource;
 use crate::selector::{SelectorKind, Slug};
 
-pub(crate) fn document(document: &Document, faults: &mut Faults) {
-    document.check("", faults);
+pub(crate) fn document(document: &Document, problems: &mut Problems) {
+    document.check("", problems);
     for (path, written) in document.bindings() {
-        binding(written, &path, faults);
+        binding(written, &path, problems);
     }
     for (part, table, bindings) in document.tables() {
         let names = bindings
             .keys()
             .filter(|name| part != SelectorKind::Tenant || *name != WILDCARD);
         for (name, error) in names.filter_map(|name| Some((name, Slug::new(name).err()?))) {
-            faults.add(format!("{table}.{}", quoted(name)), error.to_string());
+            problems.add(format!("{table}.{}", quoted(name)), error.to_string());
         }
     }
     let mut first_of: HashMap<&When, usize> = HashMap::new();
@@ -34,78 +34,79 @@ pub(crate) fn document(document: &Document, faults: &mut Faults) {
         let path = format!("routes[{index}]");
         let first = *first_of.entry(&route.when).or_insert(index);
         if route.when == When::default() {
-            faults.add(
+            problems.add(
                 format!("{path}.when"),
-                "names no part; a route says what it is for, as in when = { tenant = \"acme\", feature = \"search\" }",
+                "missing selector; set it as in when = { tenant = \"acme\", feature = \"search\" }",
             );
         } else if let Err(message) = routes::pattern(&route.when) {
-            faults.add(format!("{path}.when"), message);
+            problems.add(format!("{path}.when"), message);
         } else if first < index {
-            faults.add(format!("{path}.when"), format!("duplicate of routes[{first}]"));
+            problems.add(format!("{path}.when"), format!("duplicate of routes[{first}]"));
         }
     }
-    drop(Rules::read(&document.untrusted, faults));
-    document.export.check("export", faults);
-    document.export.retry.check("export.retry", faults);
-    document.reload.check("reload", faults);
-    document.keys.check("keys", faults);
-    document.pool.check("pool", faults);
+    drop(Rules::read(&document.untrusted, problems));
+    document.export.check("export", problems);
+    document.export.retry.check("export.retry", problems);
+    document.reload.check("reload", problems);
+    document.keys.check("keys", problems);
+    document.pool.check("pool", problems);
     if let Some(Err(error)) = document.routing.default.as_ref().map(routes::selector) {
-        faults.add("routing.default", error.to_string());
+        problems.add("routing.default", error.to_string());
     }
 }
 
-pub(crate) fn binding(binding: &Binding, path: &str, faults: &mut Faults) {
-    binding.check(path, faults);
+pub(crate) fn binding(binding: &Binding, path: &str, problems: &mut Problems) {
+    binding.check(path, problems);
     if let Some(source) = &binding.api_key {
         for message in key_source(source) {
-            faults.add(format!("{path}.api_key"), message);
+            problems.add(format!("{path}.api_key"), message);
         }
     }
-    let auth = binding.auth.as_ref().map(|auth| header::of_the_key(&auth.header));
+    let auth = binding.auth.as_ref().map(|auth| header::key_header(&auth.header));
     if let Some(Err(message)) = auth {
-        faults.add(format!("{path}.auth.header"), message);
+        problems.add(format!("{path}.auth.header"), message);
     }
-    for (setting, message) in binding.tls.iter().flat_map(Tls::faults) {
-        faults.add(format!("{path}.tls.{setting}"), message);
+    for (setting, message) in binding.tls.iter().flat_map(Tls::problems) {
+        problems.add(format!("{path}.tls.{setting}"), message);
     }
     if let Some(proxy) = &binding.proxy {
-        if let Some((setting, message)) = proxy.fault() {
-            faults.add(format!("{path}.proxy.{setting}"), message);
+        if let Some((setting, message)) = proxy.problem() {
+            problems.add(format!("{path}.proxy.{setting}"), message);
         }
         for message in proxy.credentials.iter().flat_map(key_source) {
-            faults.add(format!("{path}.proxy.credentials"), message);
+            problems.add(format!("{path}.proxy.credentials"), message);
         }
     }
     for (name, value) in &*binding.headers {
         match HeaderName::try_from(name) {
-            Err(_) => faults.add(format!("{path}.headers"), header::NO_NAME),
+            Err(_) => problems.add(format!("{path}.headers"), header::INVALID_NAME),
             Ok(known) => {
-                if let Some(message) = header::fault(&known, value, binding.auth.as_ref()) {
-                    faults.add(format!("{path}.headers.{}", quoted(name)), message);
+                if let Some(message) = header::problem(&known, value, binding.auth.as_ref()) {
+                    problems.add(format!("{path}.headers.{}", quoted(name)), message);
                 }
             }
         }
     }
     for (key, value) in &*binding.resource {
         if matches!(value, Value::Null | Value::Array(_) | Value::Object(_)) {
-            faults.add(
+            problems.add(
                 format!("{path}.resource.{}", quoted(key)),
-                "a resource attribute is a text, a number or a boolean",
+                "a resource attribute must be a string, a number or a boolean",
             );
         }
     }
     if let Some(sampling) = &binding.sampling
         && !(0.0..=1.0).contains(&sampling.ratio)
     {
-        faults.add(
+        problems.add(
             format!("{path}.sampling.ratio"),
             format!("{} is not between 0.0 and 1.0", sampling.ratio),
         );
     }
 }
 
-/// What is wrong with where a key comes from. What is written there is not repeated: it may be the key itself.
+/// Returns the problems of a key source. They never include its values, which may be misplaced
+/// keys.
 fn key_source(source: &KeySource) -> Vec<String> {
     let mut messages = Vec::new();
     let mut texts: Vec<&str> = Vec::new();
@@ -113,13 +114,13 @@ fn key_source(source: &KeySource) -> Vec<String> {
         KeySource::Env(name) => {
             texts.push(name);
             if name.is_empty() || !is_variable(&template::without_placeholders(name)) {
-                messages.push("env is the name of a variable: letters, digits and `_`".to_owned());
+                messages.push("env must be the name of a variable: letters, digits and `_`".to_owned());
             }
         }
         KeySource::File(path) => {
             texts.extend(path.to_str());
             if path.as_os_str().is_empty() {
-                messages.push("file is the path of a file".to_owned());
+                messages.push("file must be the path of a file".to_owned());
             }
         }
         // Checked when it was allowed.
@@ -130,21 +131,21 @@ fn key_source(source: &KeySource) -> Vec<String> {
                 let message = value.and_then(more_than_zero);
                 messages.extend(message.map(|message| format!("{field} {message}")));
             }
-            // A name that comes from outside does not choose which variable a command gets.
+            // An external name must not select which variables a command receives.
             if !command
                 .pass_env
                 .iter()
                 .all(|name| !name.is_empty() && is_variable(name))
             {
-                messages.push("pass_env is a list of variables' names: letters, digits and `_`".to_owned());
+                messages.push("pass_env must be a list of variable names: letters, digits and `_`".to_owned());
             }
             texts.extend(command.words.iter().map(String::as_str));
             match command.words.first() {
-                None => messages.push("exec is a program and its arguments".to_owned()),
-                Some(program) if program.is_empty() => messages.push("exec begins with a program".to_owned()),
-                // A name comes from outside: it may say what is asked for, never which program runs.
+                None => messages.push("exec must be a program and its arguments".to_owned()),
+                Some(program) if program.is_empty() => messages.push("exec must start with a program".to_owned()),
+                // An external name may be an argument, but must not select the program.
                 Some(program) if template::without_placeholders(program) != *program => {
-                    messages.push("the program of exec cannot depend on a name; its arguments can".to_owned());
+                    messages.push("the program of exec must not contain a placeholder; its arguments may".to_owned());
                 }
                 Some(_) => {}
             }
@@ -159,7 +160,8 @@ fn key_source(source: &KeySource) -> Vec<String> {
     messages
 }
 
-/// Whether a text can be the name of a variable, or what is left of one without its placeholders.
+/// Returns whether a text is valid in a variable's name. Accepts names whose placeholders were
+/// removed.
 fn is_variable(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_';
     name.chars().all(allowed) && !name.starts_with(|c: char| c.is_ascii_digit())

@@ -1,4 +1,4 @@
-//! A checked URL of a destination.
+//! Checked endpoint URLs.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,20 +10,20 @@ use http::Uri;
 pub struct Endpoint {
     /// Scheme and authority, without a slash at the end.
     origin: String,
-    /// The path without a slash at the end; empty where none was given.
+    /// Path without a trailing slash. Empty if there is none.
     path: String,
 }
 
-/// Why a text is no endpoint. The text itself is not repeated: a password or a key may be in it.
+/// Invalid endpoint URL. Does not include the text, which may contain a password or a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum EndpointError {
-    #[error("the URL has a user or password in it; the key is sent in a header, say where it comes from with api_key")]
+    #[error("the URL contains a user or password; set the key with api_key")]
     UserInfo,
-    #[error("no URL such as \"https://collector.example:4318\"")]
+    #[error("invalid URL; expected one such as \"https://collector.example:4318\"")]
     Syntax,
-    #[error("no http:// or https:// URL")]
+    #[error("the URL must start with http:// or https://")]
     Scheme,
-    #[error("the URL has a query or fragment; an endpoint has neither")]
+    #[error("the URL must not have a query or fragment")]
     Query,
 }
 
@@ -60,49 +60,49 @@ impl Endpoint {
         })
     }
 
-    /// The path it was given, empty where it has none.
+    /// Returns the path, empty if there is none.
     pub(crate) fn path(&self) -> &str {
         &self.path
     }
 
-    /// Scheme, host and port, without the port where it is the scheme's own.
+    /// Returns scheme, host and port, without the port if it is the scheme's default.
     pub(crate) fn origin(&self) -> &str {
         &self.origin
     }
 
-    /// Scheme, host without a dot at its end, and port.
+    /// Returns scheme, host without a trailing dot, and port.
     pub(crate) fn parts(&self) -> (&str, &str, u16) {
         let (scheme, authority) = self.origin.split_once("://").expect("an endpoint has a scheme");
-        // The colons of an IPv6 address are within brackets.
+        // Colons within brackets belong to an IPv6 address.
         let port = authority.rfind(':').filter(|colon| !authority[*colon..].contains(']'));
         let (host, port) = match port {
             Some(colon) => (
                 &authority[..colon],
-                authority[colon + 1..].parse().expect("an endpoint's port was checked"),
+                authority[colon + 1..].parse().expect("a checked port"),
             ),
             None => (authority, if scheme == "https" { 443 } else { 80 }),
         };
         (scheme, host.strip_suffix('.').unwrap_or(host), port)
     }
 
-    /// The host, if it is written as an IP address.
+    /// Returns the host if it is an IP address.
     pub(crate) fn address(&self) -> Option<IpAddr> {
         let (_, host, _) = self.parts();
         host.trim_matches(['[', ']']).parse().ok()
     }
 
-    /// The URL of a path at the same scheme, host and port.
+    /// Returns the URL of a path on the same origin.
     pub(crate) fn join(&self, path: &str) -> String {
         format!("{}{path}", self.origin)
     }
 
-    /// An endpoint out of the table of backends.
+    /// Creates an endpoint from a built-in URL.
     pub(crate) fn known(text: &'static str) -> Self {
-        Self::new(text).expect("the table of backends has valid URLs")
+        Self::new(text).expect("a valid built-in URL")
     }
 }
 
-/// The URI parser checks characters only: what they mean is checked here.
+/// Checks host and port. The URI parser checks only the characters.
 fn is_host_and_port(authority: &str) -> bool {
     let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, port)) if address.parse::<Ipv6Addr>().is_ok() => ("ipv6", port),
@@ -120,7 +120,7 @@ fn is_host_and_port(authority: &str) -> bool {
         !label.is_empty() && label.bytes().all(allowed)
     };
     let name = host.strip_suffix('.').unwrap_or(host);
-    // A last label of digits makes it an address (WHATWG URL, "ends in a number").
+    // If the last label is numeric, the host is an IPv4 address (WHATWG URL, "ends in a number").
     let numeric = name
         .rsplit('.')
         .next()

@@ -1,16 +1,18 @@
-//! Which headers a configuration may set: none that carries a key, none that is made with the request.
+//! Headers that a configuration may set: neither those that carry keys nor those of the request
+//! itself.
 
 use http::{HeaderName, HeaderValue};
 
 use crate::config::settings::binding::Auth;
 
-/// For a name that is not a header's. It is not repeated: in `"Authorization: Bearer <key>"` there is a key.
-pub(crate) const NO_NAME: &str = "one of the names is no header's name";
+/// Message for an invalid header name. Does not include the name: `"Authorization: Bearer <key>"`
+/// contains a key.
+pub(crate) const INVALID_NAME: &str = "one of the header names is invalid";
 
-/// Headers that carry keys: a value for one of them would be a key written in the configuration.
+/// Headers that carry keys. A value for one of them would be a key in the configuration.
 const KEY_HEADERS: [&str; 4] = ["x-honeycomb-team", "api_key", "api-key", "x-api-key"];
 
-/// Words in the names of headers that carry keys, of any vendor.
+/// Words in the names of any vendor's key headers.
 const KEY_WORDS: [&str; 11] = [
     "apikey",
     "auth",
@@ -25,7 +27,7 @@ const KEY_WORDS: [&str; 11] = [
     "token",
 ];
 
-/// Headers that are made with the request.
+/// Headers that each request sets itself.
 const OWN_HEADERS: [&str; 8] = [
     "connection",
     "content-encoding",
@@ -37,35 +39,36 @@ const OWN_HEADERS: [&str; 8] = [
     "x-source",
 ];
 
-/// The header that carries the key, as `auth` names it.
-pub(crate) fn of_the_key(name: &str) -> Result<HeaderName, &'static str> {
-    let header = HeaderName::try_from(name).map_err(|_| "no header's name")?;
-    if is_made_with_the_request(&header) {
-        return Err("this header is made with the request, and cannot carry the key");
+/// Returns the header that carries the key, as set by `auth`.
+pub(crate) fn key_header(name: &str) -> Result<HeaderName, &'static str> {
+    let header = HeaderName::try_from(name).map_err(|_| "invalid header name")?;
+    if is_request_header(&header) {
+        return Err("this header is set by the request itself, and cannot carry the key");
     }
     Ok(header)
 }
 
-/// Why a header cannot be set to a value, if it cannot. The value is not repeated.
-pub(crate) fn fault(header: &HeaderName, value: &str, auth: Option<&Auth>) -> Option<&'static str> {
-    let auth = auth.and_then(|auth| of_the_key(&auth.header).ok());
+/// Returns the reason why a header cannot be set to a value, or `None`. Does not include the value.
+pub(crate) fn problem(header: &HeaderName, value: &str, auth: Option<&Auth>) -> Option<&'static str> {
+    let auth = auth.and_then(|auth| key_header(&auth.header).ok());
     if carries_a_key(header) || auth.as_ref() == Some(header) || looks_like_a_key(value) {
         return Some(
             "this header carries a key, and a key is never written in the configuration; use api_key, and auth for another header",
         );
     }
-    if is_made_with_the_request(header) {
-        return Some("this header is made with the request");
+    if is_request_header(header) {
+        return Some("this header is set by the request itself");
     }
     if HeaderValue::from_str(value).is_err() {
-        return Some("the value has characters that a header cannot carry");
+        return Some("the value contains characters that are invalid in a header");
     }
-    // RFC 9110, 5.5: it is not part of the value, so a receiver would see another one.
-    (value.trim() != value).then_some("the value begins or ends with a blank, which no receiver sees")
+    // Receivers strip surrounding white space (RFC 9110, 5.5), and would see another value.
+    (value.trim() != value).then_some("the value starts or ends with white space, which receivers strip")
 }
 
-/// Names that begin with `grpc-` are gRPC's own, and values of names that end in `-bin` are no text there.
-fn is_made_with_the_request(header: &HeaderName) -> bool {
+/// gRPC reserves names that start with `grpc-`, and expects binary values for names that end in
+/// `-bin`.
+fn is_request_header(header: &HeaderName) -> bool {
     let name = header.as_str();
     OWN_HEADERS.contains(&name) || name.starts_with("grpc-") || name.ends_with("-bin")
 }
@@ -76,7 +79,7 @@ fn carries_a_key(header: &HeaderName) -> bool {
     KEY_HEADERS.contains(&name) || name.ends_with("api-key") || words.any(|word| KEY_WORDS.contains(&word))
 }
 
-/// `Bearer ...` and `Basic ...`, in any header.
+/// Returns whether a value starts with `Bearer` or `Basic` and has more text.
 fn looks_like_a_key(value: &str) -> bool {
     let scheme = value.trim_start().split(' ').next().unwrap_or_default();
     scheme.len() < value.trim().len()

@@ -1,4 +1,4 @@
-//! The rules that all values must keep, in files and in code.
+//! Rules for values from files and from code.
 
 pub(crate) mod check;
 pub(crate) mod endpoint;

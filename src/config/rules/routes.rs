@@ -1,138 +1,139 @@
-//! `[[routes]]` by the parts they are for, so that a selector finds its routes without a look at all of them.
+//! Indexes `[[routes]]` by their parts, so that a selector finds its routes without a scan.
 
 use std::collections::HashMap;
 
 use crate::config::settings::document::{Route, WILDCARD, When};
 use crate::selector::{Selector, SelectorBuilder, SelectorError, SelectorKind, Slug};
 
-/// What a route is for: the parts that a selector must have.
+/// Parts that a selector must have for a route to apply.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Pattern {
-    /// The parts that are named.
+pub(crate) struct RoutePattern {
+    /// Parts with a fixed name.
     pub(crate) named: Selector,
-    /// Whether a selector must also have a tenant, whichever that is: `tenant = "*"`.
+    /// Whether the selector must also have a tenant of any name: `tenant = "*"`.
     pub(crate) has_any_tenant: bool,
 }
 
-impl Pattern {
+impl RoutePattern {
     fn parts(&self) -> usize {
         self.named.parts().count() + usize::from(self.has_any_tenant)
     }
 
-    /// Whether it names a part so. `"*"` names no tenant: it makes none known.
+    /// Returns whether the route names this part. `"*"` does not count, because it makes no tenant
+    /// known.
     pub(crate) fn names(&self, part: SelectorKind, name: &Slug) -> bool {
         self.named.get(part) == Some(name)
     }
 }
 
-/// The selector of parts as written.
+/// Converts the parts of `when` to a selector.
 pub(crate) fn selector(when: &When) -> Result<Selector, SelectorError> {
-    let mut written = SelectorBuilder::default();
+    let mut builder = SelectorBuilder::default();
     if let Some(name) = &when.environment {
-        written = written.environment(name);
+        builder = builder.environment(name);
     }
     if let Some(name) = &when.feature {
-        written = written.feature(name);
+        builder = builder.feature(name);
     }
     if let Some(name) = &when.tenant {
-        written = written.tenant(name);
+        builder = builder.tenant(name);
     }
-    Selector::try_from(written)
+    Selector::try_from(builder)
 }
 
-/// What a route is for.
+/// Converts `when` to a pattern.
 ///
 /// # Errors
-/// What is wrong with a part, or with `tenant = "*"` alone.
-pub(crate) fn pattern(when: &When) -> Result<Pattern, String> {
+/// Returns a message for an invalid part, and for `tenant = "*"` alone.
+pub(crate) fn pattern(when: &When) -> Result<RoutePattern, String> {
     let has_any_tenant = when.tenant.as_deref() == Some(WILDCARD);
     if !has_any_tenant {
         let named = selector(when).map_err(|error| error.to_string())?;
-        return Ok(Pattern { named, has_any_tenant });
+        return Ok(RoutePattern { named, has_any_tenant });
     }
     let others = When {
         tenant: None,
         ..when.clone()
     };
     if others == When::default() {
-        return Err("a route for every tenant names a feature or an environment too; [tenants.\"*\"] is for what holds for every tenant".to_owned());
+        return Err("a route for every tenant must also name a feature or an environment; use [tenants.\"*\"] for settings of every tenant".to_owned());
     }
     let named = selector(&others).map_err(|error| error.to_string())?;
-    Ok(Pattern { named, has_any_tenant })
+    Ok(RoutePattern { named, has_any_tenant })
 }
 
-/// What the routes are for, by place: the order in which they are written.
+/// Patterns of all routes, by index in the order in which they are written.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Routes {
-    /// `None` for a route that is for no selector, which is a fault.
-    patterns: Vec<Option<Pattern>>,
-    /// No two routes are for the same parts: that is a fault.
+    /// `None` for an invalid route, which is a problem of the configuration.
+    patterns: Vec<Option<RoutePattern>>,
+    /// Unique, because two routes with the same parts are a problem.
     exact: HashMap<Selector, usize>,
-    /// Those with `tenant = "*"`, by their other parts.
-    of_any_tenant: HashMap<Selector, usize>,
+    /// Routes with `tenant = "*"`, by their other parts.
+    wildcard: HashMap<Selector, usize>,
 }
 
 impl Routes {
     pub(crate) fn new(routes: &[Route]) -> Self {
         let mut read = Self::default();
-        for (place, route) in routes.iter().enumerate() {
+        for (index, route) in routes.iter().enumerate() {
             let pattern = pattern(&route.when).ok();
             if let Some(pattern) = &pattern {
-                let places = if pattern.has_any_tenant {
-                    &mut read.of_any_tenant
+                let indices = if pattern.has_any_tenant {
+                    &mut read.wildcard
                 } else {
                     &mut read.exact
                 };
-                places.insert(pattern.named.clone(), place);
+                indices.insert(pattern.named.clone(), index);
             }
             read.patterns.push(pattern);
         }
         read
     }
 
-    /// The selectors that routes name, those with `tenant = "*"` left out.
+    /// Returns the selectors that routes name, without those with `tenant = "*"`.
     pub(crate) fn selectors(&self) -> impl Iterator<Item = &Selector> {
         let exact = self.patterns.iter().flatten().filter(|pattern| !pattern.has_any_tenant);
         exact.map(|pattern| &pattern.named)
     }
 
-    /// The other parts of the routes with `tenant = "*"`.
-    pub(crate) fn parts_beside_any_tenant(&self) -> impl Iterator<Item = &Selector> {
-        let of_any = self.patterns.iter().flatten().filter(|pattern| pattern.has_any_tenant);
-        of_any.map(|pattern| &pattern.named)
+    /// Returns the other parts of the routes with `tenant = "*"`.
+    pub(crate) fn wildcard_parts(&self) -> impl Iterator<Item = &Selector> {
+        let wildcard = self.patterns.iter().flatten().filter(|pattern| pattern.has_any_tenant);
+        wildcard.map(|pattern| &pattern.named)
     }
 
-    /// Whether a route is for exactly this selector.
+    /// Returns whether a route names exactly this selector.
     pub(crate) fn names(&self, selector: &Selector) -> bool {
         self.exact.contains_key(selector)
     }
 
-    /// The routes whose parts a selector all has, by place: those with fewer parts first, then those with `tenant = "*"`, else as they are
-    /// written. What comes later is laid over what comes before.
-    pub(crate) fn of(&self, selector: &Selector) -> Vec<(usize, &Pattern)> {
+    /// Returns the routes that apply to a selector, in overlay order: by number of parts, then
+    /// named tenants after `tenant = "*"`, then as written.
+    pub(crate) fn matching(&self, selector: &Selector) -> Vec<(usize, &RoutePattern)> {
         let any_tenant = selector.get(SelectorKind::Tenant).is_some();
-        self.found(selector, any_tenant)
+        self.find(selector, any_tenant)
     }
 
-    /// As [`of`](Self::of), for the selectors of any tenant that have these parts.
-    pub(crate) fn of_parts_beside_any_tenant(&self, parts: &Selector) -> Vec<(usize, &Pattern)> {
-        self.found(parts, true)
+    /// Like [`matching`](Self::matching), for a tenant of any name with these other parts.
+    pub(crate) fn matching_wildcard(&self, parts: &Selector) -> Vec<(usize, &RoutePattern)> {
+        self.find(parts, true)
     }
 
-    fn found(&self, selector: &Selector, any_tenant: bool) -> Vec<(usize, &Pattern)> {
+    fn find(&self, selector: &Selector, any_tenant: bool) -> Vec<(usize, &RoutePattern)> {
         if self.patterns.is_empty() {
             return Vec::new();
         }
         let mut found = Vec::new();
         for subset in selector.subsets() {
-            let of_any_tenant = || self.of_any_tenant.get(&subset).filter(|_| any_tenant);
-            found.extend(self.exact.get(&subset).into_iter().chain(of_any_tenant()).copied());
+            let wildcard = || self.wildcard.get(&subset).filter(|_| any_tenant);
+            found.extend(self.exact.get(&subset).into_iter().chain(wildcard()).copied());
         }
         let mut found: Vec<_> = found
             .into_iter()
-            .filter_map(|place| Some((place, self.patterns[place].as_ref()?)))
+            .filter_map(|index| Some((index, self.patterns[index].as_ref()?)))
             .collect();
-        found.sort_by_key(|(place, pattern)| (pattern.parts(), !pattern.has_any_tenant, *place));
+        found.sort_by_key(|(index, pattern)| (pattern.parts(), !pattern.has_any_tenant, *index));
         found
     }
 }

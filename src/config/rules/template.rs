@@ -1,24 +1,24 @@
-//! `{tenant}`, `{environment}` and `{feature}` in a binding's texts.
+//! Placeholders `{tenant}`, `{environment}` and `{feature}` in a binding's values.
 
 use std::path::{Path, PathBuf};
 
 use crate::secret::{KeyCommand, KeySource};
 use crate::selector::{Selector, SelectorKind, Slug};
 
-/// Why a template cannot be filled in.
+/// A template cannot be filled in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// The text has a placeholder for a part that the selector lacks.
-    #[error("{text:?} has {{{part}}} in it, and the selector names no {part}")]
+    #[error("{text:?} contains {{{part}}}, but the selector has no {part}")]
     NoPart {
-        /// The text.
+        /// Template text.
         text: String,
-        /// The part.
+        /// Missing part.
         part: SelectorKind,
     },
-    /// A name with `_` or `.` in a variable's name.
+    /// A name with `_` or `.` would become part of a variable's name.
     #[error(
-        "{name:?} cannot be part of a variable's name: `-` becomes `_` there, so names with `_` or `.` could meet others; use a file"
+        "{name:?} cannot be part of a variable's name: `-` becomes `_`, so names with `_` or `.` could collide; use a file"
     )]
     Variable {
         /// The name.
@@ -26,12 +26,12 @@ pub enum TemplateError {
     },
 }
 
-/// A text with its placeholders filled in.
+/// Fills in the placeholders of a text.
 pub(crate) fn fill(text: &str, selector: &Selector) -> Result<String, TemplateError> {
     fill_with(text, selector, |name| Ok(name.to_string()))
 }
 
-/// A path with its placeholders filled in.
+/// Fills in the placeholders of a path.
 pub(crate) fn fill_path(path: &Path, selector: &Selector) -> Result<PathBuf, TemplateError> {
     match path.to_str() {
         Some(text) => Ok(PathBuf::from(fill(text, selector)?)),
@@ -39,10 +39,10 @@ pub(crate) fn fill_path(path: &Path, selector: &Selector) -> Result<PathBuf, Tem
     }
 }
 
-/// A key's source with its placeholders filled in.
+/// Fills in the placeholders of a key source.
 pub(crate) fn fill_source(source: &KeySource, selector: &Selector) -> Result<KeySource, TemplateError> {
     Ok(match source {
-        KeySource::Env(name) => KeySource::Env(fill_with(name, selector, as_variable)?),
+        KeySource::Env(name) => KeySource::Env(fill_with(name, selector, variable_form)?),
         KeySource::File(path) => KeySource::File(fill_path(path, selector)?),
         // Filled in when it was allowed.
         KeySource::Confined(file) => KeySource::Confined(file.clone()),
@@ -64,7 +64,7 @@ pub(crate) fn fill_source(source: &KeySource, selector: &Selector) -> Result<Key
 fn fill_with(
     text: &str,
     selector: &Selector,
-    spell: impl Fn(&Slug) -> Result<String, TemplateError>,
+    convert: impl Fn(&Slug) -> Result<String, TemplateError>,
 ) -> Result<String, TemplateError> {
     let mut filled = text.to_owned();
     for part in SelectorKind::ALL {
@@ -76,12 +76,12 @@ fn fill_with(
             text: text.to_owned(),
             part,
         })?;
-        filled = filled.replace(&placeholder, &spell(name)?);
+        filled = filled.replace(&placeholder, &convert(name)?);
     }
     Ok(filled)
 }
 
-/// The text with its placeholders taken out.
+/// Removes the placeholders of a text.
 pub(crate) fn without_placeholders(text: &str) -> String {
     let placeholders = SelectorKind::ALL.map(|part| format!("{{{part}}}"));
     placeholders
@@ -89,29 +89,30 @@ pub(crate) fn without_placeholders(text: &str) -> String {
         .fold(text.to_owned(), |text, placeholder| text.replace(placeholder, ""))
 }
 
-/// Whether two selectors could meet in one text: `{tenant}_{feature}` is the same for `a` and `b_c` as for `a_b` and `c`.
+/// Returns a message if two selectors could produce the same text: `{tenant}_{feature}` is equal
+/// for `a` and `b_c` and for `a_b` and `c`.
 ///
-/// Between two placeholders there must be a character that no name can bring in.
+/// Between two placeholders there must be a character that cannot occur in a name.
 pub(crate) fn ambiguous(text: &str, as_variable: bool) -> Option<String> {
-    let from_a_name = |c: char| from_a_name(c, as_variable);
-    let mut placed: Vec<(usize, usize, SelectorKind)> = Vec::new();
+    let in_names = |c: char| can_occur_in_name(c, as_variable);
+    let mut placeholders: Vec<(usize, usize, SelectorKind)> = Vec::new();
     for part in SelectorKind::ALL {
         let placeholder = format!("{{{part}}}");
         let found = text.match_indices(&placeholder);
-        placed.extend(found.map(|(start, found)| (start, start + found.len(), part)));
+        placeholders.extend(found.map(|(start, found)| (start, start + found.len(), part)));
     }
-    placed.sort_unstable();
-    let pairs = placed.iter().zip(placed.iter().skip(1));
-    let mut met =
-        pairs.filter(|((_, end, one), (start, _, other))| one != other && text[*end..*start].chars().all(from_a_name));
-    met.next().map(|((_, _, one), (_, _, other))| {
+    placeholders.sort_unstable();
+    let pairs = placeholders.iter().zip(placeholders.iter().skip(1));
+    let mut colliding =
+        pairs.filter(|((_, end, one), (start, _, other))| one != other && text[*end..*start].chars().all(in_names));
+    colliding.next().map(|((_, _, one), (_, _, other))| {
         let between = if as_variable { "a lower-case letter" } else { "`/`" };
-        format!("different names could meet in one text: put {between} between {{{one}}} and {{{other}}}")
+        format!("different names could produce the same text; put {between} between {{{one}}} and {{{other}}}")
     })
 }
 
-/// Whether a name can bring a character in.
-pub(crate) fn from_a_name(c: char, as_variable: bool) -> bool {
+/// Returns whether a character can occur in a name, or in its variable form.
+pub(crate) fn can_occur_in_name(c: char, as_variable: bool) -> bool {
     if as_variable {
         c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'
     } else {
@@ -119,8 +120,8 @@ pub(crate) fn from_a_name(c: char, as_variable: bool) -> bool {
     }
 }
 
-/// `acme-eu` as `ACME_EU`. One to one, because names with `_` or `.` are refused.
-pub(crate) fn as_variable(name: &Slug) -> Result<String, TemplateError> {
+/// Converts `acme-eu` to `ACME_EU`. One-to-one, because names with `_` or `.` are refused.
+pub(crate) fn variable_form(name: &Slug) -> Result<String, TemplateError> {
     if name.contains(['_', '.']) {
         return Err(TemplateError::Variable { name: name.clone() });
     }

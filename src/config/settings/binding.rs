@@ -1,4 +1,4 @@
-//! What a table of the configuration says for a selector, and the same as a value for programs without files.
+//! Bindings: settings of a selector, from tables or from code.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,114 +9,120 @@ use serde::{Deserialize, Serialize};
 use crate::config::read::table::Table;
 use crate::config::rules::values;
 use crate::config::settings::declare::table;
-#[cfg(feature = "schema")]
-use crate::config::settings::forms;
 use crate::config::settings::key_source;
 use crate::config::settings::proxy::Proxy;
 use crate::config::settings::redacted::Redacted;
-use crate::config::settings::setting::replaced;
+#[cfg(feature = "schema")]
+use crate::config::settings::schema_types;
+use crate::config::settings::setting::impl_setting;
 use crate::config::settings::tls::Tls;
 use crate::secret::KeySource;
 use crate::util::json_depth::bounded;
 use crate::util::json_number::IntoJson;
 
 table! {
-    /// What the configuration says for an environment, a feature, a tenant or a route, or for all (`[defaults]`).
+    /// Settings for an environment, a feature, a tenant, a route, or for all selectors
+    /// (`[defaults]`).
     ///
-    /// Everything is optional: what a binding leaves out comes from the bindings it is laid over. `Debug` shows no value that could be a key by
-    /// mistake.
+    /// Every setting is optional; unset ones come from the bindings below. `Debug` shows no value
+    /// that could be a misplaced key.
     #[derive(Clone, Debug, Default, PartialEq)]
     #[overlay(Binding::overlay)]
     pub struct Binding {
-        /// Where the key comes from. A key itself is never written in the configuration.
-        #[schema(with = "Option<forms::KeySource>")]
+        /// Source of the API key. The configuration never contains the key itself.
+        #[schema(with = "Option<schema_types::KeySource>")]
         #[untrusted(checked)]
         pub(crate) api_key: Option<KeySource>,
-        /// The kind of destination: which header carries the key, which path takes spans, how sessions are spelled. Default: honeyhive.
+        /// Backend to send to. It defines the key header, the path for spans and the names of
+        /// session attributes. Default: honeyhive.
         #[untrusted(checked)]
         pub(crate) backend: Option<BackendName>,
-        /// The destination's URL. Without a path it gets the backend's paths. The path of an `otlp` endpoint is taken as it is; that of any other
-        /// is the base that the backend's paths are added to, unless it ends in `/v1/traces`. Default: the backend's own.
+        /// URL of the backend. Without a path, the backend's own paths are used. The path of an
+        /// `otlp` endpoint is used unchanged; for other backends it is the base of their paths,
+        /// unless it ends in `/v1/traces`. Default: the backend's own URL.
         #[schema(with = "Option<String>")]
         #[untrusted(checked)]
         #[take(url)]
         #[rule(values::url)]
         pub(crate) endpoint: Redacted<Option<String>>,
-        /// The project that spans land in, for backends whose key does not choose it: `phoenix`, `langsmith`, `braintrust`, and `mlflow`, where it
-        /// is the id of an experiment. Default: the backend's default project; `mlflow` has none.
+        /// Project that receives the spans, for backends whose key does not select it: `phoenix`,
+        /// `langsmith`, `braintrust`, and `mlflow`, where it is the id of an experiment. Default:
+        /// the backend's default project; `mlflow` has none.
         #[untrusted(checked)]
         #[rule(values::project)]
         pub(crate) project: Option<String>,
-        /// Another header or scheme for the key than the backend's.
+        /// Header and scheme of the key, if they differ from the backend's.
         pub(crate) auth: Option<Auth>,
-        /// Certificates for an `https` endpoint. Default: the platform's authorities, no client certificate.
+        /// Certificates for an `https` endpoint. Default: the platform's authorities, no client
+        /// certificate.
         pub(crate) tls: Option<Tls>,
-        /// What requests go through. Default: nothing, whatever variables of the process say.
-        #[schema(with = "Option<forms::Proxy>")]
+        /// Proxy for requests. Default: none, regardless of environment variables.
+        #[schema(with = "Option<schema_types::Proxy>")]
         pub(crate) proxy: Option<Proxy>,
-        /// Further headers of every request. Headers that carry keys are refused here.
+        /// Additional headers of every request. Headers that carry keys are refused.
         pub(crate) headers: Redacted<BTreeMap<String, String>>,
         /// The `source` of sessions and spans, such as `production`.
         #[untrusted(free)]
         pub(crate) source: Option<String>,
-        /// Metadata of every session and, where the backend wants it there, of every span.
+        /// Metadata of every session and, if the backend expects it there, of every span.
         #[untrusted(free)]
         pub(crate) metadata: Redacted<BTreeMap<String, serde_json::Value>>,
-        /// Resource attributes, such as `service.name`. Texts, numbers and booleans.
-        #[schema(schema_with = "forms::attributes")]
+        /// Resource attributes, such as `service.name`: strings, numbers and booleans.
+        #[schema(schema_with = "schema_types::attributes")]
         #[untrusted(checked)]
         pub(crate) resource: Redacted<BTreeMap<String, serde_json::Value>>,
-        /// Which traces are recorded. Default: all.
+        /// Fraction of traces to record. Default: all.
         #[untrusted(lowered)]
         pub(crate) sampling: Option<Sampling>,
-        /// How much one span may hold. Defaults: 128 of each, as OpenTelemetry has it.
+        /// Limits of a span. Default: 128 each, as in the OpenTelemetry specification.
         #[untrusted(lowered)]
         pub(crate) limits: Option<Limits>,
-        /// What is taken from requests that come in, and given to those that go out.
+        /// What is accepted from incoming requests and added to outgoing ones.
         #[untrusted(lowered)]
         pub(crate) propagation: Option<Propagation>,
-        /// How sessions come about. Default: explicit.
+        /// How sessions are created. Default: explicit.
         #[untrusted(free)]
         pub(crate) sessions: Option<SessionMode>,
-        /// How large a share of the sending it gets if more tracers want to send than may: twice the weight, twice the bytes. Default: 100.
+        /// Share of the sending capacity if tracers compete for it: twice the weight sends twice
+        /// the bytes. Default: 100.
         #[schema(range(min = 1, max = 10_000))]
         #[take(weight)]
         #[limit(in_weights)]
         pub(crate) weight: Option<u32>,
         #[state]
-        /// Not written by the operator: it may say only what `[untrusted]` allows.
+        /// Whether the binding is untrusted: it may set only what `[untrusted]` allows.
         pub(crate) untrusted: bool,
         #[state]
-        /// The key that lower layers of this table had was for something that an upper one changed.
-        pub(crate) forgotten: Option<Change>,
+        /// Change by an upper layer of this table that discarded the lower layers' key.
+        pub(crate) discarded: Option<Change>,
     }
 }
 
-/// A change that forgets the key and `auth` of the tables below it: a key is for what it was written with. A project is of a backend at an
-/// endpoint: a change of either forgets `project` too.
+/// A change that discards the key and `auth` of lower tables, because a key is valid only for the
+/// destination that it was written with. A change of backend or endpoint also discards `project`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
-    /// Of the backend.
+    /// The backend.
     Backend,
-    /// Of the endpoint's scheme, host or port.
+    /// The endpoint's scheme, host or port.
     Endpoint,
-    /// Of the proxy.
+    /// The proxy.
     Proxy,
-    /// Of the certificate authorities.
+    /// The certificate authorities.
     Authority,
 }
 
-/// A kind of destination.
+/// Kind of backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum BackendName {
-    /// HoneyHive: sessions by its API, spans by OTLP, a project per key.
+    /// HoneyHive: sessions through its API, spans through OTLP, one project per key.
     #[default]
     Honeyhive,
-    /// Any OTLP receiver, by HTTP or gRPC; the key as a bearer token unless `auth` says otherwise.
+    /// Any OTLP receiver, with HTTP or gRPC. Sends the key as a bearer token unless `auth` is set.
     Otlp,
     /// Langfuse.
     Langfuse,
@@ -141,10 +147,10 @@ pub enum BackendName {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
-    /// The header that carries the key.
+    /// Header that carries the key.
     #[serde(default = "default_auth_header")]
     pub(crate) header: String,
-    /// How the key stands in it.
+    /// Scheme of the key in that header.
     #[serde(default)]
     pub(crate) scheme: AuthScheme,
 }
@@ -153,7 +159,7 @@ fn default_auth_header() -> String {
     "authorization".to_owned()
 }
 
-/// How the key stands in its header.
+/// Scheme of a key in its header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -167,72 +173,77 @@ pub enum AuthScheme {
     Raw,
 }
 
-/// Which traces are recorded.
+/// Fraction of traces to record.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Sampling {
-    /// The part of all traces that is recorded, from 0.0 to 1.0. The spans of a trace share its fate.
+    /// Fraction of traces to record, from 0.0 to 1.0. All spans of a trace are recorded or none.
     #[cfg_attr(feature = "schema", schemars(range(min = 0.0, max = 1.0)))]
     pub ratio: f64,
 }
 
 table! {
-    /// How much one span may hold; what is above is dropped and counted on the span.
+    /// Limits of a span. Excess items are dropped and counted on the span.
     #[derive(Clone, Debug, Default, PartialEq, Copy, Eq, Hash)]
     pub struct Limits {
-        /// Attributes of a span. The session's id, the source and the count of cut values are not counted, and never dropped.
-        #[most(Limits::DEFAULT)]
+        /// Maximum attributes of a span. The session's id, the source and the count of cut values
+        /// do not count, and are never dropped.
+        #[max(Limits::DEFAULT)]
         pub attributes: Option<u32>,
-        /// Events of a span.
-        #[most(Limits::DEFAULT)]
+        /// Maximum events of a span.
+        #[max(Limits::DEFAULT)]
         pub events: Option<u32>,
-        /// Links of a span.
-        #[most(Limits::DEFAULT)]
+        /// Maximum links of a span.
+        #[max(Limits::DEFAULT)]
         pub links: Option<u32>,
-        /// Attributes of an event.
-        #[most(Limits::DEFAULT)]
+        /// Maximum attributes of an event.
+        #[max(Limits::DEFAULT)]
         pub attributes_per_event: Option<u32>,
-        /// Attributes of a link.
-        #[most(Limits::DEFAULT)]
+        /// Maximum attributes of a link.
+        #[max(Limits::DEFAULT)]
         pub attributes_per_link: Option<u32>,
     }
 }
 
 impl Limits {
-    /// Each limit if none is set (OpenTelemetry specification, "Span Limits").
+    /// Default of each limit (OpenTelemetry specification, "Span Limits").
     pub(crate) const DEFAULT: u32 = 128;
 }
 
 table! {
-    /// What is taken from requests that come in, and given to those that go out.
+    /// What is accepted from incoming requests and added to outgoing ones.
     #[derive(Clone, Debug, Default, PartialEq, Copy, Eq)]
     pub struct Propagation {
-        /// Whether a remote span (from a `traceparent` header) may be the parent of this tracer's spans. Default: false.
-        #[most(false)]
+        /// Whether a remote span (from a `traceparent` header) may be the parent of this tracer's
+        /// spans. Default: false.
+        #[max(false)]
         pub trust_remote_parent: Option<bool>,
-        /// Whether the session's id goes along, as the baggage entry `session.id`, and is taken from there. Default: false.
-        #[most(false)]
+        /// Whether the session's id is sent and accepted as the baggage entry `session.id`.
+        /// Default: false.
+        #[max(false)]
         pub session_id: Option<bool>,
     }
 }
 
-/// How sessions come about.
+/// How sessions are created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SessionMode {
-    /// The program starts them; spans outside have none.
+    /// The program starts sessions. Spans outside a session have none.
     #[default]
     Explicit,
-    /// As `explicit`, and each trace that is begun outside a session is one; its id is the trace's, made a UUID.
+    /// Like `explicit`, but each trace that starts outside a session is its own session, with the
+    /// trace id as a UUID.
     PerTrace,
-    /// The program starts them, and the backend makes them from attributes of their spans: nothing else is sent.
+    /// The program starts sessions, and the backend creates them from span attributes. Nothing else
+    /// is sent.
     AutoCreate,
 }
 
-replaced! {
+impl_setting! {
     BackendName: Table::choose;
     SessionMode: Table::choose;
     KeySource: key_source::take;
@@ -259,7 +270,7 @@ impl Hash for Sampling {
 impl Sampling {
     fn take(table: &mut Table<'_>) -> Option<Self> {
         if !table.fields.contains_key("ratio") {
-            table.fault("ratio", "missing");
+            table.problem("ratio", "missing");
         }
         let ratio = table.take("ratio", "a number from 0.0 to 1.0")?;
         Some(Self { ratio })
@@ -279,8 +290,8 @@ fn in_weights(weight: u32) -> Option<String> {
 }
 
 impl BackendName {
-    /// Whether the name of a project means the same project whatever the key. Elsewhere a key is of one project, or of an account with
-    /// projects of its own.
+    /// Returns whether a project's name selects the same project under every key. On other backends
+    /// a key belongs to one project, or to an account with its own projects.
     pub(crate) fn shares_projects(self) -> bool {
         matches!(self, Self::Phoenix | Self::Mlflow)
     }
@@ -304,36 +315,37 @@ impl fmt::Display for Change {
 }
 
 impl Binding {
-    /// A binding that says nothing yet.
+    /// Creates an empty binding.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Where the key comes from.
+    /// Sets the source of the API key.
     pub fn api_key(mut self, source: KeySource) -> Self {
         self.api_key = Some(source);
         self
     }
 
-    /// The kind of destination.
+    /// Sets the backend.
     pub fn backend(mut self, backend: BackendName) -> Self {
         self.backend = Some(backend);
         self
     }
 
-    /// The destination's URL; checked when the registry is built.
+    /// Sets the backend's URL. Checked when the registry is built.
     pub fn endpoint(mut self, url: impl Into<String>) -> Self {
         *self.endpoint = Some(url.into());
         self
     }
 
-    /// The project that spans land in, for backends whose key does not choose it; for MLflow the id of an experiment.
+    /// Sets the project that receives the spans, for backends whose key does not select it. For
+    /// MLflow, it is the id of an experiment.
     pub fn project(mut self, project: impl Into<String>) -> Self {
         self.project = Some(project.into());
         self
     }
 
-    /// Another header or scheme for the key than the backend's.
+    /// Sets the header and scheme of the key, in place of the backend's.
     pub fn auth(mut self, header: impl Into<String>, scheme: AuthScheme) -> Self {
         self.auth = Some(Auth {
             header: header.into(),
@@ -342,80 +354,84 @@ impl Binding {
         self
     }
 
-    /// Certificates for an `https` endpoint.
+    /// Sets the certificates for an `https` endpoint.
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
         self
     }
 
-    /// What requests go through.
+    /// Sets the proxy for requests.
     pub fn proxy(mut self, proxy: Proxy) -> Self {
         self.proxy = Some(proxy);
         self
     }
 
-    /// A further header of every request.
+    /// Adds a header to every request.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.insert(name.into(), value.into());
         self
     }
 
-    /// The `source` of sessions and spans.
+    /// Sets the `source` of sessions and spans.
     pub fn source(mut self, source: impl Into<String>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// One entry of metadata. A table or list that is nested more than 64 levels deep is null.
+    /// Adds an entry of metadata. Replaces tables and lists nested more than 64 levels deep with
+    /// null.
     pub fn metadata(mut self, key: impl Into<String>, value: impl IntoJson) -> Self {
         self.metadata.insert(key.into(), bounded(value));
         self
     }
 
-    /// One resource attribute: a text, a number or a boolean.
+    /// Adds a resource attribute: a string, a number or a boolean.
     pub fn resource(mut self, key: impl Into<String>, value: impl IntoJson) -> Self {
         self.resource.insert(key.into(), bounded(value));
         self
     }
 
-    /// The part of all traces that is recorded, from 0.0 to 1.0.
+    /// Sets the fraction of traces to record, from 0.0 to 1.0.
     pub fn sampling_ratio(mut self, ratio: f64) -> Self {
         self.sampling = Some(Sampling { ratio });
         self
     }
 
-    /// How much one span may hold.
+    /// Sets the limits of a span.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = Some(limits);
         self
     }
 
-    /// Whether a remote span may be the parent of this tracer's spans.
+    /// Sets whether a remote span may be the parent of this tracer's spans. Default: false.
     pub fn trust_remote_parent(mut self, trust: bool) -> Self {
         self.propagation.get_or_insert_default().trust_remote_parent = Some(trust);
         self
     }
 
-    /// Whether the session's id goes along with requests, as the baggage entry `session.id`, and is taken from there.
+    /// Sets whether the session's id is sent and accepted as the baggage entry `session.id`.
+    /// Default: false.
     pub fn propagate_session_id(mut self, propagate: bool) -> Self {
         self.propagation.get_or_insert_default().session_id = Some(propagate);
         self
     }
 
-    /// How sessions come about.
+    /// Sets how sessions are created.
     pub fn sessions(mut self, mode: SessionMode) -> Self {
         self.sessions = Some(mode);
         self
     }
 
-    /// How large a share of the sending it gets if more tracers want to send than may: from 1 to 10000, 100 being usual.
+    /// Sets the share of the sending capacity if tracers compete for it, from 1 to 10000. Default:
+    /// 100.
     pub fn weight(mut self, weight: u32) -> Self {
         self.weight = Some(weight);
         self
     }
 
-    /// Trusts the binding as one that was written in code: for JSON that only the operator of the program can write. A binding from
-    /// [`from_json`](Self::from_json) is not trusted, whatever is built upon it.
+    /// Marks the binding as trusted, like one written in code. Use it only for JSON that the
+    /// operator alone can write. A binding from [`from_json`](Self::from_json) stays untrusted even
+    /// if builder methods change it.
     pub fn trusted(mut self) -> Self {
         self.untrusted = false;
         self

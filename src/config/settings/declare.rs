@@ -1,20 +1,20 @@
-//! How a table of the configuration is declared: each setting in one place, with all that is done
-//! with it.
+//! Macros that declare configuration tables, with each setting defined in one place.
 
-/// Declares a table: its type, how it is read, laid over a lower layer, and checked.
+/// Declares a table: its type, parsing, overlay and checks.
 ///
 /// The type of a field is a [`Field`](super::setting::Field). Attributes of fields, in this order:
 /// - `#[schema(..)]`: passed to schemars;
-/// - `#[untrusted(how)]`: an untrusted layer may set it, `free`ly, if it is `checked`, or to less
-///   than the tables below say (`lowered`). Without this attribute or `#[most]` it may not;
-/// - `#[take(function)]`: takes it out of the table, in place of the type's own function;
-/// - `#[most(value)]`: what holds if no table says it: an untrusted layer may set less, never more;
-/// - `#[rule(function)]`, or `#[limit(function)]` if the value is copied: says what is wrong with a
-///   value, if something is.
+/// - `#[untrusted(how)]`: an untrusted layer may set it `free`ly, if it is `checked`, or to less
+///   than the lower tables (`lowered`). Without this attribute or `#[max]`, an untrusted layer may
+///   not set it;
+/// - `#[take(function)]`: parses it, instead of the type's own function;
+/// - `#[max(value)]`: value if no table sets it; an untrusted layer may only lower it;
+/// - `#[rule(function)]`, or `#[limit(function)]` for `Copy` values: returns a message for an
+///   invalid value.
 ///
-/// Fields with `#[state]` come last. They are no settings. The table is a
-/// [`Field`](super::setting::Field) of others itself, and may be optional there; it is laid over a
-/// lower one field by field, or by the function of `#[overlay(function)]`.
+/// Fields with `#[state]` come last and are not settings. A table is also a
+/// [`Field`](super::setting::Field), and may be optional as one. It is overlaid field by field, or
+/// with the function of `#[overlay(function)]`.
 macro_rules! table {
     (
         $(#[doc = $doc:literal])+
@@ -27,7 +27,7 @@ macro_rules! table {
                 $(#[schema($($field_schema:tt)*)])?
                 $(#[untrusted($allowed:ident)])?
                 $(#[take($take:path)])?
-                $(#[most($most:expr)])?
+                $(#[max($max:expr)])?
                 $(#[rule($rule:path)])?
                 $(#[limit($limit:path)])?
                 $field_vis:vis $field:ident: $Type:ty,
@@ -66,30 +66,30 @@ macro_rules! table {
                 $($crate::config::settings::setting::Field::overlay(&mut self.$field, &upper.$field);)*
             }
 
-            fn operators_alone(&self) -> Vec<&'static str> {
+            fn operator_only(&self) -> Vec<&'static str> {
                 let fields = [$((
                     stringify!($field),
-                    <[&str]>::is_empty(&[$(stringify!($allowed),)? $(stringify!($most),)?]) && self.$field != <$Type>::default(),
+                    <[&str]>::is_empty(&[$(stringify!($allowed),)? $(stringify!($max),)?]) && self.$field != <$Type>::default(),
                 ),)*];
                 fields.into_iter().filter_map(|(field, is_refused)| is_refused.then_some(field)).collect()
             }
 
-            fn raised(&self, below: &Self) -> Vec<(&'static str, String)> {
+            fn raised(&self, lower: &Self) -> Vec<(&'static str, String)> {
                 let raised: Vec<Option<(&'static str, String)>> = vec![$($({
-                    let most = below.$field.unwrap_or($most);
-                    let is_raised = self.$field.is_some_and(|value| value > most);
-                    is_raised.then(|| (stringify!($field), most.to_string()))
+                    let max = lower.$field.unwrap_or($max);
+                    let is_raised = self.$field.is_some_and(|value| value > max);
+                    is_raised.then(|| (stringify!($field), max.to_string()))
                 },)?)*];
-                let _ = below;
+                let _ = lower;
                 raised.into_iter().flatten().collect()
             }
 
-            fn faults(&self) -> Vec<(&'static str, String)> {
-                let faults: Vec<(&'static str, Option<String>)> = vec![$(
+            fn problems(&self) -> Vec<(&'static str, String)> {
+                let problems: Vec<(&'static str, Option<String>)> = vec![$(
                     $((stringify!($field), self.$field.as_ref().and_then(|value| $rule(value))),)?
                     $((stringify!($field), self.$field.and_then($limit)),)?
                 )*];
-                faults.into_iter().filter_map(|(field, fault)| Some((field, fault?))).collect()
+                problems.into_iter().filter_map(|(field, problem)| Some((field, problem?))).collect()
             }
         }
 
@@ -110,17 +110,17 @@ macro_rules! table {
                 table.table(name, $crate::config::settings::setting::Fields::take_fields)
             }
 
-            fn lay_over(&self, lower: &mut Option<Self>) {
+            fn overlay_onto(&self, lower: &mut Option<Self>) {
                 $crate::config::settings::setting::Field::overlay(lower.get_or_insert_default(), self);
             }
         }
     };
 }
 
-/// Declares a [`table!`] of the whole registry by its path, and the same with every default filled
-/// in.
+/// Declares a [`table!`] of the whole registry at a path, and its settings type with all defaults
+/// filled in.
 ///
-/// Its fields have `#[default(value)]` or `#[default(value, rule)]`. Tables in it come last, with
+/// Fields have `#[default(value)]` or `#[default(value, rule)]`. Nested tables come last, with
 /// `#[inner(Settings)]`.
 macro_rules! settings {
     (
@@ -176,7 +176,7 @@ macro_rules! settings {
         }
 
         impl $Settings {
-            /// The settings that differ.
+            /// Returns the names of the settings that differ.
             pub(crate) fn differing(&self, other: &Self) -> Vec<&'static str> {
                 let fields = [$((concat!($path, ".", stringify!($field)), self.$field == other.$field),)*];
                 let differing = fields.into_iter().filter(|(_, is_same)| !is_same).map(|(field, _)| field);
@@ -200,29 +200,29 @@ mod tests {
     use crate::config::settings::setting::Fields as _;
 
     table! {
-        /// A table with a setting that says nothing of untrusted layers.
+        /// A table with a setting that has no declaration for untrusted layers.
         #[derive(Clone, Debug, Default, PartialEq)]
         struct Example {
-            /// Declared.
+            /// Allowed.
             #[untrusted(free)]
             allowed: Option<u32>,
-            /// Declared by how high it may be.
-            #[most(1)]
+            /// Limited.
+            #[max(1)]
             lowered: Option<u32>,
             /// Not declared.
-            forgotten: Option<u32>,
+            undeclared: Option<u32>,
         }
     }
 
     #[test]
-    fn a_setting_that_is_not_declared_for_untrusted_layers_is_the_operators_alone() {
+    fn an_undeclared_setting_is_operator_only() {
         let mut example = Example {
             allowed: Some(1),
             lowered: Some(1),
-            forgotten: None,
+            undeclared: None,
         };
-        assert!(example.operators_alone().is_empty());
-        example.forgotten = Some(1);
-        assert_eq!(example.operators_alone(), ["forgotten"]);
+        assert!(example.operator_only().is_empty());
+        example.undeclared = Some(1);
+        assert_eq!(example.operator_only(), ["undeclared"]);
     }
 }

@@ -1,4 +1,4 @@
-//! The configuration as written, one layer or several laid over one another.
+//! The configuration as written, of one layer or of several merged ones.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::config::fault::quoted;
+use crate::config::problem::quoted;
 use crate::config::read::table::Table;
 use crate::config::rules::values::needs_feature;
 use crate::config::settings::binding::{BackendName, Binding};
@@ -14,49 +14,53 @@ use crate::config::settings::declare::{settings, table};
 use crate::config::settings::export::Export;
 use crate::config::settings::metrics::Metrics;
 use crate::config::settings::pool::Pool;
-use crate::config::settings::setting::{Field, Fields, Setting, path, replaced};
+use crate::config::settings::setting::{Field, Fields, Setting, impl_setting, path};
 use crate::config::settings::untrusted::Untrusted;
 use crate::selector::{SelectorBuilder, SelectorKind};
 
 table! {
-    /// A configuration as written. Made from files by [`Config::load`](crate::config::Config::load), or in code.
+    /// A configuration as written. Created from files by
+    /// [`Config::load`](crate::config::Config::load), or in code.
     #[derive(Clone, Debug, Default, PartialEq)]
     #[schema(title = "tracer-registry configuration")]
     #[overlay(Document::overlay)]
     pub(crate) struct Document {
-        /// Which environment `registry.active()` gives, and which file is laid over the default one.
+        /// Environment of `registry.active()`, and of the file that is overlaid on the default
+        /// file.
         pub(crate) active_environment: Option<ActiveEnvironment>,
-        /// Every binding starts from here.
+        /// Base of every binding.
         pub(crate) defaults: Binding,
-        /// By environment's name.
+        /// Bindings by environment.
         #[schema(schema_with = "names::exact")]
         pub(crate) environments: BTreeMap<String, Binding>,
-        /// By feature's name.
+        /// Bindings by feature.
         #[schema(schema_with = "names::exact")]
         pub(crate) features: BTreeMap<String, Binding>,
-        /// By tenant slug. The table `"*"` stands for every tenant without one of its own; `{tenant}` in it is the slug.
+        /// Bindings by tenant slug. The table `"*"` applies to every tenant without its own table;
+        /// `{tenant}` in it is the slug.
         #[schema(schema_with = "names::or_wildcard")]
         pub(crate) tenants: BTreeMap<String, Binding>,
-        /// A folder with a file for each tenant, called as the slug, such as `acme.toml`; in it is what a table `[tenants.acme]` would have. Read
-        /// when the tenant is looked up. A tenant with a table here needs none, and its file is not read.
+        /// Folder with a file for each tenant, named after the slug, such as `acme.toml`, with the
+        /// content of a table `[tenants.acme]`. A file is read when its tenant is looked up. The
+        /// file of a tenant with a table here is not read.
         #[take(folder)]
         #[rule(not_empty)]
         pub(crate) tenants_dir: Option<PathBuf>,
-        /// For several parts at once; laid over the bindings of the parts.
+        /// Bindings for several parts at once, overlaid on the bindings of the parts.
         pub(crate) routes: Vec<Route>,
-        /// What files of `tenants_dir`, and bindings that a program reads from JSON, may choose.
+        /// What files of `tenants_dir`, and bindings that a program reads from JSON, may set.
         pub(crate) untrusted: Untrusted,
         /// How spans are sent, for all tracers.
         pub(crate) export: Export,
         /// When the files are read again.
-        pub(crate) reload: Reloading,
-        /// What is asked of keys.
+        pub(crate) reload: Reload,
+        /// Requirements on key files.
         pub(crate) keys: Keys,
-        /// How much the registry's own metrics tell apart.
+        /// Detail of the registry's own metrics.
         pub(crate) metrics: Metrics,
         /// How many tracers are kept, and for how long.
         pub(crate) pool: Pool,
-        /// Where spans go that are made outside any scope, by code that knows no tenants.
+        /// Tracer of spans that are created outside any scope, by code without a tenant.
         pub(crate) routing: Routing,
     }
 }
@@ -65,7 +69,8 @@ table! {
     /// `[routing]` as written.
     #[derive(Clone, Debug, Default, PartialEq)]
     pub(crate) struct Routing {
-        /// The tracer of spans that are made outside any scope. Default: none, they are not recorded, and counted.
+        /// Tracer of spans that are created outside any scope. Default: none; they are counted but
+        /// not recorded.
         pub(crate) default: Option<When>,
     }
 }
@@ -74,7 +79,7 @@ settings! {
     /// `[reload]` as written.
     #[derive(Clone, Debug, Default, PartialEq)]
     #[at("reload")]
-    pub(crate) struct Reloading {
+    pub(crate) struct Reload {
         /// Whether the files are watched, and read again when they change. Default: false.
         #[default(false, can_watch)]
         pub(crate) watch: Option<bool>,
@@ -89,8 +94,8 @@ settings! {
     #[derive(Clone, Debug, Default, PartialEq)]
     #[at("keys")]
     pub(crate) struct Keys {
-        /// Whether a file with a key is refused if every user of the machine may read or write it (mode `o+r` or `o+w`). Unix only. Default: false,
-        /// `tracer-registry check` warns.
+        /// Whether key files are refused if every user of the machine may read or write them (mode
+        /// `o+r` or `o+w`). Unix only. Default: false; `tracer-registry check` warns about them.
         #[default(false, has_modes)]
         pub(crate) strict_permissions: Option<bool>,
     }
@@ -99,7 +104,7 @@ settings! {
     pub(crate) struct KeySettings;
 }
 
-replaced! {
+impl_setting! {
     ActiveEnvironment: ActiveEnvironment::take;
 }
 
@@ -111,7 +116,7 @@ fn not_empty(folder: &Path) -> Option<String> {
     folder
         .as_os_str()
         .is_empty()
-        .then(|| "the path of a folder is expected".to_owned())
+        .then(|| "expected the path of a folder".to_owned())
 }
 
 fn can_watch(watch: bool) -> Option<String> {
@@ -119,53 +124,54 @@ fn can_watch(watch: bool) -> Option<String> {
 }
 
 fn has_modes(strict: bool) -> Option<String> {
-    (strict && cfg!(not(unix))).then(|| "files have no mode on this system that could be checked".to_owned())
+    (strict && cfg!(not(unix))).then(|| "files have no mode on this system".to_owned())
 }
 
-/// The key of the table for every tenant without one of its own.
+/// Name of the table for every tenant without its own table.
 pub(crate) const WILDCARD: &str = "*";
 
-/// Which environment is the active one.
+/// Selection of the active environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(untagged))]
 pub(crate) enum ActiveEnvironment {
-    /// This one.
+    /// This environment.
     Slug(String),
-    /// The one that a variable of the process names.
+    /// The environment named by an environment variable.
     Variable(ActiveVariable),
 }
 
-/// A variable that names the active environment.
+/// An environment variable that names the active environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub(crate) struct ActiveVariable {
-    /// The variable's name.
+    /// Name of the variable.
     pub(crate) env: String,
-    /// The environment if the variable is not set or empty.
+    /// Environment if the variable is unset or empty.
     pub(crate) default: Option<String>,
 }
 
-/// A binding for selectors that have all of `when`'s parts.
+/// A binding for selectors that have all parts of `when`.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub(crate) struct Route {
-    /// The parts that a selector must have.
+    /// Parts that a selector must have.
     pub(crate) when: When,
-    /// What holds for it.
+    /// Settings of the route.
     #[cfg_attr(feature = "schema", schemars(flatten))]
     pub(crate) binding: Binding,
 }
 
 table! {
-    /// The parts of a selector, laid over others as one: half of one layer's selector and half of another's would be a third one.
+    /// Parts of a selector. A layer replaces it as a whole, because merging parts of two selectors
+    /// would yield a third.
     #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
     #[overlay(When::clone_from)]
     pub(crate) struct When {
-        /// A tenant slug. In a route `"*"` is every tenant, and another part is named too.
+        /// Tenant slug. In a route, `"*"` matches every tenant and requires another part.
         pub(crate) tenant: Option<String>,
-        /// An environment's name.
+        /// Name of an environment.
         pub(crate) environment: Option<String>,
-        /// A feature's name.
+        /// Name of a feature.
         pub(crate) feature: Option<String>,
     }
 }
@@ -191,7 +197,7 @@ impl From<&SelectorBuilder> for When {
 }
 
 impl Document {
-    /// The tables of bindings by name, each with what it is called.
+    /// Returns the tables of named bindings, each with its kind and key.
     pub(crate) fn tables(&self) -> [(SelectorKind, &'static str, &BTreeMap<String, Binding>); 3] {
         [
             (SelectorKind::Environment, "environments", &self.environments),
@@ -200,7 +206,7 @@ impl Document {
         ]
     }
 
-    /// Every binding, with its key path.
+    /// Returns every binding with its key path.
     pub(crate) fn bindings(&self) -> impl Iterator<Item = (String, &Binding)> {
         let named = self.tables().into_iter().flat_map(|(_, table, bindings)| {
             let path = move |name| format!("{table}.{}", quoted(name));
@@ -212,10 +218,11 @@ impl Document {
         std::iter::once(defaults).chain(named).chain(routes)
     }
 
-    /// Lays `over` on top of this one, table by table. A route for the same parts is laid over the earlier one.
+    /// Overlays `over`, table by table. Routes with equal parts are merged.
     pub(crate) fn overlay(&mut self, over: &Self) {
         if over.defaults.backend == Some(BackendName::default()) {
-            // Said or not, the lower layer's defaults are written for this backend: saying so above changes nothing.
+            // The lower layer's defaults are written for this backend even if they do not name it,
+            // so naming it above is no change.
             self.defaults.backend.get_or_insert_default();
         }
         self.overlay_fields(over);
@@ -226,11 +233,11 @@ impl Field for Vec<Route> {
     fn take(table: &mut Table<'_>, name: &'static str) -> Self {
         let items = table.items(name).into_iter();
         let routes = items.map(|(value, path)| {
-            // Keeps the place of one that is no table, so that the others keep their numbers.
-            let Some(mut table) = Table::new(value, path, table.folder, table.faults) else {
+            // Keeps the index of an invalid route, so that the others keep theirs.
+            let Some(mut table) = Table::new(value, path, table.folder, table.problems) else {
                 return Route::default();
             };
-            // A route without parts is a fault of the next stage.
+            // A route without parts is reported by the next stage.
             let when = table.table("when", When::take_fields).unwrap_or_default();
             let binding = Binding::take_fields(&mut table);
             table.finish();
@@ -240,15 +247,15 @@ impl Field for Vec<Route> {
     }
 
     fn overlay(&mut self, upper: &Self) {
-        let mut places: HashMap<When, usize> = HashMap::with_capacity(self.len());
-        for (place, route) in self.iter().enumerate() {
-            places.entry(route.when.clone()).or_insert(place);
+        let mut indices: HashMap<When, usize> = HashMap::with_capacity(self.len());
+        for (index, route) in self.iter().enumerate() {
+            indices.entry(route.when.clone()).or_insert(index);
         }
         for route in upper {
-            match places.entry(route.when.clone()) {
-                Entry::Occupied(mine) => self[*mine.get()].binding.overlay(&route.binding),
-                Entry::Vacant(free) => {
-                    free.insert(self.len());
+            match indices.entry(route.when.clone()) {
+                Entry::Occupied(existing) => self[*existing.get()].binding.overlay(&route.binding),
+                Entry::Vacant(vacant) => {
+                    vacant.insert(self.len());
                     self.push(route.clone());
                 }
             }
@@ -262,7 +269,7 @@ impl ActiveEnvironment {
         if let Value::String(name) = value {
             return Some(Self::Slug(name));
         }
-        let mut table = Table::new(value, table.path_of(name), table.folder, table.faults)?;
+        let mut table = Table::new(value, table.path_of(name), table.folder, table.problems)?;
         let env = table.required("env");
         let default = Setting::take(&mut table, "default");
         table.finish();
@@ -270,14 +277,14 @@ impl ActiveEnvironment {
     }
 }
 
-/// Bindings by name, for the schema.
+/// Schemas of bindings by name.
 #[cfg(feature = "schema")]
 mod names {
     use std::collections::BTreeMap;
 
     use super::{Binding, WILDCARD};
 
-    /// Bindings by name, with the rules of names. The wildcard is allowed where it has a meaning.
+    /// Returns the schema of bindings by name. `wildcard` allows the name `"*"`.
     fn by_name(generator: &mut schemars::SchemaGenerator, wildcard: bool) -> schemars::Schema {
         let mut bindings = generator.subschema_for::<BTreeMap<String, Binding>>();
         let name =

@@ -1,4 +1,4 @@
-//! `[export]`: how spans are queued, batched, sent and retried, for all tracers of a registry.
+//! `[export]`: queueing, batching, sending and retrying, for all tracers of a registry.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::config::read::table::{SIZE, Table};
 use crate::config::rules::values::{at_least_one, at_most_a_day, more_than_zero, needs_feature};
 use crate::config::settings::declare::settings;
 #[cfg(feature = "schema")]
-use crate::config::settings::forms;
-use crate::config::settings::setting::replaced;
+use crate::config::settings::schema_types;
+use crate::config::settings::setting::impl_setting;
 
-/// The most requests under way at the same time: more than a process has sockets for.
+/// Maximum of concurrent requests, above the number of sockets of a process.
 pub(crate) const MAX_CONCURRENT_EXPORTS: usize = 65_536;
 
 settings! {
@@ -20,45 +20,48 @@ settings! {
     #[derive(Clone, Debug, Default, PartialEq)]
     #[at("export")]
     pub struct Export {
-        /// Who sends, and when. Default: background.
+        /// Which threads send, and when. Default: background.
         #[default(ExportMode::Background)]
         pub mode: Option<ExportMode>,
         /// How spans are encoded and sent. Default: http/protobuf.
-        #[default(Protocol::HttpProtobuf, is_built)]
+        #[default(Protocol::HttpProtobuf, protocol_feature)]
         pub protocol: Option<Protocol>,
         /// How bodies are compressed. Default: gzip.
-        #[default(Compression::Gzip, is_built_too)]
+        #[default(Compression::Gzip, compression_feature)]
         pub compression: Option<Compression>,
-        /// How long a span waits for others before its batch is sent. Default: 1s.
+        /// Maximum time that a span waits for a full batch. Default: 1s.
         #[default(Duration::from_secs(1), at_most_a_day)]
         pub scheduled_delay: Option<Duration>,
-        /// Spans in a request at the most. Default: 512.
+        /// Maximum spans per request. Default: 512.
         #[schema(range(min = 1))]
         #[default(512, at_least_one)]
         pub max_export_batch_size: Option<usize>,
-        /// Spans of one tracer that wait at the most, and as many session events; the newest is dropped and counted. Default: 8192.
+        /// Maximum queued spans of one tracer, and maximum queued session events. Beyond it, the
+        /// newest is dropped and counted. Default: 8192.
         #[schema(range(min = 1))]
         #[default(8192, at_least_one)]
         pub max_queue_size: Option<usize>,
-        /// What the spans and session events of all tracers together may take that are queued and under way; each tracer may have as much as is
-        /// free. Default: 64MiB.
-        #[schema(with = "Option<forms::Size>")]
+        /// Maximum bytes of queued and in-flight spans and session events, for all tracers
+        /// together. One tracer may use all that is free. Default: 64MiB.
+        #[schema(with = "Option<schema_types::Size>")]
         #[take(size)]
         #[default(64 << 20, at_least_one)]
         pub max_queue_bytes: Option<usize>,
-        /// Requests under way at the same time, all tracers together. As many again may be waiting for receivers that are slow to answer, and
-        /// an eighth of it for those that were slow before. Default: 64.
+        /// Maximum concurrent requests, for all tracers together. In addition, the same number may
+        /// wait for slow receivers, and an eighth of it for receivers that were slow before.
+        /// Default: 64.
         #[schema(range(min = 1, max = MAX_CONCURRENT_EXPORTS))]
         #[default(64, in_bounds)]
         pub max_concurrent_exports: Option<usize>,
-        /// How long one request may take. Default: 10s.
+        /// Timeout of one request. Default: 10s.
         #[default(Duration::from_secs(10), more_than_zero)]
         pub timeout: Option<Duration>,
-        /// How long a registry that is dropped without `shutdown` goes on delivering. Default: 2s.
+        /// How long a registry that is dropped without `shutdown` continues to deliver. Default:
+        /// 2s.
         #[default(Duration::from_secs(2), at_most_a_day)]
         pub drop_timeout: Option<Duration>,
         #[inner(RetrySettings)]
-        /// What happens with a request that failed for a passing reason.
+        /// Retries of requests with a temporary failure.
         pub retry: Retry,
     }
 
@@ -71,22 +74,25 @@ settings! {
     #[derive(Clone, Debug, Default, PartialEq)]
     #[at("export.retry")]
     pub struct Retry {
-        /// The longest wait before the first repetition; it doubles each time, and each wait is drawn from zero to it. Default: 1s.
+        /// Maximum wait before the first retry. It doubles with each retry, and each wait is random
+        /// between zero and it. Default: 1s.
         #[default(Duration::from_secs(1), more_than_zero)]
         pub initial_backoff: Option<Duration>,
-        /// The longest wait between two attempts. Default: 30s.
+        /// Maximum wait between two attempts. Default: 30s.
         #[default(Duration::from_secs(30), more_than_zero)]
         pub max_backoff: Option<Duration>,
-        /// How long what failed for a passing reason is repeated before it is dropped and counted: from when it was due, or from when the
-        /// receiver's present failure began, whichever is later. With `0s` nothing is repeated. Default: 5m.
+        /// How long a request with a temporary failure is retried before it is dropped and counted,
+        /// from its due time or from the start of the receiver's current failure, whichever is
+        /// later. `0s` disables retries. Default: 5m.
         #[default(Duration::from_secs(300), at_most_a_day)]
         pub max_elapsed: Option<Duration>,
-        /// The longest wait that a receiver may ask for (`Retry-After`, gRPC's `RetryInfo`); a longer one is cut to it. With `0s` its wishes are
-        /// ignored. Default: 1h.
+        /// Maximum wait that a receiver may request (`Retry-After`, gRPC's `RetryInfo`); longer
+        /// ones are reduced to it. `0s` ignores such requests. Default: 1h.
         #[default(Duration::from_secs(3600), at_most_a_day)]
         pub max_retry_after: Option<Duration>,
-        /// What is done if the receiver fails on a request by an HTTP status that may be about what it carries: 500, and any other 5xx but
-        /// 502, 503 and 504 (gRPC: INTERNAL, UNKNOWN). Default: halve.
+        /// What to do if the receiver fails with an HTTP status that may be caused by the request's
+        /// content: 500, and any other 5xx but 502, 503 and 504 (gRPC: INTERNAL, UNKNOWN). Default:
+        /// halve.
         #[default(ServerErrors::Halve)]
         pub server_errors: Option<ServerErrors>,
     }
@@ -95,30 +101,32 @@ settings! {
     pub struct RetrySettings;
 }
 
-/// What is done if the receiver answers a batch with 500 or the like.
+/// What to do if the receiver responds to a batch with a status such as 500.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ServerErrors {
-    /// After three attempts the batch is sent in halves while others go on, until the span that the receiver fails on is alone. If nothing is
-    /// taken, it is repeated as after a 503.
+    /// After three attempts, the batch is sent in halves, alternating with other requests, until
+    /// the span that causes the failure is alone. If nothing is accepted, it is retried as after a
+    /// 503.
     #[default]
     Halve,
-    /// It is repeated as after a 503.
+    /// The batch is retried as after a 503.
     Repeat,
 }
 
-/// Who sends, and when.
+/// Which threads send, and when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ExportMode {
-    /// Threads of the registry, all the time.
+    /// Threads of the registry, continuously.
     #[default]
     Background,
-    /// The thread that flushes or shuts down, while it does, and no other: for processes that are frozen in between.
+    /// Only a thread that flushes or shuts down, during that call. For processes that are frozen in
+    /// between.
     Inline,
 }
 
@@ -134,7 +142,7 @@ pub enum Protocol {
     /// OTLP/HTTP with JSON bodies.
     #[serde(rename = "http/json")]
     HttpJson,
-    /// OTLP/gRPC; the program must have been built with the feature `grpc`.
+    /// OTLP/gRPC. Requires the feature `grpc`.
     #[serde(rename = "grpc")]
     Grpc,
 }
@@ -145,24 +153,26 @@ pub enum Protocol {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Compression {
-    /// With gzip.
+    /// gzip.
     #[default]
     Gzip,
-    /// With zstd; the program must have been built with the feature `zstd`.
+    /// zstd. Requires the feature `zstd`.
     Zstd,
-    /// Not at all.
+    /// No compression.
     None,
 }
 
 impl ExportSettings {
-    /// Spans that are sent without waiting for more. A full queue is: it would only drop while it waits.
+    /// Returns the number of spans that are sent without waiting for more. A full queue counts,
+    /// because it would only drop spans while waiting.
     pub(crate) fn full_batch(&self) -> usize {
         self.max_export_batch_size.min(self.max_queue_size)
     }
 }
 
 impl RetrySettings {
-    /// The longest wait before a repetition, after `before` waits: it doubles each time, up to its bound.
+    /// Returns the maximum wait before the next retry, after `before` retries: it doubles each
+    /// time, up to `max_backoff`.
     pub(crate) fn longest_wait(&self, before: u32) -> Duration {
         self.initial_backoff
             .saturating_mul(2_u32.saturating_pow(before))
@@ -170,7 +180,7 @@ impl RetrySettings {
     }
 }
 
-replaced! {
+impl_setting! {
     ExportMode: Table::choose;
     Protocol: Table::choose;
     Compression: Table::choose;
@@ -183,15 +193,15 @@ fn size(table: &mut Table<'_>, name: &'static str) -> Option<usize> {
     })
 }
 
-fn in_bounds(most: usize) -> Option<String> {
-    let too_many = || (most > MAX_CONCURRENT_EXPORTS).then(|| format!("must be at most {MAX_CONCURRENT_EXPORTS}"));
-    at_least_one(most).or_else(too_many)
+fn in_bounds(value: usize) -> Option<String> {
+    let too_many = || (value > MAX_CONCURRENT_EXPORTS).then(|| format!("must be at most {MAX_CONCURRENT_EXPORTS}"));
+    at_least_one(value).or_else(too_many)
 }
 
-fn is_built(protocol: Protocol) -> Option<String> {
+fn protocol_feature(protocol: Protocol) -> Option<String> {
     (protocol == Protocol::Grpc && cfg!(not(feature = "grpc"))).then(|| needs_feature("grpc", "grpc"))
 }
 
-fn is_built_too(compression: Compression) -> Option<String> {
+fn compression_feature(compression: Compression) -> Option<String> {
     (compression == Compression::Zstd && cfg!(not(feature = "zstd"))).then(|| needs_feature("zstd", "zstd"))
 }

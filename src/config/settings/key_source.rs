@@ -1,4 +1,4 @@
-//! Where a key comes from, as written.
+//! Parses key sources.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,19 +7,20 @@ use crate::config::read::table::{TEXT, Table};
 use crate::config::settings::setting::Setting;
 use crate::secret::{KeyCommand, KeySource};
 
-const KEY_SOURCES: &str = "a key comes from { env = \"VARIABLE\" }, { file = \"/path\" }, { credential = \"name\" }, \
+const KEY_SOURCES: &str = "use { env = \"VARIABLE\" }, { file = \"/path\" }, { credential = \"name\" }, \
                            { exec = [\"command\", \"argument\"] } or { provider = \"name\", name = \"secret\" }";
 
-/// Takes it out of a table. What is written there is not repeated: it may be the key itself.
+/// Takes a key source from a table. Messages do not include its values, which may be misplaced
+/// keys.
 pub(crate) fn take(table: &mut Table<'_>, name: &'static str) -> Option<KeySource> {
     let value = table.value(name)?;
     if !value.is_object() {
         let message = format!("a key is never written in the configuration; {KEY_SOURCES}");
-        table.fault(name, message);
+        table.problem(name, message);
         return None;
     }
     let (path, folder) = (table.path_of(name), table.folder);
-    let mut table = Table::new(value, path, folder, table.faults)?;
+    let mut table = Table::new(value, path, folder, table.problems)?;
     let given: Vec<&str> = ["env", "file", "credential", "exec", "provider"]
         .into_iter()
         .filter(|kind| table.fields.contains_key(*kind))
@@ -38,8 +39,8 @@ pub(crate) fn take(table: &mut Table<'_>, name: &'static str) -> Option<KeySourc
                 .map(|(provider, name)| KeySource::Provider { provider, name })
         }
         _ => {
-            let message = format!("exactly one source is needed, found {}; {KEY_SOURCES}", given.len());
-            table.faults.add(table.path, message);
+            let message = format!("expected exactly one key source, found {}; {KEY_SOURCES}", given.len());
+            table.problems.add(table.path, message);
             return None;
         }
     };
@@ -50,9 +51,9 @@ pub(crate) fn take(table: &mut Table<'_>, name: &'static str) -> Option<KeySourc
 fn command(table: &mut Table<'_>) -> Option<KeyCommand> {
     let timeout = Duration::take(table, "timeout");
     let lifetime = Duration::take(table, "lifetime");
-    let passed: Option<Vec<String>> = table.take("pass_env", "a list of texts, names of variables,");
+    let passed: Option<Vec<String>> = table.take("pass_env", "a list of variable names");
     let show_stderr = table.take("show_stderr", "true or false");
-    let words: Vec<String> = table.take("exec", "a list of texts, the program and its arguments,")?;
+    let words: Vec<String> = table.take("exec", "a list of strings with a program and its arguments")?;
     let mut command = KeyCommand::new(words).pass_env(passed.unwrap_or_default());
     command.timeout = timeout.unwrap_or(command.timeout);
     command.lifetime = lifetime;

@@ -1,4 +1,4 @@
-//! `[metrics]`: how much the registry's own metrics tell apart.
+//! `[metrics]`: detail of the registry's own metrics.
 
 use crate::config::settings::declare::settings;
 
@@ -7,8 +7,9 @@ settings! {
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     #[at("metrics")]
     pub struct Metrics {
-        /// Tracers whose metrics have a series of their own, by the names of their tenants and the like: those that were made first, for good.
-        /// All others are one series together; with 0 all are. Default: 100.
+        /// Number of tracers with their own metric series, labelled with their selectors. The first
+        /// tracers keep theirs permanently; all others share one series. With 0, all share one.
+        /// Default: 100.
         #[default(100)]
         pub max_tracers: Option<usize>,
     }

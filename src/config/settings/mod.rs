@@ -1,11 +1,9 @@
-//! What may be written: the tables of the configuration, and how those of two layers are laid over one another.
+//! Tables of the configuration, and how layers are overlaid.
 
 pub(crate) mod binding;
 mod declare;
 pub(crate) mod document;
 pub(crate) mod export;
-#[cfg(feature = "schema")]
-mod forms;
 mod key_source;
 pub(crate) mod metrics;
 mod overlay;
@@ -14,6 +12,8 @@ pub(crate) mod proxy;
 pub(crate) mod redacted;
 #[cfg(feature = "schema")]
 pub(crate) mod schema;
+#[cfg(feature = "schema")]
+mod schema_types;
 pub(crate) mod setting;
 pub(crate) mod tls;
 pub(crate) mod untrusted;

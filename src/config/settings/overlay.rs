@@ -1,4 +1,4 @@
-//! Bindings laid over one another, and what a change forgets of those below it.
+//! Overlays bindings, and discards lower settings that a change invalidates.
 
 use std::collections::BTreeMap;
 
@@ -11,29 +11,30 @@ use crate::config::settings::setting::{Entry, Fields};
 use crate::config::settings::tls::Tls;
 
 impl Binding {
-    /// Lays `over` on top of this one: single values are replaced, maps are merged by key.
+    /// Overlays `over`: replaces single values, and merges maps by key.
     ///
-    /// A [`Change`] forgets the key and the auth below it, so that a key is not sent elsewhere than it was written for. A change of the backend
-    /// also forgets the endpoint and the certificates, and one of the backend or the endpoint the project.
+    /// A [`Change`] discards the lower key and `auth`, so that a key is sent only where it was
+    /// written for. A change of backend also discards the endpoint and the certificates; a change
+    /// of backend or endpoint also discards the project.
     pub(crate) fn overlay(&mut self, over: &Self) {
         let change = over.changes(self);
         if change == Some(Change::Backend) {
             *self.endpoint = None;
             self.tls = None;
         }
-        if let Some(change) = change.or(over.forgotten) {
-            self.forget(change);
+        if let Some(change) = change.or(over.discarded) {
+            self.discard_key(change);
         }
-        if over.forgotten.is_some() {
-            self.forgotten = over.forgotten;
+        if over.discarded.is_some() {
+            self.discarded = over.discarded;
         }
         if over.api_key.is_some() {
-            self.forgotten = None;
+            self.discarded = None;
         }
         self.overlay_fields(over);
     }
 
-    /// What it changes when it is laid over `below`, if that forgets the key.
+    /// Returns the change that discards the key if this binding is overlaid on `below`.
     pub(crate) fn changes(&self, below: &Self) -> Option<Change> {
         let origin = |url: &str| Endpoint::new(url).ok().map(|endpoint| endpoint.origin().to_owned());
         let moves = |over: &str| {
@@ -42,7 +43,7 @@ impl Binding {
                 .as_deref()
                 .is_none_or(|below| origin(below) != origin(over))
         };
-        let of_ca = |tls: &Option<Tls>| tls.as_ref().and_then(|tls| tls.ca.clone());
+        let ca = |tls: &Option<Tls>| tls.as_ref().and_then(|tls| tls.ca.clone());
         if self.backend.is_some() && self.backend != below.backend {
             Some(Change::Backend)
         } else if self.endpoint.as_deref().is_some_and(moves) {
@@ -50,19 +51,19 @@ impl Binding {
         } else if self
             .proxy
             .as_ref()
-            .is_some_and(|over| below.proxy.as_ref().is_none_or(|below| !over.is_at(below)))
+            .is_some_and(|over| below.proxy.as_ref().is_none_or(|below| !over.has_same_address(below)))
         {
             Some(Change::Proxy)
-        } else if of_ca(&self.tls).is_some() && of_ca(&self.tls) != of_ca(&below.tls) {
+        } else if ca(&self.tls).is_some() && ca(&self.tls) != ca(&below.tls) {
             Some(Change::Authority)
         } else {
             None
         }
     }
 
-    fn forget(&mut self, change: Change) {
+    fn discard_key(&mut self, change: Change) {
         if self.api_key.take().is_some() {
-            self.forgotten = Some(change);
+            self.discarded = Some(change);
         }
         self.auth = None;
         if matches!(change, Change::Backend | Change::Endpoint) {
@@ -70,9 +71,10 @@ impl Binding {
         }
     }
 
-    /// What no destination gets that an untrusted layer chose: the key, how it is sent, the project, the client certificate and further headers.
-    pub(crate) fn forget_what_is_the_operators(&mut self) {
-        self.forget(Change::Endpoint);
+    /// Discards everything that an endpoint of an untrusted layer must not receive: key, `auth`,
+    /// project, client certificate and additional headers.
+    pub(crate) fn discard_operator_settings(&mut self) {
+        self.discard_key(Change::Endpoint);
         self.headers.clear();
         if let Some(tls) = &mut self.tls {
             (tls.cert, tls.key) = (None, None);
@@ -82,13 +84,13 @@ impl Binding {
 
 impl Entry for Binding {
     fn read(value: Value, path: String, table: &mut Table<'_>) -> Option<Self> {
-        let mut table = Table::new(value, path, table.folder, table.faults)?;
+        let mut table = Table::new(value, path, table.folder, table.problems)?;
         let binding = Self::take_fields(&mut table);
         table.finish();
         Some(binding)
     }
 
-    fn lay_over(&self, name: &str, lower: &mut BTreeMap<String, Self>) {
+    fn overlay_onto(&self, name: &str, lower: &mut BTreeMap<String, Self>) {
         lower.entry(name.to_owned()).or_default().overlay(self);
     }
 }

@@ -9,24 +9,24 @@ use crate::config::read::table::Table;
 use crate::config::rules::values::{at_least_one, more_than_zero};
 use crate::config::settings::declare::settings;
 #[cfg(feature = "schema")]
-use crate::config::settings::forms;
-use crate::config::settings::setting::replaced;
+use crate::config::settings::schema_types;
+use crate::config::settings::setting::impl_setting;
 
 settings! {
     /// `[pool]` as written.
     #[derive(Clone, Debug, Default, PartialEq)]
     #[at("pool")]
     pub struct Pool {
-        /// Tracers that are kept at the most, dedicated ones not counted. If there are as many, the idle one that was used least recently
-        /// makes room for a new one. Default: 10000.
+        /// Maximum pooled tracers, without dedicated ones. At the maximum, a new tracer evicts the
+        /// least recently used idle one. Default: 10000.
         #[schema(range(min = 1))]
         #[default(10_000, at_least_one)]
         pub max_tracers: Option<usize>,
-        /// How long an idle tracer is kept, or "never" if the time alone ends none. Default: 30m.
-        #[schema(with = "Option<forms::IdleTimeout>")]
-        #[default(IdleTimeout::After(Duration::from_secs(30 * 60)), not_at_once)]
+        /// How long an idle tracer is kept, or "never" to evict only at the maximum. Default: 30m.
+        #[schema(with = "Option<schema_types::IdleTimeout>")]
+        #[default(IdleTimeout::After(Duration::from_secs(30 * 60)), positive)]
         pub idle_timeout: Option<IdleTimeout>,
-        /// What happens to a look-up that would make a tracer if there are `max_tracers`. Default: reject.
+        /// What happens to a look-up that would exceed `max_tracers`. Default: reject.
         #[default(WhenFull::Reject)]
         pub when_full: Option<WhenFull>,
     }
@@ -35,25 +35,27 @@ settings! {
     pub struct PoolSettings;
 }
 
-/// How long an idle tracer is kept: `30m`, or `never` if it is kept however long.
+/// How long an idle tracer is kept: `30m`, or `never` for no time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdleTimeout {
-    /// So long, and up to an eighth of it longer, two minutes at the most.
+    /// This long, plus up to an eighth, at most two minutes.
     After(Duration),
-    /// Until its place is needed.
+    /// Until its slot is needed.
     Never,
 }
 
-/// What happens to a look-up that would make one tracer too many.
+/// What happens to a look-up that would exceed the maximum number of tracers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// It waits until an idle tracer made room, for 250 ms at the most. If none is idle it is an error; tracers that are there are not concerned.
+    /// The look-up waits up to 250 ms for the eviction of an idle tracer, and fails if none is
+    /// idle. Look-ups of existing tracers are not affected.
     #[default]
     Reject,
-    /// The tracer is made at once, above the bound, and counted. Idle tracers make room afterwards.
+    /// The tracer is created immediately above the maximum, and counted. Idle tracers are evicted
+    /// later.
     Grow,
 }
 
@@ -65,16 +67,16 @@ impl<'de> Deserialize<'de> for IdleTimeout {
         }
         let time = humantime::parse_duration(&text);
         time.map(Self::After)
-            .map_err(|error| D::Error::custom(format!("no duration: {error}")))
+            .map_err(|error| D::Error::custom(format!("invalid duration: {error}")))
     }
 }
 
-replaced! {
+impl_setting! {
     IdleTimeout: |table: &mut Table<'_>, name| table.take(name, "a duration such as \"30m\", or \"never\"");
     WhenFull: Table::choose;
 }
 
-fn not_at_once(timeout: IdleTimeout) -> Option<String> {
+fn positive(timeout: IdleTimeout) -> Option<String> {
     match timeout {
         IdleTimeout::After(time) => more_than_zero(time).map(|message| format!("{message}, or \"never\"")),
         IdleTimeout::Never => None,

@@ -1,4 +1,4 @@
-//! `[..proxy]`: what requests go through, if they do not go straight.
+//! `[..proxy]`: the proxy for requests.
 
 use std::fmt;
 
@@ -14,16 +14,17 @@ pub struct Proxy {
     pub(crate) credentials: Option<KeySource>,
 }
 
-/// Where the proxy's URL is from.
+/// Source of the proxy's URL.
 #[derive(Clone, PartialEq)]
 pub(crate) enum Address {
     Url(String),
-    /// A variable of the process; there is no proxy if it is not set.
+    /// An environment variable. No proxy if it is unset.
     Env(String),
 }
 
 impl Proxy {
-    /// The proxy at a URL such as `http://proxy.example:3128`; checked when the registry is built.
+    /// Creates a proxy with a URL such as `http://proxy.example:3128`. Checked when the registry is
+    /// built.
     pub fn url(url: impl Into<String>) -> Self {
         Self {
             address: Address::Url(url.into()),
@@ -31,7 +32,8 @@ impl Proxy {
         }
     }
 
-    /// The proxy whose URL is in a variable of the process, such as `HTTPS_PROXY`; none if it is not set.
+    /// Creates a proxy with the URL in an environment variable such as `HTTPS_PROXY`. No proxy if
+    /// it is unset.
     pub fn env(variable: impl Into<String>) -> Self {
         Self {
             address: Address::Env(variable.into()),
@@ -39,7 +41,7 @@ impl Proxy {
         }
     }
 
-    /// Where `user:password` comes from.
+    /// Sets the source of `user:password`.
     pub fn credentials(mut self, source: KeySource) -> Self {
         self.credentials = Some(source);
         self
@@ -56,43 +58,42 @@ impl Proxy {
             (Some(url), None) => Address::Url(url),
             (None, Some(env)) => Address::Env(env),
             _ => {
-                let message = "a proxy is { url = \"http://proxy.example:3128\" } or { env = \"HTTPS_PROXY\" }";
-                table.faults.add(table.path.clone(), message);
+                let message = "expected { url = \"http://proxy.example:3128\" } or { env = \"HTTPS_PROXY\" }";
+                table.problems.add(table.path.clone(), message);
                 return None;
             }
         };
         Some(Self { address, credentials })
     }
 
-    /// Whether both are one proxy, with any credentials.
-    pub(crate) fn is_at(&self, other: &Self) -> bool {
+    /// Returns whether both are the same proxy, ignoring credentials.
+    pub(crate) fn has_same_address(&self, other: &Self) -> bool {
         self.address == other.address
     }
 
-    /// What is wrong with the address, by setting. It is not repeated: a password may be in it.
-    pub(crate) fn fault(&self) -> Option<(&'static str, &'static str)> {
+    /// Returns the problem of the address and its setting. Does not include the value, which may
+    /// contain a password.
+    pub(crate) fn problem(&self) -> Option<(&'static str, &'static str)> {
         match &self.address {
             Address::Url(url) => parse(url).err().map(|message| ("url", message)),
             Address::Env(name) if name.is_empty() || name.contains(['=', '\0', '/', ':']) => {
-                Some(("env", "env is the name of a variable"))
+                Some(("env", "env must be the name of a variable"))
             }
             Address::Env(_) => None,
         }
     }
 }
 
-/// Reads the URL of a proxy.
+/// Parses the URL of a proxy.
 pub(crate) fn parse(url: &str) -> Result<Endpoint, &'static str> {
     match Endpoint::new(url) {
         Ok(proxy) if proxy.to_string().starts_with("https:") => {
-            Err("a proxy is spoken to by http://; what goes to an https endpoint is encrypted all the way through it")
+            Err("the URL of a proxy must start with http://; requests to https endpoints stay encrypted through it")
         }
-        Ok(proxy) if !proxy.path().is_empty() => Err("the URL of a proxy has no path"),
+        Ok(proxy) if !proxy.path().is_empty() => Err("the URL of a proxy must not have a path"),
         Ok(proxy) => Ok(proxy),
-        Err(EndpointError::UserInfo) => {
-            Err("the URL has a user or password in it; say where they come from with credentials")
-        }
-        Err(_) => Err("no URL of a proxy such as \"http://proxy.example:3128\""),
+        Err(EndpointError::UserInfo) => Err("the URL contains a user or password; set them with credentials"),
+        Err(_) => Err("invalid proxy URL; expected one such as \"http://proxy.example:3128\""),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Values that `Debug` does not show, because a key may be in them by mistake.
+//! Values that `Debug` hides, because they may contain a misplaced key.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::config::rules::endpoint::Endpoint;
 
-/// A value whose `Debug` shows its names alone, or nothing.
+/// A value with a `Debug` that shows at most names.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transparent, inline))]
 pub struct Redacted<T>(pub(crate) T);
@@ -39,7 +39,7 @@ impl fmt::Debug for Redacted<Vec<(HeaderName, HeaderValue)>> {
     }
 }
 
-/// A URL as written: shown only if it is an endpoint, which has no user, no password and no query.
+/// Shows a URL only if it is a valid endpoint, which has no user, password or query.
 impl fmt::Debug for Redacted<Option<String>> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.as_deref().map(Endpoint::new), f)

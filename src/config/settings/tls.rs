@@ -1,4 +1,4 @@
-//! `[..tls]`: which authorities a server's certificate may be of, and the client certificate.
+//! `[..tls]`: certificate authorities and client certificates.
 
 use std::path::{Path, PathBuf};
 
@@ -9,18 +9,19 @@ use crate::config::settings::setting::{Fields, path};
 use crate::selector::Selector;
 
 table! {
-    /// Certificates for an `https` endpoint, as PEM files. Read when the tracer is made, and again when they change.
+    /// Certificates for an `https` endpoint, as PEM files. Read when the tracer is created, and
+    /// again when they change.
     #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
     #[schema(extend("dependentRequired" = { "cert": ["key"], "key": ["cert"] }))]
     #[overlay(Tls::overlay)]
     pub struct Tls {
-        /// The certificate authorities that the server's certificate may be of, in place of the platform's. Default: the platform's.
+        /// Trusted certificate authorities for the server's certificate. Default: the platform's.
         #[take(pem)]
         pub ca: Option<PathBuf>,
-        /// The client certificate, with the certificates between it and its authority behind it. Needs `key`.
+        /// Client certificate, followed by its intermediate certificates. Requires `key`.
         #[take(pem)]
         pub cert: Option<PathBuf>,
-        /// The private key of the client certificate, not encrypted. Needs `cert`.
+        /// Unencrypted private key of the client certificate. Requires `cert`.
         #[take(pem)]
         pub key: Option<PathBuf>,
     }
@@ -31,7 +32,7 @@ fn pem(table: &mut Table<'_>, name: &'static str) -> Option<PathBuf> {
 }
 
 impl Tls {
-    /// The certificate and its key are replaced together: those of two tables would not fit each other.
+    /// Replaces certificate and key together, because those of two tables would not match.
     fn overlay(&mut self, over: &Self) {
         if over.cert.is_some() || over.key.is_some() {
             (self.cert, self.key) = (None, None);
@@ -39,7 +40,7 @@ impl Tls {
         self.overlay_fields(over);
     }
 
-    /// The files that are named, each by its setting.
+    /// Returns the configured files with their settings.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         let all = [("ca", &self.ca), ("cert", &self.cert), ("key", &self.key)];
         all.into_iter()
@@ -59,24 +60,24 @@ impl Tls {
         })
     }
 
-    /// What is wrong with it, by setting. What is written there is not repeated: it may be the key itself.
-    pub(crate) fn faults(&self) -> Vec<(&'static str, String)> {
-        let mut faults = Vec::new();
+    /// Returns the problems by setting. They do not include values, which may be a misplaced key.
+    pub(crate) fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
         for (setting, file) in self.files() {
             let text = file.to_str().unwrap_or_default();
             if text.contains("-----BEGIN") || text.contains('\n') {
-                let message = "the path of a PEM file is expected; what is in it is never written in the configuration";
-                faults.push((setting, message.to_owned()));
+                let message = "expected the path of a PEM file, not its content";
+                problems.push((setting, message.to_owned()));
             } else if file.as_os_str().is_empty() {
-                faults.push((setting, "the path of a PEM file is expected".to_owned()));
+                problems.push((setting, "expected the path of a PEM file".to_owned()));
             }
-            faults.extend(template::ambiguous(text, false).map(|message| (setting, message)));
+            problems.extend(template::ambiguous(text, false).map(|message| (setting, message)));
         }
         match (&self.cert, &self.key) {
-            (Some(_), None) => faults.push(("key", "missing; cert and key belong together".to_owned())),
-            (None, Some(_)) => faults.push(("cert", "missing; cert and key belong together".to_owned())),
+            (Some(_), None) => problems.push(("key", "missing; cert and key must be set together".to_owned())),
+            (None, Some(_)) => problems.push(("cert", "missing; cert and key must be set together".to_owned())),
             _ => {}
         }
-        faults
+        problems
     }
 }

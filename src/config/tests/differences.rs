@@ -1,4 +1,4 @@
-//! Two bindings that differ in anything are two bindings.
+//! Bindings that differ in any setting compare unequal.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{Folder, resolve, toml};
 use crate::config::{Config, ConfigError, ResolvedBinding, json_schema};
 
-/// A table with everything that a binding can say, twice, with another value everywhere.
+/// Returns two tables that set everything, with different values.
 fn tables() -> [Value; 2] {
     let one = json!({
         "api_key": {"exec": ["pass", "one"], "timeout": "1s"},
@@ -48,18 +48,18 @@ fn tables() -> [Value; 2] {
     [one, other]
 }
 
-/// The paths of all values that are no tables.
+/// Returns the paths of all values that are not tables.
 fn leaves(value: &Value) -> Vec<Vec<String>> {
     let Value::Object(entries) = value else {
         return vec![Vec::new()];
     };
-    let below = entries.iter().flat_map(|(name, value)| {
+    let nested = entries.iter().flat_map(|(name, value)| {
         leaves(value).into_iter().map(move |mut path| {
             path.insert(0, name.clone());
             path
         })
     });
-    below.collect()
+    nested.collect()
 }
 
 fn at<'v>(value: &'v mut Value, path: &[String]) -> &'v mut Value {
@@ -73,7 +73,7 @@ fn resolved(table: &Value) -> ResolvedBinding {
 }
 
 #[test]
-fn bindings_that_differ_in_one_value_are_different_and_equal_ones_are_equal() {
+fn bindings_are_equal_only_if_all_values_are() {
     let [one, mut other] = tables();
     let of_one = resolved(&one);
     assert!(of_one == resolved(&one) && of_one.digest() == resolved(&one).digest());
@@ -83,13 +83,13 @@ fn bindings_that_differ_in_one_value_are_different_and_equal_ones_are_equal() {
         let mut table = one.clone();
         *at(&mut table, &path) = at(&mut other, &path).take();
         let changed = resolved(&table);
-        assert!(changed != of_one, "{path:?} makes no difference");
-        assert_ne!(changed.digest(), of_one.digest(), "{path:?} makes no difference");
+        assert!(changed != of_one, "{path:?} is not compared");
+        assert_ne!(changed.digest(), of_one.digest(), "{path:?} is not in the digest");
     }
 }
 
 #[test]
-fn keys_from_two_places_are_two_bindings() {
+fn bindings_with_different_key_sources_differ() {
     let [one, _] = tables();
     let sources = [
         json!({"env": "ONE"}),
@@ -118,11 +118,11 @@ fn keys_from_two_places_are_two_bindings() {
 }
 
 #[test]
-fn leaving_a_value_out_is_a_difference() {
+fn omitting_a_value_makes_a_binding_different() {
     let [one, _] = tables();
     let of_one = resolved(&one);
     for name in one.as_object().expect("a table").keys() {
-        // What is the default may be said or not, and a key must be there.
+        // These may be set to their default, and a key is required.
         if ["sessions", "propagation", "backend", "api_key"].contains(&name.as_str()) {
             continue;
         }
@@ -132,9 +132,9 @@ fn leaving_a_value_out_is_a_difference() {
     }
 }
 
-/// A field that is added to a binding must be added to the tables above.
+/// If this fails, add the new setting to the tables above.
 #[test]
-fn the_tables_say_everything_that_a_binding_can_say() {
+fn the_tables_set_every_setting_of_a_binding() {
     let schema = json_schema();
     let [one, _] = tables();
     let mut missing = BTreeSet::new();
@@ -149,18 +149,18 @@ fn compare(root: &Value, schema: &Value, table: &Value, path: &str, missing: &mu
         .map_or(schema, |name| &root["$defs"][name]);
     let none = Map::new();
     let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
-    assert!(!path.is_empty() || !properties.is_empty(), "the schema says nothing");
-    for (name, below) in properties {
+    assert!(!path.is_empty() || !properties.is_empty(), "the schema has properties");
+    for (name, nested) in properties {
         let path = format!("{path}.{name}");
         match table.get(name) {
-            Some(value) => compare(root, below, value, &path, missing),
+            Some(value) => compare(root, nested, value, &path, missing),
             None => drop(missing.insert(path)),
         }
     }
 }
 
 #[test]
-fn a_configuration_is_read_again_from_where_it_was_read() -> Result<(), ConfigError> {
+fn read_again_uses_the_original_location() -> Result<(), ConfigError> {
     let folder = Folder::new(&[("default.toml", "[tenants.acme]\nsource = \"one\"\n")]);
     let config = Config::load_files(folder.path("default.toml"))?;
     assert_eq!(config.read_again()?, config);

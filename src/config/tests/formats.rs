@@ -1,10 +1,10 @@
-//! TOML, YAML and JSON, and what their parsers do with odd files.
+//! TOML, YAML and JSON, including malformed files.
 
 use serde_json::json;
 
 use super::{Folder, listed, parse, resolve};
-use crate::config::ConfigFault;
-use crate::config::read::parse::Written;
+use crate::config::ConfigProblem;
+use crate::config::read::parse::Syntax;
 
 const TOML: &str = r#"
 [defaults]
@@ -47,7 +47,7 @@ const JSON: &str = r#"{
 }"#;
 
 #[test]
-fn the_same_configuration_in_three_formats_is_the_same() {
+fn all_formats_yield_the_same_configuration() {
     let load = |name: &str, text: &str| {
         let config = Folder::new(&[(name, text)]).load(&[]).expect(name);
         (
@@ -56,30 +56,36 @@ fn the_same_configuration_in_three_formats_is_the_same() {
             config.export().clone(),
         )
     };
-    let known = |text: &str, feature: &str| format!("{text}\n{feature}");
-    let toml = load("default.toml", &known(TOML, "[features.search]"));
-    assert_eq!(load("default.yaml", &known(YAML, "features: { search: {} }")), toml);
-    assert_eq!(load("default.yml", &known(YAML, "features: { search: {} }")), toml);
+    let with_feature = |text: &str, feature: &str| format!("{text}\n{feature}");
+    let toml = load("default.toml", &with_feature(TOML, "[features.search]"));
+    assert_eq!(
+        load("default.yaml", &with_feature(YAML, "features: { search: {} }")),
+        toml
+    );
+    assert_eq!(
+        load("default.yml", &with_feature(YAML, "features: { search: {} }")),
+        toml
+    );
     let json = JSON.replacen('{', r#"{ "features": { "search": {} },"#, 1);
     assert_eq!(load("default.json", &json), toml);
 }
 
 #[test]
-fn a_byte_order_mark_and_an_empty_file_are_no_faults() {
-    for (written, text) in [
-        (Written::Toml, ""),
-        (Written::Toml, "# only a comment\n"),
-        (Written::Yaml, ""),
-        (Written::Yaml, "# only a comment\n"),
-        (Written::Json, "{}"),
-        (Written::Toml, "\u{feff}"),
-        (Written::Yaml, "\u{feff}{}"),
-        (Written::Json, "\u{feff} {}\r\n"),
+fn a_byte_order_mark_and_an_empty_file_are_valid() {
+    for (syntax, text) in [
+        (Syntax::Toml, ""),
+        (Syntax::Toml, "# only a comment\n"),
+        (Syntax::Yaml, ""),
+        (Syntax::Yaml, "# only a comment\n"),
+        (Syntax::Json, "{}"),
+        (Syntax::Toml, "\u{feff}"),
+        (Syntax::Yaml, "\u{feff}{}"),
+        (Syntax::Json, "\u{feff} {}\r\n"),
     ] {
-        assert_eq!(parse(text, written), Ok(json!({})), "{written:?} {text:?}");
+        assert_eq!(parse(text, syntax), Ok(json!({})), "{syntax:?} {text:?}");
     }
     assert_eq!(
-        parse("", Written::Json),
+        parse("", Syntax::Json),
         Err("line 1, column 0: EOF while parsing a value".to_owned())
     );
 }
@@ -87,22 +93,22 @@ fn a_byte_order_mark_and_an_empty_file_are_no_faults() {
 #[test]
 fn a_quoted_key_with_dots_or_brackets_is_one_key() {
     let key = "tenants.acme[99999999999]";
-    for (written, text) in [
-        (Written::Toml, format!("'{key}' = 1")),
-        (Written::Yaml, format!("'{key}': 1")),
-        (Written::Json, format!("{{\"{key}\": 1}}")),
+    for (syntax, text) in [
+        (Syntax::Toml, format!("'{key}' = 1")),
+        (Syntax::Yaml, format!("'{key}': 1")),
+        (Syntax::Json, format!("{{\"{key}\": 1}}")),
     ] {
-        assert_eq!(parse(&text, written), Ok(json!({ key: 1 })), "{written:?}");
+        assert_eq!(parse(&text, syntax), Ok(json!({ key: 1 })), "{syntax:?}");
     }
-    // A dotted key of TOML that is not quoted is a path, as in any other TOML.
+    // An unquoted dotted key of TOML is a path.
     assert_eq!(
-        parse("tenants.acme.source = 'x'", Written::Toml),
+        parse("tenants.acme.source = 'x'", Syntax::Toml),
         Ok(json!({"tenants": {"acme": {"source": "x"}}}))
     );
 }
 
 #[test]
-fn names_are_never_folded_to_lower_case() {
+fn names_are_case_sensitive() {
     for (name, text) in [
         (
             "default.toml",
@@ -118,13 +124,13 @@ fn names_are_never_folded_to_lower_case() {
         ),
     ] {
         let error = Folder::new(&[(name, text)]).load(&[]).expect_err(name);
-        let keys: Vec<&str> = error.faults().iter().map(ConfigFault::key).collect();
+        let keys: Vec<&str> = error.problems().iter().map(ConfigProblem::key).collect();
         assert_eq!(keys, ["Tenants", "tenants.\"a.b\".Metadata", "tenants.ACME"], "{error}");
     }
 }
 
 #[test]
-fn a_number_as_a_name_is_that_name() {
+fn a_number_is_a_valid_name() {
     for (name, text) in [
         ("default.toml", "[tenants.42]\napi_key = { env = 'K' }"),
         ("default.yaml", "tenants: { 42: { api_key: { env: K } } }"),
@@ -136,22 +142,22 @@ fn a_number_as_a_name_is_that_name() {
 }
 
 #[test]
-fn two_entries_of_one_name_are_refused_in_every_format() {
-    for (written, text) in [
-        (Written::Toml, "[tenants.a]\n[tenants.a]"),
-        (Written::Yaml, "tenants:\n  a: {}\n  a: {}"),
-        (Written::Json, r#"{"tenants": {"a": {}, "a": {}}}"#),
+fn duplicate_keys_are_refused_in_every_format() {
+    for (syntax, text) in [
+        (Syntax::Toml, "[tenants.a]\n[tenants.a]"),
+        (Syntax::Yaml, "tenants:\n  a: {}\n  a: {}"),
+        (Syntax::Json, r#"{"tenants": {"a": {}, "a": {}}}"#),
     ] {
-        let message = parse(text, written).expect_err("doubled");
+        let message = parse(text, syntax).expect_err("doubled");
         assert!(
             message.contains("duplicate") && message.starts_with("line "),
-            "{written:?}: {message}"
+            "{syntax:?}: {message}"
         );
     }
 }
 
 #[test]
-fn nothing_stands_for_no_value_in_no_format() {
+fn null_is_refused_in_every_format() {
     for (name, text) in [
         ("default.yaml", "defaults: { source: null }\ntenants: { acme: }"),
         (
@@ -161,94 +167,86 @@ fn nothing_stands_for_no_value_in_no_format() {
     ] {
         let error = Folder::new(&[(name, text)]).load(&[]).expect_err("null");
         let expected = [
-            "defaults.source: a text is expected, found nothing",
-            "tenants.acme: a table is expected, found nothing",
+            "defaults.source: expected a string, found null",
+            "tenants.acme: expected a table, found null",
         ];
         assert_eq!(listed(&error), expected);
     }
 }
 
 #[test]
-fn a_file_nested_without_end_is_refused_and_does_not_use_up_the_stack() {
+fn a_deeply_nested_file_is_refused_without_a_stack_overflow() {
     let deep = |open: &str, close: &str| format!("{}{}", open.repeat(200_000), close.repeat(200_000));
     let indented: String = (0..2_000).fold(String::new(), |text, depth| text + &" ".repeat(depth) + "a:\n");
-    for (written, text) in [
-        (Written::Json, deep("[", "]")),
-        (Written::Json, deep("{\"a\":", "}")),
-        (Written::Toml, format!("a = {}", deep("[", "]"))),
-        (Written::Toml, format!("{} = 1", vec!["a"; 200_000].join("."))),
-        (Written::Toml, format!("[{}]", vec!["a"; 200_000].join("."))),
-        (Written::Yaml, deep("[", "]")),
-        (Written::Yaml, deep("{a: ", "}")),
-        (Written::Yaml, "- ".repeat(200_000)),
-        (Written::Yaml, "? ".repeat(200_000)),
-        (Written::Yaml, indented),
+    for (syntax, text) in [
+        (Syntax::Json, deep("[", "]")),
+        (Syntax::Json, deep("{\"a\":", "}")),
+        (Syntax::Toml, format!("a = {}", deep("[", "]"))),
+        (Syntax::Toml, format!("{} = 1", vec!["a"; 200_000].join("."))),
+        (Syntax::Toml, format!("[{}]", vec!["a"; 200_000].join("."))),
+        (Syntax::Yaml, deep("[", "]")),
+        (Syntax::Yaml, deep("{a: ", "}")),
+        (Syntax::Yaml, "- ".repeat(200_000)),
+        (Syntax::Yaml, "? ".repeat(200_000)),
+        (Syntax::Yaml, indented),
     ] {
-        assert!(parse(&text, written).is_err(), "{written:?}");
+        assert!(parse(&text, syntax).is_err(), "{syntax:?}");
     }
 }
 
 #[test]
-fn a_parser_says_where_and_what_and_never_a_word_of_the_file() {
+fn a_syntax_error_has_its_position_and_no_word_of_the_file() {
     let key = "hh_canary-4711";
-    for (written, text, place) in [
+    for (syntax, text, place) in [
         (
-            Written::Toml,
+            Syntax::Toml,
             format!("[tenants.acme]\napi_key = {key}\n"),
             "line 2, column 11: ",
         ),
         (
-            Written::Toml,
+            Syntax::Toml,
             format!("[tenants.acme]\napi_key {key}\n"),
             "line 2, column ",
         ),
         (
-            Written::Toml,
+            Syntax::Toml,
             format!("[tenants.acme]\napi_key = \"{key}\n"),
             "line 2, column ",
         ),
-        (Written::Toml, format!("a = \"{key}\\q\""), "line 1, column "),
-        (Written::Toml, format!("{key} = 1\n{key} = 2"), "line 2, column 1: "),
-        (Written::Toml, format!("[{key}]\n[{key}]"), "line 2, column "),
+        (Syntax::Toml, format!("a = \"{key}\\q\""), "line 1, column "),
+        (Syntax::Toml, format!("{key} = 1\n{key} = 2"), "line 2, column 1: "),
+        (Syntax::Toml, format!("[{key}]\n[{key}]"), "line 2, column "),
         (
-            Written::Yaml,
+            Syntax::Yaml,
             format!("tenants:\n  acme:\n api_key: {key}\n"),
             "line 3, column ",
         ),
-        (Written::Yaml, format!("api_key: \"{key}"), "line "),
-        (Written::Yaml, format!("api_key: *{key}"), "line 1, column "),
-        (Written::Yaml, format!("'{key} x': 1\n'{key} x': 2"), "line 2, column "),
-        (Written::Yaml, format!("{{ [{key}]: 1 }}"), ""),
-        (Written::Yaml, format!("api_key: !!float {key}"), ""),
-        (Written::Yaml, format!("%{key}\n---\na: 1"), ""),
-        (Written::Yaml, key.to_owned(), ""),
-        (Written::Yaml, format!("- {key}"), ""),
-        (Written::Yaml, format!("a: 1\n---\nb: {key}"), ""),
+        (Syntax::Yaml, format!("api_key: \"{key}"), "line "),
+        (Syntax::Yaml, format!("api_key: *{key}"), "line 1, column "),
+        (Syntax::Yaml, format!("'{key} x': 1\n'{key} x': 2"), "line 2, column "),
+        (Syntax::Yaml, format!("{{ [{key}]: 1 }}"), ""),
+        (Syntax::Yaml, format!("api_key: !!float {key}"), ""),
+        (Syntax::Yaml, format!("%{key}\n---\na: 1"), ""),
+        (Syntax::Yaml, key.to_owned(), ""),
+        (Syntax::Yaml, format!("- {key}"), ""),
+        (Syntax::Yaml, format!("a: 1\n---\nb: {key}"), ""),
+        (Syntax::Json, format!("{{\n\"api_key\": {key}}}"), "line 2, column 12: "),
+        (Syntax::Json, format!("{{\"api_key\": \"{key}\", }}"), "line 1, column "),
+        (Syntax::Json, format!("{{\"api_key\": \"{key}\n\"}}"), "line "),
         (
-            Written::Json,
-            format!("{{\n\"api_key\": {key}}}"),
-            "line 2, column 12: ",
-        ),
-        (
-            Written::Json,
-            format!("{{\"api_key\": \"{key}\", }}"),
-            "line 1, column ",
-        ),
-        (Written::Json, format!("{{\"api_key\": \"{key}\n\"}}"), "line "),
-        (
-            Written::Json,
+            Syntax::Json,
             format!("{{\"{key}\": 1, \"{key}\": 1}}"),
             "line 1, column ",
         ),
-        (Written::Json, format!("\"{key}\" x"), "line 1, column "),
+        (Syntax::Json, format!("\"{key}\" x"), "line 1, column "),
     ] {
-        match parse(&text, written) {
-            Ok(value) => assert!(place.is_empty(), "{written:?} {text:?} is {value}"),
+        match parse(&text, syntax) {
+            Ok(value) => assert!(place.is_empty(), "{syntax:?} {text:?} is {value}"),
             Err(message) => {
-                assert!(message.starts_with(place), "{written:?} {text:?}: {message}");
+                assert!(message.starts_with(place), "{syntax:?} {text:?}: {message}");
                 assert!(
                     !message.contains("canary") && !message.contains("4711"),
-                    "{written:?} {text:?}: {message}"
+                    "{syntax:?} {text:?}: {message}"
                 );
                 assert!(!message.contains('\n') && !message.ends_with(": "), "{message:?}");
             }
@@ -257,7 +255,7 @@ fn a_parser_says_where_and_what_and_never_a_word_of_the_file() {
 }
 
 #[test]
-fn a_root_that_is_no_table_is_a_fault() {
+fn a_root_that_is_not_a_table_is_a_problem() {
     for (name, text) in [
         ("default.yaml", "hh_canary"),
         ("default.yaml", "- a"),
@@ -270,16 +268,16 @@ fn a_root_that_is_no_table_is_a_fault() {
 }
 
 #[test]
-fn numbers_that_no_field_can_hold_are_faults() {
+fn numbers_that_no_field_can_hold_are_problems() {
     for text in ["a = 99999999999999999999", "a = 1e999"] {
-        assert!(parse(text, Written::Toml).is_err(), "{text}");
+        assert!(parse(text, Syntax::Toml).is_err(), "{text}");
     }
-    let said = super::faults("[defaults.sampling]\nratio = nan\n[export]\nmax_queue_size = -1");
-    assert_eq!(said.len(), 2, "{said:?}");
+    let shown = super::problems("[defaults.sampling]\nratio = nan\n[export]\nmax_queue_size = -1");
+    assert_eq!(shown.len(), 2, "{shown:?}");
 }
 
 #[test]
-fn numbers_of_toml_that_json_lacks_are_texts() {
+fn toml_numbers_that_json_lacks_become_strings() {
     let expected = json!({ "nan": "NaN", "more": "Infinity", "less": "-Infinity" });
-    assert_eq!(parse("nan = nan\nmore = inf\nless = -inf", Written::Toml), Ok(expected));
+    assert_eq!(parse("nan = nan\nmore = inf\nless = -inf", Syntax::Toml), Ok(expected));
 }

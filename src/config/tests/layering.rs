@@ -1,4 +1,4 @@
-//! Which layers there are, and which of them wins.
+//! Layers and their precedence.
 
 use super::{Folder, listed, resolve, try_resolve};
 use crate::secret::KeySource;
@@ -33,7 +33,7 @@ fn each_layer_wins_over_those_before_it_and_tables_are_merged_by_key() {
         let config = folder.load(variables).expect("valid");
         let acme = resolve(&config, "tenant:acme");
         (
-            acme.source.expect("has one"),
+            acme.source.expect("a source"),
             serde_json::to_string(&*acme.metadata).expect("values"),
         )
     };
@@ -57,7 +57,7 @@ fn each_layer_wins_over_those_before_it_and_tables_are_merged_by_key() {
 }
 
 #[test]
-fn the_same_layers_apply_whether_the_folder_or_its_default_file_is_named_and_any_other_file_stands_alone() {
+fn the_folder_and_its_default_file_are_layered_and_other_files_stand_alone() {
     let folder = Folder::new(&[
         ("default.toml", DEFAULT),
         ("local.toml", "[tenants.acme]\nsource = 'local'"),
@@ -65,7 +65,7 @@ fn the_same_layers_apply_whether_the_folder_or_its_default_file_is_named_and_any
     ]);
     let source = |path: &str| {
         let config = folder.load_alone(path).expect("valid");
-        resolve(&config, "tenant:acme").source.expect("has one")
+        resolve(&config, "tenant:acme").source.expect("a source")
     };
     assert_eq!(source(""), "local");
     assert_eq!(source("default.toml"), "local");
@@ -73,7 +73,7 @@ fn the_same_layers_apply_whether_the_folder_or_its_default_file_is_named_and_any
 }
 
 #[test]
-fn the_active_environment_is_what_the_variable_says_or_else_the_default() {
+fn the_active_environment_comes_from_the_variable_or_the_default() {
     let folder = Folder::new(&[("default.toml", DEFAULT)]);
     let active = |variables: &[(&str, &str)]| {
         let config = folder.load(variables).expect("valid");
@@ -82,7 +82,7 @@ fn the_active_environment_is_what_the_variable_says_or_else_the_default() {
     assert_eq!(active(&[]).as_deref(), Some("development"));
     assert_eq!(active(&[("STAGE", "")]).as_deref(), Some("development"));
     assert_eq!(active(&[("STAGE", "production")]).as_deref(), Some("production"));
-    // A variable of ours chooses too, before the file's choice.
+    // The registry's own variable takes precedence over the file's.
     let ours = ("TRACER_REGISTRY__ACTIVE_ENVIRONMENT", "production");
     assert_eq!(active(&[("STAGE", "development"), ours]).as_deref(), Some("production"));
     let none = Folder::new(&[("default.toml", "active_environment = { env = 'STAGE' }")]);
@@ -90,7 +90,7 @@ fn the_active_environment_is_what_the_variable_says_or_else_the_default() {
 }
 
 #[test]
-fn an_active_environment_that_is_not_configured_is_a_fault_and_never_a_path() {
+fn an_active_environment_that_is_not_configured_is_a_problem_and_never_a_path() {
     let outside = Folder::new(&[("secret.toml", "[defaults]\nsource = 'outside'")]);
     let climbing = format!("..{}/secret", outside.0.path().display());
     let folder = Folder::new(&[("default.toml", DEFAULT), ("staging.toml", "")]);
@@ -110,7 +110,7 @@ fn an_active_environment_that_is_not_configured_is_a_fault_and_never_a_path() {
         assert_eq!(
             listed(&error),
             [
-                "active_environment: what the variable STAGE says is no configured environment; there are development, production"
+                "active_environment: the value of the variable STAGE is not a configured environment; configured: development, production"
             ]
         );
     }
@@ -118,27 +118,27 @@ fn an_active_environment_that_is_not_configured_is_a_fault_and_never_a_path() {
         "default.toml",
         "active_environment = 'prod\\uction'\n[environments.production]",
     )]);
-    let said = listed(&literal.load(&[]).expect_err("a typing error"));
+    let shown = listed(&literal.load(&[]).expect_err("a typo"));
     assert_eq!(
-        said,
-        [r#"active_environment: "prod\\uction" is no configured environment; there are production"#]
+        shown,
+        [r#"active_environment: "prod\\uction" is not a configured environment; configured: production"#]
     );
 }
 
 #[cfg(unix)]
 #[test]
-fn a_variable_that_is_no_text_is_a_fault_and_not_the_default() {
+fn a_variable_that_is_not_utf8_is_a_problem_and_not_the_default() {
     use std::os::unix::ffi::OsStringExt;
 
     let folder = Folder::new(&[("default.toml", DEFAULT)]);
     let bytes = std::ffi::OsString::from_vec(vec![b'p', 0xff]);
     let variables = [("STAGE".into(), bytes)].into_iter().collect();
     let error = super::Config::load_with(folder.0.path(), &variables).expect_err("not UTF-8");
-    assert_eq!(error.faults()[0].key(), "active_environment");
+    assert_eq!(error.problems()[0].key(), "active_environment");
 }
 
 #[test]
-fn environments_called_default_or_local_are_allowed_and_have_no_file_of_their_own() {
+fn environments_called_default_or_local_have_no_file() {
     let text =
         "active_environment = { env = 'STAGE' }\n[environments.local]\napi_key = { env = 'L' }\n[environments.default]";
     let folder = Folder::new(&[
@@ -152,7 +152,7 @@ fn environments_called_default_or_local_are_allowed_and_have_no_file_of_their_ow
 }
 
 #[test]
-fn the_file_of_an_environment_may_bring_its_environment_with_it_but_not_choose_another() {
+fn an_environments_file_may_define_but_not_select_an_environment() {
     let base = "active_environment = { env = 'STAGE' }";
     let folder = Folder::new(&[
         ("default.toml", base),
@@ -161,13 +161,13 @@ fn the_file_of_an_environment_may_bring_its_environment_with_it_but_not_choose_a
     ]);
     let config = folder.load(&[("STAGE", "eu")]).expect("valid");
     assert_eq!(resolve(&config, "environment:eu").api_key, KeySource::Env("EU".into()));
-    let error = folder.load(&[("STAGE", "us")]).expect_err("chooses");
-    assert!(error.faults()[0].file().ends_with("us.toml"), "{error}");
-    assert_eq!(error.faults()[0].key(), "active_environment");
+    let error = folder.load(&[("STAGE", "us")]).expect_err("a selection");
+    assert!(error.problems()[0].file().ends_with("us.toml"), "{error}");
+    assert_eq!(error.problems()[0].key(), "active_environment");
 }
 
 #[test]
-fn relative_key_files_begin_at_the_folder_of_the_file_that_names_them() {
+fn relative_key_files_start_at_the_folder_of_their_configuration_file() {
     let folder = Folder::new(&[("default.toml", DEFAULT)]);
     let config = folder.load(&[]).expect("valid");
     assert_eq!(
@@ -176,7 +176,7 @@ fn relative_key_files_begin_at_the_folder_of_the_file_that_names_them() {
     );
     let variables = [("TRACER_REGISTRY__TENANTS__ACME__API_KEY__FILE", "/run/acme")];
     let error = folder.load(&[("TRACER_REGISTRY__TENANTS__ACME__API_KEY", "/run/acme")]);
-    assert!(error.is_err(), "a text is no source");
+    assert!(error.is_err(), "a string is not a key source");
     let config = folder.load(&variables).expect("valid");
     assert_eq!(
         resolve(&config, "tenant:acme").api_key,
@@ -186,7 +186,7 @@ fn relative_key_files_begin_at_the_folder_of_the_file_that_names_them() {
 
 #[cfg(unix)]
 #[test]
-fn a_relative_path_of_a_configuration_names_the_same_key_files_after_the_process_went_elsewhere() {
+fn relative_paths_stay_valid_after_a_change_of_working_directory() {
     let folder = Folder::new(&[("default.toml", DEFAULT)]);
     let up: std::path::PathBuf = std::env::current_dir()
         .expect("a folder")
@@ -197,7 +197,7 @@ fn a_relative_path_of_a_configuration_names_the_same_key_files_after_the_process
     let relative = up.join(folder.0.path().strip_prefix("/").expect("absolute"));
     let config = super::Config::load_with(&relative, &super::vars(&[])).expect("valid");
     let KeySource::File(key) = resolve(&config, "tenant:acme").api_key else {
-        panic!("its key is in a file")
+        panic!("a key in a file")
     };
     assert!(relative.is_relative() && key.is_absolute(), "{}", key.display());
     std::fs::create_dir(folder.path("keys")).expect("created");
@@ -207,7 +207,7 @@ fn a_relative_path_of_a_configuration_names_the_same_key_files_after_the_process
 }
 
 #[test]
-fn a_route_for_the_same_parts_in_a_later_layer_is_laid_over_the_earlier_one() {
+fn a_later_layer_overlays_a_route_with_the_same_parts() {
     let route = |rest: &str| format!("[[routes]]\nwhen = {{ tenant = 'acme', feature = 'search' }}\n{rest}");
     let folder = Folder::new(&[
         (
@@ -227,7 +227,7 @@ fn a_route_for_the_same_parts_in_a_later_layer_is_laid_over_the_earlier_one() {
 }
 
 #[test]
-fn a_layer_that_only_says_the_default_backend_forgets_nothing_of_those_below_it() {
+fn naming_the_default_backend_discards_nothing_of_lower_layers() {
     let folder = Folder::new(&[
         (
             "default.toml",
@@ -244,6 +244,6 @@ fn a_layer_that_only_says_the_default_backend_forgets_nothing_of_those_below_it(
     let over = [("TRACER_REGISTRY__DEFAULTS__BACKEND", "langfuse")];
     assert!(
         try_resolve(&folder.load(&over).expect("valid"), "tenant:acme").is_err(),
-        "another backend does"
+        "another backend discards the key"
     );
 }

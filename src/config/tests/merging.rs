@@ -1,6 +1,6 @@
-//! What the configuration says for a selector.
+//! Merging of bindings for a selector.
 
-use super::{Folder, faults, listed, resolve, toml, try_resolve};
+use super::{Folder, listed, problems, resolve, toml, try_resolve};
 use crate::config::{Auth, AuthScheme, BackendName, ResolveError, Tls};
 use crate::secret::KeySource;
 
@@ -9,7 +9,7 @@ fn env(name: &str) -> KeySource {
 }
 
 #[test]
-fn defaults_environment_feature_tenant_and_route_are_laid_over_one_another_in_this_order() {
+fn layers_are_overlaid_from_defaults_to_environment_feature_tenant_and_route() {
     let tables = ["defaults", "environments.e", "features.f", "tenants.t"];
     let table = |table| format!("[{table}]\nsource = '{table}'\nmetadata = {{ last = '{table}', '{table}' = true }}\n");
     let mut text = tables.map(table).concat();
@@ -30,7 +30,7 @@ fn defaults_environment_feature_tenant_and_route_are_laid_over_one_another_in_th
 }
 
 #[test]
-fn the_key_is_the_last_one_set_and_without_any_there_is_none() {
+fn the_key_is_the_last_one_set() {
     let config = toml(
         "[defaults]\napi_key = { env = 'D' }\n[environments.e]\napi_key = { env = 'E' }\n[features.f]\n[tenants.t]\napi_key = { env = 'T' }",
     )
@@ -48,7 +48,7 @@ fn the_key_is_the_last_one_set_and_without_any_there_is_none() {
 }
 
 #[test]
-fn routes_with_fewer_parts_come_before_those_with_more_whichever_was_written_first() {
+fn routes_with_more_parts_overlay_those_with_fewer() {
     let route = |when: &str, source: &str| format!("[[routes]]\nwhen = {{ {when} }}\nsource = '{source}'\n");
     let config = toml(&format!(
         "[defaults]\napi_key = {{ env = 'K' }}\n[environments.e]\n[features.f]\n[tenants.t]\n{}{}{}{}",
@@ -69,12 +69,12 @@ fn routes_with_fewer_parts_come_before_those_with_more_whichever_was_written_fir
     assert_eq!(
         resolve(&config, "environment:e,feature:f").source,
         None,
-        "no route has all its parts in it"
+        "no route applies"
     );
 }
 
 #[test]
-fn a_change_of_backend_forgets_key_endpoint_and_auth_below_it() {
+fn a_change_of_backend_discards_lower_key_endpoint_and_auth() {
     let config = toml(
         r#"
 [defaults]
@@ -100,8 +100,8 @@ api_key = { env = "LANGFUSE" }
     };
     assert_eq!((same.auth, same.api_key), (Some(auth), env("HONEYHIVE")));
     assert_eq!(
-        try_resolve(&config, "tenant:other").expect_err("forgotten").to_string(),
-        "no api_key is left for it: [tenants.other] changes the backend, which forgets the key of the tables below; write api_key there too"
+        try_resolve(&config, "tenant:other").expect_err("discarded").to_string(),
+        "no api_key: [tenants.other] changes the backend, which discards the key of lower tables; set api_key there too"
     );
     let own = resolve(&config, "tenant:own");
     assert_eq!(
@@ -112,7 +112,7 @@ api_key = { env = "LANGFUSE" }
 }
 
 #[test]
-fn the_wildcard_is_for_tenants_without_a_table_and_a_table_does_not_inherit_from_it() {
+fn the_wildcard_applies_only_to_tenants_without_a_table() {
     let config = toml(
         "[tenants.'*']\napi_key = { file = '/keys/{tenant}' }\nsource = '{tenant}'\nmetadata = { who = '{tenant}', n = 1 }\n[tenants.acme]",
     )
@@ -125,20 +125,20 @@ fn the_wildcard_is_for_tenants_without_a_table_and_a_table_does_not_inherit_from
     );
     assert_eq!(try_resolve(&config, "tenant:acme"), Err(ResolveError::NoKey));
     assert!(
-        faults("[environments.'*']\n[features.'*']").len() == 2,
-        "a wildcard is for tenants only"
+        problems("[environments.'*']\n[features.'*']").len() == 2,
+        "only tenants have a wildcard"
     );
 }
 
 #[test]
-fn what_is_told_of_the_wildcards_key_is_what_a_look_up_takes() {
+fn wildcard_keys_reports_the_key_that_a_look_up_uses() {
     let config = toml("[defaults]\napi_key = { env = 'K' }\n[tenants.'*']\nbackend = 'honeyhive'").expect("valid");
     assert_eq!(config.wildcard_keys(), [("tenant:*".to_owned(), Ok(env("K")))]);
     assert_eq!(resolve(&config, "tenant:any-one").api_key, env("K"));
 }
 
 #[test]
-fn a_name_is_known_by_a_route_alone() {
+fn a_route_alone_makes_a_name_known() {
     let config = toml("[[routes]]\nwhen = { tenant = 't', feature = 'f' }\napi_key = { env = 'K' }").expect("valid");
     assert_eq!(resolve(&config, "tenant:t,feature:f").api_key, env("K"));
     assert!(matches!(
@@ -148,7 +148,7 @@ fn a_name_is_known_by_a_route_alone() {
 }
 
 #[test]
-fn an_unknown_name_is_answered_with_names_that_are_like_it() {
+fn an_unknown_name_is_refused_with_similar_names() {
     let config =
         toml("[tenants.acme]\n[tenants.acme-eu]\n[tenants.globex]\n[tenants.acne]\n[tenants.acmee]").expect("valid");
     let error = try_resolve(&config, "tenant:acm").expect_err("unknown");
@@ -161,11 +161,11 @@ fn an_unknown_name_is_answered_with_names_that_are_like_it() {
 }
 
 #[test]
-fn a_placeholder_for_a_part_that_is_not_asked_for_is_an_error() {
+fn a_placeholder_for_a_missing_part_is_an_error() {
     let config = toml("[tenants.t]\napi_key = { file = '/{environment}/t' }\n[environments.e]").expect("valid");
     let error = try_resolve(&config, "tenant:t").expect_err("no environment");
     assert!(
-        error.to_string().ends_with("the selector names no environment"),
+        error.to_string().ends_with("the selector has no environment"),
         "{error}"
     );
     let both = resolve(&config, "environment:e,tenant:t");
@@ -173,7 +173,7 @@ fn a_placeholder_for_a_part_that_is_not_asked_for_is_an_error() {
 }
 
 #[test]
-fn two_placeholders_between_which_names_could_meet_are_refused() {
+fn ambiguous_placeholders_are_refused() {
     for refused in [
         "{ env = '{tenant}_{feature}' }",
         "{ env = '{tenant}{feature}' }",
@@ -184,8 +184,11 @@ fn two_placeholders_between_which_names_could_meet_are_refused() {
         "{ exec = ['pass', '{tenant}-{feature}'] }",
         "{ provider = 'p', name = '{tenant}{feature}' }",
     ] {
-        let said = faults(&format!("[defaults]\napi_key = {refused}"));
-        assert!(said.len() == 1 && said[0].contains("could meet"), "{refused}: {said:?}");
+        let shown = problems(&format!("[defaults]\napi_key = {refused}"));
+        assert!(
+            shown.len() == 1 && shown[0].contains("could produce the same text"),
+            "{refused}: {shown:?}"
+        );
     }
     for allowed in [
         "{ env = '{tenant}_x_{feature}' }",
@@ -199,13 +202,13 @@ fn two_placeholders_between_which_names_could_meet_are_refused() {
 }
 
 #[test]
-fn a_name_never_chooses_the_program_that_runs() {
-    let said = faults("[tenants.'*']\napi_key = { exec = ['{tenant}', 'x'] }");
-    assert!(said[0].contains("cannot depend on a name"), "{said:?}");
+fn a_name_never_selects_the_program() {
+    let shown = problems("[tenants.'*']\napi_key = { exec = ['{tenant}', 'x'] }");
+    assert!(shown[0].contains("must not contain a placeholder"), "{shown:?}");
 }
 
 #[test]
-fn certificates_are_merged_by_file_a_pair_is_replaced_as_one_and_paths_start_at_the_file_that_names_them() {
+fn certificates_are_merged_and_cert_and_key_are_replaced_together() {
     let folder = Folder::new(&[(
         "default.toml",
         "[defaults]\napi_key = { env = 'K' }\ntls = { ca = 'ca.pem', cert = '/c/{tenant}.pem', key = '/c/{tenant}.key' }\n\
@@ -225,21 +228,21 @@ fn certificates_are_merged_by_file_a_pair_is_replaced_as_one_and_paths_start_at_
     assert_eq!(
         resolve(&config, "tenant:other").tls,
         Tls::default(),
-        "another backend's"
+        "discarded by the change of backend"
     );
     assert_eq!(
-        faults("[defaults.tls]\ncert = 'c.pem'\nca = ''\n[tenants.'*'.tls]\nkey = '{tenant}{feature}'"),
+        problems("[defaults.tls]\ncert = 'c.pem'\nca = ''\n[tenants.'*'.tls]\nkey = '{tenant}{feature}'"),
         [
-            "defaults.tls.ca: the path of a PEM file is expected",
-            "defaults.tls.key: missing; cert and key belong together",
-            "tenants.\"*\".tls.cert: missing; cert and key belong together",
-            "tenants.\"*\".tls.key: different names could meet in one text: put `/` between {tenant} and {feature}",
+            "defaults.tls.ca: expected the path of a PEM file",
+            "defaults.tls.key: missing; cert and key must be set together",
+            "tenants.\"*\".tls.cert: missing; cert and key must be set together",
+            "tenants.\"*\".tls.key: different names could produce the same text; put `/` between {tenant} and {feature}",
         ]
     );
 }
 
 #[test]
-fn a_proxy_is_replaced_as_one_and_a_variable_counts_where_it_is_named() {
+fn a_proxy_is_replaced_as_a_whole_and_may_come_from_a_variable() {
     let text = "[defaults]\napi_key = { env = 'K' }\nproxy = { url = 'http://proxy:3128/', credentials = { file = '/c/{tenant}' } }\n\
                 [tenants.same]\n[tenants.own]\nproxy = { url = 'http://OWN' }\napi_key = { env = 'K' }\n\
                 [tenants.variable]\nproxy = { env = 'HTTPS_PROXY' }\napi_key = { env = 'K' }\n\
@@ -268,39 +271,39 @@ fn a_proxy_is_replaced_as_one_and_a_variable_counts_where_it_is_named() {
     assert_eq!(
         listed(&error),
         [
-            "tenants.variable.proxy.env: the value of HTTPS_PROXY: the URL has a user or password in it; say where they come from with credentials"
+            "tenants.variable.proxy.env: the value of HTTPS_PROXY: the URL contains a user or password; set them with credentials"
         ]
     );
 }
 
 #[test]
-fn a_proxy_that_cannot_be_used_is_a_fault() {
-    for (proxy, fault) in [
+fn an_unusable_proxy_is_a_problem() {
+    for (proxy, problem) in [
         (
             "{}",
-            ": a proxy is { url = \"http://proxy.example:3128\" } or { env = \"HTTPS_PROXY\" }",
+            ": expected { url = \"http://proxy.example:3128\" } or { env = \"HTTPS_PROXY\" }",
         ),
         (
             "{ url = 'https://proxy:3128' }",
-            ".url: a proxy is spoken to by http://; what goes to an https endpoint is encrypted all the way through it",
+            ".url: the URL of a proxy must start with http://; requests to https endpoints stay encrypted through it",
         ),
         (
             "{ url = 'http://proxy:3128/path' }",
-            ".url: the URL of a proxy has no path",
+            ".url: the URL of a proxy must not have a path",
         ),
         (
             "{ url = 'socks5://proxy:3128' }",
-            ".url: no URL of a proxy such as \"http://proxy.example:3128\"",
+            ".url: invalid proxy URL; expected one such as \"http://proxy.example:3128\"",
         ),
         (
             "{ url = 'http://u:p@proxy:3128' }",
-            ".url: the URL has a user or password in it; say where they come from with credentials",
+            ".url: the URL contains a user or password; set them with credentials",
         ),
-        ("{ env = '' }", ".env: env is the name of a variable"),
+        ("{ env = '' }", ".env: env must be the name of a variable"),
     ] {
         assert_eq!(
-            faults(&format!("[defaults]\nproxy = {proxy}")),
-            [format!("defaults.proxy{fault}")],
+            problems(&format!("[defaults]\nproxy = {proxy}")),
+            [format!("defaults.proxy{problem}")],
             "{proxy}"
         );
     }

@@ -1,8 +1,8 @@
-//! Projects: what a table says of one, what forgets it, and who may name one.
+//! Projects: merging, discarding, and who may name one.
 
 use std::fs;
 
-use super::{Folder, faults, listed, resolve, toml, try_resolve};
+use super::{Folder, listed, problems, resolve, toml, try_resolve};
 use crate::config::{ResolveError, ResolvedBinding};
 use crate::selector::{Selector, Slug};
 
@@ -13,7 +13,7 @@ fn project(text: &str, selector: &str) -> Option<String> {
 }
 
 #[test]
-fn the_nearest_project_holds_with_the_names_filled_in() {
+fn the_highest_layers_project_wins_and_is_filled_in() {
     let text = format!(
         "[defaults]\n{KEY}\nproject = 'all'\n[environments.staging]\nproject = 'env-{{environment}}'\n\
          [tenants.'*']\nproject = '{{tenant}}'\n[tenants.acme]\nproject = 'Acme Inc.'\n[features.f]\n\
@@ -32,25 +32,25 @@ fn the_nearest_project_holds_with_the_names_filled_in() {
 }
 
 #[test]
-fn a_project_that_cannot_be_one_or_in_which_names_could_meet_is_a_fault() {
-    let text = "a project is a text without control characters that neither is empty nor begins or ends with a blank";
-    for (written, message) in [
+fn an_invalid_or_ambiguous_project_is_a_problem() {
+    let text = "a project must be a non-empty string without control characters or surrounding white space";
+    for (value, message) in [
         ("''", text),
         ("' a'", text),
         ("\"a\\nb\"", text),
-        ("7", "a text is expected, found a number"),
+        ("7", "expected a string, found a number"),
         (
             "'{tenant}-{feature}'",
-            "different names could meet in one text: put `/` between {tenant} and {feature}",
+            "different names could produce the same text; put `/` between {tenant} and {feature}",
         ),
     ] {
-        let said = faults(&format!("[defaults]\nproject = {written}"));
-        assert_eq!(said, [format!("defaults.project: {message}")], "{written}");
+        let shown = problems(&format!("[defaults]\nproject = {value}"));
+        assert_eq!(shown, [format!("defaults.project: {message}")], "{value}");
     }
 }
 
 #[test]
-fn a_change_of_backend_or_endpoint_forgets_the_project_and_no_other_change_does() {
+fn only_a_change_of_backend_or_endpoint_discards_the_project() {
     let with = |changed: &str| {
         project(
             &format!(
@@ -84,7 +84,7 @@ fn a_change_of_backend_or_endpoint_forgets_the_project_and_no_other_change_does(
 }
 
 #[test]
-fn a_file_that_moves_a_table_forgets_the_project_of_the_file_below() {
+fn a_file_that_changes_the_endpoint_discards_the_lower_files_project() {
     let folder = Folder::new(&[
         (
             "default.toml",
@@ -98,7 +98,7 @@ fn a_file_that_moves_a_table_forgets_the_project_of_the_file_below() {
     assert_eq!(resolve(&folder.load(&[]).expect("valid"), "tenant:t").project, None);
 }
 
-/// What acme's file comes to, under what the operator says.
+/// Resolves acme with its file, below the operator's tables.
 fn of_acme(operator: &str, file: &str) -> Result<ResolvedBinding, ResolveError> {
     of_acme_in("tenant:acme", operator, file)
 }
@@ -109,7 +109,7 @@ fn of_acme_in(selector: &str, operator: &str, file: &str) -> Result<ResolvedBind
     fs::write(folder.path("tenants.d/acme.toml"), file).expect("written");
     let config = folder.load(&[]).expect("valid");
     let acme = Slug::new("acme").expect("a name");
-    let binding = config.tenant_file(&acme).expect("without a fault").expect("there");
+    let binding = config.tenant_file(&acme).expect("valid").expect("a file");
     config.resolve_with(&selector.parse::<Selector>().expect("a selector"), Some(&binding))
 }
 
@@ -119,32 +119,32 @@ fn langsmith(more: &str) -> String {
 
 const OWN: &str = "[untrusted]\nkeys = ['env:OF_{tenant}', 'env:SHARED']\nendpoints = ['https://*.vendor.example']";
 
-fn refused(said: Result<ResolvedBinding, ResolveError>) -> Vec<String> {
-    match said {
+fn refused(resolved: Result<ResolvedBinding, ResolveError>) -> Vec<String> {
+    match resolved {
         Err(ResolveError::Refused(refused)) => listed(&refused),
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn a_tenants_file_does_not_name_a_project_with_the_operators_key() {
-    let said = refused(of_acme(&langsmith(""), "project = 'globex'"));
+fn a_tenants_file_must_not_name_a_project_with_the_operators_key() {
+    let shown = refused(of_acme(&langsmith(""), "project = 'globex'"));
     assert_eq!(
-        said,
+        shown,
         [
-            "tenants.acme.project: an untrusted layer may not name this project with a key that is not its own tenant's alone; \
+            "tenants.acme.project: an untrusted layer may name this project only with its own tenant's key; \
           to allow it: untrusted.projects = [\"globex\"]"
         ]
     );
-    // As the tables below say it.
-    let same = of_acme(&langsmith(""), "project = '{tenant}'").expect("no choice");
+    // Equal to the lower tables' setting.
+    let same = of_acme(&langsmith(""), "project = '{tenant}'").expect("unchanged");
     assert_eq!(same.project.as_deref(), Some("acme"));
-    // Neither by its slug's own name, written out: that it is the same is chance.
+    // The literal slug is refused too, because the match is accidental.
     assert_eq!(refused(of_acme(&langsmith(""), "project = 'acme'")).len(), 1);
 }
 
 #[test]
-fn a_tenants_file_names_what_the_operator_allows_and_the_line_that_is_printed_allows_it() {
+fn a_tenants_file_may_name_allowed_projects_and_the_suggested_setting_allows_them() {
     let allowed = |pattern: &str, project: &str| {
         let operator = langsmith(&format!("[untrusted]\nprojects = ['{pattern}']"));
         of_acme(&operator, &format!("project = '{project}'"))
@@ -155,16 +155,16 @@ fn a_tenants_file_names_what_the_operator_allows_and_the_line_that_is_printed_al
         ("shared", "shared"),
         ("*", "anything"),
     ] {
-        let said = allowed(pattern, project).expect(pattern).project;
-        assert_eq!(said.as_deref(), Some(project), "{pattern}");
+        let named = allowed(pattern, project).expect(pattern).project;
+        assert_eq!(named.as_deref(), Some(project), "{pattern}");
     }
     for (pattern, project) in [
         ("{tenant}", "globex"),
         ("{tenant}/*", "globex/search"),
         ("{tenant}", "acme-eu"),
     ] {
-        let said = refused(allowed(pattern, project));
-        let line = said[0].split("to allow it: ").nth(1).expect("a line");
+        let shown = refused(allowed(pattern, project));
+        let line = shown[0].split("to allow it: ").nth(1).expect("a line");
         let operator = langsmith("").replace("[defaults]", &format!("{line}\n[defaults]"));
         let file = format!("project = '{project}'");
         assert_eq!(of_acme(&operator, &file).expect(line).project.as_deref(), Some(project));
@@ -172,31 +172,31 @@ fn a_tenants_file_names_what_the_operator_allows_and_the_line_that_is_printed_al
 }
 
 #[test]
-fn a_tenants_file_names_any_project_with_a_key_of_its_own_and_of_nobody_elses() {
+fn a_tenants_file_may_name_any_project_with_its_own_key_only() {
     let own = langsmith(OWN);
     let named = of_acme(&own, "project = 'any'\napi_key = { env = 'OF_ACME' }").expect("its own key");
     assert_eq!(named.project.as_deref(), Some("any"));
     let with_template = of_acme(&own, "project = 'any'\napi_key = { env = 'OF_{tenant}' }").expect("its own key");
     assert_eq!(with_template.project.as_deref(), Some("any"));
-    // A key that every tenant's file may have.
+    // A key that every tenant's file may use.
     assert_eq!(
         refused(of_acme(&own, "project = 'any'\napi_key = { env = 'SHARED' }")).len(),
         1
     );
-    // The operator's route has another key, and the file's project would go with it.
+    // The operator's route sets another key, which would be used with the file's project.
     let route = "[features.f]\n[[routes]]\nwhen = { tenant = 'acme', feature = 'f' }\napi_key = { env = 'ROUTE' }\n";
     let operator = langsmith(&format!("{route}{OWN}"));
     let file = "project = 'any'\napi_key = { env = 'OF_ACME' }";
-    let said = refused(of_acme_in("feature:f,tenant:acme", &operator, file));
-    assert!(said[0].starts_with("tenants.acme.project: "), "{said:?}");
-    // Unless the route names the project too.
+    let shown = refused(of_acme_in("feature:f,tenant:acme", &operator, file));
+    assert!(shown[0].starts_with("tenants.acme.project: "), "{shown:?}");
+    // Allowed if the route also names the project.
     let operator = operator.replace("{ env = 'ROUTE' }", "{ env = 'ROUTE' }\nproject = 'r'");
     let named = of_acme_in("feature:f,tenant:acme", &operator, file).expect("the operator's");
     assert_eq!(named.project.as_deref(), Some("r"));
 }
 
 #[test]
-fn where_keys_choose_no_project_a_key_of_its_own_is_not_enough_at_the_operators_endpoint() {
+fn with_shared_projects_a_tenants_file_must_also_set_its_own_endpoint() {
     for backend in ["phoenix", "mlflow"] {
         let operator = format!(
             "[defaults]\nbackend = '{backend}'\nendpoint = 'https://operators.example'\n[tenants.'*']\nproject = '{{tenant}}'\n{KEY}\n{OWN}"
@@ -210,34 +210,34 @@ fn where_keys_choose_no_project_a_key_of_its_own_is_not_enough_at_the_operators_
 }
 
 #[test]
-fn the_operators_project_does_not_go_where_a_tenants_file_leads() {
+fn the_operators_project_is_not_sent_to_an_untrusted_endpoint() {
     let file = "api_key = { env = 'OF_ACME' }\nendpoint = 'https://acme.vendor.example'";
     let moved = of_acme(&langsmith(OWN), file).expect("allowed");
     assert_eq!(moved.project, None);
 }
 
 #[test]
-fn a_pattern_that_could_mean_more_than_it_says_is_a_fault() {
-    let said = faults("[untrusted]\nprojects = ['{tenant}-*', '{feature}', '']");
-    assert_eq!(said.len(), 3, "{said:?}");
+fn an_ambiguous_pattern_is_a_problem() {
+    let shown = problems("[untrusted]\nprojects = ['{tenant}-*', '{feature}', '']");
+    assert_eq!(shown.len(), 3, "{shown:?}");
     assert_eq!(
-        said[0],
-        "untrusted.projects[0]: a tenant could name another one's project: put / between {tenant} and *"
+        shown[0],
+        "untrusted.projects[0]: a tenant could match another tenant's project; put / between {tenant} and *"
     );
 }
 
 #[test]
-fn a_binding_from_json_is_judged_as_a_file_is() {
+fn a_binding_from_json_is_checked_like_a_file() {
     let config = toml(&langsmith("[features.f]")).expect("valid");
     let acme = Slug::new("acme").expect("a name");
     let row = crate::config::Binding::from_json(serde_json::json!({ "project": "globex" })).expect("valid");
-    let given = config.tenant_given(&acme, row.clone()).expect("valid");
+    let given = config.tenant_from_program(&acme, row.clone()).expect("valid");
     let selector = "tenant:acme".parse::<Selector>().expect("a selector");
     assert!(matches!(
         config.resolve_with(&selector, Some(&given)),
         Err(ResolveError::Refused(_))
     ));
-    let trusted = config.tenant_given(&acme, row.trusted().api_key(crate::secret::KeySource::env("T")));
+    let trusted = config.tenant_from_program(&acme, row.trusted().api_key(crate::secret::KeySource::env("T")));
     let resolved = config.resolve_with(&selector, Some(&trusted.expect("valid")));
     assert_eq!(resolved.map(|binding| binding.project), Ok(Some("globex".to_owned())));
     assert!(try_resolve(&config, "tenant:acme").is_ok());

@@ -1,4 +1,4 @@
-//! What holds for all names, all configurations and all texts.
+//! Property tests over names, configurations and texts.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::Folder;
 use super::parse;
-use crate::config::read::parse::Written;
+use crate::config::read::parse::Syntax;
 use crate::config::rules::template::fill_source;
 use crate::config::settings::binding::Limits;
 use crate::config::settings::document::Route;
@@ -17,7 +17,7 @@ use crate::config::{Binding, Document};
 use crate::secret::KeySource;
 use crate::selector::{Selector, SelectorBuilder, SelectorKind, Slug};
 
-/// Names that are allowed.
+/// Generates valid names.
 fn name() -> impl Strategy<Value = Slug> {
     "[a-z0-9]([a-z0-9._-]{0,12}[a-z0-9])?".prop_filter_map("two dots", |text| Slug::new(&text).ok())
 }
@@ -25,17 +25,17 @@ fn name() -> impl Strategy<Value = Slug> {
 fn selector() -> impl Strategy<Value = Selector> {
     let part = || proptest::option::of(name());
     (part(), part(), part()).prop_filter_map("no part", |(environment, feature, tenant)| {
-        let mut written = SelectorBuilder::default();
+        let mut builder = SelectorBuilder::default();
         if let Some(name) = &environment {
-            written = written.environment(name);
+            builder = builder.environment(name);
         }
         if let Some(name) = &feature {
-            written = written.feature(name);
+            builder = builder.feature(name);
         }
         if let Some(name) = &tenant {
-            written = written.tenant(name);
+            builder = builder.tenant(name);
         }
-        Selector::try_from(written).ok()
+        Selector::try_from(builder).ok()
     })
 }
 
@@ -83,7 +83,7 @@ fn document() -> impl Strategy<Value = Document> {
     })
 }
 
-/// The fields that there are, so that random tables get past the first of them.
+/// Known fields, so that random tables pass the first checks.
 const FIELDS: [&str; 51] = [
     "active_environment",
     "defaults",
@@ -138,7 +138,7 @@ const FIELDS: [&str; 51] = [
     "*",
 ];
 
-/// Any JSON, with fields and values that mean something here among them.
+/// Generates JSON that includes known fields and values.
 fn any_json() -> impl Strategy<Value = Value> {
     let text = prop_oneof![
         any::<String>(),
@@ -179,20 +179,20 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The key's source for a tenant, where it has one.
+/// Returns the filled-in key source for a tenant, or `None`.
 fn filled(template: &KeySource, tenant: &Slug) -> Option<KeySource> {
     fill_source(template, &Selector::of(SelectorKind::Tenant, tenant.clone())).ok()
 }
 
 proptest! {
     #[test]
-    fn a_selector_is_what_its_text_says(selector in selector()) {
+    fn a_selector_survives_a_round_trip(selector in selector()) {
         prop_assert_eq!(selector.to_string().parse::<Selector>(), Ok(selector.clone()));
-        prop_assert_eq!(serde_json::to_value(&selector).expect("a text"), json!(selector.to_string()));
+        prop_assert_eq!(serde_json::to_value(&selector).expect("a string"), json!(selector.to_string()));
     }
 
     #[test]
-    fn a_text_that_is_read_as_a_selector_or_a_name_is_written_the_same_way(text in "\\PC{0,20}|[a-z:,.]{0,20}|(tenant|feature):[a-zA-Z0-9._-]{1,70}") {
+    fn parsed_selectors_and_names_display_as_the_original_text(text in "\\PC{0,20}|[a-z:,.]{0,20}|(tenant|feature):[a-zA-Z0-9._-]{1,70}") {
         if let Ok(name) = Slug::new(&text) {
             prop_assert_eq!(name.as_str(), &text);
         }
@@ -204,7 +204,7 @@ proptest! {
     }
 
     #[test]
-    fn every_name_is_one_plain_component_of_a_path(name in name()) {
+    fn every_name_is_a_single_path_component(name in name()) {
         let path = Path::new("/keys").join(name.as_str());
         let components: Vec<Component<'_>> = path.components().collect();
         prop_assert_eq!(components.len(), 3);
@@ -214,7 +214,7 @@ proptest! {
     }
 
     #[test]
-    fn two_tenants_never_meet_in_one_source(one in name(), other in name()) {
+    fn two_tenants_never_share_a_key_source(one in name(), other in name()) {
         for template in [
             KeySource::Env("HH_{tenant}_KEY".into()),
             KeySource::File("/keys/{tenant}.key".into()),
@@ -228,14 +228,14 @@ proptest! {
     }
 
     #[test]
-    fn names_that_differ_in_one_sign_never_meet_in_a_variable(parts in vec("[a-z0-9]{1,3}", 2..4), signs in vec("[-_.]", 3), others in vec("[-_.]", 3)) {
+    fn names_that_differ_in_punctuation_never_share_a_variable(parts in vec("[a-z0-9]{1,3}", 2..4), signs in vec("[-_.]", 3), others in vec("[-_.]", 3)) {
         let join = |signs: &[String]| {
             let mut text = parts[0].clone();
             for (sign, part) in signs.iter().zip(&parts[1..]) {
                 text += sign;
                 text += part;
             }
-            Slug::new(&text).expect("allowed")
+            Slug::new(&text).expect("a name")
         };
         let (one, other) = (join(&signs), join(&others));
         let template = KeySource::Env("{tenant}".into());
@@ -245,7 +245,7 @@ proptest! {
     }
 
     #[test]
-    fn laying_layers_over_one_another_may_begin_at_either_end(a in document(), b in document(), c in document()) {
+    fn overlaying_is_associative(a in document(), b in document(), c in document()) {
         let over = |below: &Document, above: &Document| {
             let mut whole = below.clone();
             whole.overlay(above);
@@ -258,7 +258,7 @@ proptest! {
     }
 
     #[test]
-    fn random_values_are_a_configuration_or_have_faults(value in any_json(), name in name()) {
+    fn random_values_are_a_configuration_or_have_problems(value in any_json(), name in name()) {
         let root = if value.is_object() { value } else { json!({"defaults": value}) };
         if let Ok(config) = Folder::new(&[("alone.json", &root.to_string())]).load_alone("alone.json") {
             for selector in config.selectors() {
@@ -266,28 +266,28 @@ proptest! {
             }
             drop(config.resolve(&Selector::of(SelectorKind::Tenant, name)));
             let schema = jsonschema::validator_for(&crate::config::json_schema()).expect("a schema");
-            prop_assert!(schema.is_valid(&root), "the reader takes what the schema refuses: {}", root);
+            prop_assert!(schema.is_valid(&root), "the reader accepts what the schema refuses: {}", root);
         }
     }
 
     #[test]
-    fn random_variables_are_laid_over_or_have_faults(variables in btree_map("TRACER_REGISTRY__(TENANTS|DEFAULTS|EXPORT|X)(__[A-Z_*.-]{0,8}){0,3}", "\\PC{0,8}|[0-9.]{1,4}|true", 0..5)) {
+    fn random_variables_are_applied_or_have_problems(variables in btree_map("TRACER_REGISTRY__(TENANTS|DEFAULTS|EXPORT|X)(__[A-Z_*.-]{0,8}){0,3}", "\\PC{0,8}|[0-9.]{1,4}|true", 0..5)) {
         let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         drop(Folder::new(&[("default.toml", "")]).load(&variables));
     }
 
     #[test]
-    fn random_texts_are_values_or_errors_of_one_line(text in "\\PC{0,40}|[a-c:\\[\\]{}'\"=.,#&*!|>%@ \n\t-]{0,60}") {
-        for written in [Written::Toml, Written::Yaml, Written::Json] {
-            if let Err(message) = parse(&text, written) {
-                prop_assert!(!message.contains('\n'), "{:?}: {:?}", written, message);
+    fn random_texts_are_values_or_single_line_errors(text in "\\PC{0,40}|[a-c:\\[\\]{}'\"=.,#&*!|>%@ \n\t-]{0,60}") {
+        for syntax in [Syntax::Toml, Syntax::Yaml, Syntax::Json] {
+            if let Err(message) = parse(&text, syntax) {
+                prop_assert!(!message.contains('\n'), "{:?}: {:?}", syntax, message);
             }
         }
     }
 
     #[test]
-    fn what_is_written_as_json_reads_the_same(value in btree_map("[a-c.]{1,3}", any::<i64>(), 0..4)) {
+    fn json_survives_a_round_trip(value in btree_map("[a-c.]{1,3}", any::<i64>(), 0..4)) {
         let value: BTreeMap<String, i64> = value;
-        prop_assert_eq!(parse(&json!(value).to_string(), Written::Json), Ok(json!(value)));
+        prop_assert_eq!(parse(&json!(value).to_string(), Syntax::Json), Ok(json!(value)));
     }
 }

@@ -1,4 +1,4 @@
-//! The table of settings in `docs/configuration.md` says what the types say.
+//! The tables of settings in `docs/configuration.md` match the types.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,9 @@ use crate::config::{Config, json_schema};
 
 const PAGE: &str = include_str!("../../../docs/configuration.md");
 
-/// By setting, what the last column says.
+/// Returns the last column of each setting's row.
 fn table(before: &str) -> BTreeMap<&'static str, &'static str> {
-    let (_, after) = PAGE.split_once(before).expect("the table is there");
+    let (_, after) = PAGE.split_once(before).expect("a table");
     let rows = after.lines().skip_while(|line| !line.starts_with("|---"));
     let rows = rows.skip(1).take_while(|line| line.starts_with('|'));
     let mut settings = BTreeMap::new();
@@ -24,15 +24,15 @@ fn table(before: &str) -> BTreeMap<&'static str, &'static str> {
     settings
 }
 
-fn of_bindings() -> BTreeMap<&'static str, &'static str> {
+fn binding_rows() -> BTreeMap<&'static str, &'static str> {
     table("In `[defaults]`, an environment, a feature, a tenant or a route:")
 }
 
-fn of_the_registry() -> BTreeMap<&'static str, &'static str> {
+fn registry_rows() -> BTreeMap<&'static str, &'static str> {
     table("For the whole registry:")
 }
 
-/// The paths of all settings of a table of the schema, without the tables that hold bindings.
+/// Returns the paths of all settings in a schema table, without the tables that hold bindings.
 pub(super) fn paths(root: &Value, schema: &Value, path: &str) -> Vec<String> {
     let schema = schema.get("$ref").and_then(Value::as_str).map_or(schema, |name| {
         let name = name.rsplit('/').next().expect("a name");
@@ -41,52 +41,52 @@ pub(super) fn paths(root: &Value, schema: &Value, path: &str) -> Vec<String> {
     let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
         return vec![path.to_owned()];
     };
-    let below = properties.iter().filter(|(name, _)| !is_of_bindings(name, path));
-    below
-        .flat_map(|(name, below)| {
+    let nested = properties.iter().filter(|(name, _)| !holds_bindings(name, path));
+    nested
+        .flat_map(|(name, nested)| {
             let path = if path.is_empty() {
                 name.clone()
             } else {
                 format!("{path}.{name}")
             };
-            paths(root, below, &path)
+            paths(root, nested, &path)
         })
         .collect()
 }
 
-fn is_of_bindings(name: &str, path: &str) -> bool {
+fn holds_bindings(name: &str, path: &str) -> bool {
     path.is_empty() && ["defaults", "environments", "features", "tenants", "routes"].contains(&name)
 }
 
-/// Whether a setting, or the table that it is in, is in the reference.
-fn is_told(path: &str, settings: &BTreeMap<&str, &str>) -> bool {
+/// Returns whether the reference lists a setting or its table.
+fn is_listed(path: &str, settings: &BTreeMap<&str, &str>) -> bool {
     settings
         .keys()
-        .any(|name| path == *name || path.strip_prefix(name).is_some_and(|below| below.starts_with('.')))
+        .any(|name| path == *name || path.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
 }
 
 #[test]
-fn every_setting_is_in_the_reference_and_nothing_else_is() {
+fn the_reference_lists_exactly_the_settings() {
     let schema = json_schema();
-    for (all, told) in [
-        (paths(&schema, &schema["$defs"]["Binding"], ""), of_bindings()),
-        (paths(&schema, &schema, ""), of_the_registry()),
+    for (all, listed) in [
+        (paths(&schema, &schema["$defs"]["Binding"], ""), binding_rows()),
+        (paths(&schema, &schema, ""), registry_rows()),
     ] {
         assert!(all.len() > 15, "{all:?}");
-        let missing: Vec<_> = all.iter().filter(|path| !is_told(path, &told)).collect();
+        let missing: Vec<_> = all.iter().filter(|path| !is_listed(path, &listed)).collect();
         assert!(missing.is_empty(), "not in docs/configuration.md: {missing:?}");
-        let gone: Vec<_> = told
+        let gone: Vec<_> = listed
             .keys()
             .filter(|name| {
-                let is_it = |path: &String| path == *name || path.starts_with(&format!("{name}."));
-                !all.iter().any(is_it)
+                let is_setting = |path: &String| path == *name || path.starts_with(&format!("{name}."));
+                !all.iter().any(is_setting)
             })
             .collect();
-        assert!(gone.is_empty(), "no settings: {gone:?}");
+        assert!(gone.is_empty(), "unknown settings: {gone:?}");
     }
 }
 
-/// As TOML, where it is a value: `1s`, `"gzip"`, `128 each`.
+/// Returns a default as a TOML value, if it is one: `1s`, `"gzip"`, `128 each`.
 fn value_of(default: &str) -> Option<String> {
     let value = default.trim_end_matches(" each").trim_matches('`');
     let is_plain = value.starts_with('"') || ["true", "false"].contains(&value) || value.parse::<f64>().is_ok();
@@ -98,8 +98,8 @@ fn value_of(default: &str) -> Option<String> {
     }
 }
 
-/// What settings come to, as text.
-fn in_effect(config: &Config) -> String {
+/// Returns the effective settings as text.
+fn effective(config: &Config) -> String {
     format!(
         "{:?} {:?} {:?} {} {}",
         config.export,
@@ -111,28 +111,28 @@ fn in_effect(config: &Config) -> String {
 }
 
 #[test]
-fn the_defaults_in_the_reference_are_the_defaults() {
+fn the_defaults_in_the_reference_are_correct() {
     let mut seen = 0;
-    for (name, default) in of_the_registry() {
+    for (name, default) in registry_rows() {
         if let Some(value) = value_of(default) {
-            let said = toml(&format!("{name} = {value}")).expect("valid");
-            let silent = toml("").expect("valid");
-            assert_eq!(in_effect(&said), in_effect(&silent), "{name} = {value}");
+            let explicit = toml(&format!("{name} = {value}")).expect("valid");
+            let implicit = toml("").expect("valid");
+            assert_eq!(effective(&explicit), effective(&implicit), "{name} = {value}");
             seen += 1;
         }
     }
     let key = "defaults.api_key = { env = \"A\" }\ntenants.acme = {}\n";
-    let silent = resolve(&toml(key).expect("valid"), "tenant:acme");
-    for (name, default) in of_bindings() {
-        // What is not limited has the SDK's limits, and is not written out.
+    let implicit = resolve(&toml(key).expect("valid"), "tenant:acme");
+    for (name, default) in binding_rows() {
+        // Unset limits use the SDK's defaults and are not stored.
         if name.starts_with("limits.") {
             continue;
         }
         if let Some(value) = value_of(default) {
-            let said = toml(&format!("{key}defaults.{name} = {value}")).expect("valid");
+            let explicit = toml(&format!("{key}defaults.{name} = {value}")).expect("valid");
             assert_eq!(
-                resolve(&said, "tenant:acme").digest(),
-                silent.digest(),
+                resolve(&explicit, "tenant:acme").digest(),
+                implicit.digest(),
                 "{name} = {value}"
             );
             seen += 1;

@@ -1,6 +1,6 @@
-//! `routing.default`: what is taken, and what is a fault.
+//! `routing.default`: valid and invalid values.
 
-use super::{Folder, faults, toml};
+use super::{Folder, problems, toml};
 
 const BINDINGS: &str = "[environments.production]\napi_key = { env = \"KEY\" }\n[environments.bare]\n[features.search]\n\
                         [tenants.acme]\napi_key = { env = \"KEY\" }\n";
@@ -10,7 +10,7 @@ fn with(default: &str) -> String {
 }
 
 #[test]
-fn any_parts_that_are_configured_are_taken() {
+fn any_configured_parts_are_valid() {
     for (default, selector) in [
         ("{ environment = \"production\" }", "environment:production"),
         (
@@ -18,7 +18,7 @@ fn any_parts_that_are_configured_are_taken() {
             "environment:production,feature:search",
         ),
         ("{ tenant = \"acme\" }", "tenant:acme"),
-        // May have a file, or be known by the program.
+        // The tenant may have a file, or be known to the program.
         ("{ tenant = \"globex\" }", "tenant:globex"),
         (
             "{ environment = \"bare\", tenant = \"globex\" }",
@@ -26,14 +26,14 @@ fn any_parts_that_are_configured_are_taken() {
         ),
     ] {
         let config = toml(&with(default)).expect(default);
-        assert_eq!(config.routing_default().expect("named").to_string(), selector);
+        assert_eq!(config.routing_default().expect("a default").to_string(), selector);
     }
     assert_eq!(toml(BINDINGS).expect("valid").routing_default(), None);
 }
 
 #[test]
-fn what_no_look_up_would_find_is_a_fault() {
-    for (default, fault) in [
+fn a_default_that_no_look_up_would_find_is_a_problem() {
+    for (default, message) in [
         (
             "{ environment = \"produktion\" }",
             "environment \"produktion\" is not configured; did you mean production?",
@@ -44,23 +44,23 @@ fn what_no_look_up_would_find_is_a_fault() {
         ),
         (
             "{ environment = \"bare\" }",
-            "environment:bare: no api_key is configured for it, and no other key is ever taken instead",
+            "environment:bare: no api_key is configured, and the key of another selector is never used",
         ),
         ("{}", "a selector needs a tenant, an environment or a feature"),
     ] {
-        assert_eq!(faults(&with(default)), [format!("routing.default: {fault}")]);
+        assert_eq!(problems(&with(default)), [format!("routing.default: {message}")]);
     }
-    let found = faults(&with("{ tenant = \"ACME\" }"));
+    let found = problems(&with("{ tenant = \"ACME\" }"));
     assert!(
         found.len() == 1 && found[0].starts_with("routing.default: tenant: "),
         "{found:?}"
     );
-    let found = faults(&with("{ tenants = \"acme\", tenant = 1 }\nother = 1"));
+    let found = problems(&with("{ tenants = \"acme\", tenant = 1 }\nother = 1"));
     assert_eq!(found.len(), 4, "{found:?}");
 }
 
 #[test]
-fn a_later_layer_replaces_it_as_one() {
+fn a_later_layer_replaces_the_default_as_a_whole() {
     let folder = Folder::new(&[
         (
             "default.toml",
@@ -70,7 +70,7 @@ fn a_later_layer_replaces_it_as_one() {
     ]);
     let of = |variables: &[(&str, &str)]| {
         let config = folder.load(variables).expect("valid");
-        config.routing_default().expect("named").to_string()
+        config.routing_default().expect("a default").to_string()
     };
     assert_eq!(of(&[]), "tenant:acme");
     let variable = ("TRACER_REGISTRY__ROUTING__DEFAULT__ENVIRONMENT", "production");

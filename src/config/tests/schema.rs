@@ -1,4 +1,4 @@
-//! The schema says of a file what the reader says.
+//! The schema and the reader agree.
 
 use jsonschema::Validator;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ fn is_read(value: &Value) -> bool {
 }
 
 #[test]
-fn what_the_reader_takes_satisfies_the_schema() {
+fn what_the_reader_accepts_satisfies_the_schema() {
     let schema = validator();
     for good in [
         json!({}),
@@ -58,7 +58,7 @@ fn what_the_reader_takes_satisfies_the_schema() {
 }
 
 #[test]
-fn what_the_schema_refuses_the_reader_refuses_too() {
+fn the_reader_refuses_what_the_schema_refuses() {
     let schema = validator();
     for bad in [
         json!([]),

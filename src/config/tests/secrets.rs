@@ -1,4 +1,4 @@
-//! A key that was written in the configuration by mistake is never repeated, wherever it was written.
+//! A key that was written in the configuration by mistake is never repeated.
 
 use super::{Folder, toml};
 use crate::config::{AuthScheme, Binding, Config, Document};
@@ -6,7 +6,8 @@ use crate::secret::{KeyCommand, KeySource};
 
 const CANARY: &str = "hh_canary_4711";
 
-/// Loads a file and looks for the canary in what is said of it. Returns whether it has faults.
+/// Loads a file and checks that no output contains the canary. Returns whether the file has
+/// problems.
 fn is_silent(name: &str, text: &str) -> bool {
     match Folder::new(&[(name, text)]).load(&[]) {
         Ok(config) => {
@@ -23,7 +24,7 @@ fn is_silent(name: &str, text: &str) -> bool {
 }
 
 #[test]
-fn a_key_in_the_place_of_any_value_is_a_fault_that_does_not_repeat_it() {
+fn a_key_in_place_of_any_value_is_a_problem_that_does_not_repeat_it() {
     for line in [
         "api_key = KEY",
         "api_key = [KEY]",
@@ -82,7 +83,7 @@ fn a_key_in_the_place_of_any_value_is_a_fault_that_does_not_repeat_it() {
         "apikey = KEY",
         "api-key = { KEY = KEY }".trim_end(),
     ] {
-        // A name in the place of `KEY = ` would be the canary in a path; as a value it is quoted.
+        // As a name, the canary would be part of a path; as a value it is quoted.
         let line = line
             .replace("{ KEY = KEY }", "{ key = KEY }")
             .replace("KEY", &format!("'{CANARY}'"));
@@ -119,7 +120,7 @@ fn a_key_in_the_place_of_any_value_is_a_fault_that_does_not_repeat_it() {
 }
 
 #[test]
-fn a_syntax_error_beside_a_key_does_not_repeat_it() {
+fn a_syntax_error_next_to_a_key_does_not_repeat_it() {
     for (name, text) in [
         ("default.toml", "[tenants.acme]\napi_key = KEY"),
         ("default.toml", "[tenants.acme]\napi_key : \"KEY\""),
@@ -138,7 +139,7 @@ fn a_syntax_error_beside_a_key_does_not_repeat_it() {
 }
 
 #[test]
-fn the_variable_that_names_the_environment_is_not_repeated() {
+fn the_value_of_the_environments_variable_is_not_repeated() {
     let folder = Folder::new(&[(
         "default.toml",
         "active_environment = { env = 'HH_API_KEY' }\n[environments.e]",
@@ -148,7 +149,7 @@ fn the_variable_that_names_the_environment_is_not_repeated() {
 }
 
 #[test]
-fn a_configuration_shows_no_value_that_could_be_a_key() {
+fn debug_output_shows_no_value_that_could_be_a_key() {
     let text = format!(
         "[tenants.acme]\napi_key = {{ exec = ['vault', '-token={CANARY}'] }}\nheaders = {{ x-plain = '{CANARY}' }}\nmetadata = {{ m = '{CANARY}' }}\n\
          resource = {{ r = '{CANARY}' }}"
@@ -164,8 +165,8 @@ fn a_configuration_shows_no_value_that_could_be_a_key() {
         .resource("r", CANARY);
     let mut document = Document::default();
     document.tenants.insert("acme".into(), binding.clone());
-    let error = Config::from_document(document.clone()).expect_err("faults");
-    assert_eq!(error.faults().len(), 2, "{error}");
+    let error = Config::from_document(document.clone()).expect_err("problems");
+    assert_eq!(error.problems().len(), 2, "{error}");
     for shown in [
         format!("{config:?}"),
         format!("{acme:?}"),

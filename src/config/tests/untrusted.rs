@@ -1,4 +1,4 @@
-//! What a tenant's file may say, and what it never gets.
+//! What a tenant's file may set, and what it never receives.
 
 use std::fs;
 
@@ -6,14 +6,15 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 
-use super::{Folder, faults, of_json, toml};
+use super::{Folder, of_json, problems, toml};
 use crate::config::{Binding, Config, ResolveError, ResolvedBinding};
 use crate::secret::KeySource;
 use crate::selector::{Selector, Slug};
 
 const OPERATORS: &str = "https://operators.example";
 
-/// What the operator says: `[defaults]` and a template key for every tenant, and what is added to it.
+/// Loads the operator's configuration: `[defaults]`, a key template for every tenant, and more
+/// text.
 fn config(more: &str) -> (Folder, Config) {
     let text = format!(
         "tenants_dir = 'tenants.d'\n[defaults]\nbackend = 'otlp'\nendpoint = '{OPERATORS}'\nheaders = {{ x-team = 'a' }}\n\
@@ -31,22 +32,22 @@ fn config(more: &str) -> (Folder, Config) {
 fn resolve_file(folder: &Folder, config: &Config, tenant: &str, text: &str) -> Result<ResolvedBinding, ResolveError> {
     fs::write(folder.path(&format!("tenants.d/{tenant}.toml")), text).expect("written");
     let name = Slug::new(tenant).expect("a name");
-    let file = config.tenant_file(&name).expect("without a fault").expect("there");
+    let file = config.tenant_file(&name).expect("valid").expect("a file");
     config.resolve_with(
         &format!("tenant:{tenant}").parse::<Selector>().expect("a selector"),
         Some(&file),
     )
 }
 
-/// The faults of acme's file, as `key: message`.
+/// Returns the problems of acme's file as `key: message`.
 fn refused(more: &str, text: &str) -> Vec<String> {
     let (folder, config) = config(more);
     let error = resolve_file(&folder, &config, "acme", text).expect_err(text);
     let ResolveError::Refused(refused) = error else {
         panic!("{text}: {error}")
     };
-    for fault in refused.faults() {
-        assert!(fault.file().ends_with("tenants.d/acme.toml"), "{fault}");
+    for problem in refused.problems() {
+        assert!(problem.file().ends_with("tenants.d/acme.toml"), "{problem}");
     }
     super::listed(&refused)
 }
@@ -57,7 +58,7 @@ fn allowed(more: &str, text: &str) -> ResolvedBinding {
 }
 
 #[test]
-fn a_file_without_key_and_endpoint_sends_with_what_the_operator_gave_every_tenant() {
+fn a_file_without_key_and_endpoint_uses_the_operators() {
     let acme = allowed(
         "",
         "source = 'eu'\nmetadata = { plan = 'team' }\nsessions = 'per_trace'",
@@ -74,13 +75,13 @@ fn a_file_without_key_and_endpoint_sends_with_what_the_operator_gave_every_tenan
 }
 
 #[test]
-fn each_key_and_endpoint_is_refused_with_the_line_that_would_allow_it() {
-    let said = |key: &str, line: &str| vec![format!("tenants.acme.{key}: an untrusted layer may not {line}")];
+fn each_key_and_endpoint_is_refused_with_the_setting_that_would_allow_it() {
+    let refusal = |key: &str, rest: &str| vec![format!("tenants.acme.{key}: an untrusted layer may not {rest}")];
     let key = |line: &str| {
-        said(
+        refusal(
             "api_key",
             &format!(
-                "have its key from there, and a pattern without {{tenant}} allows every tenant's layer to; \
+                "use this key source (a pattern without {{tenant}} applies to every tenant); \
                  to allow it: untrusted.keys = [{line}]"
             ),
         )
@@ -93,21 +94,21 @@ fn each_key_and_endpoint_is_refused_with_the_line_that_would_allow_it() {
         ("api_key = { provider = 'vault', name = 'globex' }", key("\"provider:vault/globex\"")),
         (
             "api_key = { exec = ['sh', '-c', 'id'] }",
-            vec!["tenants.acme.api_key: an untrusted layer never runs a command; only the operator's configuration may".to_owned()],
+            vec!["tenants.acme.api_key: an untrusted layer must not run a command; only the operator's configuration may".to_owned()],
         ),
         (
             "endpoint = 'https://attacker.example/path'",
-            said("endpoint", "send there; to allow it: untrusted.endpoints = [\"https://attacker.example\"]"),
+            refusal("endpoint", "send to this endpoint; to allow it: untrusted.endpoints = [\"https://attacker.example\"]"),
         ),
         (
             "endpoint = 'https://operators.example/other'",
-            said("endpoint", "send there; to allow it: untrusted.endpoints = [\"https://operators.example\"]"),
+            refusal("endpoint", "send to this endpoint; to allow it: untrusted.endpoints = [\"https://operators.example\"]"),
         ),
         (
             "backend = 'honeycomb'",
             vec![
-                "tenants.acme.backend: an untrusted layer that changes the backend names the endpoint too, and that must be allowed by \
-                 untrusted.endpoints"
+                "tenants.acme.backend: an untrusted layer that changes the backend must also set an endpoint that \
+                 untrusted.endpoints allows"
                     .to_owned(),
             ],
         ),
@@ -121,7 +122,7 @@ fn each_key_and_endpoint_is_refused_with_the_line_that_would_allow_it() {
             "api_key = { env = 'OTHER' }\nendpoint = 'https://169.254.169.254'"
         ),
         [
-            "tenants.acme.api_key: an untrusted layer may not have its key from there, and a pattern without {tenant} allows every tenant's layer to; to allow it: untrusted.keys = [\"env:ACME\", \"env:OTHER\"]",
+            "tenants.acme.api_key: an untrusted layer may not use this key source (a pattern without {tenant} applies to every tenant); to allow it: untrusted.keys = [\"env:ACME\", \"env:OTHER\"]",
             "tenants.acme.endpoint: an untrusted layer may not send to 169.254.169.254, which is link-local; \
              to allow it: untrusted.addresses = [\"169.254.169.254\"]",
         ]
@@ -129,13 +130,13 @@ fn each_key_and_endpoint_is_refused_with_the_line_that_would_allow_it() {
 }
 
 #[test]
-fn the_line_that_is_printed_allows_it() {
+fn the_suggested_setting_allows_it() {
     let text = "endpoint = 'https://10.0.0.1'\napi_key = { file = '/keys/acme/key' }";
     let mut more = "[untrusted]\nendpoints = ['https://*']\naddresses = ['10.1.0.0/16']\n".to_owned();
     let lines: Vec<String> = refused(&more, text)
         .iter()
-        .map(|fault| {
-            fault
+        .map(|problem| {
+            problem
                 .split("to allow it: untrusted.")
                 .nth(1)
                 .expect("a line")
@@ -150,45 +151,45 @@ fn the_line_that_is_printed_allows_it() {
     let acme = allowed(&more, text);
     assert_eq!(acme.api_key.to_string(), "file /keys/acme/key");
     assert_eq!(
-        acme.untrusted.expect("of the tenant's file").texts(),
+        acme.untrusted.expect("an untrusted endpoint").texts(),
         ["10.1.0.0/16", "10.0.0.1"]
     );
 }
 
 #[test]
-fn what_is_the_operators_alone_is_refused_setting_by_setting() {
-    let never = |setting: &str| {
+fn operator_only_settings_are_refused() {
+    let operator_only = |setting: &str| {
         vec![format!(
-            "tenants.acme.{setting}: an untrusted layer never sets this; only the operator's configuration may"
+            "tenants.acme.{setting}: an untrusted layer must not set this; only the operator's configuration may"
         )]
     };
-    let raises = |setting: &str, most: &str| {
+    let raised = |setting: &str, max: &str| {
         vec![format!(
-            "tenants.acme.{setting}: an untrusted layer may lower this and not raise it: the tables below it say {most}"
+            "tenants.acme.{setting}: an untrusted layer may only lower this; the lower tables set {max}"
         )]
     };
     for (text, expected) in [
-        ("auth = { header = 'x-key' }", never("auth")),
-        ("headers = { x-scope-orgid = 'globex' }", never("headers")),
-        ("proxy = { url = 'http://attacker.example:1' }", never("proxy")),
-        ("proxy = { env = 'PATH' }", never("proxy")),
-        ("tls = { ca = '/attacker.pem' }", never("tls")),
-        ("tls = { cert = '/c.pem', key = '/run/secrets/globex' }", never("tls")),
-        ("weight = 10000", never("weight")),
-        ("sampling = { ratio = 1.0 }", raises("sampling.ratio", "0.5")),
-        ("limits = { events = 11 }", raises("limits.events", "10")),
-        ("limits = { attributes = 129 }", raises("limits.attributes", "128")),
-        ("propagation = { trust_remote_parent = true }", raises("propagation.trust_remote_parent", "false")),
-        ("propagation = { session_id = true }", raises("propagation.session_id", "false")),
+        ("auth = { header = 'x-key' }", operator_only("auth")),
+        ("headers = { x-scope-orgid = 'globex' }", operator_only("headers")),
+        ("proxy = { url = 'http://attacker.example:1' }", operator_only("proxy")),
+        ("proxy = { env = 'PATH' }", operator_only("proxy")),
+        ("tls = { ca = '/attacker.pem' }", operator_only("tls")),
+        ("tls = { cert = '/c.pem', key = '/run/secrets/globex' }", operator_only("tls")),
+        ("weight = 10000", operator_only("weight")),
+        ("sampling = { ratio = 1.0 }", raised("sampling.ratio", "0.5")),
+        ("limits = { events = 11 }", raised("limits.events", "10")),
+        ("limits = { attributes = 129 }", raised("limits.attributes", "128")),
+        ("propagation = { trust_remote_parent = true }", raised("propagation.trust_remote_parent", "false")),
+        ("propagation = { session_id = true }", raised("propagation.session_id", "false")),
         (
             "resource = { site = 'us' }",
-            vec!["tenants.acme.resource.site: an untrusted layer never replaces an attribute of the tables below it".to_owned()],
+            vec!["tenants.acme.resource.site: an untrusted layer must not replace an attribute of the lower tables".to_owned()],
         ),
         (
             "resource = { 'openinference.project.name' = 'globex' }",
             vec![
-                "tenants.acme.resource.\"openinference.project.name\": an untrusted layer never sets an attribute by which a receiver may \
-                 choose a project"
+                "tenants.acme.resource.\"openinference.project.name\": an untrusted layer must not set an attribute that may \
+                 select a project"
                     .to_owned(),
             ],
         ),
@@ -207,14 +208,14 @@ fn what_is_the_operators_alone_is_refused_setting_by_setting() {
 }
 
 #[test]
-fn an_endpoint_of_a_tenants_file_gets_nothing_that_was_the_operators() {
+fn an_endpoint_of_a_tenants_file_receives_nothing_of_the_operators() {
     let more = "[untrusted]\nkeys = ['env:OF_{tenant}']\nendpoints = ['https://*.vendor.example']";
     let (folder, config) = config(more);
     let alone = resolve_file(&folder, &config, "acme", "endpoint = 'https://a.vendor.example'");
-    let error = alone.expect_err("the operator's key is not for it").to_string();
+    let error = alone.expect_err("the operator's key is discarded").to_string();
     assert!(
-        error.contains("tenants.d/acme.toml changes the endpoint, which forgets the key")
-            && error.contains("write api_key there too"),
+        error.contains("tenants.d/acme.toml changes the endpoint, which discards the key")
+            && error.contains("set api_key there too"),
         "{error}"
     );
     let own = "endpoint = 'https://a.vendor.example'\napi_key = { env = 'OF_ACME' }";
@@ -231,7 +232,7 @@ fn an_endpoint_of_a_tenants_file_gets_nothing_that_was_the_operators() {
 }
 
 #[test]
-fn a_key_of_an_operators_route_is_not_sent_where_a_tenants_file_leads() {
+fn the_key_of_an_operators_route_is_not_sent_to_a_tenants_endpoint() {
     let route = |more: &str| {
         let more = format!(
             "[features.f]\n[[routes]]\nwhen = {{ tenant = 'acme', feature = 'f' }}\napi_key = {{ env = 'ROUTE' }}\n{more}\n\
@@ -245,18 +246,16 @@ fn a_key_of_an_operators_route_is_not_sent_where_a_tenants_file_leads() {
         .expect("written");
         let file = config
             .tenant_file(&Slug::new("acme").expect("a name"))
-            .expect("no fault")
-            .expect("there");
+            .expect("valid")
+            .expect("a file");
         config.resolve_with(
             &"feature:f,tenant:acme".parse::<Selector>().expect("a selector"),
             Some(&file),
         )
     };
-    let error = route("")
-        .expect_err("another endpoint than the route was written for")
-        .to_string();
+    let error = route("").expect_err("an endpoint of the tenant").to_string();
     assert!(
-        error.contains("tenants.acme.endpoint: the key is of an operator's table above this layer"),
+        error.contains("tenants.acme.endpoint: the key belongs to an operator's table above this layer"),
         "{error}"
     );
     let with_endpoint = route("endpoint = 'https://operators.example'").expect("both are the operator's");
@@ -267,18 +266,18 @@ fn a_key_of_an_operators_route_is_not_sent_where_a_tenants_file_leads() {
 }
 
 #[test]
-fn behind_a_proxy_only_hosts_that_are_named_are_asked_for() {
+fn with_a_proxy_only_hosts_without_a_wildcard_are_allowed() {
     let text = "endpoint = 'https://a.vendor.example'\napi_key = { env = 'ACME' }";
     let more = |endpoint: &str| {
         format!(
             "[untrusted]\nkeys = ['env:ACME']\nendpoints = ['{endpoint}']\n[defaults.proxy]\nurl = 'http://proxy:1'"
         )
     };
-    let said = refused(&more("https://*.vendor.example"), text);
+    let shown = refused(&more("https://*.vendor.example"), text);
     assert_eq!(
-        said,
+        shown,
         [
-            "tenants.acme.endpoint: behind a proxy an untrusted layer may send only to hosts that are named without a wildcard; \
+            "tenants.acme.endpoint: with a proxy, an untrusted layer may send only to hosts that are allowed without a wildcard; \
              to allow it: untrusted.endpoints = [\"https://*.vendor.example\", \"https://a.vendor.example\"]"
         ]
     );
@@ -286,11 +285,11 @@ fn behind_a_proxy_only_hosts_that_are_named_are_asked_for() {
 }
 
 #[test]
-fn a_binding_from_json_is_untrusted_whatever_is_built_upon_it_and_one_from_code_is_trusted() {
+fn a_binding_from_json_stays_untrusted_and_one_from_code_is_trusted() {
     let (_folder, config) = config("");
     let acme = Slug::new("acme").expect("a name");
     let resolve = |binding: Binding| {
-        let given = config.tenant_given(&acme, binding).expect("without a fault");
+        let given = config.tenant_from_program(&acme, binding).expect("valid");
         config.resolve_with(&"tenant:acme".parse::<Selector>().expect("a selector"), Some(&given))
     };
     let json = || Binding::from_json(json!({ "api_key": { "env": "GLOBEX" } })).expect("valid");
@@ -302,7 +301,7 @@ fn a_binding_from_json_is_untrusted_whatever_is_built_upon_it_and_one_from_code_
     ] {
         let error = resolve(binding).expect_err("not allowed").to_string();
         assert!(
-            error.starts_with("it is not allowed by [untrusted]: the source of bindings: tenants.acme.api_key: "),
+            error.starts_with("not allowed by [untrusted]: the source of bindings: tenants.acme.api_key: "),
             "{error}"
         );
     }
@@ -315,27 +314,27 @@ fn a_binding_from_json_is_untrusted_whatever_is_built_upon_it_and_one_from_code_
 }
 
 #[test]
-fn patterns_that_are_none_are_faults_and_files_begin_at_the_folder_of_theirs() {
+fn invalid_patterns_are_problems_and_relative_files_start_at_the_folder() {
     assert_eq!(
-        faults(
+        problems(
             "[untrusted]\nkeys = ['exec:x', 'file:/a/{tenant}-*']\nendpoints = ['https://a.*']\naddresses = ['10.0.0.0/40']"
         ),
         [
-            "untrusted.addresses[0]: a network such as \"10.1.0.0/16\", or an address, is expected",
-            "untrusted.endpoints[0]: a pattern is a scheme, a host and perhaps a port, as in \"https://*.example.com\"",
-            "untrusted.keys[0]: a command is never run for an untrusted layer",
-            "untrusted.keys[1]: a tenant could name another one's key: put / between {tenant} and *",
+            "untrusted.addresses[0]: expected a network such as \"10.1.0.0/16\", or an address",
+            "untrusted.endpoints[0]: a pattern is a scheme, a host and optionally a port, as in \"https://*.example.com\"",
+            "untrusted.keys[0]: untrusted layers must not run commands",
+            "untrusted.keys[1]: a tenant could match another tenant's key; put / between {tenant} and *",
         ]
     );
     let (folder, config) = config("[untrusted]\nkeys = ['file:keys/{tenant}']");
     let acme = resolve_file(&folder, &config, "acme", "api_key = { file = '../keys/acme' }");
-    assert!(acme.is_err(), "upwards");
+    assert!(acme.is_err(), "leaves the folder");
     let text = format!("api_key = {{ file = '{}' }}", folder.path("keys/acme").display());
     assert!(resolve_file(&folder, &config, "acme", &text).is_ok());
     assert!(toml("[untrusted]\nkeys = []\nendpoints = []\naddresses = []").is_ok());
 }
 
-/// Endpoints and keys of the operator's layers, and what an untrusted one may say.
+/// Generates endpoints and keys of an operator's layer.
 fn operators_layer(index: usize) -> impl Strategy<Value = Value> {
     let endpoint = proptest::option::of(select(vec![
         "https://a.example",
@@ -387,7 +386,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn whatever_layers_say_a_key_and_its_endpoint_are_both_the_operators_or_allowed(
+    fn a_key_and_its_endpoint_are_both_the_operators_or_both_allowed(
         defaults in operators_layer(0),
         environment in operators_layer(1),
         wildcard in operators_layer(2),
@@ -408,14 +407,14 @@ proptest! {
         let selector = "environment:e,tenant:acme".parse::<Selector>().expect("a selector");
         let resolve = |layer: Value| {
             let given = Binding::from_json(layer).expect("valid");
-            let given = config.tenant_given(&acme, given).expect("valid");
+            let given = config.tenant_from_program(&acme, given).expect("valid");
             config.resolve_with(&selector, Some(&given))
         };
         let pair = |binding: &ResolvedBinding| (binding.api_key.clone(), binding.endpoint.as_ref().map(ToString::to_string), binding.backend);
         let Ok(with) = resolve(layer) else { return Ok(()) };
-        let of_operator = resolve(json!({})).map(|binding| pair(&binding));
-        if of_operator == Ok(pair(&with)) {
-            prop_assert!(with.untrusted.is_none() || with.endpoint.as_ref().is_some_and(|it| it.to_string().contains("allowed")));
+        let operators = resolve(json!({})).map(|binding| pair(&binding));
+        if operators == Ok(pair(&with)) {
+            prop_assert!(with.untrusted.is_none() || with.endpoint.as_ref().is_some_and(|endpoint| endpoint.to_string().contains("allowed")));
             return Ok(());
         }
         let key = with.api_key.to_string();
@@ -426,7 +425,8 @@ proptest! {
             prop_assert!(key_is_allowed && endpoint.ends_with(".allowed.example"), "{key} to {endpoint}");
         } else {
             let operators_endpoint = ["", "https://a.example", "https://b.example", "https://x.allowed.example"].contains(&endpoint.as_str());
-            // A key of the operator's goes nowhere but where it would go without the layer; see above.
+            // The operator's key is sent only where it would go without the untrusted layer, as
+            // checked above.
             prop_assert!(key_is_allowed && !operators_key && operators_endpoint, "{key} to {endpoint}");
         }
     }

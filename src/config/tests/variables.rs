@@ -1,17 +1,17 @@
-//! Variables laid over the files.
+//! Environment variables overlaid on the files.
 
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::{Folder, listed, resolve};
-use crate::config::{ConfigFault, IdleTimeout, PoolSettings, WhenFull};
+use crate::config::{ConfigProblem, IdleTimeout, PoolSettings, WhenFull};
 use crate::secret::{KeyCommand, KeySource};
 
 const BASE: &str = "[tenants.acme]\napi_key = { env = 'A' }\nsource = 'kept'\n[tenants.new-one]";
 
 #[test]
-fn a_variable_is_typed_by_the_field_it_is_for() {
+fn a_variable_has_the_type_of_its_field() {
     let folder = Folder::new(&[("default.toml", BASE)]);
     let config = folder
         .load(&[
@@ -58,19 +58,15 @@ fn a_variable_is_typed_by_the_field_it_is_for() {
     );
     let metadata = json!({"seats": 250, "version": "1.10", "number": "007", "trial": false, "list": "[1]"});
     assert_eq!(json!(*acme.metadata), metadata);
-    assert_eq!(
-        acme.source.as_deref(),
-        Some("kept"),
-        "a variable that is set to nothing says nothing"
-    );
+    assert_eq!(acme.source.as_deref(), Some("kept"), "an empty variable is ignored");
     let new = resolve(&config, "tenant:new-one");
     let exec = KeySource::Exec(KeyCommand::new(["pass", "acme"]));
     assert_eq!(new.api_key, exec);
-    assert_eq!(new.source.as_deref(), Some("1.10"), "a text stays as it is written");
+    assert_eq!(new.source.as_deref(), Some("1.10"), "a string is not converted");
 }
 
 #[test]
-fn a_source_in_a_variable_takes_the_place_of_the_one_in_a_file() {
+fn a_key_source_in_a_variable_replaces_the_files() {
     let folder = Folder::new(&[("default.toml", BASE)]);
     let variables = [("TRACER_REGISTRY__TENANTS__ACME__API_KEY__CREDENTIAL", "acme")];
     let acme = resolve(&folder.load(&variables).expect("valid"), "tenant:acme");
@@ -78,7 +74,7 @@ fn a_source_in_a_variable_takes_the_place_of_the_one_in_a_file() {
 }
 
 #[test]
-fn faults_in_variables_have_their_key_path() {
+fn problems_of_variables_have_their_key_path() {
     let folder = Folder::new(&[("default.toml", BASE)]);
     let error = folder
         .load(&[
@@ -91,8 +87,8 @@ fn faults_in_variables_have_their_key_path() {
             ("TRACER_REGISTRY__TENANTS__A_B__SOURCE", "1"),
             ("TRACER_REGISTRY__DEFAULTS__METADATA", "table"),
         ])
-        .expect_err("faults");
-    let keys: Vec<&str> = error.faults().iter().map(ConfigFault::key).collect();
+        .expect_err("problems");
+    let keys: Vec<&str> = error.problems().iter().map(ConfigProblem::key).collect();
     let expected = [
         "default",
         "defaults.metadata",
@@ -106,15 +102,15 @@ fn faults_in_variables_have_their_key_path() {
     assert_eq!(keys, expected, "{error}");
     assert!(
         error
-            .faults()
+            .problems()
             .iter()
-            .all(|fault| fault.file() == "the variables TRACER_REGISTRY__*")
+            .all(|problem| problem.file() == "the variables TRACER_REGISTRY__*")
     );
     assert!(!error.to_string().contains("canary"));
 }
 
 #[test]
-fn two_variables_that_say_the_same_thing_are_a_fault() {
+fn two_variables_for_one_setting_are_a_problem() {
     let folder = Folder::new(&[("default.toml", BASE)]);
     for (one, other) in [
         (
@@ -131,16 +127,18 @@ fn two_variables_that_say_the_same_thing_are_a_fault() {
         ),
     ] {
         let error = folder.load(&[(one, "1"), (other, "2")]).expect_err(one);
-        let said = listed(&error);
+        let shown = listed(&error);
         assert!(
-            said.iter().any(|fault| fault.contains("another variable says")),
-            "{said:?}"
+            shown
+                .iter()
+                .any(|problem| problem.contains("another variable for the same setting")),
+            "{shown:?}"
         );
     }
 }
 
 #[test]
-fn a_variable_means_the_one_declared_name_that_it_can_write() {
+fn a_variable_matches_the_declared_name_that_it_can_spell() {
     let names = ["acme-eu", "acme.us", "globex_eu", "a-b_c.d"];
     let tables = ["environments", "features", "tenants"];
     let base: String = tables
@@ -160,19 +158,19 @@ fn a_variable_means_the_one_declared_name_that_it_can_write() {
             ("A-B_C.D", "a-b_c.d"),
         ] {
             let variable = format!("TRACER_REGISTRY__{}__{written}__SOURCE", table.to_uppercase());
-            let config = folder.load(&[(&variable, "said")]).expect("one name");
+            let config = folder.load(&[(&variable, "set")]).expect("one name");
             let part = table.trim_end_matches('s');
-            let said: Vec<bool> = names
+            let changed: Vec<bool> = names
                 .iter()
-                .map(|name| resolve(&config, &format!("{part}:{name}")).source.as_deref() == Some("said"))
+                .map(|name| resolve(&config, &format!("{part}:{name}")).source.as_deref() == Some("set"))
                 .collect();
-            assert_eq!(said, names.map(|other| other == name), "{variable}");
+            assert_eq!(changed, names.map(|other| other == name), "{variable}");
         }
     }
 }
 
 #[test]
-fn a_variable_that_means_no_declared_name_or_two_is_a_fault() {
+fn a_variable_that_matches_no_declared_name_or_two_is_a_problem() {
     let base = "[tenants.acme-eu]\napi_key = { env = 'A' }\n[tenants.acme_eu]\napi_key = { env = 'B' }\n[environments.prod]\n[features.search]";
     let tenants = [
         ("default.toml", "tenants_dir = 'tenants'\n[tenants.acme]"),
@@ -183,7 +181,7 @@ fn a_variable_that_means_no_declared_name_or_two_is_a_fault() {
             &[("default.toml", base)][..],
             "TENANTS__ACME_EU__SOURCE",
             "tenants.acme_eu.source",
-            "it means tenants.acme-eu and tenants.acme_eu",
+            "ambiguous: it matches tenants.acme-eu and tenants.acme_eu",
         ),
         (
             &[("default.toml", base)],
@@ -209,7 +207,7 @@ fn a_variable_that_means_no_declared_name_or_two_is_a_fault() {
             "features.searches.source",
             "no file declares it",
         ),
-        // A table would come before the tenant's file, which would not be read any more.
+        // A table would take precedence over the tenant's file, which would no longer be read.
         (
             &tenants,
             "TENANTS__FILED__SOURCE",
@@ -221,20 +219,20 @@ fn a_variable_that_means_no_declared_name_or_two_is_a_fault() {
         let error = folder
             .load(&[(&format!("TRACER_REGISTRY__{variable}"), "x")])
             .expect_err(variable);
-        let [fault] = error.faults() else { panic!("{error}") };
-        assert_eq!(fault.key(), key);
-        assert!(fault.message().contains(why), "{fault}");
+        let [problem] = error.problems() else { panic!("{error}") };
+        assert_eq!(problem.key(), key);
+        assert!(problem.message().contains(why), "{problem}");
     }
     let dashed = Folder::new(&[("default.toml", base)]);
     let config = dashed
         .load(&[("TRACER_REGISTRY__TENANTS__ACME-EU__SOURCE", "x")])
-        .expect("no other can be meant");
+        .expect("an exact match");
     assert_eq!(resolve(&config, "tenant:acme-eu").source.as_deref(), Some("x"));
     assert_eq!(resolve(&config, "tenant:acme_eu").source, None);
 }
 
 #[test]
-fn names_are_declared_by_every_layer_of_files() {
+fn every_layer_of_files_declares_names() {
     let folder = Folder::new(&[
         (
             "default.toml",
@@ -266,19 +264,22 @@ fn names_are_declared_by_every_layer_of_files() {
 }
 
 #[test]
-fn two_spellings_of_one_name_that_say_the_same_thing_are_a_fault() {
+fn two_spellings_of_one_variable_are_a_problem() {
     let folder = Folder::new(&[("default.toml", BASE)]);
     let variables = [
         ("TRACER_REGISTRY__TENANTS__NEW_ONE__SOURCE", "1"),
         ("TRACER_REGISTRY__TENANTS__NEW-ONE__SOURCE", "2"),
     ];
-    let error = folder.load(&variables).expect_err("chance would decide");
-    assert!(error.to_string().contains("another variable says"), "{error}");
+    let error = folder.load(&variables).expect_err("an undefined order");
+    assert!(
+        error.to_string().contains("another variable for the same setting"),
+        "{error}"
+    );
     let apart = [
         ("TRACER_REGISTRY__TENANTS__NEW_ONE__SOURCE", "1"),
         ("TRACER_REGISTRY__TENANTS__NEW-ONE__API_KEY__ENV", "K"),
     ];
-    let config = folder.load(&apart).expect("two things of one tenant");
+    let config = folder.load(&apart).expect("two settings of one tenant");
     let new = resolve(&config, "tenant:new-one");
     assert_eq!(
         (new.source.as_deref(), new.api_key),
@@ -288,7 +289,7 @@ fn two_spellings_of_one_name_that_say_the_same_thing_are_a_fault() {
 
 #[cfg(unix)]
 #[test]
-fn a_value_that_is_no_text_is_refused_and_not_repeated() {
+fn a_value_that_is_not_utf8_is_refused_and_not_repeated() {
     use std::ffi::OsString;
     use std::os::unix::ffi::OsStringExt;
 
@@ -299,7 +300,7 @@ fn a_value_that_is_no_text_is_refused_and_not_repeated() {
         ("TRACER_REGISTRY__TENANTS__ACME__SOURCE".into(), value),
         (name, "x".into()),
     ];
-    let error = super::Config::load_with(folder.0.path(), &variables.into_iter().collect()).expect_err("no text");
-    assert_eq!(error.faults().len(), 2, "{error}");
+    let error = super::Config::load_with(folder.0.path(), &variables.into_iter().collect()).expect_err("not UTF-8");
+    assert_eq!(error.problems().len(), 2, "{error}");
     assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
 }

@@ -1,26 +1,28 @@
-//! IP addresses that an endpoint of an untrusted layer may have: public ones, and those that the operator names.
+//! IP addresses that an endpoint of an untrusted layer may have: public ones, and those that the
+//! operator allows.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Networks that an endpoint of an untrusted layer may be in although they are not public.
+/// Non-public networks that an endpoint of an untrusted layer may be in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Addresses(Vec<Network>);
 
-/// An address, and how many of its first bits count.
+/// An address, and the length of its network prefix in bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Network {
     address: IpAddr,
     bits: u8,
 }
 
-/// Networks that are no part of the public internet, and what a message calls them (IANA, "IPv4 Special-Purpose Address Registry").
+/// Networks outside the public internet, with their names in messages (IANA, "IPv4 Special-Purpose
+/// Address Registry").
 const SPECIAL_V4: [(Ipv4Addr, u8, &str); 16] = [
     (Ipv4Addr::UNSPECIFIED, 8, "unspecified"),
     (Ipv4Addr::new(10, 0, 0, 0), 8, "private"),
     (Ipv4Addr::new(100, 64, 0, 0), 10, "shared by a carrier"),
     (Ipv4Addr::new(127, 0, 0, 0), 8, "loopback"),
-    // Azure's service for virtual machines, at an address that is public by the registry.
+    // Azure's virtual machine service, at an address that the registry lists as public.
     (Ipv4Addr::new(168, 63, 129, 16), 32, "a cloud's own service"),
     (Ipv4Addr::new(169, 254, 0, 0), 16, "link-local"),
     (Ipv4Addr::new(172, 16, 0, 0), 12, "private"),
@@ -35,7 +37,7 @@ const SPECIAL_V4: [(Ipv4Addr, u8, &str); 16] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4, "reserved"),
 ];
 
-/// Of those that are unicast and global at first sight (`2000::/3`), the ones that are not (IANA, "IPv6 Special-Purpose Address Registry").
+/// Networks within `2000::/3` that are not public (IANA, "IPv6 Special-Purpose Address Registry").
 const SPECIAL_V6: [(Ipv6Addr, u8, &str); 4] = [
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23, "reserved"),
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32, "for documentation"),
@@ -48,7 +50,7 @@ const SPECIAL_V6: [(Ipv6Addr, u8, &str); 4] = [
 ];
 
 const GLOBAL_V6: (Ipv6Addr, u8) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
-/// An IPv4 address behind a translator (RFC 6052).
+/// IPv4 addresses behind a translator (RFC 6052).
 const TRANSLATED: (Ipv6Addr, u8) = (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
 
 impl Addresses {
@@ -56,36 +58,36 @@ impl Addresses {
         Self(networks)
     }
 
-    /// Why an endpoint may not have the address, in a word; none if it may.
+    /// Returns the kind of a refused address, or `None` if it is allowed.
     pub(crate) fn refusal(&self, address: IpAddr) -> Option<&'static str> {
-        let address = meant(address);
-        if self.0.iter().any(|network| network.has(address)) {
+        let address = effective(address);
+        if self.0.iter().any(|network| network.contains(address)) {
             return None;
         }
         match address {
             IpAddr::V4(v4) => SPECIAL_V4
                 .into_iter()
-                .find_map(|(of, bits, word)| Network::new(of, bits).has(v4.into()).then_some(word)),
+                .find_map(|(of, bits, word)| Network::new(of, bits).contains(v4.into()).then_some(word)),
             IpAddr::V6(v6) => {
                 let special = SPECIAL_V6
                     .into_iter()
-                    .find_map(|(of, bits, word)| Network::new(of, bits).has(address).then_some(word));
+                    .find_map(|(of, bits, word)| Network::new(of, bits).contains(address).then_some(word));
                 let (of, bits) = GLOBAL_V6;
-                special.or_else(|| (!Network::new(of, bits).has(address)).then(|| word_of(v6)))
+                special.or_else(|| (!Network::new(of, bits).contains(address)).then(|| kind_of(v6)))
             }
         }
     }
 
-    /// Each as it is written.
+    /// Returns the networks as written.
     pub(crate) fn texts(&self) -> Vec<String> {
         self.0.iter().map(ToString::to_string).collect()
     }
 }
 
-/// The address that is reached: an IPv4 address may be written as an IPv6 one.
-fn meant(address: IpAddr) -> IpAddr {
+/// Returns the address that is actually reached: an IPv6 address may embed an IPv4 one.
+fn effective(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(v6) if Network::new(TRANSLATED.0, TRANSLATED.1).has(v6.into()) => {
+        IpAddr::V6(v6) if Network::new(TRANSLATED.0, TRANSLATED.1).contains(v6.into()) => {
             let [.., a, b, c, d] = v6.octets();
             Ipv4Addr::new(a, b, c, d).into()
         }
@@ -93,8 +95,8 @@ fn meant(address: IpAddr) -> IpAddr {
     }
 }
 
-/// For an address that is not global.
-fn word_of(address: Ipv6Addr) -> &'static str {
+/// Returns the kind of an address that is not global.
+fn kind_of(address: Ipv6Addr) -> &'static str {
     if address.is_loopback() {
         "loopback"
     } else if address.is_unspecified() {
@@ -118,35 +120,35 @@ impl Network {
         }
     }
 
-    /// Reads `10.1.0.0/16`, `fd00::/8` or one address.
+    /// Parses `10.1.0.0/16`, `fd00::/8` or a single address.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (address, bits) = match text.split_once('/') {
             Some((address, bits)) => (address, Some(bits)),
             None => (text, None),
         };
         let address: IpAddr = address.parse().ok()?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
+        let max = if address.is_ipv4() { 32 } else { 128 };
         let bits: u8 = match bits {
             Some(bits) if bits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                bits.parse().ok().filter(|bits| *bits <= most)?
+                bits.parse().ok().filter(|bits| *bits <= max)?
             }
             Some(_) => return None,
-            None => most,
+            None => max,
         };
         Some(match (address, address.to_canonical()) {
-            // Compared with what is meant: `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
+            // Normalized for comparison: `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
             (IpAddr::V6(_), v4 @ IpAddr::V4(_)) => Self::new(v4, bits.checked_sub(96)?),
             _ => Self::new(address, bits),
         })
     }
 
-    fn has(&self, address: IpAddr) -> bool {
-        let differing = match (self.address, address) {
+    fn contains(&self, address: IpAddr) -> bool {
+        let common = match (self.address, address) {
             (IpAddr::V4(one), IpAddr::V4(other)) => (one.to_bits() ^ other.to_bits()).leading_zeros(),
             (IpAddr::V6(one), IpAddr::V6(other)) => (one.to_bits() ^ other.to_bits()).leading_zeros(),
             _ => return false,
         };
-        differing >= u32::from(self.bits)
+        common >= u32::from(self.bits)
     }
 }
 
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn only_public_addresses_are_reached_unless_others_are_named() {
+    fn only_public_addresses_are_allowed_by_default() {
         for (address, word) in [
             ("8.8.8.8", None),
             ("172.32.0.1", None),
@@ -219,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_that_is_named_may_be_reached_however_the_address_is_written() {
+    fn an_allowed_network_matches_every_notation_of_an_address() {
         let networks = ["10.1.0.0/16", "127.0.0.1", "fd00:1::/32", "::ffff:192.168.0.0/112"];
         for (address, is_allowed) in [
             ("10.1.255.1", true),

@@ -2,7 +2,7 @@
 
 use crate::config::rules::endpoint::Endpoint;
 
-/// Scheme, host and port of an endpoint that an untrusted layer may choose, with any path.
+/// Allowed scheme, host and port of an endpoint, with any path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct EndpointPattern {
     scheme: String,
@@ -12,14 +12,14 @@ pub(super) struct EndpointPattern {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Host {
-    Exactly(String),
-    /// One label or more in front of this, which begins with a dot.
+    Exact(String),
+    /// One or more labels before this suffix, which starts with a dot.
     Below(String),
     Any,
 }
 
 impl EndpointPattern {
-    /// Reads `https://collector.example:4318`, `https://*.example.com` or `https://*`.
+    /// Parses `https://collector.example:4318`, `https://*.example.com` or `https://*`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
         let (host, checked) = if let Some(below) = rest.strip_prefix("*.") {
@@ -32,7 +32,7 @@ impl EndpointPattern {
         } else {
             (None, text.to_owned())
         };
-        // What is left must be an endpoint itself, without a path.
+        // The rest must itself be an endpoint without a path.
         let endpoint = Endpoint::new(&checked)
             .ok()
             .filter(|endpoint| endpoint.path().is_empty())?;
@@ -41,33 +41,33 @@ impl EndpointPattern {
         if is_below && endpoint.address().is_some() {
             return None;
         }
-        let of_name = || {
+        let named = || {
             if is_below {
                 Host::Below(format!(".{name}"))
             } else {
-                Host::Exactly(name.to_owned())
+                Host::Exact(name.to_owned())
             }
         };
         Some(Self {
             scheme: scheme.to_owned(),
-            host: host.unwrap_or_else(of_name),
+            host: host.unwrap_or_else(named),
             port,
         })
     }
 
-    pub(super) fn fits(&self, endpoint: &Endpoint) -> bool {
+    pub(super) fn matches(&self, endpoint: &Endpoint) -> bool {
         let (scheme, name, port) = endpoint.parts();
-        let host_fits = match &self.host {
-            Host::Exactly(host) => host == name,
+        let host_matches = match &self.host {
+            Host::Exact(host) => host == name,
             Host::Below(domain) => name.len() > domain.len() && name.ends_with(domain.as_str()),
             Host::Any => true,
         };
-        scheme == self.scheme && port == self.port && host_fits
+        scheme == self.scheme && port == self.port && host_matches
     }
 
-    /// Whether it names one host: then no other is reached through a proxy.
+    /// Returns whether it names a single host, so that a proxy reaches no other.
     pub(super) fn names_one_host(&self) -> bool {
-        matches!(self.host, Host::Exactly(_))
+        matches!(self.host, Host::Exact(_))
     }
 }
 
@@ -76,8 +76,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scheme_host_and_port_must_fit_and_the_path_is_free() {
-        for (pattern, endpoint, does_fit) in [
+    fn scheme_host_and_port_must_match_and_the_path_is_free() {
+        for (pattern, endpoint, matches) in [
             ("https://a.example", "https://a.example/x/y", true),
             ("https://a.example", "https://A.Example:443", true),
             ("https://a.example", "https://a.example.", true),
@@ -100,12 +100,12 @@ mod tests {
         ] {
             let pattern_read = EndpointPattern::parse(pattern).expect("a pattern");
             let endpoint_read = Endpoint::new(endpoint).expect("an endpoint");
-            assert_eq!(pattern_read.fits(&endpoint_read), does_fit, "{pattern} {endpoint}");
+            assert_eq!(pattern_read.matches(&endpoint_read), matches, "{pattern} {endpoint}");
         }
     }
 
     #[test]
-    fn what_could_mean_more_than_it_says_is_no_pattern() {
+    fn ambiguous_patterns_are_refused() {
         for text in [
             "",
             "*",

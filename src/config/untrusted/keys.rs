@@ -9,32 +9,32 @@ use crate::selector::Slug;
 pub(super) const TENANT: &str = "{tenant}";
 
 const GRAMMAR: &str = "a pattern is \"env:NAME\", \"file:/path\", \"credential:name\" or \"provider:name/secret\"; \
-                       in it, {tenant} is the tenant's slug and * stands for letters, digits, -, _ and .";
+                       {tenant} is the tenant's slug, and * matches letters, digits, -, _ and .";
 
-/// A pattern of key sources, before the tenant is filled in.
+/// A pattern of key sources, with its `{tenant}` placeholder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct KeyRule(KeyPattern);
 
 impl KeyRule {
-    /// Reads a pattern; else the rule that it breaks.
+    /// Parses a pattern. Returns the broken rule if it is invalid.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         let (kind, name) = text.split_once(':').ok_or(GRAMMAR)?;
         let fixed = name.replace(TENANT, "");
         if fixed.contains(['{', '}']) {
-            return Err("only {tenant} is filled in");
+            return Err("only the placeholder {tenant} is supported");
         }
         if kind == "exec" {
-            return Err("a command is never run for an untrusted layer");
+            return Err("untrusted layers must not run commands");
         }
         if fixed.is_empty() && !name.contains(TENANT) {
             return Err(GRAMMAR);
         }
         let as_variable = kind == "env";
-        if tenants_could_meet(name, as_variable) {
+        if matches_other_tenants(name, as_variable) {
             return Err(if as_variable {
-                "a tenant could name another one's variable: put a lower-case letter between {tenant} and *"
+                "a tenant could match another tenant's variable; put a lower-case letter between {tenant} and *"
             } else {
-                "a tenant could name another one's key: put / between {tenant} and *"
+                "a tenant could match another tenant's key; put / between {tenant} and *"
             });
         }
         match kind {
@@ -62,15 +62,15 @@ impl KeyRule {
 
     fn file(path: &Path) -> Result<Self, &'static str> {
         if !path.is_absolute() {
-            return Err("the path of a file in a pattern is absolute");
+            return Err("the path of a file must be absolute");
         }
         let mut root = PathBuf::new();
         let mut below: Vec<String> = Vec::new();
         for part in path.components() {
             match part {
-                Component::ParentDir => return Err("a pattern has no `..`"),
+                Component::ParentDir => return Err("a pattern must not contain `..`"),
                 Component::Normal(name) => {
-                    let name = name.to_str().ok_or("a pattern is UTF-8 text")?;
+                    let name = name.to_str().ok_or("a pattern must be valid UTF-8")?;
                     if below.is_empty() && !name.contains(['*', '{']) {
                         root.push(name);
                     } else {
@@ -88,51 +88,57 @@ impl KeyRule {
         Ok(Self(KeyPattern::File(FilePattern::new(root, below))))
     }
 
-    /// Whether it is about one tenant's keys alone.
+    /// Returns whether it matches only the layer's own tenant.
     pub(super) fn names_tenant(&self) -> bool {
         self.for_tenant(None).is_none()
     }
 
-    /// The pattern for a tenant's layer, or for one that is no tenant's.
+    /// Returns the pattern for a tenant's layer, or for a layer without a tenant.
     pub(super) fn for_tenant(&self, tenant: Option<&Slug>) -> Option<KeyPattern> {
         let is_variable = matches!(self.0, KeyPattern::Env(_));
         self.0.map(|text| match tenant {
             _ if !text.contains(TENANT) => Some(text.to_owned()),
-            Some(tenant) if is_variable => Some(text.replace(TENANT, &template::as_variable(tenant).ok()?)),
+            Some(tenant) if is_variable => Some(text.replace(TENANT, &template::variable_form(tenant).ok()?)),
             Some(tenant) => Some(text.replace(TENANT, tenant)),
             None => None,
         })
     }
 }
 
-/// Whether what `*` stands for could make one tenant's name another one's: `{tenant}-*` of `acme` has `acme-eu` in it.
-pub(super) fn tenants_could_meet(text: &str, as_variable: bool) -> bool {
+/// Returns whether `*` could turn one tenant's name into another's: `{tenant}-*` for `acme` matches
+/// `acme-eu`.
+pub(super) fn matches_other_tenants(text: &str, as_variable: bool) -> bool {
     let pieces: Vec<&str> = text.split(TENANT).collect();
-    let only_of_names = |between: &str| between.chars().all(|c| template::from_a_name(c, as_variable));
+    let only_name_characters = |between: &str| between.chars().all(|c| template::can_occur_in_name(c, as_variable));
     let before = |piece: &str| {
         piece
             .rsplit_once('*')
-            .is_some_and(|(_, between)| only_of_names(between))
+            .is_some_and(|(_, between)| only_name_characters(between))
     };
-    let after = |piece: &str| piece.split_once('*').is_some_and(|(between, _)| only_of_names(between));
+    let after = |piece: &str| {
+        piece
+            .split_once('*')
+            .is_some_and(|(between, _)| only_name_characters(between))
+    };
     let last = pieces.len() - 1;
     pieces[..last].iter().any(|piece| before(piece)) || pieces[1..].iter().any(|piece| after(piece))
 }
 
-/// The pattern that would allow a source; none for a command. The tenant's slug becomes `{tenant}` where it is a part of its own: as it is, every
-/// tenant could name it.
-pub(super) fn allowing(source: &KeySource, tenant: Option<&Slug>) -> Option<String> {
-    let by_part = |text: &str| with_placeholder(text, tenant);
+/// Returns the pattern that would allow a source, or `None` for a command. A path component equal
+/// to the tenant's slug becomes `{tenant}`, because the literal slug would allow the source to
+/// every tenant.
+pub(super) fn pattern_for(source: &KeySource, tenant: Option<&Slug>) -> Option<String> {
+    let templated = |text: &str| with_placeholder(text, tenant);
     match source {
         KeySource::Env(name) => Some(format!("env:{name}")),
-        KeySource::File(path) => Some(format!("file:{}", by_part(path.to_str()?))),
-        KeySource::Credential(name) => Some(format!("credential:{}", by_part(name))),
-        KeySource::Provider { provider, name } => Some(format!("provider:{provider}/{}", by_part(name))),
+        KeySource::File(path) => Some(format!("file:{}", templated(path.to_str()?))),
+        KeySource::Credential(name) => Some(format!("credential:{}", templated(name))),
+        KeySource::Provider { provider, name } => Some(format!("provider:{provider}/{}", templated(name))),
         KeySource::Confined(_) | KeySource::Exec { .. } => None,
     }
 }
 
-/// A text with `{tenant}` for each part between `/` that is the tenant's slug.
+/// Replaces each component between `/` that equals the tenant's slug with `{tenant}`.
 pub(super) fn with_placeholder(text: &str, tenant: Option<&Slug>) -> String {
     let is_slug = |part: &str| tenant.is_some_and(|tenant| part == tenant.as_str());
     let parts = text.split('/').map(|part| if is_slug(part) { TENANT } else { part });
@@ -151,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_is_about_the_tenant_whose_layer_it_is() {
+    fn a_pattern_matches_only_the_layers_tenant() {
         let file = "file:/run/secrets/{tenant}/*";
         assert!(admits(file, "acme", &KeySource::file("/run/secrets/acme/key")));
         assert!(!admits(file, "acme", &KeySource::file("/run/secrets/acme-eu/key")));
@@ -168,7 +174,7 @@ mod tests {
         ));
         assert!(
             !admits("env:KEY_OF_{tenant}", "acme_eu", &KeySource::env("KEY_OF_ACME_EU")),
-            "two could meet"
+            "ACME_EU would be ambiguous"
         );
         let vault = "provider:vault/tenants/{tenant}/*";
         assert!(admits(
@@ -187,11 +193,11 @@ mod tests {
             &KeySource::Credential("hh-acme".into())
         ));
         let rule = KeyRule::parse(file).expect("a pattern");
-        assert_eq!(rule.for_tenant(None), None, "a layer of no tenant");
+        assert_eq!(rule.for_tenant(None), None, "a layer without a tenant");
     }
 
     #[test]
-    fn what_could_mean_more_than_it_says_is_no_pattern() {
+    fn ambiguous_patterns_are_refused() {
         for text in [
             "",
             "ACME",
@@ -229,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pattern_that_would_allow_a_source_allows_it_to_this_tenant() {
+    fn the_suggested_pattern_allows_the_source() {
         let acme = Slug::new("acme").expect("a name");
         for (source, text) in [
             (KeySource::env("ACME"), "env:ACME"),
@@ -237,7 +243,7 @@ mod tests {
             (KeySource::provider("vault", "t/acme"), "provider:vault/t/{tenant}"),
             (KeySource::Credential("acme".into()), "credential:{tenant}"),
         ] {
-            assert_eq!(allowing(&source, Some(&acme)).as_deref(), Some(text));
+            assert_eq!(pattern_for(&source, Some(&acme)).as_deref(), Some(text));
             assert!(admits(text, "acme", &source), "{text}");
         }
     }

@@ -1,17 +1,18 @@
-//! `[untrusted]`: what a layer may choose that the operator did not write.
+//! `[untrusted]`: what layers that the operator did not write may set.
 //!
-//! Files of `tenants_dir` and bindings read from JSON are such layers. They say what is theirs alone (`source`, `metadata`, sessions, less of
-//! what is recorded), and of keys and endpoints what is allowed here. By default nothing is.
+//! Untrusted layers are files of `tenants_dir` and bindings read from JSON. They may freely set
+//! what concerns only themselves (`source`, `metadata`, sessions, less recording), and keys and
+//! endpoints only as far as allowed here. By default, none are allowed.
 
 mod addresses;
 mod endpoints;
 mod keys;
 mod layer;
-mod place;
+mod origin;
 mod projects;
 mod rules;
 
 pub use addresses::Addresses;
 pub(crate) use layer::{check, moves};
-pub(crate) use place::LayerPlace;
+pub(crate) use origin::LayerOrigin;
 pub(crate) use rules::{Rules, line_for_address};

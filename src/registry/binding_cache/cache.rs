@@ -84,7 +84,9 @@ impl BindingCache {
                 tenant: name.clone(),
                 error,
             })?;
-            let binding = binding.map(|binding| config.tenant_given(&name, binding)).transpose()?;
+            let binding = binding
+                .map(|binding| config.tenant_from_program(&name, binding))
+                .transpose()?;
             Ok(cache.insert(&name, binding.map(Arc::new)))
         };
         self.in_progress.join(tenant, work, Err(panicked))

@@ -29,7 +29,12 @@ impl Inner {
         self.warn_of_shared_project(selector, &destination, key.fingerprint());
         let ledger = self.accounting.ledger(selector, &destination.traces_url);
         let lane = self.engine.open_lane(&ledger, destination, connections, key);
-        Ok(TracerHandle::new(binding, bound.shape.clone(), bound.expires, lane))
+        Ok(TracerHandle::new(
+            binding,
+            bound.defined_paths.clone(),
+            bound.expires,
+            lane,
+        ))
     }
 
     /// Warns, once per project, if another selector sends to the same project.

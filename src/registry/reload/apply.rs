@@ -61,7 +61,7 @@ impl RegistryState {
             needs_restart: running.needs_restart(&read),
             ..Reload::default()
         };
-        read.keep_of_start(running);
+        read.keep_startup_settings(running);
         if *running == read {
             self.bindings.note_change();
         } else {

@@ -75,7 +75,7 @@ impl RegistryState {
     /// Applies the configuration files. Returns `None` if they remove something and must wait.
     fn apply_config_or_wait(&self, removals: &mut Removals, now: Instant) -> Result<Option<Reload>, ReloadError> {
         let (running, read) = self.read_again()?;
-        if running.loses(&read) {
+        if running.any_removed_in(&read) {
             let removal = removals.note_config(&read, now);
             if removal == Removal::Starts {
                 let mut reload = Reload::default();
@@ -110,7 +110,7 @@ impl RegistryState {
         let (mut waiting, mut begun) = (BTreeSet::new(), Vec::new());
         self.renew(reload, concerned, |tracer, outcome| {
             let selector = tracer.selector();
-            if !self.bindings.file_loses(selector, tracer.shape()) {
+            if !self.bindings.file_removes_paths(selector, tracer.defined_paths()) {
                 return true;
             }
             let removal = removals.note_tracer(selector, outcome.map_err(ToString::to_string), now);

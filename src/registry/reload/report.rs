@@ -121,7 +121,9 @@ impl Reload {
         self.removed = before.difference(&after).cloned().collect();
         let both = before.intersection(&after);
         self.changed = both
-            .filter(|selector| old.resolve_for_program(selector, None) != new.resolve_for_program(selector, None))
+            .filter(|selector| {
+                old.resolve_without_suggestions(selector, None) != new.resolve_without_suggestions(selector, None)
+            })
             .cloned()
             .collect();
         self.active_environment = old.active_environment() != new.active_environment();

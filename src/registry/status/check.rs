@@ -111,7 +111,7 @@ fn check(registry: &Inner, probe: CheckMode) -> Vec<CheckedBinding> {
     for file in files {
         match file.tenant {
             Ok(name) => {
-                selectors.extend(config.selectors_of_any_tenant(&name));
+                selectors.extend(config.wildcard_route_selectors(&name));
                 selectors.push(Selector::of(SelectorKind::Tenant, name));
             }
             Err(error) => unusable.push((format!("tenant:{}", file.shown), error)),

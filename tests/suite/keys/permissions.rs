@@ -130,7 +130,7 @@ fn strict_permissions_are_set_in_a_file_and_change_on_restart() {
     write("[keys]\nstrict_permissions = 'yes'");
     let error = Config::load(&file).expect_err("no boolean").to_string();
     assert!(
-        error.contains("keys.strict_permissions: true or false is expected"),
+        error.contains("keys.strict_permissions: expected true or false"),
         "{error}"
     );
 }

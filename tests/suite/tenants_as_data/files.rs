@@ -21,7 +21,7 @@ fn broken(error: &LookupError) -> &str {
     let LookupError::TenantBinding(faults) = error else {
         panic!("{error}")
     };
-    faults.faults()[0].message()
+    faults.problems()[0].message()
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_file_that_cannot_be_used_is_an_error_of_its_tenant_and_nobody_elses_binding
     fs::create_dir(files.path("tenants.d/initech.toml")).expect("made");
     for (tenant, message) in [
         ("acme", "a key is never written"),
-        ("globex", "clashes with"),
+        ("globex", "conflicts with"),
         ("hooli", "line 1"),
         ("initech", "not a regular file"),
     ] {
@@ -120,7 +120,7 @@ fn a_folder_that_is_not_there_is_a_fault_of_the_configuration() {
     let BuildError::Config(faults) = error else {
         panic!("{error}")
     };
-    assert_eq!(faults.faults()[0].key(), "tenants_dir");
+    assert_eq!(faults.problems()[0].key(), "tenants_dir");
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn check_tells_the_three_of_ten_thousand_files_that_are_broken() {
         "{faulty:#?}"
     );
     assert!(
-        faulty[2].starts_with("tenant:acme: ") && faulty[2].contains("that one holds"),
+        faulty[2].starts_with("tenant:acme: ") && faulty[2].contains("which takes precedence"),
         "{faulty:#?}"
     );
     assert!(files.world.registry.status().tracers.is_empty());

@@ -219,10 +219,10 @@ fn what_a_source_gives_is_checked_as_a_table_is() {
     let error = world.registry.tenant("keyless").expect_err("no key");
     assert_eq!(
         error.to_string(),
-        "no api_key is configured for it, and no other key is ever taken instead"
+        "no api_key is configured, and the key of another selector is never used"
     );
     let error = Binding::from_json(serde_json::json!({"api_key": "hh_canary", "endpoint": 7})).expect_err("two faults");
-    assert_eq!(error.faults().len(), 2);
+    assert_eq!(error.problems().len(), 2);
     assert!(!error.to_string().contains("canary"), "{error}");
 }
 

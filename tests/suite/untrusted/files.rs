@@ -22,7 +22,7 @@ fn hostile_files_get_neither_the_operators_key_nor_anothers_run_nothing_and_reac
         (
             "evil",
             format!("api_key = {{ exec = [\"touch\", \"{}\"] }}", marker.display()),
-            vec!["never runs a command".to_owned(), line.clone()],
+            vec!["must not run a command".to_owned(), line.clone()],
         ),
         (
             "reader",

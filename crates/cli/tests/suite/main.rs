@@ -396,7 +396,7 @@ fn check_reports_all_faults_of_a_configuration_at_once() {
         );
     }
     assert!(
-        stderr.contains("caused by: 11 faults in the configuration\n"),
+        stderr.contains("caused by: 11 errors in the configuration\n"),
         "{stderr}"
     );
     assert_eq!(stderr.matches("tracing.toml: ").count(), 11, "one line each: {stderr}");
@@ -551,7 +551,7 @@ fn check_reports_an_untrusted_setting_with_the_line_that_would_allow_it() {
     let (code, text) = check(&format!("{endpoint}\n{key}\n{operators}"));
     assert_eq!(code, Some(1), "{text}");
     let acme = text.lines().find(|row| row.starts_with("tenant:acme")).expect("a row");
-    assert!(acme.contains("changes the endpoint, which forgets the key"), "{acme}");
+    assert!(acme.contains("changes the endpoint, which discards the key"), "{acme}");
     let thief = text.lines().find(|row| row.starts_with("tenant:thief")).expect("a row");
     assert!(thief.trim_end().ends_with("ok"), "{thief}");
 }

@@ -1,16 +1,16 @@
-//! What a configuration takes grows with the number of its tables, not with the square of it.
+//! The cost of a configuration grows linearly with its tables.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::hint::black_box;
 
 use super::{Folder, toml, try_resolve};
-use crate::config::fault::Faults;
+use crate::config::problem::Problems;
 use crate::config::rules::check;
 use crate::config::settings::document::When;
 use crate::config::{Binding, Config, Document, ResolveError, Route};
 
-/// What this thread has computed, in nanoseconds, whatever else the machine does.
+/// Returns the CPU time of this thread in nanoseconds, which other load does not affect.
 fn cpu_nanos() -> u64 {
     let stat = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
     let on_cpu = stat.split_whitespace().next().expect("a number");
@@ -18,12 +18,12 @@ fn cpu_nanos() -> u64 {
 }
 
 fn cost(work: impl FnOnce()) -> u64 {
-    let begun = cpu_nanos();
+    let start = cpu_nanos();
     work();
-    cpu_nanos() - begun
+    cpu_nanos() - start
 }
 
-/// Two layers with a tenant and a route for each number.
+/// Returns two layers with `count` tenants and routes.
 fn files(count: usize) -> Folder {
     let mut text = "[defaults]\napi_key = { env = \"K\" }\n[features.search]\n".to_owned();
     for number in 0..count {
@@ -37,13 +37,13 @@ fn files(count: usize) -> Folder {
     Folder::new(&[("default.toml", &text), ("local.toml", &text)])
 }
 
-/// A tenant for each number.
+/// Returns a configuration with `count` tenants.
 fn tenants(count: usize) -> Config {
     let tables = (0..count).map(|number| format!("[tenants.t{number}]\n"));
     toml(&tables.collect::<String>()).expect("valid")
 }
 
-/// Loads, and finds what holds for each selector.
+/// Loads the files and resolves each selector.
 fn load(folder: &Folder) -> Config {
     let config = folder.load(&[]).expect("valid");
     let selectors = config.selectors();
@@ -55,7 +55,7 @@ fn load(folder: &Folder) -> Config {
 }
 
 #[test]
-fn laying_routes_over_others_and_checking_them_take_time_in_proportion_to_their_number() {
+fn overlaying_and_checking_routes_takes_linear_time() {
     let document = |count: usize| {
         let route = |number: usize| Route {
             when: When {
@@ -74,12 +74,12 @@ fn laying_routes_over_others_and_checking_them_take_time_in_proportion_to_their_
         let (mut below, over) = (document(count), document(count));
         cost(|| {
             below.overlay(&over);
-            let mut faults = Faults::default();
-            check::document(&below, &mut faults);
-            faults.into_result().expect("valid");
+            let mut problems = Problems::default();
+            check::document(&below, &mut problems);
+            problems.into_result().expect("valid");
         })
     };
-    // Twice: the first touches memory and code that the second finds.
+    // Warm-up.
     work(1_000);
     let (short, long) = (work(1_000), work(20_000));
     assert!(
@@ -89,7 +89,7 @@ fn laying_routes_over_others_and_checking_them_take_time_in_proportion_to_their_
 }
 
 #[test]
-fn resolving_takes_time_in_proportion_to_the_selectors() {
+fn resolving_selectors_takes_linear_time() {
     let (few, many) = (files(300), files(3_000));
     drop(load(&few));
     let (short, long) = (cost(|| drop(load(&few))), cost(|| drop(load(&many))));
@@ -100,7 +100,7 @@ fn resolving_takes_time_in_proportion_to_the_selectors() {
 }
 
 #[test]
-fn an_unknown_name_is_refused_as_fast_among_many_names_as_among_few() {
+fn refusing_an_unknown_name_takes_constant_time() {
     let (few, many) = (tenants(1_000), tenants(20_000));
     let refuse = |config: &Config| {
         cost(|| {
@@ -119,10 +119,10 @@ fn an_unknown_name_is_refused_as_fast_among_many_names_as_among_few() {
 }
 
 #[test]
-fn a_name_that_is_like_an_unknown_one_is_suggested_also_among_many() {
+fn a_similar_name_is_suggested_among_many() {
     let config = tenants(3_000);
     let Err(ResolveError::Unknown { similar, .. }) = try_resolve(&config, "tenant:t1500x") else {
-        panic!("it is not configured");
+        panic!("an unknown tenant");
     };
     assert_eq!(similar[0], "t1500");
 }

@@ -1,26 +1,26 @@
-//! Where a layer is written.
+//! Origin of a layer.
 
 use std::fmt;
 
-use crate::config::fault::quoted;
+use crate::config::problem::quoted;
 use crate::config::settings::document::WILDCARD;
 use crate::selector::{Selector, SelectorKind, Slug};
 
 /// Where a layer is written.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum LayerPlace<'a> {
+pub(crate) enum LayerOrigin<'a> {
     Defaults,
     Table(SelectorKind, &'a str),
     Route(usize),
-    /// A tenant's own, in a file or from the program's source of bindings.
+    /// A tenant's own binding, from a file or the program's binding source.
     Tenant {
         tenant: &'a Slug,
         file: &'a str,
     },
 }
 
-impl LayerPlace<'_> {
-    /// What a fault names as the file.
+impl LayerOrigin<'_> {
+    /// Returns the file name for problems.
     pub(crate) fn file(&self) -> &str {
         match self {
             Self::Tenant { file, .. } => file,
@@ -28,7 +28,7 @@ impl LayerPlace<'_> {
         }
     }
 
-    /// The tenant whose layer it is, if it is one's.
+    /// Returns the tenant that the layer belongs to, or `None` if it is not a tenant's.
     pub(crate) fn tenant<'s>(&self, selector: &'s Selector) -> Option<&'s Slug> {
         selector.get(SelectorKind::Tenant).filter(|tenant| match *self {
             Self::Tenant { .. } => true,
@@ -37,7 +37,7 @@ impl LayerPlace<'_> {
         })
     }
 
-    /// The key path of the table.
+    /// Returns the key path of the table.
     pub(crate) fn path(&self) -> String {
         match self {
             Self::Defaults => "defaults".to_owned(),
@@ -48,8 +48,8 @@ impl LayerPlace<'_> {
     }
 }
 
-/// As an error names it.
-impl fmt::Display for LayerPlace<'_> {
+/// As shown in errors.
+impl fmt::Display for LayerOrigin<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tenant { file, .. } => f.write_str(file),

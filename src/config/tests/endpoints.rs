@@ -1,9 +1,9 @@
-//! Which texts are endpoints.
+//! Valid and invalid endpoint URLs.
 
 use crate::config::Endpoint;
 
 #[test]
-fn an_endpoint_is_an_absolute_url_of_a_host() {
+fn absolute_http_urls_are_valid_endpoints() {
     for (text, shown) in [
         ("http://localhost", "http://localhost"),
         ("http://localhost:4318/", "http://localhost:4318"),
@@ -23,7 +23,7 @@ fn an_endpoint_is_an_absolute_url_of_a_host() {
 }
 
 #[test]
-fn what_is_no_endpoint_is_refused_and_never_repeated() {
+fn invalid_endpoints_are_refused_and_never_repeated() {
     for text in [
         "",
         "/",

@@ -1,8 +1,8 @@
-//! Routes with `tenant = "*"`: what holds for every tenant together with other parts.
+//! Routes with `tenant = "*"`.
 
 use serde_json::json;
 
-use super::{Folder, faults, resolve, toml, try_resolve};
+use super::{Folder, problems, resolve, toml, try_resolve};
 use crate::config::ResolveError;
 use crate::secret::KeySource;
 use crate::selector::Slug;
@@ -18,7 +18,7 @@ fn file(path: &str) -> KeySource {
 }
 
 #[test]
-fn every_tenant_has_its_own_and_what_the_route_says_is_filled_in_for_it() {
+fn the_route_is_filled_in_for_each_tenant() {
     let config = toml(&format!("{TENANTS}{SEARCHES}")).expect("valid");
     for tenant in ["acme", "globex"] {
         let search = resolve(&config, &format!("tenant:{tenant},feature:search"));
@@ -33,7 +33,7 @@ fn every_tenant_has_its_own_and_what_the_route_says_is_filled_in_for_it() {
 }
 
 #[test]
-fn an_exact_route_is_laid_over_it_wherever_it_is_written() {
+fn an_exact_route_overlays_it_in_any_order() {
     for text in [
         format!("{TENANTS}{SEARCHES}{ACME}"),
         format!("{TENANTS}{ACME}{SEARCHES}"),
@@ -44,7 +44,7 @@ fn an_exact_route_is_laid_over_it_wherever_it_is_written() {
         assert_eq!(
             acme.source.as_deref(),
             Some("search of acme"),
-            "what it does not say is as it was"
+            "unset fields are inherited"
         );
         assert_eq!(
             json!(*acme.metadata),
@@ -58,7 +58,7 @@ fn an_exact_route_is_laid_over_it_wherever_it_is_written() {
 }
 
 #[test]
-fn it_counts_as_a_part_so_more_parts_are_laid_over_fewer() {
+fn the_wildcard_counts_as_a_part_of_the_route() {
     let route = |when: &str, key: &str| format!("[[routes]]\nwhen = {{ {when} }}\napi_key = {{ file = '{key}' }}\n");
     let all = [
         route(
@@ -85,7 +85,7 @@ fn it_counts_as_a_part_so_more_parts_are_laid_over_fewer() {
 }
 
 #[test]
-fn it_makes_no_unknown_tenant_known_and_no_feature_by_itself() {
+fn it_makes_no_unknown_tenant_or_feature_known() {
     let config = toml(&format!("{TENANTS}{SEARCHES}")).expect("valid");
     for selector in [
         "tenant:initech,feature:search",
@@ -107,7 +107,7 @@ fn it_makes_no_unknown_tenant_known_and_no_feature_by_itself() {
 }
 
 #[test]
-fn a_tenant_that_a_file_declares_has_it_too() {
+fn it_applies_to_a_tenant_with_a_file() {
     let base = format!("tenants_dir = 'tenants'\n[tenants.'*']\napi_key = {{ file = '/any/{{tenant}}' }}\n{SEARCHES}");
     let folder = Folder::new(&[
         ("default.toml", &base),
@@ -126,7 +126,7 @@ fn a_tenant_that_a_file_declares_has_it_too() {
 }
 
 #[test]
-fn its_selectors_are_those_of_tenants_with_a_table() {
+fn it_yields_selectors_of_tenants_with_a_table() {
     let config = toml(&format!(
         "{TENANTS}[tenants.'*']\napi_key = {{ file = '/any' }}\n{SEARCHES}{ACME}"
     ))
@@ -154,30 +154,30 @@ fn its_selectors_are_those_of_tenants_with_a_table() {
     );
     assert!(
         toml(SEARCHES).expect("valid").wildcard_keys().is_empty(),
-        "no tenant is without a table"
+        "no wildcard table"
     );
 }
 
 #[test]
-fn it_needs_another_part_and_is_for_tenants_only() {
+fn it_requires_another_part_and_applies_to_tenants_only() {
     for (when, why) in [
-        ("tenant = '*'", "[tenants.\"*\"] is for what holds for every tenant"),
+        ("tenant = '*'", "use [tenants.\"*\"] for settings of every tenant"),
         ("feature = '*', tenant = 'acme'", "contains '*'"),
         ("environment = '*', tenant = '*'", "contains '*'"),
         ("tenant = '**', feature = 'search'", "contains '*'"),
         ("tenant = 'a*', feature = 'search'", "contains '*'"),
     ] {
-        let faults = faults(&format!("[[routes]]\nwhen = {{ {when} }}\napi_key = {{ env = 'K' }}"));
-        assert!(faults.len() == 1 && faults[0].contains(why), "{when}: {faults:?}");
+        let problems = problems(&format!("[[routes]]\nwhen = {{ {when} }}\napi_key = {{ env = 'K' }}"));
+        assert!(problems.len() == 1 && problems[0].contains(why), "{when}: {problems:?}");
     }
-    let twice = faults(&format!("{SEARCHES}{SEARCHES}"));
+    let twice = problems(&format!("{SEARCHES}{SEARCHES}"));
     assert_eq!(twice, ["routes[1].when: duplicate of routes[0]"]);
-    let default = faults("[routing]\ndefault = { tenant = '*', feature = 'search' }");
+    let default = problems("[routing]\ndefault = { tenant = '*', feature = 'search' }");
     assert!(default.len() == 1 && default[0].contains("contains '*'"), "{default:?}");
 }
 
 #[test]
-fn a_layer_is_laid_over_the_same_route_of_a_lower_one() {
+fn a_layer_overlays_the_same_route_of_a_lower_layer() {
     let folder = Folder::new(&[
         ("default.toml", &format!("{TENANTS}{SEARCHES}")),
         (

@@ -1,54 +1,54 @@
-//! What is wrong with a configuration: every fault, each with its place.
+//! Problems of a configuration, each with its file and key path.
 
 use std::fmt;
 
 use crate::util::printable::{printable, quoted_start};
 use crate::util::serde_display::debug_as_display;
 
-/// A configuration, or a part of one, that cannot be used, with everything that is wrong with it. Nothing was changed. `Debug`
-/// prints the message.
+/// Invalid configuration, or invalid part of one, with every problem found. No state was changed.
+/// `Debug` prints the message.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", Listing(.faults))]
+#[error("{}", Listing(.problems))]
 pub struct ConfigError {
-    faults: Vec<ConfigFault>,
+    problems: Vec<ConfigProblem>,
 }
 
 debug_as_display!(ConfigError);
 
-/// One fault: where it is, by file and key path, and which rule it breaks.
+/// A problem: its file and key path, and the broken rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{file}: {}{message}", if .key.is_empty() { String::new() } else { format!("{}: ", .key) })]
-pub struct ConfigFault {
+pub struct ConfigProblem {
     file: String,
     key: String,
     message: String,
 }
 
 impl ConfigError {
-    /// Every fault, in the order of the layers and of their keys.
-    pub fn faults(&self) -> &[ConfigFault] {
-        &self.faults
+    /// All problems, ordered by layer, file and key path.
+    pub fn problems(&self) -> &[ConfigProblem] {
+        &self.problems
     }
 }
 
-impl ConfigFault {
-    /// The file, `the variables TRACER_REGISTRY__*`, or `the builder`.
+impl ConfigProblem {
+    /// Name of the file, `the variables TRACER_REGISTRY__*`, or `the builder`.
     pub fn file(&self) -> &str {
         &self.file
     }
 
-    /// The key path, such as `tenants.acme.endpoint`; empty where the file as a whole is meant.
+    /// Key path, such as `tenants.acme.endpoint`. Empty if the problem concerns the whole file.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// The rule that is broken, and the value where that cannot be a secret.
+    /// Broken rule, with the value if it cannot be a secret.
     pub fn message(&self) -> &str {
         &self.message
     }
 }
 
-/// The layers, in the order in which they are laid over one another.
+/// Layers, in the order in which they are overlaid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Layer {
     #[default]
@@ -56,75 +56,75 @@ pub(crate) enum Layer {
     Environment,
     Local,
     Variables,
-    /// All of them together.
+    /// The merged configuration.
     Whole,
 }
 
-/// Collects the faults of one layer after another.
+/// Collects the problems of one layer after another.
 #[derive(Debug, Default)]
-pub(crate) struct Faults {
+pub(crate) struct Problems {
     layer: Layer,
     file: String,
-    found: Vec<(Layer, ConfigFault)>,
+    found: Vec<(Layer, ConfigProblem)>,
     unread: bool,
-    /// How many are reported; all if there is no bound.
-    most: Option<usize>,
-    left_out: usize,
+    /// Maximum number to report; `None` if unlimited.
+    limit: Option<usize>,
+    omitted: usize,
 }
 
-/// How much of a key a path repeats, in characters.
+/// Maximum characters of a key that a path shows.
 const SHOWN_CHARS: usize = 64;
 
-/// How many faults are reported of what a tenant may have written.
-const MOST_OF_A_TENANT: usize = 50;
+/// Maximum problems reported for input that a tenant may have written.
+const TENANT_LIMIT: usize = 50;
 
-impl Faults {
-    /// For what a tenant may have written: an error of it has a bound, however many faults there are.
-    pub(crate) fn of_a_tenant() -> Self {
+impl Problems {
+    /// For input that a tenant may have written: limits the number of reported problems.
+    pub(crate) fn for_tenant() -> Self {
         Self {
-            most: Some(MOST_OF_A_TENANT),
+            limit: Some(TENANT_LIMIT),
             ..Self::default()
         }
     }
 
-    /// From here on, faults are in this file.
+    /// Sets the layer and file of the problems added next.
     pub(crate) fn enter(&mut self, layer: Layer, file: impl Into<String>) {
         self.layer = layer;
         self.file = printable(&file.into()).to_string();
     }
 
-    /// From here on, faults are what an untrusted layer says and may not.
+    /// Attributes the problems added next to an untrusted layer.
     pub(crate) fn enter_untrusted(&mut self, file: &str) {
         self.enter(Layer::Whole, file);
     }
 
-    /// The layer that is being read.
+    /// Returns the current layer.
     pub(crate) fn layer(&self) -> Layer {
         self.layer
     }
 
-    /// Adds a fault. What names, paths and parsers bring along is escaped, so that a fault is one line.
+    /// Adds a problem. Escapes key and message, so that a problem is one line.
     pub(crate) fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
-        if self.most.is_some_and(|most| self.found.len() >= most) {
-            self.left_out += 1;
+        if self.limit.is_some_and(|limit| self.found.len() >= limit) {
+            self.omitted += 1;
             return;
         }
-        let fault = ConfigFault {
+        let problem = ConfigProblem {
             file: self.file.clone(),
             key: printable(&key.into()).to_string(),
             message: printable(&message.into()).to_string(),
         };
-        self.found.push((self.layer, fault));
+        self.found.push((self.layer, problem));
     }
 
-    /// A fault of a whole file, of which nothing is known then.
+    /// Adds a problem of a file that could not be read at all.
     pub(crate) fn add_unread(&mut self, message: impl Into<String>) {
         self.unread = true;
         self.add("", message);
     }
 
-    /// Whether a file could not be read: what seems to be missing may be in it.
-    pub(crate) fn some_file_is_unread(&self) -> bool {
+    /// Returns whether a file could not be read. Settings that seem to be missing may be in it.
+    pub(crate) fn has_unread_file(&self) -> bool {
         self.unread
     }
 
@@ -136,19 +136,19 @@ impl Faults {
         found.sort_by(|(one_layer, one), (other_layer, other)| {
             (one_layer, &one.file, &one.key).cmp(&(other_layer, &other.file, &other.key))
         });
-        let mut faults: Vec<_> = found.into_iter().map(|(_, fault)| fault).collect();
-        if self.left_out > 0 {
-            faults.push(ConfigFault {
+        let mut problems: Vec<_> = found.into_iter().map(|(_, problem)| problem).collect();
+        if self.omitted > 0 {
+            problems.push(ConfigProblem {
                 file: self.file,
                 key: String::new(),
-                message: format!("{} more faults", self.left_out),
+                message: format!("{} more errors", self.omitted),
             });
         }
-        Err(ConfigError { faults })
+        Err(ConfigError { problems })
     }
 }
 
-/// A key of a path, quoted where TOML would want it so, and cut where it is long.
+/// Returns a key for use in a path: quoted if TOML requires it, and shortened if long.
 pub(crate) fn quoted(key: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if (1..=SHOWN_CHARS).contains(&key.len()) && key.chars().all(bare) {
@@ -157,15 +157,15 @@ pub(crate) fn quoted(key: &str) -> String {
     quoted_start(key, SHOWN_CHARS)
 }
 
-struct Listing<'a>(&'a [ConfigFault]);
+struct Listing<'a>(&'a [ConfigProblem]);
 
 impl fmt::Display for Listing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             [only] => write!(f, "{only}"),
             many => {
-                write!(f, "{} faults in the configuration", many.len())?;
-                many.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
+                write!(f, "{} errors in the configuration", many.len())?;
+                many.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
             }
         }
     }

@@ -1,4 +1,5 @@
-//! A key is for the backend, endpoint, proxy and certificate authority that it was written with.
+//! A key is used only with the backend, endpoint, proxy and certificate authority that it was
+//! written with.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ const DEFAULTS: &str = "[defaults]\nbackend = 'otlp'\nendpoint = 'https://a.exam
                         auth = { header = 'x-key', scheme = 'raw' }\nproxy = { url = 'http://proxy:1' }\ntls = { ca = '/ca.pem' }\n";
 
 #[test]
-fn a_change_of_endpoint_proxy_or_authority_forgets_key_and_auth_below_it() {
+fn a_change_of_endpoint_proxy_or_authority_discards_lower_key_and_auth() {
     for (changed, change) in [
         ("endpoint = 'https://attacker.example'", Change::Endpoint),
         ("endpoint = 'http://a.example'", Change::Endpoint),
@@ -31,7 +32,7 @@ fn a_change_of_endpoint_proxy_or_authority_forgets_key_and_auth_below_it() {
         let at = "[tenants.t]".to_owned();
         assert_eq!(
             try_resolve(&config, "tenant:t"),
-            Err(ResolveError::KeyForgotten { change, at }),
+            Err(ResolveError::KeyDiscarded { change, at }),
             "{changed}"
         );
         let own = resolve(&config, "tenant:own");
@@ -51,7 +52,7 @@ fn a_change_of_endpoint_proxy_or_authority_forgets_key_and_auth_below_it() {
 }
 
 #[test]
-fn also_the_backends_own_endpoint_is_one_and_no_proxy_and_the_platforms_authorities_are_too() {
+fn a_change_from_a_default_endpoint_proxy_or_authority_discards_the_key() {
     for changed in [
         "endpoint = 'http://127.0.0.1:4318'",
         "proxy = { url = 'http://proxy:1' }",
@@ -61,36 +62,36 @@ fn also_the_backends_own_endpoint_is_one_and_no_proxy_and_the_platforms_authorit
             "[defaults]\napi_key = {{ env = 'K' }}\n[tenants.t]\n{changed}"
         ))
         .expect("valid");
-        let error = try_resolve(&config, "tenant:t").expect_err("forgotten");
-        assert!(matches!(error, ResolveError::KeyForgotten { .. }), "{changed}: {error}");
-        assert!(error.to_string().ends_with("write api_key there too"), "{error}");
+        let error = try_resolve(&config, "tenant:t").expect_err("discarded");
+        assert!(matches!(error, ResolveError::KeyDiscarded { .. }), "{changed}: {error}");
+        assert!(error.to_string().ends_with("set api_key there too"), "{error}");
     }
 }
 
 #[test]
-fn a_key_of_a_table_that_another_file_moved_is_not_replaced_by_the_defaults_key() {
+fn a_key_discarded_by_another_file_is_not_replaced_by_the_default_key() {
     let default = "[defaults]\nendpoint = 'https://a.example'\napi_key = { env = 'D' }\n\
                    [tenants.t]\napi_key = { env = 'T' }\n[tenants.u]\nsource = 'u'";
     let local = "[tenants.t]\nendpoint = 'https://a.example'\n[tenants.u]\nendpoint = 'https://a.example'";
     let folder = Folder::new(&[("default.toml", default), ("local.toml", local)]);
     let config = folder.load(&[]).expect("valid");
-    let error = try_resolve(&config, "tenant:t").expect_err("its own key is gone");
-    assert!(matches!(error, ResolveError::KeyForgotten { .. }), "{error}");
+    let error = try_resolve(&config, "tenant:t").expect_err("its key is discarded");
+    assert!(matches!(error, ResolveError::KeyDiscarded { .. }), "{error}");
     let without = Folder::new(&[
         ("default.toml", "[tenants.t]\napi_key = { env = 'T' }"),
         ("local.toml", local),
     ]);
-    let error = try_resolve(&without.load(&[]).expect("valid"), "tenant:t").expect_err("its own key is gone");
-    assert!(matches!(error, ResolveError::KeyForgotten { .. }), "{error}");
+    let error = try_resolve(&without.load(&[]).expect("valid"), "tenant:t").expect_err("its key is discarded");
+    assert!(matches!(error, ResolveError::KeyDiscarded { .. }), "{error}");
     assert_eq!(
         resolve(&config, "tenant:u").api_key,
         env("D"),
-        "it had none, and nothing changes for it"
+        "it had no key, so none is discarded"
     );
 }
 
 #[test]
-fn what_is_said_of_the_wildcards_key_is_what_a_look_up_says() {
+fn wildcard_keys_reports_a_discarded_key_like_a_look_up() {
     let config = toml(&format!("{DEFAULTS}[tenants.'*']\nendpoint = 'https://b.example'")).expect("valid");
     assert_eq!(
         config.wildcard_keys().into_iter().next().map(|(_, key)| key.map(drop)),
@@ -98,7 +99,7 @@ fn what_is_said_of_the_wildcards_key_is_what_a_look_up_says() {
     );
 }
 
-/// What a layer may say of where its key goes.
+/// Generates settings of a layer that affect where its key may be sent.
 fn layer() -> impl Strategy<Value = Value> {
     let one_of = |values: &'static [&'static str]| proptest::option::of(proptest::sample::select(values));
     (
@@ -123,7 +124,7 @@ fn layer() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn no_layer_above_that_of_the_key_says_where_it_goes(
+    fn no_layer_above_the_key_changes_its_destination(
         layers in proptest::collection::vec((layer(), any::<bool>()), 4)
     ) {
         let layers: Vec<Value> = layers.into_iter().enumerate().map(|(index, (mut layer, has_key))| {
@@ -138,17 +139,17 @@ proptest! {
         let config = of_json(document);
         let resolved = try_resolve(&config, "environment:e,tenant:t");
         let keys = layers.iter().rposition(|layer| layer.get("api_key").is_some());
-        // What holds at a layer, as the layers up to it say.
-        let said = |at: usize| ["endpoint", "proxy", "tls"].map(|setting| {
+        // Effective settings at a layer.
+        let effective = |at: usize| ["endpoint", "proxy", "tls"].map(|setting| {
             layers[..=at].iter().rev().find_map(|layer| layer.get(setting)).cloned()
         });
-        let stays = |key: usize| (key..layers.len()).all(|above| said(above) == said(key));
+        let is_unchanged = |key: usize| (key..layers.len()).all(|above| effective(above) == effective(key));
         match keys {
             None => prop_assert_eq!(resolved.map(drop), Err(ResolveError::NoKey)),
-            Some(key) if stays(key) => prop_assert_eq!(resolved.map(|it| it.api_key), Ok(env(&format!("K{key}")))),
+            Some(key) if is_unchanged(key) => prop_assert_eq!(resolved.map(|binding| binding.api_key), Ok(env(&format!("K{key}")))),
             Some(_) => {
-                let is_forgotten = matches!(resolved, Err(ResolveError::KeyForgotten { .. }));
-                prop_assert!(is_forgotten, "{resolved:?}");
+                let is_discarded = matches!(resolved, Err(ResolveError::KeyDiscarded { .. }));
+                prop_assert!(is_discarded, "{resolved:?}");
             }
         }
     }

@@ -1,4 +1,5 @@
-//! A setting that is left out is its default, whatever its neighbours say: never zero, and never nothing where there is a default.
+//! An unset setting has its default, regardless of other settings: never zero, and never unset if
+//! there is a default.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,8 +9,8 @@ use crate::config::{
     Config, ExportSettings, Limits, MetricsSettings, PoolSettings, ResolvedBinding, RetrySettings, json_schema,
 };
 
-/// Each setting with a default of the whole registry, and a value that is another one.
-const OF_THE_REGISTRY: [(&str, &str); 21] = [
+/// Registry settings with a default, each with another value.
+const REGISTRY_SETTINGS: [(&str, &str); 21] = [
     ("export.mode", "\"inline\""),
     ("export.protocol", "\"http/json\""),
     ("export.compression", "\"none\""),
@@ -33,8 +34,8 @@ const OF_THE_REGISTRY: [(&str, &str); 21] = [
     ("reload.watch", "true"),
 ];
 
-/// The same of a binding.
-const OF_A_BINDING: [(&str, &str); 10] = [
+/// Binding settings with a default, each with another value.
+const BINDING_SETTINGS: [(&str, &str); 10] = [
     ("limits.attributes", "7"),
     ("limits.attributes_per_event", "7"),
     ("limits.attributes_per_link", "7"),
@@ -47,7 +48,7 @@ const OF_A_BINDING: [(&str, &str); 10] = [
     ("weight", "7"),
 ];
 
-/// Settings that are nothing where they are left out.
+/// Settings without a default.
 const WITHOUT_DEFAULT: [&str; 16] = [
     "active_environment",
     "api_key",
@@ -67,10 +68,11 @@ const WITHOUT_DEFAULT: [&str; 16] = [
     "when",
 ];
 
-type Effect = BTreeMap<&'static str, String>;
+type Effective = BTreeMap<&'static str, String>;
 
-/// What the settings of the registry come to. Without `..`: a setting that is added is not forgotten here.
-fn of_the_registry(config: &Config) -> Effect {
+/// Returns the effective settings of the registry. Destructures without `..`, so that a new setting
+/// does not compile until it is added.
+fn registry_settings(config: &Config) -> Effective {
     let ExportSettings {
         mode,
         protocol,
@@ -97,7 +99,7 @@ fn of_the_registry(config: &Config) -> Effect {
         when_full,
     } = config.pool();
     let MetricsSettings { max_tracers: series } = config.metrics();
-    Effect::from([
+    Effective::from([
         ("export.mode", format!("{mode:?}")),
         ("export.protocol", format!("{protocol:?}")),
         ("export.compression", format!("{compression:?}")),
@@ -122,8 +124,9 @@ fn of_the_registry(config: &Config) -> Effect {
     ])
 }
 
-/// What the settings of a binding come to. A limit that is none is the SDK's, when a tracer is made of it.
-fn of_a_binding(binding: &ResolvedBinding) -> Effect {
+/// Returns the effective settings of a binding. An unset limit is the SDK's when a tracer is
+/// created.
+fn binding_settings(binding: &ResolvedBinding) -> Effective {
     let Limits {
         attributes,
         events,
@@ -131,7 +134,7 @@ fn of_a_binding(binding: &ResolvedBinding) -> Effect {
         attributes_per_event,
         attributes_per_link,
     } = binding.limits;
-    Effect::from([
+    Effective::from([
         ("limits.attributes", format!("{attributes:?}")),
         ("limits.attributes_per_event", format!("{attributes_per_event:?}")),
         ("limits.attributes_per_link", format!("{attributes_per_link:?}")),
@@ -148,13 +151,13 @@ fn of_a_binding(binding: &ResolvedBinding) -> Effect {
     ])
 }
 
-/// The settings that differ.
-fn differing(one: &Effect, other: &Effect) -> Vec<&'static str> {
+/// Returns the settings that differ.
+fn differing(one: &Effective, other: &Effective) -> Vec<&'static str> {
     let keys = one.keys().filter(|key| one[*key] != other[*key]);
     keys.copied().collect()
 }
 
-fn assert_no_zero(defaults: &Effect) {
+fn assert_no_zero(defaults: &Effective) {
     for (setting, default) in defaults {
         assert!(
             !["0", "0ns", "Some(0)", "After(0ns)"].contains(&default.as_str()),
@@ -164,19 +167,19 @@ fn assert_no_zero(defaults: &Effect) {
 }
 
 #[test]
-fn every_setting_of_the_registry_that_is_left_out_is_its_default() {
-    let defaults = of_the_registry(&toml("").expect("valid"));
+fn every_unset_registry_setting_has_its_default() {
+    let defaults = registry_settings(&toml("").expect("valid"));
     assert_no_zero(&defaults);
-    for (setting, value) in OF_THE_REGISTRY {
+    for (setting, value) in REGISTRY_SETTINGS {
         let alone = toml(&format!("{setting} = {value}")).expect(setting);
-        assert_eq!(differing(&of_the_registry(&alone), &defaults), [setting]);
+        assert_eq!(differing(&registry_settings(&alone), &defaults), [setting]);
         let variable = format!("TRACER_REGISTRY__{}", setting.to_uppercase().replace('.', "__"));
         let value = value.trim_matches('"');
         let by_variable = Folder::new(&[("default.toml", "")])
             .load(&[(&variable, value)])
             .expect(setting);
         assert_eq!(
-            differing(&of_the_registry(&by_variable), &defaults),
+            differing(&registry_settings(&by_variable), &defaults),
             [setting],
             "{variable}"
         );
@@ -184,47 +187,47 @@ fn every_setting_of_the_registry_that_is_left_out_is_its_default() {
 }
 
 #[test]
-fn a_layer_that_sets_one_of_them_leaves_those_of_the_layer_below() {
-    let defaults = of_the_registry(&toml("").expect("valid"));
-    for (below, value_below) in OF_THE_REGISTRY {
-        for (above, value_above) in OF_THE_REGISTRY {
+fn a_layer_that_sets_one_setting_keeps_those_of_the_layer_below() {
+    let defaults = registry_settings(&toml("").expect("valid"));
+    for (below, value_below) in REGISTRY_SETTINGS {
+        for (above, value_above) in REGISTRY_SETTINGS {
             let folder = [
                 ("default.toml", &*format!("{below} = {value_below}")),
                 ("local.toml", &*format!("{above} = {value_above}")),
             ];
             let config = Folder::new(&folder).load(&[]).expect(above);
             let expected: BTreeSet<&str> = [below, above].into();
-            let differ = differing(&of_the_registry(&config), &defaults);
+            let differ = differing(&registry_settings(&config), &defaults);
             assert_eq!(differ, expected.into_iter().collect::<Vec<_>>());
         }
     }
 }
 
 #[test]
-fn every_setting_of_a_binding_that_is_left_out_is_its_default_or_that_of_the_tables_below() {
+fn every_unset_binding_setting_is_inherited_or_has_its_default() {
     let key = "defaults.api_key = { env = \"K\" }\ntenants.acme = {}\n";
     let config = |more: &str| toml(&(key.replace("tenants.acme = {}\n", "") + more)).expect("valid");
-    let defaults = of_a_binding(&resolve(&config("tenants.acme = {}"), "tenant:acme"));
+    let defaults = binding_settings(&resolve(&config("tenants.acme = {}"), "tenant:acme"));
     assert_no_zero(&defaults);
-    for (setting, value) in OF_A_BINDING {
+    for (setting, value) in BINDING_SETTINGS {
         for table in ["defaults", "tenants.acme"] {
             let alone = config(&format!("tenants.acme.source = \"x\"\n{table}.{setting} = {value}\n"));
-            let differ = differing(&of_a_binding(&resolve(&alone, "tenant:acme")), &defaults);
+            let differ = differing(&binding_settings(&resolve(&alone, "tenant:acme")), &defaults);
             assert_eq!(differ, [setting], "{table}");
         }
-        for (above, value_above) in OF_A_BINDING {
+        for (above, value_above) in BINDING_SETTINGS {
             let both = config(&format!(
                 "defaults.{setting} = {value}\ntenants.acme.{above} = {value_above}\n"
             ));
             let expected: BTreeSet<&str> = [setting, above].into();
-            let differ = differing(&of_a_binding(&resolve(&both, "tenant:acme")), &defaults);
+            let differ = differing(&binding_settings(&resolve(&both, "tenant:acme")), &defaults);
             assert_eq!(differ, expected.into_iter().collect::<Vec<_>>());
         }
     }
 }
 
 #[test]
-fn a_command_without_a_timeout_has_ten_seconds_and_without_a_lifetime_none() {
+fn a_commands_timeout_defaults_to_ten_seconds_and_its_lifetime_to_none() {
     let config = toml("[tenants.acme]\napi_key = { exec = [\"pass\"] }").expect("valid");
     let crate::secret::KeySource::Exec(command) = resolve(&config, "tenant:acme").api_key else {
         panic!("a command");
@@ -233,7 +236,7 @@ fn a_command_without_a_timeout_has_ten_seconds_and_without_a_lifetime_none() {
 }
 
 #[test]
-fn every_setting_of_the_schema_is_gone_through_here() {
+fn every_setting_of_the_schema_is_tested_here() {
     let schema = json_schema();
     let tables = ["defaults", "environments", "features", "tenants", "routes"];
     let is_known = |path: &String| {
@@ -243,11 +246,11 @@ fn every_setting_of_the_schema_is_gone_through_here() {
     for (all, seen) in [
         (
             paths(&schema, &schema, ""),
-            OF_THE_REGISTRY.map(|(setting, _)| setting).to_vec(),
+            REGISTRY_SETTINGS.map(|(setting, _)| setting).to_vec(),
         ),
         (
             paths(&schema, &schema["$defs"]["Binding"], ""),
-            OF_A_BINDING.map(|(setting, _)| setting).to_vec(),
+            BINDING_SETTINGS.map(|(setting, _)| setting).to_vec(),
         ),
     ] {
         let all: BTreeSet<String> = all.into_iter().filter(|path| !is_known(path)).collect();

@@ -1,9 +1,9 @@
-//! Every fault of a configuration is told at once, each with its file and its key.
+//! All problems of a configuration are reported together, each with its file and key.
 
-use super::{Folder, faults, toml};
+use super::{Folder, problems, toml};
 
 #[test]
-fn all_faults_of_all_layers_are_told_at_once_in_the_order_of_layers_and_keys() {
+fn problems_of_all_layers_are_reported_in_order_of_layer_and_key() {
     let folder = Folder::new(&[
         (
             "default.toml",
@@ -33,7 +33,7 @@ when = { tenant = "t" }
 [[routes]]
 when = { tenant = "t" }
 [[routes]]
-source = "for nobody"
+source = "unreachable"
 [[routes]]
 when = { tenant = "../t" }
 [export]
@@ -51,14 +51,18 @@ timeout = "0s"
             ("STAGE", "eu"),
             ("TRACER_REGISTRY__TENANTS__ACME__API_KEY", "hh_canary_5"),
         ])
-        .expect_err("faults");
+        .expect_err("problems");
     let shown: Vec<String> = error
-        .faults()
+        .problems()
         .iter()
-        .map(|fault| {
-            let file = fault.file().rsplit('/').next().expect("a name");
-            let file = if fault.key() == "local.yaml" { "(folder)" } else { file };
-            format!("{file} {}", fault.key())
+        .map(|problem| {
+            let file = problem.file().rsplit('/').next().expect("a name");
+            let file = if problem.key() == "local.yaml" {
+                "(folder)"
+            } else {
+                file
+            };
+            format!("{file} {}", problem.key())
         })
         .collect();
     let expected = [
@@ -100,32 +104,32 @@ timeout = "0s"
         ("STAGE", "eu"),
         ("TRACER_REGISTRY__TENANTS__ACME__API_KEY", "hh_canary_5"),
     ]);
-    assert_eq!(again.expect_err("the same faults"), error);
+    assert_eq!(again.expect_err("the same problems"), error);
 }
 
 #[test]
-fn a_fault_says_the_rule_and_what_may_have_been_meant() {
+fn a_problem_states_the_rule_and_a_suggestion() {
     for (text, expected) in [
         ("tenant = {}", "tenant: unknown field; did you mean `tenants`?"),
         (
             "[defaults]\nbackend = 'honeyhve'",
-            "defaults.backend: one of \"honeyhive\", \"otlp\", \"langfuse\", \"phoenix\", \"langsmith\", \"logfire\", \"braintrust\", \"honeycomb\", \"grafana\", \"mlflow\" (is \"honeyhive\" meant?) is expected, found a text",
+            "defaults.backend: expected one of \"honeyhive\", \"otlp\", \"langfuse\", \"phoenix\", \"langsmith\", \"logfire\", \"braintrust\", \"honeycomb\", \"grafana\", \"mlflow\" (did you mean \"honeyhive\"?), found a string",
         ),
         (
             "[export]\ntimeout = 5",
-            "export.timeout: a duration such as \"500ms\" or \"5m\" is expected, found a number",
+            "export.timeout: expected a duration such as \"500ms\" or \"5m\", found a number",
         ),
         (
             "[export]\nmax_queue_bytes = \"lots\"",
-            "export.max_queue_bytes: a size such as \"64MiB\" or \"500kB\" is expected, found a text",
+            "export.max_queue_bytes: expected a size such as \"64MiB\" or \"500kB\", found a string",
         ),
         (
             "[export]\nmode = 'inlined'",
-            "export.mode: one of \"background\", \"inline\" (is \"inline\" meant?) is expected, found a text",
+            "export.mode: expected one of \"background\", \"inline\" (did you mean \"inline\"?), found a string",
         ),
         (
             "[metrics]\nmax_tracers = -1",
-            "metrics.max_tracers: a whole number, not negative, is expected, found a number",
+            "metrics.max_tracers: expected a non-negative integer, found a number",
         ),
         (
             "[export]\nmax_queue_size = 0",
@@ -133,7 +137,7 @@ fn a_fault_says_the_rule_and_what_may_have_been_meant() {
         ),
         (
             "[tenants]\nacme = 'x'",
-            "tenants.acme: a table is expected, found a text",
+            "tenants.acme: expected a table, found a string",
         ),
         ("[defaults.sampling]", "defaults.sampling.ratio: missing"),
         (
@@ -142,39 +146,39 @@ fn a_fault_says_the_rule_and_what_may_have_been_meant() {
         ),
         (
             "[defaults.api_key]",
-            "defaults.api_key: exactly one source is needed, found 0; a key comes from { env = \"VARIABLE\" }, { file = \"/path\" }, { credential = \"name\" }, { exec = [\"command\", \"argument\"] } or { provider = \"name\", name = \"secret\" }",
+            "defaults.api_key: expected exactly one key source, found 0; use { env = \"VARIABLE\" }, { file = \"/path\" }, { credential = \"name\" }, { exec = [\"command\", \"argument\"] } or { provider = \"name\", name = \"secret\" }",
         ),
         ("[defaults.api_key]\nprovider = 'p'", "defaults.api_key.name: missing"),
         (
             "[defaults.api_key]\nenv = ''",
-            "defaults.api_key: env is the name of a variable: letters, digits and `_`",
+            "defaults.api_key: env must be the name of a variable: letters, digits and `_`",
         ),
         (
             "[defaults.api_key]\nexec = []",
-            "defaults.api_key: exec is a program and its arguments",
+            "defaults.api_key: exec must be a program and its arguments",
         ),
         (
             "[defaults.auth]\nheader = 'Content-Type'",
-            "defaults.auth.header: this header is made with the request, and cannot carry the key",
+            "defaults.auth.header: this header is set by the request itself, and cannot carry the key",
         ),
         (
             "[defaults.headers]\nx-source = 'x'",
-            "defaults.headers.x-source: this header is made with the request",
+            "defaults.headers.x-source: this header is set by the request itself",
         ),
     ] {
-        assert_eq!(faults(text), [expected], "{text}");
+        assert_eq!(problems(text), [expected], "{text}");
     }
-    let name = faults("[tenants.ACME]");
+    let name = problems("[tenants.ACME]");
     assert!(
         name[0].starts_with("tenants.ACME: invalid name \"ACME\": contains 'A'"),
         "{name:?}"
     );
-    let long = faults(&format!("[tenants.{}]", "x".repeat(10_000)));
-    assert!(long[0].len() < 400, "a long name is cut: {}", long[0].len());
+    let long = problems(&format!("[tenants.{}]", "x".repeat(10_000)));
+    assert!(long[0].len() < 400, "a long name is shortened: {}", long[0].len());
 }
 
 #[test]
-fn amounts_without_a_meaning_and_those_that_no_clock_can_hold_are_refused() {
+fn meaningless_and_excessive_amounts_are_refused() {
     for line in [
         "scheduled_delay = '25h'",
         "scheduled_delay = '500000000000y'",
@@ -191,11 +195,11 @@ fn amounts_without_a_meaning_and_those_that_no_clock_can_hold_are_refused() {
         "retry = { max_retry_after = '25h' }",
         "retry = { server_errors = 'drop' }",
     ] {
-        assert_eq!(faults(&format!("[export]\n{line}")).len(), 1, "{line}");
+        assert_eq!(problems(&format!("[export]\n{line}")).len(), 1, "{line}");
     }
     for exec in ["timeout = '0s'", "timeout = '1y'"] {
         assert_eq!(
-            faults(&format!("[defaults.api_key]\nexec = ['pass']\n{exec}")).len(),
+            problems(&format!("[defaults.api_key]\nexec = ['pass']\n{exec}")).len(),
             1,
             "{exec}"
         );
@@ -207,7 +211,7 @@ fn amounts_without_a_meaning_and_those_that_no_clock_can_hold_are_refused() {
         "idle_timeout = 'ever'",
         "when_full = 'evict'",
     ] {
-        assert_eq!(faults(&format!("[pool]\n{line}")).len(), 1, "{line}");
+        assert_eq!(problems(&format!("[pool]\n{line}")).len(), 1, "{line}");
     }
     assert!(toml("[pool]\nmax_tracers = 1\nidle_timeout = '24h'").is_ok());
     let edges = "[export]\nscheduled_delay = '0s'\ntimeout = '24h'\ndrop_timeout = '0s'\nretry = { max_elapsed = '0s', max_retry_after = '0s' }";
@@ -215,19 +219,19 @@ fn amounts_without_a_meaning_and_those_that_no_clock_can_hold_are_refused() {
 }
 
 #[test]
-fn one_fault_is_one_line_and_several_are_a_list() {
-    let one = toml("x = 1").expect_err("a fault").to_string();
+fn one_problem_is_one_line_and_several_are_a_list() {
+    let one = toml("x = 1").expect_err("a problem").to_string();
     assert!(
         one.ends_with("default.toml: x: unknown field") && !one.contains('\n'),
         "{one}"
     );
-    let two = toml("x = 1\ny = 2").expect_err("faults").to_string();
+    let two = toml("x = 1\ny = 2").expect_err("problems").to_string();
     assert_eq!(two.lines().count(), 3, "{two}");
-    assert!(two.starts_with("2 faults in the configuration\n  "), "{two}");
+    assert!(two.starts_with("2 errors in the configuration\n  "), "{two}");
 }
 
 #[test]
-fn headers_that_carry_keys_are_refused_whatever_they_are_called() {
+fn headers_that_carry_keys_are_refused_under_any_name() {
     for name in [
         "Authorization",
         "proxy-authorization",
@@ -241,21 +245,21 @@ fn headers_that_carry_keys_are_refused_whatever_they_are_called() {
         "x-goog-api-key",
         "ocp-apim-subscription-api-key",
     ] {
-        let said = faults(&format!("[defaults.headers]\n{name} = 'hh_canary'"));
+        let shown = problems(&format!("[defaults.headers]\n{name} = 'hh_canary'"));
         assert!(
-            said.len() == 1 && said[0].contains("never written in the configuration"),
-            "{said:?}"
+            shown.len() == 1 && shown[0].contains("never written in the configuration"),
+            "{shown:?}"
         );
-        assert!(!said[0].contains("canary"), "{said:?}");
+        assert!(!shown[0].contains("canary"), "{shown:?}");
     }
     for value in ["Bearer hh_canary", "bearer hh_canary", "Basic aGhfY2FuYXJ5"] {
         assert_eq!(
-            faults(&format!("[defaults.headers]\nx-plain = '{value}'")).len(),
+            problems(&format!("[defaults.headers]\nx-plain = '{value}'")).len(),
             1,
             "{value}"
         );
     }
-    let own = faults("[defaults]\nauth = { header = 'X-Mine' }\nheaders = { x-mine = 'hh_canary' }");
+    let own = problems("[defaults]\nauth = { header = 'X-Mine' }\nheaders = { x-mine = 'hh_canary' }");
     assert_eq!(own.len(), 1, "{own:?}");
     for harmless in [
         "x-team = 'Bearer'",
@@ -268,24 +272,24 @@ fn headers_that_carry_keys_are_refused_whatever_they_are_called() {
 }
 
 #[test]
-fn grpc_is_a_setting_of_programs_that_were_built_with_it() {
+fn grpc_requires_its_feature() {
     let text = "[export]\nprotocol = 'grpc'";
     if cfg!(feature = "grpc") {
         assert!(toml(text).is_ok());
     } else {
-        let said =
+        let expected =
             "export.protocol: grpc needs the feature `grpc` of tracer-registry, and this program was built without it";
-        assert_eq!(faults(text)[0], said);
+        assert_eq!(problems(text)[0], expected);
     }
 }
 
 #[test]
-fn zstd_is_a_setting_of_programs_that_were_built_with_it() {
+fn zstd_requires_its_feature() {
     let text = "[export]\ncompression = 'zstd'";
     if cfg!(feature = "zstd") {
         assert!(toml(text).is_ok());
     } else {
-        let said = "export.compression: zstd needs the feature `zstd` of tracer-registry, and this program was built without it";
-        assert_eq!(faults(text)[0], said);
+        let expected = "export.compression: zstd needs the feature `zstd` of tracer-registry, and this program was built without it";
+        assert_eq!(problems(text)[0], expected);
     }
 }
