@@ -142,7 +142,7 @@ fn tenants_that_meet_in_phoenixs_default_project_are_warned_of_by_check_and_once
         let [line] = lines.as_slice() else { panic!("{lines:#?}") };
         for part in [
             "WARN ",
-            "two selectors send to one project: give each a `project`",
+            "two selectors send to one project: give each its own `project`",
             "selector=tenant:b ",
             "other=tenant:a ",
             "project=\"default\" ",

@@ -163,7 +163,7 @@ fn a_fault_keeps_what_runs_and_all_faults_are_told() {
     assert!(
         error
             .to_string()
-            .starts_with("the running configuration is kept: 3 faults"),
+            .starts_with("the running configuration is kept: 3 errors"),
         "{error}"
     );
     assert!(!error.to_string().contains("canary"), "{error}");

@@ -142,7 +142,7 @@ fn a_late_answer_to_a_request_with_the_old_key_ends_no_refusal_of_the_new_one() 
     with_before.answer(200);
     wait_for("both", delivered, |delivered| *delivered == 2);
     let error = world.key("a").error.expect("it is refused").to_string();
-    assert!(error.contains("(401); the one before is still taken"), "{error}");
+    assert!(error.contains("(401); still using the previous key"), "{error}");
 }
 
 #[test]

@@ -251,7 +251,7 @@ fn a_key_that_the_receiver_does_not_know_yet_costs_nothing_where_the_old_one_is_
     wait_for("a warning", error, |error| {
         error
             .as_ref()
-            .is_some_and(|error| error.contains("the one before is still taken"))
+            .is_some_and(|error| error.contains("still using the previous key"))
     });
     world.collector.clear_fault(unknown);
     a.start_span("span").end();

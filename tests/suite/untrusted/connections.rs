@@ -138,7 +138,7 @@ fn through_a_proxy_a_host_is_asked_for_that_is_named_and_no_other() {
         .expect("valid")
         .tenant("acme")
         .expect_err("the proxy would resolve it");
-    assert!(super::refused(&error)[0].contains("behind a proxy"), "{error}");
+    assert!(super::refused(&error)[0].contains("with a proxy"), "{error}");
     assert_eq!(proxy.heads().len(), 1);
 }
 
