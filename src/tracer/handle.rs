@@ -4,6 +4,8 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+#[cfg(feature = "tracing")]
+use std::sync::OnceLock;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -49,6 +51,9 @@ pub(crate) struct Instance {
     pub(super) provider: SdkTracerProvider,
     /// The SDK tracer for spans created by the handle itself.
     pub(super) sdk: SdkTracer,
+    /// The SDK tracer for spans of the `tracing` crate, once there is one.
+    #[cfg(feature = "tracing")]
+    pub(super) sdk_for_tracing: OnceLock<Box<SdkTracer>>,
     pub(super) lane: Arc<Lane>,
     pub(super) default_session: DefaultSession,
     /// Digest of its binding.
@@ -84,6 +89,8 @@ impl TracerHandle {
             trust_remote_parent: binding.trust_remote_parent,
             propagate_session_id: binding.propagate_session_id,
             sdk: provider.tracer(SCOPE),
+            #[cfg(feature = "tracing")]
+            sdk_for_tracing: OnceLock::new(),
             provider,
             lane,
             default_session: DefaultSession::default(),

@@ -44,6 +44,16 @@ impl TracerHandle {
         self.open_in(&self.0.sdk, builder, from, Moment::now())
     }
 
+    /// Like [`open`](Self::open), for a span of the `tracing` crate.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn open_for_tracing(&self, builder: SpanBuilder, from: &Context) -> OpenSpan {
+        use opentelemetry::trace::TracerProvider as _;
+
+        let create = || Box::new(self.0.provider.tracer("tracing"));
+        let sdk = self.0.sdk_for_tracing.get_or_init(create);
+        self.open_in(sdk, builder, from, Moment::now())
+    }
+
     /// Like [`open`](Self::open), for work that began earlier.
     #[cfg(feature = "tower")]
     pub(crate) fn open_since(&self, builder: SpanBuilder, from: &Context, began: Moment) -> OpenSpan {

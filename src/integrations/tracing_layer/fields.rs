@@ -9,7 +9,6 @@ use tracing::field::{Field, Visit};
 use tracing::{Level, Metadata};
 
 /// Collects fields as attributes.
-#[derive(Default)]
 struct Attributes(Vec<KeyValue>);
 
 /// The fields of a span.
@@ -29,8 +28,9 @@ pub(super) struct EventFields {
 }
 
 impl SpanFields {
-    pub(super) fn read(record: impl FnOnce(&mut dyn Visit)) -> Self {
-        let mut read = Attributes::default();
+    /// Adds the fields to `attributes`.
+    pub(super) fn read(attributes: Vec<KeyValue>, record: impl FnOnce(&mut dyn Visit)) -> Self {
+        let mut read = Attributes(attributes);
         record(&mut read);
         let mut fields = Self {
             name: None,

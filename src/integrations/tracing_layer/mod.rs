@@ -14,10 +14,11 @@
 mod entered;
 mod fields;
 
+use std::borrow::Cow;
 use std::fmt;
 
-use opentelemetry::trace::{SpanBuilder, TraceContextExt, TracerProvider};
-use opentelemetry::{Context, InstrumentationScope, KeyValue};
+use opentelemetry::trace::{SpanBuilder, TraceContextExt};
+use opentelemetry::{Context, KeyValue};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::Layer;
@@ -92,18 +93,48 @@ const OWN_TARGET: &str = "tracer_registry";
 pub struct TracingLayer {
     routing: Box<Routing>,
     engine: EngineMark,
-    instrumentation: InstrumentationScope,
 }
 
 /// Spans that [`TracingLayer`]s created for one span of the `tracing` crate: usually one.
-struct LayerSpans(Vec<Entry>);
+struct LayerSpans {
+    first: Option<Entry>,
+    others: Vec<Entry>,
+}
 
 struct Entry {
     layer: usize,
     /// Ends the span on drop.
-    _open: OpenSpan,
-    /// The context while the span is entered: of its scope, or of the default outside any scope.
-    cx: Context,
+    open: OpenSpan,
+    /// Context while the span is entered, if it is outside any scope. Else the span's own.
+    by_default: Option<Context>,
+}
+
+impl Entry {
+    fn context(&self) -> &Context {
+        self.by_default.as_ref().unwrap_or_else(|| self.open.span.context())
+    }
+}
+
+impl LayerSpans {
+    fn get(&self, layer: usize) -> Option<&Entry> {
+        self.first.iter().chain(&self.others).find(|entry| entry.layer == layer)
+    }
+
+    fn add(&mut self, entry: Entry) {
+        if self.first.is_none() {
+            self.first = Some(entry);
+        } else {
+            self.others.push(entry);
+        }
+    }
+
+    fn remove(&mut self, layer: usize) -> Option<Entry> {
+        if let Some(first) = self.first.take_if(|entry| entry.layer == layer) {
+            return Some(first);
+        }
+        let index = self.others.iter().position(|entry| entry.layer == layer)?;
+        Some(self.others.swap_remove(index))
+    }
 }
 
 impl TracerRegistry {
@@ -113,7 +144,6 @@ impl TracerRegistry {
         TracingLayer {
             routing: Box::new(Routing::new(self)),
             engine: self.engine_mark(),
-            instrumentation: InstrumentationScope::builder("tracing").build(),
         }
     }
 }
@@ -133,25 +163,29 @@ impl TracingLayer {
     /// Returns the context of a span.
     fn context_of<S: for<'a> LookupSpan<'a>>(&self, span: &SpanRef<'_, S>) -> Option<Context> {
         let extensions = span.extensions();
-        let entries = &extensions.get::<LayerSpans>()?.0;
-        let entry = entries.iter().find(|entry| entry.layer == self.id())?;
-        Some(entry.cx.clone())
+        let entry = extensions.get::<LayerSpans>()?.get(self.id())?;
+        Some(entry.context().clone())
     }
 
     /// Returns the parent context of a new span.
-    fn parent_context<S>(&self, attrs: &Attributes<'_>, current: &Context, ctx: &layer::Context<'_, S>) -> Context
+    fn parent_context<'cx, S>(
+        &self,
+        attrs: &Attributes<'_>,
+        current: &'cx Context,
+        ctx: &layer::Context<'_, S>,
+    ) -> Cow<'cx, Context>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         if attrs.is_contextual() {
-            return current.clone();
+            return Cow::Borrowed(current);
         }
         let parent = attrs.parent().and_then(|parent| ctx.span(parent));
         match parent.and_then(|parent| self.context_of(&parent)) {
-            Some(parent) if context::is_in_other_scope(current, &parent) => current.clone(),
-            Some(parent) if context::is_over(&parent) && context::scope_of(current).is_some() => current.clone(),
-            Some(parent) => parent,
-            None => context::without_parent(current),
+            Some(parent) if context::is_in_other_scope(current, &parent) => Cow::Borrowed(current),
+            Some(parent) if context::is_over(&parent) && context::scope_of(current).is_some() => Cow::Borrowed(current),
+            Some(parent) => Cow::Owned(parent),
+            None => Cow::Owned(context::without_parent(current)),
         }
     }
 
@@ -168,27 +202,19 @@ impl TracingLayer {
             self.routing.unrouted.note_span(from);
             return None;
         };
-        let fields = SpanFields::read(|visitor| attrs.record(visitor));
+        let fields = SpanFields::read(code_attributes(attrs.metadata()), |visitor| attrs.record(visitor));
         let mut builder = SpanBuilder::from_name(fields.name.unwrap_or(attrs.metadata().name().into()));
         builder.span_kind = fields.kind;
-        let mut attributes = code_attributes(attrs.metadata());
-        attributes.extend(fields.attributes);
-        builder.attributes = Some(attributes);
-        let tracer = tracer.tracer_with_scope(self.instrumentation.clone());
-        let open = tracer.open(builder, from);
+        builder.attributes = Some(fields.attributes);
+        let open = tracer.open_for_tracing(builder, from);
         if let Some(status) = fields.status {
             open.span.set_status(status);
         }
-        let cx = open.span.context();
-        let cx = if is_unscoped {
-            context::by_default(cx)
-        } else {
-            cx.clone()
-        };
+        let by_default = is_unscoped.then(|| context::by_default(open.span.context()));
         Some(Entry {
             layer: self.id(),
-            _open: open,
-            cx,
+            open,
+            by_default,
         })
     }
 
@@ -230,8 +256,11 @@ where
         let Some(span) = ctx.span(id) else { return };
         let mut extensions = span.extensions_mut();
         match extensions.get_mut::<LayerSpans>() {
-            Some(spans) => spans.0.push(entry),
-            None => extensions.insert(LayerSpans(vec![entry])),
+            Some(spans) => spans.add(entry),
+            None => extensions.insert(LayerSpans {
+                first: Some(entry),
+                others: Vec::new(),
+            }),
         }
     }
 
@@ -263,7 +292,7 @@ where
             return;
         }
         let span = cx.span();
-        let fields = SpanFields::read(|visitor| values.record(visitor));
+        let fields = SpanFields::read(Vec::new(), |visitor| values.record(visitor));
         if let Some(name) = fields.name {
             span.update_name(name);
         }
@@ -320,11 +349,8 @@ where
         let Some(span) = ctx.span(&id) else { return };
         let entry = {
             let mut extensions = span.extensions_mut();
-            let entries = extensions.get_mut::<LayerSpans>().map(|spans| &mut spans.0);
-            entries.and_then(|entries| {
-                let index = entries.iter().position(|entry| entry.layer == self.id())?;
-                Some(entries.swap_remove(index))
-            })
+            let spans = extensions.get_mut::<LayerSpans>();
+            spans.and_then(|spans| spans.remove(self.id()))
         };
         // Ends the span after the lock is released.
         drop(entry);
@@ -346,6 +372,7 @@ fn is_opentelemetry(metadata: &Metadata<'_>) -> bool {
 
 /// Returns the attributes that locate a span in the source code.
 fn code_attributes(metadata: &Metadata<'static>) -> Vec<KeyValue> {
+    // With room for the fields of the span.
     let mut attributes = Vec::with_capacity(metadata.fields().len() + 3);
     attributes.push(KeyValue::new("target", metadata.target()));
     attributes.extend(metadata.file().map(|file| KeyValue::new("code.file.path", file)));
