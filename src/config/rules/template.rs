@@ -67,6 +67,9 @@ fn fill_with(
     convert: impl Fn(&Slug) -> Result<String, TemplateError>,
 ) -> Result<String, TemplateError> {
     let mut filled = text.to_owned();
+    if !filled.contains('{') {
+        return Ok(filled);
+    }
     for part in SelectorKind::ALL {
         let placeholder = format!("{{{part}}}");
         if !filled.contains(&placeholder) {

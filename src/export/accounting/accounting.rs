@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use tokio::sync::Notify;
 
 use super::eviction::{EvictedLedgers, Eviction, IdleSelectors};
@@ -25,7 +26,7 @@ use crate::util::fork::ForkLock;
 
 /// The ledgers of one registry.
 pub(crate) struct Accounting {
-    ledgers: DashMap<Selector, Arc<SelectorLedger>>,
+    ledgers: DashMap<Selector, Arc<SelectorLedger>, RandomState>,
     idle: Arc<IdleSelectors>,
     evicted: ForkLock<EvictedLedgers>,
     #[cfg(feature = "metrics")]
@@ -36,7 +37,7 @@ impl Accounting {
     /// Creates empty accounting. Notifies `too_many` when [`evict`](Self::evict) has work.
     pub(crate) fn new(too_many: Arc<Notify>) -> Self {
         Self {
-            ledgers: DashMap::new(),
+            ledgers: DashMap::default(),
             idle: IdleSelectors::new(too_many),
             evicted: ForkLock::default(),
             #[cfg(feature = "metrics")]

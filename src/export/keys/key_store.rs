@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::{Arc, Weak};
 
+use foldhash::fast::RandomState;
 use tokio::runtime::Handle;
 
 use super::key_services::KeyServices;
@@ -39,7 +40,7 @@ pub(crate) struct KeyStore {
 /// Keys by origin, and the number of keys per watched file. Several origins may name the same file.
 #[derive(Default)]
 struct Keys {
-    by_origin: HashMap<Arc<KeyOrigin>, Weak<RotatingKey>>,
+    by_origin: HashMap<Arc<KeyOrigin>, Weak<RotatingKey>, RandomState>,
     #[cfg(feature = "watch")]
     watched: HashMap<PathBuf, usize>,
 }

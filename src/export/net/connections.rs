@@ -13,12 +13,12 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use http::Uri;
 use http_body_util::Full;
 use hyper_util::client::legacy::{Builder, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-#[cfg(feature = "tls")]
 use super::connector::Connector;
 use super::proxy::Proxy;
 use super::proxy_connector::ProxyConnector;
@@ -34,6 +34,7 @@ use crate::export::schedule::capacity_queue::CapacityQueue;
 use crate::secret::ApiKey;
 use crate::util::error_source::root_cause;
 use crate::util::fork::{ForkGuard, ForkLock};
+#[cfg(feature = "tls")]
 
 /// How long an idle connection is kept. Shorter than usual for servers and load balancers, so that
 /// the client closes first.
@@ -110,7 +111,7 @@ pub(crate) struct ConnectionPool {
     #[cfg(feature = "tls")]
     strict_permissions: bool,
     blocking: Blocking,
-    open: ForkLock<HashMap<ConnectionKey, Weak<Connections>>>,
+    open: ForkLock<HashMap<ConnectionKey, Weak<Connections>, RandomState>>,
     /// The most recently used connections, kept alive for programs that create a tracer per
     /// request.
     recent: ForkLock<VecDeque<Arc<Connections>>>,

@@ -7,6 +7,8 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use foldhash::fast::RandomState;
+
 use crate::backend::ProjectId;
 use crate::selector::Selector;
 use crate::util::fork::ForkLock;
@@ -17,7 +19,7 @@ const MAX_PROJECTS: usize = 10_000;
 
 /// The first selector of each project, and whether a shared use was reported.
 #[derive(Default)]
-pub(crate) struct SharedProjects(ForkLock<HashMap<ProjectId, ProjectUse>>);
+pub(crate) struct SharedProjects(ForkLock<HashMap<ProjectId, ProjectUse, RandomState>>);
 
 struct ProjectUse {
     first: Selector,
