@@ -184,9 +184,9 @@ pub(crate) fn current_or(other: Context) -> Context {
     if is_set { now } else { other }
 }
 
-/// Returns a context passed in by the program as it may be used on this thread. If an attachment
-/// failed, a context with the scope that is current counts as outside any scope, because the failed
-/// attachment may have been meant to hide it.
+/// Returns a context passed in by the program as it may be used on this thread. After a failed
+/// attachment, a context with the current scope counts as outside any scope, because the attachment
+/// may have been meant to hide that scope.
 pub(crate) fn usable(cx: &Context) -> Cow<'_, Context> {
     if has_failed() && with_current(|now| has_same_scope(now, cx)) {
         return Cow::Owned(untraced(cx));

@@ -119,8 +119,9 @@ impl LookupError {
         matches!(self, Self::Resolve(ResolveError::Unknown { .. }))
     }
 
-    /// Whether the same look-up may succeed later without a change of the configuration: the pool
-    /// is full, a secret or binding source failed, or a key or certificate file does not exist yet.
+    /// Whether the same look-up may succeed later without a change of the configuration. True if
+    /// the pool is full, a secret or binding source failed, or a key or certificate file does not
+    /// exist yet.
     ///
     /// Every look-up tries again on its own. Use this to choose the answer to a request: 503
     /// instead of 500.

@@ -96,9 +96,9 @@ impl SessionBuilder {
 }
 
 impl Session {
-    /// Returns the session of the current scope: entered with [`scope`](Self::scope) or
-    /// [`enter`](Self::enter), received with a request, or the session of the trace if each trace
-    /// is a session.
+    /// Returns the session of the current scope. It was entered with [`scope`](Self::scope) or
+    /// [`enter`](Self::enter), received with a request, or belongs to the trace if each trace is a
+    /// session.
     pub fn current() -> Option<Self> {
         Self::of_context(&context::current())
     }

@@ -1,8 +1,8 @@
 //! Detects selectors whose spans land in the same project at their backend.
 //!
 //! Each selector still has its own tracer. But users with access to the project see the spans of
-//! both, and a backend whose keys select no project silently puts spans without a project name into
-//! a default one. So the look-up that creates such a tracer warns.
+//! both. Some backends have keys that select no project and silently put spans without a project
+//! name into a default one. So the look-up that creates such a tracer warns.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

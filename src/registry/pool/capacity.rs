@@ -1,9 +1,9 @@
 //! Limits the number of tracers, and defines what a look-up does when the pool is full.
 //!
-//! A look-up never evicts tracers itself. It requests a sweep, which runs on the engine's threads,
-//! and waits for one that begins after the request, so it is refused only if no tracer was idle.
-//! Without engine threads (`export.mode = "inline"`) it runs the sweep itself. If the pool may
-//! grow, it requests a sweep and does not wait.
+//! A look-up never evicts tracers itself. It requests a sweep on the engine's threads and waits for
+//! one that begins after the request. So it is refused only if no tracer was idle. Without engine
+//! threads (`export.mode = "inline"`) it runs the sweep itself. If the pool may grow, it requests a
+//! sweep and does not wait.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar};

@@ -88,16 +88,16 @@ impl CheckedBinding {
 }
 
 impl TracerRegistry {
-    /// Checks every binding of the configuration and of all files in `tenants_dir`: whether its key
-    /// can be read, its endpoint and, depending on `probe`, whether the endpoint accepts the key.
-    /// Creates no tracer. Blocks the thread, for up to `export.timeout` if it contacts endpoints.
-    pub fn check(&self, probe: CheckMode) -> Vec<CheckedBinding> {
-        check(&self.0, probe)
+    /// Checks every binding of the configuration and of all files in `tenants_dir`: its key, its
+    /// endpoint and, depending on `mode`, whether the endpoint accepts the key. Creates no tracer.
+    /// Blocks the thread, for up to `export.timeout` if it contacts endpoints.
+    pub fn check(&self, mode: CheckMode) -> Vec<CheckedBinding> {
+        check(&self.0, mode)
     }
 }
 
 /// Checks every binding. Contacts all endpoints concurrently.
-fn check(registry: &Inner, probe: CheckMode) -> Vec<CheckedBinding> {
+fn check(registry: &Inner, mode: CheckMode) -> Vec<CheckedBinding> {
     let mut asked = Vec::new();
     let mut projects = Vec::new();
     let mut checked: Vec<CheckedBinding> = Vec::new();
@@ -127,7 +127,7 @@ fn check(registry: &Inner, probe: CheckMode) -> Vec<CheckedBinding> {
                     id: destination.project.id(key.fingerprint(&registry.fingerprinter)),
                     destination: Arc::clone(&destination),
                 });
-                let content = match probe {
+                let content = match mode {
                     CheckMode::Keys => None,
                     CheckMode::Connect => Some(ProbeContent::Nothing),
                     CheckMode::Send => Some(ProbeContent::Span),
@@ -143,7 +143,7 @@ fn check(registry: &Inner, probe: CheckMode) -> Vec<CheckedBinding> {
     }
     for (index, answer) in asked {
         let answer = registry.engine.answer(answer);
-        checked[index].connection = match (answer, probe) {
+        checked[index].connection = match (answer, mode) {
             (Some(Ok(())), CheckMode::Send) => ConnectionCheck::Delivered,
             (Some(Ok(())), _) => ConnectionCheck::Accepted,
             (Some(Err((fate, error))), CheckMode::Send) => ConnectionCheck::NotDelivered { fate, error },
