@@ -1,4 +1,4 @@
-//! Committed counts, and where they were made.
+//! The committed counts, and the toolchain and processor they were measured on.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Result, ratio};
 
-/// The largest growth of a count that passes.
+/// Maximum growth of a count that passes.
 const MAX_GROWTH: f64 = 1.05;
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +42,7 @@ impl Baseline {
         Ok(fs::write(path(), text + "\n")?)
     }
 
-    /// Compares with the committed counts.
+    /// Compares the counts with the committed ones.
     pub(crate) fn check(&self) -> Result<()> {
         let committed: Self = serde_json::from_str(&fs::read_to_string(path())?)?;
         let mut grown = Vec::new();
@@ -59,10 +59,10 @@ impl Baseline {
         }
         let grown = grown.join("\n");
         if (&self.toolchain, &self.processor) == (&committed.toolchain, &committed.processor) {
-            return Err(format!("more instructions than 5 % above the baseline\n{grown}").into());
+            return Err(format!("instructions grew more than 5 % over the baseline\n{grown}").into());
         }
         println!(
-            "the baseline is of {} on {}; more instructions here:\n{grown}",
+            "the baseline was measured with {} on {}; counts grew here:\n{grown}",
             committed.toolchain, committed.processor
         );
         Ok(())

@@ -1,14 +1,16 @@
-//! How many instructions the hot paths take, counted by valgrind's callgrind.
+//! Number of instructions on the hot paths, counted by valgrind's callgrind.
 //!
-//! `cargo bench --bench instructions --all-features` prints a table, beside the same work on the stock SDK. Counts do
-//! not depend on the load of the machine, so a growth is a change of the code:
+//! `cargo bench --bench instructions --all-features` prints a table next to the same work on the
+//! stock SDK. Counts do not depend on the load of the machine, so growth means that the code
+//! changed.
 //!
-//! | argument | does |
+//! | argument | effect |
 //! |---|---|
-//! | `--check` | fails if a count grew by more than 5 % over `baseline.json`, if toolchain and processor are those of the baseline |
+//! | `--check` | fails if a count grew more than 5 % over a `baseline.json` of the same toolchain and processor |
 //! | `--renew` | writes `baseline.json` |
 //!
-//! Instructions are not time: a cache miss or an atomic operation costs more than one. The other benches measure time.
+//! Instructions are not time: a cache miss or an atomic operation costs more. The other benches
+//! measure time.
 #![expect(clippy::print_stdout, reason = "a benchmark shows what it measured")]
 
 mod baseline;
@@ -23,13 +25,13 @@ use std::process::{Command, ExitCode};
 use baseline::Baseline;
 use scenarios::SCENARIOS;
 
-/// How often a scenario does its work while it is counted, and before.
+/// Repetitions of a scenario's work while it is counted, and before.
 const TIMES: u32 = 200;
 const WARM_UP: u32 = 100;
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
-/// The number of the scenario that a child process runs.
+/// Precedes the name of the scenario that a child process runs.
 const SCENARIO: &str = "--scenario";
 
 fn main() -> ExitCode {
@@ -92,10 +94,10 @@ fn run() -> Result<()> {
     Ok(())
 }
 
-/// What the name of a scenario ends with that does the same without this crate.
+/// Suffix of a scenario that does the same work without this crate.
 const PEER: &str = ", peer";
 
-/// Runs a scenario under callgrind. Returns how many instructions the functions with this name took.
+/// Runs a scenario under callgrind. Returns the number of instructions in functions with this name.
 fn count(scenario: &str, function: &str) -> Result<u64> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
@@ -103,7 +105,7 @@ fn count(scenario: &str, function: &str) -> Result<u64> {
         .arg(env::current_exe()?)
         .args([SCENARIO, scenario])
         .output()
-        .map_err(|error| format!("valgrind does not start: {error}"))?;
+        .map_err(|error| format!("cannot start valgrind: {error}"))?;
     let printed = String::from_utf8_lossy(&output.stderr);
     let collected = printed.lines().find_map(|line| line.split_once("Collected :"));
     match collected.and_then(|(_, count)| count.trim().parse().ok()) {
@@ -117,7 +119,7 @@ fn ratio(ours: u64, peer: u64) -> f64 {
     ours as f64 / peer as f64
 }
 
-/// Does the work some times uncounted, and then counted.
+/// Repeats the work uncounted, then counted.
 fn measure(mut work: impl FnMut()) {
     for _ in 0..WARM_UP {
         work();
@@ -125,7 +127,7 @@ fn measure(mut work: impl FnMut()) {
     counted(&mut work);
 }
 
-/// Callgrind counts what happens in this function.
+/// Callgrind counts the instructions in this function.
 #[inline(never)]
 fn counted(work: &mut dyn FnMut()) {
     for _ in 0..TIMES {

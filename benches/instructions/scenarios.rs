@@ -1,4 +1,4 @@
-//! What is counted.
+//! The scenarios whose instructions are counted.
 
 use std::hint::black_box;
 use std::net::TcpListener;
@@ -18,12 +18,12 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use crate::fixture::{builder, builder_to, ours, ours_with_registry, span, span_of_session, stock};
 use crate::{TIMES, measure};
 
-/// One piece of work.
+/// A scenario.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
-    /// The functions whose instructions are counted, with what they call.
+    /// Name of the functions whose instructions are counted, including their callees.
     pub(crate) counted: &'static str,
-    /// By how much the count is divided.
+    /// Divisor of the count.
     pub(crate) times: u32,
     pub(crate) run: fn(),
 }
@@ -194,7 +194,7 @@ fn tracing_span() {
     drop(black_box(span.entered()));
 }
 
-/// A queue and a batch that hold all spans, so that nothing is sent while it is counted.
+/// Size of a queue and a batch that hold all spans, so that nothing is sent while counting.
 const QUEUE: usize = 4_096;
 
 fn enqueue() {
@@ -213,11 +213,11 @@ fn export() -> Export {
     }
 }
 
-/// Sends nothing.
+/// An exporter that sends nothing.
 #[derive(Debug)]
-struct Nowhere;
+struct NoopExporter;
 
-impl SpanExporter for Nowhere {
+impl SpanExporter for NoopExporter {
     async fn export(&self, _batch: Vec<SpanData>) -> OTelSdkResult {
         Ok(())
     }
@@ -231,7 +231,11 @@ fn enqueue_in_stock() {
         .build();
     let provider = SdkTracerProvider::builder()
         .with_resource(opentelemetry_sdk::Resource::builder_empty().build())
-        .with_span_processor(BatchSpanProcessor::builder(Nowhere).with_batch_config(config).build())
+        .with_span_processor(
+            BatchSpanProcessor::builder(NoopExporter)
+                .with_batch_config(config)
+                .build(),
+        )
         .build();
     let tracer = provider.tracer("bench");
     measure(|| span(&tracer));
@@ -240,7 +244,7 @@ fn enqueue_in_stock() {
 fn encode() {
     // Accepts connections and never answers.
     let receiver = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let endpoint = format!("http://{}", receiver.local_addr().expect("it is bound"));
+    let endpoint = format!("http://{}", receiver.local_addr().expect("bound"));
     let registry = builder_to(&endpoint)
         .export(export())
         .build()

@@ -1,4 +1,5 @@
-//! What both benches measure: tracers whose spans are dropped at their end, of this crate and of the stock SDK.
+//! Tracers of this crate and of the stock SDK that drop their spans at the end. Shared by the
+//! benches of spans and instructions.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -11,11 +12,11 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, Span, Span
 use tracer_registry::config::Binding;
 use tracer_registry::{KeySource, RegistryBuilder, TracerHandle, TracerRegistry};
 
-/// Drops every span.
+/// A processor that drops every span.
 #[derive(Debug)]
-struct Drops;
+struct DropProcessor;
 
-impl SpanProcessor for Drops {
+impl SpanProcessor for DropProcessor {
     fn on_start(&self, _span: &mut Span, _cx: &opentelemetry::Context) {}
 
     fn on_end(&self, span: SpanData) {
@@ -36,11 +37,11 @@ pub(crate) fn stock() -> SdkTracerProvider {
         .with_resource(Resource::builder_empty().build())
         .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
         .with_span_limits(SpanLimits::default())
-        .with_span_processor(Drops)
+        .with_span_processor(DropProcessor)
         .build()
 }
 
-/// Two tracers of a registry that was shut down: whatever they are given is counted, and dropped.
+/// Returns two tracers of a registry that was shut down. They count and drop each span.
 pub(crate) fn ours() -> (TracerHandle, TracerHandle) {
     let (_, a, b) = ours_with_registry();
     (a, b)
@@ -53,7 +54,7 @@ pub(crate) fn ours_with_registry() -> (TracerRegistry, TracerHandle, TracerHandl
     (registry, a.expect("configured"), b.expect("configured"))
 }
 
-/// A registry in which every tenant has the same key, from memory, and an endpoint that refuses
+/// Returns a builder whose tenants all have the same key, from memory, and an endpoint that refuses
 /// connections.
 pub(crate) fn builder() -> RegistryBuilder {
     builder_to("http://127.0.0.1:9")
@@ -85,7 +86,7 @@ pub(crate) fn span<T: Tracer>(tracer: &T) {
     builder.start(tracer).end();
 }
 
-/// The same with the attribute of a session, as a program without sessions would set it.
+/// Like [`span`], with a session's attribute set manually.
 pub(crate) fn span_of_session(tracer: &SdkTracer, session: &str) {
     let mut all = Vec::with_capacity(8);
     all.push(KeyValue::new("honeyhive.session_id", session.to_owned()));
