@@ -17,11 +17,11 @@ use tracer_registry::{Enrichment, LookupError, RegistryBuilder, TracerRegistry};
 use tracer_registry_collector::{CollectorBuilder, Fault};
 
 use crate::child_process::is_child;
-use crate::proxy::{Proxy, Rule};
+use crate::proxy::{Proxy, ProxyRule};
 use crate::support::{
     LONG, World, assert_shows_nothing_of, binding, collector, key_of, once, quick, registry, spellings, wait_for,
 };
-use crate::tls_server::{Authority, Manner, TlsServer};
+use crate::tls_server::{Authority, TlsOptions, TlsServer};
 
 const PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
@@ -93,7 +93,7 @@ fn last_error(registry: &TracerRegistry) -> Option<String> {
 
 #[test]
 fn tenants_share_a_connection_and_each_request_has_its_own_key() {
-    let proxy = Proxy::start(Rule::Open);
+    let proxy = Proxy::start(ProxyRule::Open);
     let fingerprinter = Fingerprinter::new();
     let collector = collector(&["a", "b"], &fingerprinter).start().expect("a free port");
     let defaults = Binding::new()
@@ -271,12 +271,12 @@ fn client_certificates_work_and_a_server_without_http2_is_an_error() {
         ..trusting.clone()
     };
     let start = |alpn: &[&'static str]| {
-        let manner = Manner {
+        let options = TlsOptions {
             clients: Some(authority.pem.clone()),
             alpn: alpn.to_vec(),
-            ..Manner::default()
+            ..TlsOptions::default()
         };
-        TlsServer::start(&authority.issue("127.0.0.1"), manner)
+        TlsServer::start(&authority.issue("127.0.0.1"), options)
     };
     let registry = |server: &TlsServer, tls: &Tls| {
         let to = |name: &str| binding(name).tls(tls.clone());
@@ -297,10 +297,10 @@ fn client_certificates_work_and_a_server_without_http2_is_an_error() {
         let report = both.force_flush(LONG);
         assert!(report.is_complete(), "{report}");
     }
-    let asked = server.asked();
-    let keys: Vec<&str> = asked.iter().map(|asked| asked.key.as_str()).collect();
+    let requests = server.requests();
+    let keys: Vec<&str> = requests.iter().map(|request| request.key.as_str()).collect();
     assert_eq!(keys, ["a", "b", "a"].map(|tenant| format!("Bearer {}", key_of(tenant))));
-    for request in &asked {
+    for request in &requests {
         assert_eq!((request.connection, request.version), (0, http::Version::HTTP_2));
         assert_eq!(request.client, Some(client.der()));
     }
@@ -330,7 +330,7 @@ fn client_certificates_work_and_a_server_without_http2_is_an_error() {
             || last_error(&registry),
             |error| error.as_ref().is_some_and(|error| error.contains(message)),
         );
-        assert_eq!(server.asked(), []);
+        assert_eq!(server.requests(), []);
     }
 }
 

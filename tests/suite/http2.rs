@@ -12,7 +12,7 @@ use tracer_registry::secret::Fingerprinter;
 use tracer_registry::selector::SelectorKind;
 
 use crate::support::{LONG, binding, key_of, quick, registry, wait_for};
-use crate::tls_server::{Asked, Authority, Manner, TlsServer};
+use crate::tls_server::{Authority, ReceivedRequest, TlsOptions, TlsServer};
 
 struct World {
     registry: TracerRegistry,
@@ -21,9 +21,9 @@ struct World {
     _files: TempDir,
 }
 
-fn world(tenants: &[&str], manner: Manner, export: Export) -> World {
+fn world(tenants: &[&str], options: TlsOptions, export: Export) -> World {
     let (files, authority) = (tempfile::tempdir().expect("a folder"), Authority::new("own"));
-    let server = TlsServer::start(&authority.issue("127.0.0.1"), manner);
+    let server = TlsServer::start(&authority.issue("127.0.0.1"), options);
     let ca = files.path().join("ca.pem");
     std::fs::write(&ca, &authority.pem).expect("written");
     let tls = Tls {
@@ -63,12 +63,12 @@ impl World {
         of_tenant.map_or(0, |status| status.spans.delivered)
     }
 
-    fn requests_of(&self, tenant: &str) -> Vec<Asked> {
+    fn requests_of(&self, tenant: &str) -> Vec<ReceivedRequest> {
         let key = format!("Bearer {}", key_of(tenant));
         self.server
-            .asked()
+            .requests()
             .into_iter()
-            .filter(|asked| asked.key == key)
+            .filter(|request| request.key == key)
             .collect()
     }
 }
@@ -83,22 +83,25 @@ fn http2_is_used_if_the_server_selects_it_and_tenants_share_one_connection() {
         (vec!["http/1.1"], Version::HTTP_11),
         (vec![], Version::HTTP_11),
     ] {
-        let manner = Manner {
+        let options = TlsOptions {
             alpn,
-            ..Manner::default()
+            ..TlsOptions::default()
         };
-        let world = world(&tenants, manner, quick());
+        let world = world(&tenants, options, quick());
         world.span("t0", 1);
         assert!(world.registry.force_flush(LONG).is_complete());
         for tenant in &tenants {
             world.span(tenant, 1);
         }
         assert!(world.registry.force_flush(LONG).is_complete());
-        let asked = world.server.asked();
-        assert_eq!(asked.len(), 21);
-        assert!(asked.iter().all(|asked| asked.version == version), "{asked:#?}");
+        let requests = world.server.requests();
+        assert_eq!(requests.len(), 21);
+        assert!(
+            requests.iter().all(|request| request.version == version),
+            "{requests:#?}"
+        );
         if version == Version::HTTP_2 {
-            assert!(asked.iter().all(|asked| asked.connection == 0), "{asked:#?}");
+            assert!(requests.iter().all(|request| request.connection == 0), "{requests:#?}");
         }
         for tenant in &tenants[1..] {
             assert_eq!(world.requests_of(tenant).len(), 1, "{tenant}");
@@ -108,17 +111,17 @@ fn http2_is_used_if_the_server_selects_it_and_tenants_share_one_connection() {
 
 #[test]
 fn a_hanging_request_on_a_shared_connection_delays_others_at_most_for_its_timeout() {
-    let manner = Manner {
+    let options = TlsOptions {
         alpn: vec!["h2"],
         hang: Some("key_of_hanging"),
-        ..Manner::default()
+        ..TlsOptions::default()
     };
     let export = Export {
         timeout: Some(Duration::from_secs(2)),
         compression: Some(Compression::None),
         ..quick()
     };
-    let world = world(&["hanging", "healthy"], manner, export);
+    let world = world(&["hanging", "healthy"], options, export);
     let wait_for_healthy = |count| {
         wait_for(
             "spans of healthy",
@@ -144,14 +147,17 @@ fn a_hanging_request_on_a_shared_connection_delays_others_at_most_for_its_timeou
     let last = others.last().expect("20 of them").connection;
     // The first request came before. The second waited behind the hanging one, so the third was
     // sent separately. All later ones share a connection.
-    assert!(others[3..].iter().all(|asked| asked.connection == last), "{others:#?}");
+    assert!(
+        others[3..].iter().all(|request| request.connection == last),
+        "{others:#?}"
+    );
     assert_ne!(last, hanging[0].connection);
     // Each retry uses a separate connection.
     wait_for("retries", || world.requests_of("hanging").len(), |count| *count >= 3);
     let hanging: Vec<usize> = world
         .requests_of("hanging")
         .iter()
-        .map(|asked| asked.connection)
+        .map(|request| request.connection)
         .collect();
     let mut once = hanging.clone();
     once.dedup();

@@ -1,4 +1,5 @@
-//! The books: whatever happens, what was accepted is delivered, queued, in flight or dropped, and the receiver agrees.
+//! Ledgers: every accepted span is delivered, queued, in flight or dropped, and the receiver has
+//! the same counts.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -14,10 +15,10 @@ use crate::support::{LONG, World, key_of, quick};
 
 const TENANTS: [&str; 4] = ["a", "b", "c", "d"];
 const SPANS: u64 = 600;
-/// Of each session; they may go out together.
+/// Per session; several may share a request.
 const ENRICHMENTS: u64 = 4;
 
-/// A fault that, as far as the collector tells, stores what it delivers.
+/// Returns a random fault after which the collector stores exactly the spans reported as delivered.
 fn fault(random: &mut StdRng) -> Fault {
     let tenant = TENANTS[random.random_range(0..TENANTS.len())];
     let fault = match random.random_range(0..9) {
@@ -33,13 +34,13 @@ fn fault(random: &mut StdRng) -> Fault {
     fault.times(1).only(key_of(tenant))
 }
 
-fn assert_adds_up(ledger: &LedgerSnapshot, context: &TracerStatus) {
+fn assert_balanced(ledger: &LedgerSnapshot, context: &TracerStatus) {
     let sum = ledger.delivered + ledger.queued + ledger.in_flight + ledger.lost();
     assert_eq!(ledger.accepted, sum, "{context:#?}");
 }
 
 #[test]
-fn the_books_are_right_at_every_moment_and_the_receiver_agrees_in_the_end() {
+fn ledgers_balance_at_every_moment_and_match_the_receiver_at_the_end() {
     for seed in [1, 2, 3] {
         let export = Export {
             max_queue_size: Some(100),
@@ -47,7 +48,7 @@ fn the_books_are_right_at_every_moment_and_the_receiver_agrees_in_the_end() {
             ..quick()
         };
         let world = World::with(&TENANTS, |builder| builder.export(export));
-        // Of each tenant: spans that are about to be ended, and spans that were.
+        // Per tenant: the number of spans about to end, and of spans that have ended.
         let (begun, ended) = (
             [const { AtomicU64::new(0) }; TENANTS.len()],
             [const { AtomicU64::new(0) }; TENANTS.len()],
@@ -55,15 +56,15 @@ fn the_books_are_right_at_every_moment_and_the_receiver_agrees_in_the_end() {
         let done = AtomicBool::new(false);
         thread::scope(|threads| {
             let watcher = threads.spawn(|| watch(&world, &begun, &ended, &done));
-            let mut makers = Vec::new();
+            let mut producers = Vec::new();
             for (index, tenant) in TENANTS.into_iter().enumerate() {
                 for _ in 0..2 {
                     let (world, begun, ended) = (&world, &begun[index], &ended[index]);
-                    makers.push(threads.spawn(move || make(world, tenant, begun, ended)));
+                    producers.push(threads.spawn(move || produce(world, tenant, begun, ended)));
                 }
             }
             let mut random = StdRng::seed_from_u64(seed);
-            while makers.iter().any(|maker| !maker.is_finished()) {
+            while producers.iter().any(|producer| !producer.is_finished()) {
                 world.collector.fault(fault(&mut random));
                 thread::yield_now();
                 drop(
@@ -72,21 +73,24 @@ fn the_books_are_right_at_every_moment_and_the_receiver_agrees_in_the_end() {
                         .force_flush(std::time::Duration::from_millis(random.random_range(0..5))),
                 );
             }
-            for maker in makers {
-                maker.join().expect("no panic");
+            for producer in producers {
+                producer.join().expect("no panic");
             }
             world.collector.clear_faults();
             drop(world.registry.force_flush(LONG));
             done.store(true, Ordering::SeqCst);
-            assert!(watcher.join().expect("no panic") > 10, "it had something to see");
+            assert!(
+                watcher.join().expect("no panic") > 10,
+                "the watcher read the status too rarely"
+            );
         });
         for tenant in TENANTS {
-            assert_agrees(&world.collector, tenant, &world.status(tenant));
+            assert_matches_receiver(&world.collector, tenant, &world.status(tenant));
         }
     }
 }
 
-fn make(world: &World, tenant: &str, begun: &AtomicU64, ended: &AtomicU64) {
+fn produce(world: &World, tenant: &str, begun: &AtomicU64, ended: &AtomicU64) {
     let tracer = world.tenant(tenant);
     for n in 0..SPANS {
         if n % 50 == 0 {
@@ -102,16 +106,16 @@ fn make(world: &World, tenant: &str, begun: &AtomicU64, ended: &AtomicU64) {
     }
 }
 
-/// Looks at the books until it is told to stop; how often.
+/// Checks the ledgers until `done` is set. Returns the number of checks.
 fn watch(world: &World, begun: &[AtomicU64], ended: &[AtomicU64], done: &AtomicBool) -> u64 {
-    let mut looks = 0;
+    let mut checks = 0;
     while !done.load(Ordering::SeqCst) {
         let before: Vec<u64> = ended.iter().map(|count| count.load(Ordering::SeqCst)).collect();
         let status = world.registry.status();
         let after: Vec<u64> = begun.iter().map(|count| count.load(Ordering::SeqCst)).collect();
         for tracer in &status.tracers {
-            assert_adds_up(&tracer.spans, tracer);
-            assert_adds_up(&tracer.session_events, tracer);
+            assert_balanced(&tracer.spans, tracer);
+            assert_balanced(&tracer.session_events, tracer);
             let index = TENANTS
                 .iter()
                 .position(|tenant| tracer.selector.to_string().ends_with(tenant))
@@ -124,13 +128,13 @@ fn watch(world: &World, begun: &[AtomicU64], ended: &[AtomicU64], done: &AtomicB
                 after[index]
             );
         }
-        looks += 1;
+        checks += 1;
         thread::yield_now();
     }
-    looks
+    checks
 }
 
-fn assert_agrees(collector: &LocalCollector, tenant: &str, status: &TracerStatus) {
+fn assert_matches_receiver(collector: &LocalCollector, tenant: &str, status: &TracerStatus) {
     let project = collector.project(tenant).expect("named");
     let spans = &status.spans;
     assert_eq!((spans.queued, spans.in_flight), (0, 0), "{status:#?}");
@@ -142,9 +146,9 @@ fn assert_agrees(collector: &LocalCollector, tenant: &str, status: &TracerStatus
         .copied()
         .unwrap_or(0);
     assert_eq!(rejected, project.summary().rejected_spans, "{status:#?}");
-    // Each enrichment named a key of its own, in whichever request it came.
+    // Each enrichment has its own metadata key, so requests that merge several are counted right.
     let sessions = project.sessions().iter();
-    let told: usize = sessions
+    let stored: usize = sessions
         .map(|session| usize::from(session.origin == SessionOrigin::Started) + session.metadata.len())
         .sum();
     let events = &status.session_events;
@@ -153,5 +157,5 @@ fn assert_agrees(collector: &LocalCollector, tenant: &str, status: &TracerStatus
         (0, 2 * (1 + ENRICHMENTS) * SPANS.div_ceil(50)),
         "{status:#?}"
     );
-    assert_eq!(events.delivered, told as u64, "{status:#?}");
+    assert_eq!(events.delivered, stored as u64, "{status:#?}");
 }

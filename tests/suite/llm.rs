@@ -1,4 +1,4 @@
-//! Data of LLM work on spans: under the backend's names, within bounds, on the span that it was told of.
+//! LLM data on spans: named as the backend expects, within limits, on the span it was recorded on.
 
 use std::error::Error;
 use std::fmt;
@@ -14,34 +14,36 @@ use tracer_registry_collector::{Attributes, Span, StatusCode};
 
 use crate::support::{World, binding};
 
-/// A tenant, and the project that its spans land in.
-struct Bench {
+/// A tenant and the project that receives its spans.
+struct Fixture {
     world: World,
-    /// Whose collector the tenant sends to, where it is another.
-    gate: Option<World>,
+    /// World with the collector that tenant `a` sends to, if it is not that of `world`.
+    receiver: Option<World>,
 }
 
-impl Bench {
+impl Fixture {
     fn honeyhive(adapt: impl FnOnce(Binding) -> Binding) -> Self {
         let world = World::with(&["a"], |builder| builder.tenant("a", adapt(binding("a"))));
-        Self { world, gate: None }
+        Self { world, receiver: None }
     }
 
     fn otlp(adapt: impl FnOnce(Binding) -> Binding) -> Self {
-        let gate = World::new(&["a"]);
-        let plain = binding("a").backend(BackendName::Otlp).endpoint(gate.collector.url());
+        let receiver = World::new(&["a"]);
+        let plain = binding("a")
+            .backend(BackendName::Otlp)
+            .endpoint(receiver.collector.url());
         let world = World::with(&[], |builder| builder.tenant("a", adapt(plain)));
         Self {
             world,
-            gate: Some(gate),
+            receiver: Some(receiver),
         }
     }
 
-    /// A span as it was received.
-    fn span(&self, name: &'static str, tell: impl FnOnce(&ActiveSpan)) -> Arc<Span> {
-        self.world.tenant("a").in_span(name, |span| tell(&span));
+    /// Runs `record` in a span and returns the span that the collector received.
+    fn span(&self, name: &'static str, record: impl FnOnce(&ActiveSpan)) -> Arc<Span> {
+        self.world.tenant("a").in_span(name, |span| record(&span));
         self.world.flush();
-        let span = self.gate.as_ref().unwrap_or(&self.world).span("a", name);
+        let span = self.receiver.as_ref().unwrap_or(&self.world).span("a", name);
         assert_eq!(span.duplicate_attributes, 0, "{span:#?}");
         span
     }
@@ -61,8 +63,8 @@ fn at_most(attributes: u32) -> impl FnOnce(Binding) -> Binding {
     }
 }
 
-/// Attributes as JSON, without those that every span of HoneyHive's has.
-fn shown(attributes: &Attributes) -> Value {
+/// Returns the attributes as JSON, without `honeyhive.source`, which every HoneyHive span has.
+fn as_json(attributes: &Attributes) -> Value {
     let own = attributes.iter().filter(|(key, _)| *key != "honeyhive.source");
     Value::Object(own.map(|(key, value)| (key.clone(), value.clone())).collect())
 }
@@ -71,8 +73,8 @@ fn nested(depth: usize) -> Value {
     (0..depth).fold(json!(1), |inner, _| Value::Array(vec![inner]))
 }
 
-/// One call of each kind.
-fn tell_all(span: &ActiveSpan) {
+/// Records one value of each kind.
+fn record_all_kinds(span: &ActiveSpan) {
     span.event_type(EventType::Model);
     span.input("messages", json!([{"role": "user", "content": "why?"}]));
     span.inputs(json!({"documents": ["d1", "d2"]}));
@@ -88,10 +90,10 @@ fn tell_all(span: &ActiveSpan) {
 }
 
 #[test]
-fn data_of_llm_work_is_on_honeyhives_names() {
-    let span = Bench::honeyhive(as_is).span("call", tell_all);
+fn honeyhive_spans_have_llm_data_under_honeyhives_names() {
+    let span = Fixture::honeyhive(as_is).span("call", record_all_kinds);
     assert_eq!(
-        shown(&span.attributes),
+        as_json(&span.attributes),
         json!({
             "honeyhive_event_type": "model",
             "honeyhive_inputs.messages.0.role": "user",
@@ -113,10 +115,10 @@ fn data_of_llm_work_is_on_honeyhives_names() {
 }
 
 #[test]
-fn data_of_llm_work_is_on_the_conventions_names_elsewhere() {
-    let span = Bench::otlp(as_is).span("call", tell_all);
+fn otlp_spans_have_llm_data_under_the_semantic_conventions_names() {
+    let span = Fixture::otlp(as_is).span("call", record_all_kinds);
     assert_eq!(
-        shown(&span.attributes),
+        as_json(&span.attributes),
         json!({
             "gen_ai.operation.name": "chat",
             "gen_ai.input.messages": r#"[{"content":"why?","role":"user"}]"#,
@@ -136,16 +138,16 @@ fn data_of_llm_work_is_on_the_conventions_names_elsewhere() {
 }
 
 #[test]
-fn inputs_and_outputs_that_are_no_table_have_a_name_and_nothing_is_nothing() {
-    let bench = Bench::honeyhive(as_is);
-    let span = bench.span("lists", |span| {
+fn inputs_and_outputs_that_are_no_object_get_a_default_name_and_null_is_skipped() {
+    let fixture = Fixture::honeyhive(as_is);
+    let span = fixture.span("lists", |span| {
         span.inputs(json!(["x", 1]));
         span.outputs(true);
         span.metadata("none", Value::Null);
         span.output("empty", json!({}));
     });
     assert_eq!(
-        shown(&span.attributes),
+        as_json(&span.attributes),
         json!({
             "honeyhive_event_type": "tool",
             "honeyhive_inputs.input.0": "x",
@@ -153,16 +155,16 @@ fn inputs_and_outputs_that_are_no_table_have_a_name_and_nothing_is_nothing() {
             "honeyhive_outputs.result": true,
         })
     );
-    let span = bench.span("nulls", |span| {
+    let span = fixture.span("nulls", |span| {
         span.inputs(Value::Null);
         span.outputs(Value::Null);
     });
-    assert_eq!(shown(&span.attributes), json!({"honeyhive_event_type": "tool"}));
+    assert_eq!(as_json(&span.attributes), json!({"honeyhive_event_type": "tool"}));
 }
 
 #[test]
-fn what_is_set_twice_has_the_value_that_was_set_last() {
-    let span = Bench::otlp(as_is).span("twice", |span| {
+fn the_last_value_set_for_a_key_wins() {
+    let span = Fixture::otlp(as_is).span("twice", |span| {
         span.event_type(EventType::Model);
         span.set_attribute("plain", 1);
         span.outputs(json!({"kept": 1, "replaced": 1}));
@@ -171,7 +173,7 @@ fn what_is_set_twice_has_the_value_that_was_set_last() {
         span.event_type(EventType::Chain);
     });
     assert_eq!(
-        shown(&span.attributes),
+        as_json(&span.attributes),
         json!({
             "gen_ai.operation.name": "invoke_workflow",
             "plain": 2,
@@ -182,9 +184,9 @@ fn what_is_set_twice_has_the_value_that_was_set_last() {
 }
 
 #[test]
-fn the_event_type_comes_from_the_instrumentation_where_the_caller_gives_none() {
-    let bench = Bench::honeyhive(as_is);
-    for (name, attributes, told, expected) in [
+fn the_event_type_defaults_to_that_of_the_instrumentation() {
+    let fixture = Fixture::honeyhive(as_is);
+    for (name, attributes, explicit, expected) in [
         ("chat", vec![("gen_ai.operation.name", "chat")], None, "model"),
         ("agent", vec![("openinference.span.kind", "AGENT")], None, "chain"),
         (
@@ -195,28 +197,32 @@ fn the_event_type_comes_from_the_instrumentation_where_the_caller_gives_none() {
         ),
         ("app.models.load_user", vec![], None, "tool"),
         (
-            "the caller knows better",
+            "explicit event type wins",
             vec![("gen_ai.operation.name", "chat")],
             Some(EventType::Chain),
             "chain",
         ),
     ] {
-        let span = bench.span(name, |span| {
-            if let Some(event_type) = told {
+        let span = fixture.span(name, |span| {
+            if let Some(event_type) = explicit {
                 span.event_type(event_type);
             }
             span.set_attributes(attributes.into_iter().map(|(key, value)| KeyValue::new(key, value)));
         });
         assert_eq!(span.attributes["honeyhive_event_type"], expected, "{name}");
     }
-    let span = Bench::otlp(as_is).span("untold", |_| ());
-    assert_eq!(shown(&span.attributes), json!({}), "nobody else asks for one");
+    let span = Fixture::otlp(as_is).span("no event type", |_| ());
+    assert_eq!(
+        as_json(&span.attributes),
+        json!({}),
+        "other backends have no event type"
+    );
 }
 
 #[test]
-fn the_count_of_cut_values_is_there_also_where_the_limit_was_reached_before() {
-    for (bench, others) in [(Bench::honeyhive(at_most(3)), 2), (Bench::otlp(at_most(3)), 0)] {
-        let span = bench.span("full", |span| {
+fn the_count_of_cut_values_is_present_even_past_the_attribute_limit() {
+    for (fixture, others) in [(Fixture::honeyhive(at_most(3)), 2), (Fixture::otlp(at_most(3)), 0)] {
+        let span = fixture.span("full", |span| {
             span.set_attributes((0..10).map(|n| KeyValue::new(format!("k{n}"), n)));
             span.outputs(json!({"list": (0..130).collect::<Vec<_>>()}));
             span.metadata("deep", nested(20));
@@ -230,32 +236,32 @@ fn the_count_of_cut_values_is_there_also_where_the_limit_was_reached_before() {
 }
 
 #[test]
-fn cut_values_are_counted_in_a_session_too_and_those_of_the_session_apart() {
-    let bench = Bench::otlp(at_most(200));
-    let a = bench.world.tenant("a");
+fn cut_values_of_a_session_are_counted_apart_from_those_of_the_span() {
+    let fixture = Fixture::otlp(at_most(200));
+    let a = fixture.world.tenant("a");
     let builder = (0..130).fold(a.session("s"), |session, n| session.metadata(format!("n{n}"), n));
     let session = builder.start();
     let _inside = session.enter();
-    let span = bench.span("inside", |span| span.metadata("deep", nested(20)));
+    let span = fixture.span("inside", |span| span.metadata("deep", nested(20)));
     assert_eq!(span.attributes["session.id"], session.id());
     assert_eq!(span.attributes["tracer_registry.session.cut_values"], 2);
     assert_eq!(span.attributes["tracer_registry.cut_values"], 1);
-    let told = span
+    let explicit = span
         .attributes
         .keys()
         .filter(|key| key.starts_with("tracer_registry.session.metadata."));
-    assert_eq!(told.count(), 128);
+    assert_eq!(explicit.count(), 128);
     assert_eq!(span.dropped_attributes, 0);
 }
 
 #[test]
-fn a_value_nested_ten_thousand_deep_is_cut_and_costs_no_stack() {
-    let bench = Bench::honeyhive(as_is);
+fn a_value_nested_ten_thousand_deep_is_cut_on_a_small_stack() {
+    let fixture = Fixture::honeyhive(as_is);
     let small_stack = |work: Box<dyn FnOnce() + Send>| {
         let thread = thread::Builder::new().stack_size(256 << 10);
         thread.spawn(work).expect("a thread").join().expect("no overflow");
     };
-    let a = bench.world.tenant("a");
+    let a = fixture.world.tenant("a");
     small_stack(Box::new(move || {
         a.in_span("deep", |span| {
             span.outputs(nested(10_000));
@@ -266,29 +272,29 @@ fn a_value_nested_ten_thousand_deep_is_cut_and_costs_no_stack() {
             span.inputs(table);
         });
     }));
-    bench.world.flush();
-    let span = bench.world.span("a", "deep");
+    fixture.world.flush();
+    let span = fixture.world.span("a", "deep");
     assert_eq!(span.attributes["tracer_registry.cut_values"], 3);
 }
 
 #[test]
-fn what_is_told_of_a_span_that_ended_or_is_not_recorded_is_ignored() {
-    let bench = Bench::honeyhive(as_is);
+fn data_recorded_on_an_ended_or_unsampled_span_is_ignored() {
+    let fixture = Fixture::honeyhive(as_is);
     let mut kept = None;
-    bench.span("ended", |span| kept = Some(span.clone()));
+    fixture.span("ended", |span| kept = Some(span.clone()));
     let span = kept.expect("it ran");
-    tell_all(&span);
+    record_all_kinds(&span);
     span.metadata("deep", nested(20));
     span.record_error(&fmt::Error);
-    let next = bench.span("next", |_| ());
-    assert_eq!(shown(&next.attributes), json!({"honeyhive_event_type": "tool"}));
-    let ended = bench.world.span("a", "ended");
-    assert_eq!(shown(&ended.attributes), json!({"honeyhive_event_type": "tool"}));
-    assert_eq!(bench.world.names("a"), ["ended", "next"]);
+    let next = fixture.span("next", |_| ());
+    assert_eq!(as_json(&next.attributes), json!({"honeyhive_event_type": "tool"}));
+    let ended = fixture.world.span("a", "ended");
+    assert_eq!(as_json(&ended.attributes), json!({"honeyhive_event_type": "tool"}));
+    assert_eq!(fixture.world.names("a"), ["ended", "next"]);
 
-    let none = Bench::honeyhive(|binding| binding.sampling_ratio(0.0));
+    let none = Fixture::honeyhive(|binding| binding.sampling_ratio(0.0));
     none.world.tenant("a").in_span("unsampled", |span| {
-        tell_all(&span);
+        record_all_kinds(&span);
         span.metadata("deep", nested(20));
     });
     none.world.flush();
@@ -296,7 +302,7 @@ fn what_is_told_of_a_span_that_ended_or_is_not_recorded_is_ignored() {
 }
 
 #[test]
-fn attributes_may_be_made_by_code_that_uses_the_span() {
+fn attributes_can_come_from_an_iterator_that_uses_the_span() {
     let world = World::new(&["a"]);
     world.tenant("a").in_span("span", |span| {
         span.set_attributes((0..2).map(|index| {
@@ -313,12 +319,12 @@ fn attributes_may_be_made_by_code_that_uses_the_span() {
 }
 
 #[test]
-fn what_is_told_of_one_tenants_span_lands_on_it_while_anothers_is_current() {
+fn data_recorded_on_one_tenants_span_lands_on_it_while_anothers_is_current() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     a.in_span("a-span", |span| {
         b.in_span("b-span", |_| {
-            tell_all(&span);
+            record_all_kinds(&span);
             span.metadata("deep", nested(20));
             span.record_error(&fmt::Error);
             thread::scope(|threads| threads.spawn(|| span.feedback("from", "a thread")).join().is_ok())
@@ -331,27 +337,27 @@ fn what_is_told_of_one_tenants_span_lands_on_it_while_anothers_is_current() {
     assert_eq!(on_a.attributes["tracer_registry.cut_values"], 1);
     assert_eq!(on_a.status.code, StatusCode::Error);
     let on_b = world.span("b", "b-span");
-    assert_eq!(shown(&on_b.attributes), json!({"honeyhive_event_type": "tool"}));
+    assert_eq!(as_json(&on_b.attributes), json!({"honeyhive_event_type": "tool"}));
     assert_eq!((on_b.events.len(), on_b.status.code), (0, StatusCode::Unset));
 }
 
 #[test]
-fn an_error_has_its_message_and_its_type_where_the_backend_looks_for_them() {
+fn an_error_has_its_message_and_type_where_the_backend_reads_them() {
     let error = io::Error::other("the disk is full");
-    let of_type = "std::io::error::Error";
-    let span = Bench::honeyhive(as_is).span("failed", |span| span.record_error(&error));
+    let error_type = "std::io::error::Error";
+    let span = Fixture::honeyhive(as_is).span("failed", |span| span.record_error(&error));
     assert_eq!(
-        shown(&span.attributes),
+        as_json(&span.attributes),
         json!({
             "honeyhive_event_type": "tool",
-            "error.type": of_type,
+            "error.type": error_type,
             "honeyhive_error": "the disk is full",
-            "honeyhive_error_type": of_type,
+            "honeyhive_error_type": error_type,
         })
     );
-    let bench = Bench::otlp(as_is);
-    let span = bench.span("failed", |span| span.record_error(&&error));
-    assert_eq!(shown(&span.attributes), json!({"error.type": of_type}));
+    let fixture = Fixture::otlp(as_is);
+    let span = fixture.span("failed", |span| span.record_error(&&error));
+    assert_eq!(as_json(&span.attributes), json!({"error.type": error_type}));
     assert_eq!(span.status.code, StatusCode::Error);
     assert_eq!(span.status.message, "the disk is full");
     let [event] = span.events.as_slice() else {
@@ -359,23 +365,23 @@ fn an_error_has_its_message_and_its_type_where_the_backend_looks_for_them() {
     };
     assert_eq!(event.name, "exception");
     assert_eq!(
-        shown(&event.attributes),
-        json!({"exception.message": "the disk is full", "exception.type": of_type})
+        as_json(&event.attributes),
+        json!({"exception.message": "the disk is full", "exception.type": error_type})
     );
 }
 
 #[test]
-fn an_error_without_a_known_type_has_the_conventions_word_for_it() {
-    let bench = Bench::otlp(as_is);
+fn an_error_without_a_known_type_has_the_type_other() {
+    let fixture = Fixture::otlp(as_is);
     let error: Box<dyn Error + Send + Sync> = "x".repeat(40_000).into();
-    let span = bench.span("failed", |span| span.record_error(&*error));
+    let span = fixture.span("failed", |span| span.record_error(&*error));
     assert_eq!(
-        shown(&span.attributes),
+        as_json(&span.attributes),
         json!({"error.type": "_OTHER", "tracer_registry.cut_values": 1})
     );
-    let event = shown(&span.events[0].attributes);
+    let event = as_json(&span.events[0].attributes);
     assert_eq!(event, json!({"exception.message": "x".repeat(32 << 10)}));
     let error: &dyn Error = &fmt::Error;
-    let span = bench.span("failed too", |span| span.record_error(error));
-    assert_eq!(shown(&span.attributes), json!({"error.type": "_OTHER"}));
+    let span = fixture.span("failed too", |span| span.record_error(error));
+    assert_eq!(as_json(&span.attributes), json!({"error.type": "_OTHER"}));
 }

@@ -1,4 +1,4 @@
-//! What this crate tells by `tracing`.
+//! Captures the log lines of this crate.
 
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tracing::Level;
 use tracing::field::{Field, Visit};
 
-/// Keeps this crate's lines as text: level, then fields.
+/// A subscriber that keeps this crate's events as lines of text: the level, then the fields.
 #[derive(Clone)]
 pub(crate) struct Log {
     lines: Arc<Mutex<Vec<String>>>,
@@ -14,7 +14,7 @@ pub(crate) struct Log {
 }
 
 impl Default for Log {
-    /// Warnings, and what is worse.
+    /// Captures warnings and errors.
     fn default() -> Self {
         Self {
             lines: Arc::default(),
@@ -24,7 +24,7 @@ impl Default for Log {
 }
 
 impl Log {
-    /// With what is over.
+    /// Captures recoveries too, which are logged at info level.
     pub(crate) fn with_recoveries() -> Self {
         Self {
             level: Level::INFO,
@@ -51,7 +51,7 @@ impl tracing::Subscriber for Log {
     fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
 
     fn event(&self, event: &tracing::Event<'_>) {
-        let mut line = Line(format!("{} ", event.metadata().level()));
+        let mut line = FieldWriter(format!("{} ", event.metadata().level()));
         event.record(&mut line);
         self.lines.lock().expect("not poisoned").push(line.0);
     }
@@ -61,10 +61,10 @@ impl tracing::Subscriber for Log {
     fn exit(&self, _: &tracing::span::Id) {}
 }
 
-struct Line(String);
+struct FieldWriter(String);
 
-impl Visit for Line {
+impl Visit for FieldWriter {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        write!(self.0, "{field}={value:?} ").expect("a text takes everything");
+        write!(self.0, "{field}={value:?} ").expect("writing to a string cannot fail");
     }
 }

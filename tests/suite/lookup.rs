@@ -1,4 +1,4 @@
-//! Looking tracers up: once made, found again, never somebody else's.
+//! Look-ups: a tracer is created once, found again, and never that of another selector.
 
 mod threads;
 
@@ -16,19 +16,19 @@ use tracer_registry::{KeySource, LookupError, RegistryBuilder, Selector, TracerR
 
 use crate::support::{self, binding, key_of};
 
-/// Nothing is sent in these tests, so nobody listens there.
-const NOWHERE: &str = "http://127.0.0.1:9";
+/// No test here sends anything, so no server listens on this port.
+const UNUSED_URL: &str = "http://127.0.0.1:9";
 
 fn registry(tenants: &[&str]) -> RegistryBuilder {
-    support::registry(NOWHERE, tenants, &Fingerprinter::new())
+    support::registry(UNUSED_URL, tenants, &Fingerprinter::new())
 }
 
-fn pooled(registry: &TracerRegistry) -> String {
+fn pool_debug(registry: &TracerRegistry) -> String {
     format!("{registry:?}")
 }
 
 #[test]
-fn the_same_name_is_the_same_tracer_and_another_kind_of_name_is_another() {
+fn equal_selectors_share_a_tracer_and_a_name_of_another_kind_does_not() {
     let registry = registry(&["a"])
         .environment("a", binding("a"))
         .feature("a", binding("a"))
@@ -51,12 +51,12 @@ fn the_same_name_is_the_same_tracer_and_another_kind_of_name_is_another() {
     for other in others {
         assert!(!tenant.same_tracer(&other.expect("configured")));
     }
-    assert_eq!(pooled(&registry), "TracerRegistry { tracers: 4, .. }");
+    assert_eq!(pool_debug(&registry), "TracerRegistry { tracers: 4, .. }");
 }
 
 #[test]
 #[expect(clippy::mutable_key_type, reason = "the hash is of the tracer's address")]
-fn handles_are_equal_if_they_are_of_one_tracer_not_of_one_selector() {
+fn handles_are_equal_if_they_share_a_tracer_not_a_selector() {
     let registry = registry(&["a"]).build().expect("valid");
     let a = registry.tenant("a").expect("configured");
     let dedicated = registry.dedicated(Selector::tenant("a")).expect("configured");
@@ -67,9 +67,9 @@ fn handles_are_equal_if_they_are_of_one_tracer_not_of_one_selector() {
 }
 
 #[test]
-fn several_parts_are_one_tracer_in_whatever_order_with_the_key_of_the_last_part_or_the_route() {
+fn a_selector_of_several_parts_is_one_tracer_in_any_order_with_the_key_of_the_last_part_or_the_route() {
     let fingerprinter = Fingerprinter::new();
-    let registry = support::registry(NOWHERE, &["a", "b"], &fingerprinter)
+    let registry = support::registry(UNUSED_URL, &["a", "b"], &fingerprinter)
         .environment("e", binding("e"))
         .feature("f", binding("f"))
         .feature("keyless", Binding::new())
@@ -96,7 +96,7 @@ fn several_parts_are_one_tracer_in_whatever_order_with_the_key_of_the_last_part_
     assert!(one.same_tracer(&other));
     assert!(
         matches!(registry.feature("keyless"), Err(LookupError::Resolve(_))),
-        "no key is taken instead"
+        "no other key may be used instead"
     );
     let unknown = registry
         .get(Selector::tenant("a").feature("g"))
@@ -105,7 +105,7 @@ fn several_parts_are_one_tracer_in_whatever_order_with_the_key_of_the_last_part_
 }
 
 #[test]
-fn a_name_that_is_unknown_or_not_allowed_is_an_error_that_helps() {
+fn an_unknown_or_invalid_name_is_an_error_that_explains_itself() {
     let registry = registry(&["acme", "globex"]).build().expect("valid");
     for (name, expected) in [
         ("acmee", "tenant \"acmee\" is not configured; did you mean acme?"),
@@ -148,14 +148,14 @@ fn a_name_that_is_unknown_or_not_allowed_is_an_error_that_helps() {
     }
     let empty = tracer_registry::selector::SelectorBuilder::default();
     assert_eq!(
-        registry.get(empty).expect_err("nothing asked for"),
+        registry.get(empty).expect_err("the selector is empty"),
         LookupError::Selector(SelectorError::Empty)
     );
-    assert_eq!(pooled(&registry), "TracerRegistry { tracers: 0, .. }");
+    assert_eq!(pool_debug(&registry), "TracerRegistry { tracers: 0, .. }");
 }
 
 #[test]
-fn two_hundred_thousand_wrong_names_leave_nothing_behind() {
+fn two_hundred_thousand_failed_look_ups_retain_no_memory() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let missing = Binding::new().api_key(KeySource::file(folder.path().join("{tenant}")));
     let without = registry(&["acme"]).build().expect("valid");
@@ -167,7 +167,7 @@ fn two_hundred_thousand_wrong_names_leave_nothing_behind() {
     let ask = |from: usize, to: usize| {
         for n in from..to {
             let name = format!("wrong-{n}");
-            // Most of them cost a look at the configuration, some a look at the disk.
+            // Most of them search the configuration, some read the disk.
             let failed = match n % 100 {
                 0 => with.tenant(&name).is_err(),
                 1 => with.get(Selector::tenant(&name).feature("f")).is_err(),
@@ -179,18 +179,18 @@ fn two_hundred_thousand_wrong_names_leave_nothing_behind() {
             assert!(failed, "{name}");
         }
     };
-    // Shards of the pool that were never used have no memory yet.
+    // The first round allocates the memory of every shard of the pool.
     ask(0, 10_000);
     let used = allocation_counter::measure(|| ask(10_000, 200_000));
     assert!(used.bytes_current.abs() < 4096, "{used:?}");
     for registry in [&with, &without] {
-        assert_eq!(pooled(registry), "TracerRegistry { tracers: 0, .. }");
+        assert_eq!(pool_debug(registry), "TracerRegistry { tracers: 0, .. }");
         assert!(registry.status().tracers.is_empty());
     }
 }
 
 #[test]
-fn finding_a_tracer_that_was_made_allocates_nothing() {
+fn finding_an_existing_tracer_allocates_nothing() {
     let registry = registry(&["acme"])
         .environment("production", binding("p"))
         .feature("f", binding("f"))
@@ -216,7 +216,7 @@ fn finding_a_tracer_that_was_made_allocates_nothing() {
 }
 
 #[test]
-fn the_active_tracer_is_that_of_the_active_environment_or_none() {
+fn the_active_tracer_is_that_of_the_active_environment() {
     let registry = registry(&[])
         .environment("staging", binding("s"))
         .active_environment("staging")
@@ -229,13 +229,13 @@ fn the_active_tracer_is_that_of_the_active_environment_or_none() {
         .build()
         .expect("valid");
     assert_eq!(
-        without.active().expect_err("none is active"),
+        without.active().expect_err("no environment is active"),
         LookupError::NoActiveEnvironment
     );
 }
 
 #[test]
-fn a_dedicated_tracer_is_its_own_and_not_in_the_pool() {
+fn a_dedicated_tracer_is_separate_and_not_in_the_pool() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
     let registry = registry(&["a"])
@@ -247,20 +247,16 @@ fn a_dedicated_tracer_is_its_own_and_not_in_the_pool() {
         .expect("valid");
     let one = registry.dedicated(Selector::tenant("a")).expect("configured");
     let two = registry.dedicated(Selector::tenant("a")).expect("configured");
-    assert_eq!(pooled(&registry), "TracerRegistry { tracers: 0, .. }");
+    assert_eq!(pool_debug(&registry), "TracerRegistry { tracers: 0, .. }");
     let shared = registry.tenant("a").expect("configured");
     assert!(!one.same_tracer(&two) && !one.same_tracer(&shared));
     assert_eq!(one.fingerprint(), shared.fingerprint());
-    assert_eq!(calls.load(Ordering::Relaxed), 3, "each reads its key");
-    assert_eq!(
-        registry.status().tracers.len(),
-        1,
-        "the books are those of the selector"
-    );
+    assert_eq!(calls.load(Ordering::Relaxed), 3, "each tracer reads its key");
+    assert_eq!(registry.status().tracers.len(), 1, "the ledger belongs to the selector");
 }
 
 #[test]
-fn after_shutdown_nothing_is_found_and_nothing_is_made() {
+fn after_shutdown_no_tracer_is_found_or_created() {
     let registry = registry(&["a", "b"])
         .environment("e", binding("e"))
         .active_environment("e")
@@ -268,7 +264,7 @@ fn after_shutdown_nothing_is_found_and_nothing_is_made() {
         .expect("valid");
     let held = registry.tenant("a").expect("configured");
     let clone = registry.clone();
-    // A program that has all the time there is may say so.
+    // `Duration::MAX` is a valid timeout.
     assert!(registry.force_flush(Duration::MAX).is_complete());
     assert!(registry.shutdown(Duration::MAX).is_complete());
     for refused in [
@@ -286,5 +282,5 @@ fn after_shutdown_nothing_is_found_and_nothing_is_made() {
             .is_err_and(|error| matches!(error, LookupError::Selector(_)))
     );
     held.start_span("after").end();
-    assert_eq!(pooled(&registry), "TracerRegistry { tracers: 1, .. }");
+    assert_eq!(pool_debug(&registry), "TracerRegistry { tracers: 1, .. }");
 }

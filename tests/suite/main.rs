@@ -11,10 +11,12 @@ mod coalescing;
 mod collector;
 mod config;
 mod documentation;
+mod dynamic_tenants;
 mod encodings;
 mod eviction;
 mod examples;
 mod export_failures;
+mod fault_isolation;
 mod flush;
 #[cfg(unix)]
 mod forks;
@@ -29,6 +31,7 @@ mod http2;
 mod inline;
 mod inline_pool;
 mod isolation;
+mod key_redaction;
 mod keys;
 mod ledger;
 mod llm;
@@ -38,10 +41,6 @@ mod lookup;
 mod memory;
 #[cfg(feature = "metrics")]
 mod metrics;
-mod neighbours;
-#[cfg(target_os = "linux")]
-mod no_threads;
-mod own_keys;
 mod processes;
 mod projects;
 mod propagation;
@@ -60,16 +59,17 @@ mod runtimes;
 mod scopes;
 mod session_modes;
 mod sessions;
-mod silence;
 mod soak;
 mod sources;
 mod status;
 mod support;
 #[cfg(target_os = "linux")]
 mod system_errors;
-mod tenants_as_data;
+mod tenant_keys;
 mod test_kit;
 mod thread_ends;
+#[cfg(target_os = "linux")]
+mod thread_exhaustion;
 mod tls;
 mod tls_server;
 #[cfg(feature = "tower")]

@@ -1,4 +1,4 @@
-//! What is left of a key in the memory of a process: the whole of it is read through the system, freed memory too.
+//! Remains of a key in process memory: the test reads all writable memory, freed memory too.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -11,7 +11,8 @@ use tracer_registry::{KeySource, TracerRegistry};
 use crate::child_process::{is_child, is_in_child, variable};
 use crate::support::{quick, wait_for};
 
-/// The key is here only as it is in the file, and in no memory of the process that is looked through: a part of it is known there by its complement.
+/// The child never has the key text except as the registry reads it from the file. It searches by
+/// the complement of a part of the key.
 const KEY: &str = "KEY_FILE";
 const COMPLEMENT: &str = "COMPLEMENT";
 const PROTOCOL: &str = "PROTOCOL";
@@ -20,7 +21,7 @@ fn complement(text: &[u8]) -> Vec<u8> {
     text.iter().map(|byte| !byte).collect()
 }
 
-/// How often a text is in these bytes, whose complement this is.
+/// Counts the occurrences in `bytes` of the text whose complement is given.
 fn count(complement: &[u8], bytes: &[u8]) -> usize {
     let (mut hits, mut rest) = (0, bytes);
     while let Some(at) = rest.iter().position(|byte| *byte == !complement[0]) {
@@ -32,8 +33,8 @@ fn count(complement: &[u8], bytes: &[u8]) -> usize {
     hits
 }
 
-/// Where a text is, whose complement this is.
-fn places(complement: &[u8]) -> Vec<String> {
+/// Lists the memory maps that contain the text whose complement is given.
+fn find_in_memory(complement: &[u8]) -> Vec<String> {
     let memory = File::open("/proc/self/mem").expect("Linux");
     let maps = fs::read_to_string("/proc/self/maps").expect("Linux");
     let mut buffer = vec![0; 1 << 20];
@@ -50,7 +51,7 @@ fn places(complement: &[u8]) -> Vec<String> {
         let (mut at, end) = (number(start), number(end));
         while at < end {
             let len = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
-            // What is not mapped any more has nothing in it.
+            // An unmapped page cannot contain the text.
             let Ok(read @ 1..) = memory.read_at(&mut buffer[..len], at) else {
                 break;
             };
@@ -58,7 +59,7 @@ fn places(complement: &[u8]) -> Vec<String> {
             if hits > 0 {
                 found.push(format!("{hits} in {map}"));
             }
-            // What spans two pieces is found in the next one.
+            // Pieces overlap by the length of the text, so a match across two pieces is found.
             at += if read < len || at + read as u64 == end {
                 read
             } else {
@@ -66,7 +67,7 @@ fn places(complement: &[u8]) -> Vec<String> {
             } as u64;
         }
     }
-    // What it found is in the buffer too.
+    // The buffer still contains the matches.
     buffer.fill(0);
     found
 }
@@ -95,12 +96,12 @@ const PROTOCOLS: &[Protocol] = &[
 ];
 
 #[test]
-fn nothing_is_left_of_a_key_that_no_connection_was_made_for() {
-    const TEST: &str = "memory::nothing_is_left_of_a_key_that_no_connection_was_made_for";
-    // In this order: the child makes no key itself, for that would be in its memory.
+fn no_trace_of_a_key_is_left_in_memory_if_no_connection_was_made() {
+    const TEST: &str = "memory::no_trace_of_a_key_is_left_in_memory_if_no_connection_was_made";
+    // Check this first: a child that generates the key would have it in its memory.
     if is_in_child() {
         if is_child::<&str>(TEST, &[(KEY, ""), (COMPLEMENT, ""), (PROTOCOL, "")]) {
-            look_for_the_key();
+            assert_key_is_wiped();
         }
         return;
     }
@@ -108,7 +109,7 @@ fn nothing_is_left_of_a_key_that_no_connection_was_made_for() {
     let file = folder.path().join("key");
     let number = |last: &u32| Some(last.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
     let numbers = std::iter::successors(Some(1), number);
-    // Long, so that what is freed is not soon used again as a whole.
+    // Long enough that freed memory is not soon reused as a whole.
     let key: Vec<u8> = numbers
         .take(6000)
         .map(|number| b'A' + (number >> 24) as u8 % 26)
@@ -128,16 +129,20 @@ fn nothing_is_left_of_a_key_that_no_connection_was_made_for() {
     }
 }
 
-fn look_for_the_key() {
+fn assert_key_is_wiped() {
     let named = variable(PROTOCOL);
     let protocol = PROTOCOLS.iter().find(|protocol| format!("{protocol:?}") == named);
     let digits = variable(COMPLEMENT);
     let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).expect("digits");
     let complement: Vec<u8> = (0..digits.len()).step_by(2).map(byte).collect();
     let registry = try_to_send(*protocol.expect("one of them"));
-    assert_ne!(places(&complement), [""; 0], "it is there while its tracer is");
+    assert_ne!(
+        find_in_memory(&complement),
+        [""; 0],
+        "the key is in memory while its tracer exists"
+    );
     drop(registry.shutdown(Duration::ZERO));
     drop(registry);
-    // The threads are not waited for.
-    wait_for("the key in memory", || places(&complement), Vec::is_empty);
+    // Shutdown does not wait for the threads.
+    wait_for("the key in memory", || find_in_memory(&complement), Vec::is_empty);
 }

@@ -1,4 +1,5 @@
-//! The registry's own metrics, read by OpenTelemetry's SDK: they say what the books say, under names that stay.
+//! Metrics of the registry, read by OpenTelemetry's SDK: they match the ledgers, under stable
+//! names.
 
 pub(crate) mod reader;
 
@@ -37,7 +38,7 @@ fn succeeded(attributes: &BTreeMap<String, String>) -> bool {
     !attributes.contains_key("error.type")
 }
 
-/// The reason as it is in the attribute.
+/// Returns the value of the `error.type` attribute for a reason.
 fn error_type(reason: DropReason) -> String {
     match reason {
         DropReason::AfterShutdown => "already_shutdown".to_owned(),
@@ -53,8 +54,8 @@ fn count(number: u64) -> i64 {
     number.try_into().expect("small")
 }
 
-/// Whether the series with these attributes say what a ledger says.
-fn assert_says(
+/// Asserts that the series with these attributes match the ledgers.
+fn assert_matches_ledgers(
     reading: &Reading,
     of: &dyn Fn(&BTreeMap<String, String>) -> bool,
     spans: &LedgerSnapshot,
@@ -94,7 +95,7 @@ fn assert_says(
     assert_eq!(settled, at(PROCESSED, None));
 }
 
-fn together<'a>(ledgers: impl Iterator<Item = &'a LedgerSnapshot>) -> LedgerSnapshot {
+fn sum_of<'a>(ledgers: impl Iterator<Item = &'a LedgerSnapshot>) -> LedgerSnapshot {
     ledgers.fold(LedgerSnapshot::default(), |mut all, ledger| {
         all.accepted += ledger.accepted;
         all.delivered += ledger.delivered;
@@ -108,7 +109,7 @@ fn together<'a>(ledgers: impl Iterator<Item = &'a LedgerSnapshot>) -> LedgerSnap
 }
 
 fn accepted(status: &Status) -> i64 {
-    count(together(status.tracers.iter().map(|tracer| &tracer.spans)).accepted)
+    count(sum_of(status.tracers.iter().map(|tracer| &tracer.spans)).accepted)
 }
 
 fn bounded(max_tracers: usize) -> Metrics {
@@ -118,7 +119,7 @@ fn bounded(max_tracers: usize) -> Metrics {
 }
 
 #[test]
-fn all_series_together_say_what_the_books_say_whatever_happens_and_however_many_tenants() {
+fn the_sum_of_all_series_always_matches_the_ledgers_with_any_number_of_tenants() {
     const NAMED: usize = 4;
     let names: Vec<String> = (0..12).map(|n| format!("t{n}")).collect();
     let tenants: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -151,7 +152,8 @@ fn all_series_together_say_what_the_books_say_whatever_happens_and_however_many_
     world.collector.clear_faults();
     drop(world.registry.force_flush(LONG));
     drop(world.registry.shutdown(LONG));
-    // Not a look-up: handles stay, and what is made on them afterwards is counted.
+    // Reading after shutdown is no look-up: existing handles still work, and their spans are
+    // counted.
     let (reading, status) = (reader.read(), world.registry.status());
     assert!(last.named().is_subset(&reading.named()));
     assert_eq!((status.tracers.len(), reading.named().len()), (12, NAMED));
@@ -159,7 +161,7 @@ fn all_series_together_say_what_the_books_say_whatever_happens_and_however_many_
     for tracer in &status.tracers {
         let name = tracer.selector.to_string();
         if reading.named().contains(&name) {
-            assert_says(
+            assert_matches_ledgers(
                 &reading,
                 &|attributes| own(attributes).as_ref() == Some(&name),
                 &tracer.spans,
@@ -176,13 +178,13 @@ fn all_series_together_say_what_the_books_say_whatever_happens_and_however_many_
             .filter(|tracer| !reading.named().contains(&tracer.selector.to_string()))
     };
     let of_others = (
-        together(others().map(|tracer| &tracer.spans)),
-        together(others().map(|tracer| &tracer.session_events)),
+        sum_of(others().map(|tracer| &tracer.spans)),
+        sum_of(others().map(|tracer| &tracer.session_events)),
     );
-    assert_says(&reading, &is_other, &of_others.0, &of_others.1);
-    let spans = together(status.tracers.iter().map(|tracer| &tracer.spans));
-    let events = together(status.tracers.iter().map(|tracer| &tracer.session_events));
-    assert_says(&reading, &|_| true, &spans, &events);
+    assert_matches_ledgers(&reading, &is_other, &of_others.0, &of_others.1);
+    let spans = sum_of(status.tracers.iter().map(|tracer| &tracer.spans));
+    let events = sum_of(status.tracers.iter().map(|tracer| &tracer.session_events));
+    assert_matches_ledgers(&reading, &|_| true, &spans, &events);
     assert!(
         spans.lost() > 0 && events.accepted > 0 && of_others.0.accepted > 0,
         "{spans:#?}"
@@ -191,7 +193,7 @@ fn all_series_together_say_what_the_books_say_whatever_happens_and_however_many_
     assert_eq!((reading.all(MEMORY), reading.all(MEMORY_LIMIT)), (0, 64 << 20));
 }
 
-/// Spans, sessions and dedicated tracers of random tenants, and random faults.
+/// Creates spans, sessions and dedicated tracers for random tenants, and random faults.
 fn work(world: &World, tenants: &[&str], seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
     for _ in 0..400 {
@@ -216,13 +218,14 @@ fn work(world: &World, tenants: &[&str], seed: u64) {
                 };
                 world.collector.fault(fault.times(1).only(key_of(tenant)));
             }
-            // Now and then more than there is room for.
+            // Sometimes more than fits the queue.
             _ => (0..random.random_range(0..90)).for_each(|_| drop(world.tenant(tenant).start_span("span"))),
         }
     }
 }
 
-/// Reads until it is told to stop: nothing that is counted goes back, names stay, and each reading adds up by itself. The last one.
+/// Reads until `done` is set and returns the last reading. Checks that counters never decrease,
+/// that names stay, and that each reading balances.
 fn watch(world: &World, reader: &Reader, done: &AtomicBool) -> Reading {
     let mut last = Reading::default();
     let mut reads = 0;
@@ -236,15 +239,15 @@ fn watch(world: &World, reader: &Reader, done: &AtomicBool) -> Reading {
             }
         }
         assert!(last.named().is_subset(&reading.named()) && reading.named().len() <= 4);
-        let told = reading.all(PROCESSED) + reading.all(QUEUED);
-        assert!((before..=after).contains(&told), "{before} {told} {after}");
+        let total = reading.all(PROCESSED) + reading.all(QUEUED);
+        assert!((before..=after).contains(&total), "{before} {total} {after}");
         let (settled, passed) = (
             reading.all(EXPORTED) + reading.all(IN_FLIGHT),
             reading.sum(PROCESSED, succeeded),
         );
         assert_eq!(settled, passed, "{reading:#?}");
-        // Those that are open are counted too.
-        assert_eq!(reading.all(STARTED) - reading.all(LIVE), told);
+        // Started spans include open ones.
+        assert_eq!(reading.all(STARTED) - reading.all(LIVE), total);
         last = reading;
         reads += 1;
     }
@@ -252,13 +255,13 @@ fn watch(world: &World, reader: &Reader, done: &AtomicBool) -> Reading {
 }
 
 #[test]
-fn with_no_room_for_names_all_is_one_series_and_no_tenant_is_named() {
+fn with_a_limit_of_zero_names_all_tracers_share_one_series() {
     let world = World::with(&["a", "b"], |builder| builder.metrics(bounded(0)));
     let reader = Reader::of(&world.registry);
     assert_eq!(
         reader.read().values.len(),
         2,
-        "the limit and what is unrouted, of no tracer"
+        "only the memory limit and the unrouted count, which belong to no tracer"
     );
     let routed = world.registry.routing_provider().tracer("driver");
     routed.start("in no scope").end();
@@ -278,7 +281,7 @@ fn with_no_room_for_names_all_is_one_series_and_no_tenant_is_named() {
 }
 
 #[test]
-fn a_series_names_the_tracer_and_its_server_and_no_key() {
+fn a_series_names_the_tracer_and_its_server_but_no_key() {
     let world = World::with(&["a", "b"], |builder| builder.metrics(bounded(1)));
     let reader = Reader::of(&world.registry);
     for tenant in ["b", "a"] {
@@ -289,7 +292,7 @@ fn a_series_names_the_tracer_and_its_server_and_no_key() {
     assert_eq!(
         reading.named(),
         BTreeSet::from(["tenant:b".to_owned()]),
-        "the first one that was made"
+        "the first tracer created"
     );
     let url = world.collector.url();
     let port = url.rsplit(':').next().expect("a port");
@@ -311,14 +314,14 @@ fn a_series_names_the_tracer_and_its_server_and_no_key() {
 }
 
 #[test]
-fn spans_that_are_open_and_those_that_sampling_left_out_are_told_apart() {
+fn open_spans_and_unsampled_spans_are_counted_separately() {
     let world = World::with(&["a"], |builder| {
         builder.tenant("quiet", binding("a").sampling_ratio(0.0))
     });
     let reader = Reader::of(&world.registry);
-    let (open, left_out) = (
+    let (open, unsampled) = (
         world.tenant("a").start_span("open"),
-        world.tenant("quiet").start_span("left out"),
+        world.tenant("quiet").start_span("unsampled"),
     );
     let reading = reader.read();
     let started = |result: &str| reading.sum(STARTED, |of| of["otel.span.sampling_result"] == result);
@@ -326,14 +329,14 @@ fn spans_that_are_open_and_those_that_sampling_left_out_are_told_apart() {
         (reading.all(LIVE), started("RECORD_AND_SAMPLE"), started("DROP")),
         (1, 1, 1)
     );
-    drop((open, left_out));
+    drop((open, unsampled));
     let reading = reader.read();
     assert_eq!((reading.all(LIVE), reading.all(STARTED)), (0, 2));
     assert_eq!(reading.all(PROCESSED) + reading.all(QUEUED), 1);
 }
 
 #[test]
-fn what_is_made_after_the_shutdown_is_told_and_nothing_once_the_registry_is_gone() {
+fn spans_after_shutdown_are_reported_and_nothing_once_the_registry_is_dropped() {
     let World { registry, collector } = World::new(&["a"]);
     let (one, other) = (Reader::of(&registry), Reader::of(&registry));
     let tracer = registry.tenant("a").expect("configured");
@@ -354,7 +357,7 @@ fn what_is_made_after_the_shutdown_is_told_and_nothing_once_the_registry_is_gone
 }
 
 #[test]
-fn each_reason_why_a_queue_is_full_has_a_series_of_what_never_came_into_it() {
+fn each_reason_for_a_full_queue_has_its_own_series_of_rejected_spans() {
     let world = World::with(&["a"], |builder| {
         builder.export(Export {
             mode: Some(ExportMode::Inline),
@@ -383,11 +386,11 @@ fn each_reason_why_a_queue_is_full_has_a_series_of_what_never_came_into_it() {
             "retries_exhausted"
         ]
     );
-    assert_says(&reading, &|_| true, &status.spans, &status.session_events);
+    assert_matches_ledgers(&reading, &|_| true, &status.spans, &status.session_events);
 }
 
 #[test]
-fn a_registry_that_is_observed_is_dropped_where_its_last_handle_is() {
+fn an_observed_registry_is_dropped_with_its_last_handle() {
     let World { registry, collector } = World::new(&["a"]);
     let reader = Reader::of(&registry);
     registry.tenant("a").expect("configured").start_span("span");
@@ -396,7 +399,7 @@ fn a_registry_that_is_observed_is_dropped_where_its_last_handle_is() {
     assert_eq!(
         collector.project("a").expect("named").spans().len(),
         1,
-        "what was queued was delivered by then"
+        "the drop delivers queued spans"
     );
     assert!(reader.read().values.is_empty());
 }

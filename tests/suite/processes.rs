@@ -1,4 +1,4 @@
-//! What only a process of its own can show: variables of the process, and its end.
+//! Behaviour that needs a separate process: environment variables, and the end of a process.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -41,8 +41,11 @@ const VARIABLES: [(&str, &str); 17] = [
 ];
 
 #[test]
-fn variables_of_the_process_change_nothing() {
-    if !is_child("processes::variables_of_the_process_change_nothing", &VARIABLES) {
+fn opentelemetry_environment_variables_change_nothing() {
+    if !is_child(
+        "processes::opentelemetry_environment_variables_change_nothing",
+        &VARIABLES,
+    ) {
         return;
     }
     for compression in [Compression::None, Compression::Gzip] {
@@ -70,7 +73,7 @@ fn variables_of_the_process_change_nothing() {
                 assert_eq!(span.resource.attributes["service.name"], "unknown_service");
                 world.assert_no_trace_of("stolen", tenant);
             }
-            assert_eq!(world.collector.projects().len(), 2, "nothing came under another key");
+            assert_eq!(world.collector.projects().len(), 2, "no request used another key");
             let requests = world.collector.requests();
             let gzip = requests
                 .iter()
@@ -82,22 +85,23 @@ fn variables_of_the_process_change_nothing() {
 }
 
 #[test]
-fn a_program_that_ends_without_a_shutdown_delivers_what_is_queued() {
-    const TEST: &str = "processes::a_program_that_ends_without_a_shutdown_delivers_what_is_queued";
+fn a_program_that_ends_without_a_shutdown_delivers_its_queue() {
+    const TEST: &str = "processes::a_program_that_ends_without_a_shutdown_delivers_its_queue";
     const URL: &str = "COLLECTOR_URL";
     let collector = collector(&["a"], &Fingerprinter::new()).start().expect("a free port");
     if is_child(TEST, &[(URL, collector.url())]) {
-        // That of the process that started this one.
-        return just_end(&variable(URL));
+        // URL of the collector in the parent process.
+        return record_and_return(&variable(URL));
     }
     let project = collector.project("a").expect("named");
     assert_eq!(project.spans().len(), 1000);
     assert_eq!(project.sessions().len(), 1);
 }
 
-/// How a process ends, and whether what it queued is delivered. The page about operations has this as a table.
+/// Ways to end a process, and whether its queue is delivered. `docs/operations.md` has the same
+/// table.
 #[cfg(unix)]
-const ENDS: [(&str, bool); 9] = [
+const EXITS: [(&str, bool); 9] = [
     ("the last clone is dropped", true),
     ("a handle is in a static", true),
     ("it is installed", true),
@@ -111,22 +115,21 @@ const ENDS: [(&str, bool); 9] = [
 
 #[test]
 #[cfg(unix)]
-fn what_a_process_has_queued_is_delivered_or_lost_without_a_word_as_the_table_of_ends_says() {
-    const TEST: &str =
-        "processes::what_a_process_has_queued_is_delivered_or_lost_without_a_word_as_the_table_of_ends_says";
-    for (how, is_delivered) in ENDS {
+fn each_way_to_end_a_process_delivers_or_loses_its_queue_as_documented() {
+    const TEST: &str = "processes::each_way_to_end_a_process_delivers_or_loses_its_queue_as_documented";
+    for (how, is_delivered) in EXITS {
         let collector = collector(&["a"], &Fingerprinter::new()).start().expect("a free port");
         let Some(output) = child_output(TEST, &[("URL", collector.url()), ("HOW", how.to_owned())]) else {
             return end(&variable("HOW"), &variable("URL"));
         };
         let arrived = collector.project("a").expect("named").spans().len();
         assert_eq!(arrived, usize::from(is_delivered), "{how}: {output:?}");
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(!complaint.contains("registry"), "{how}: {complaint}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!stderr.contains("registry"), "{how}: {stderr}");
     }
 }
 
-/// Ends this process with a span in its queue. Whatever is logged goes to its standard error.
+/// Ends this process with a span in its queue. Logs go to standard error.
 #[cfg(unix)]
 fn end(how: &str, url: &str) {
     static REGISTRY: OnceLock<TracerRegistry> = OnceLock::new();
@@ -147,7 +150,7 @@ fn end(how: &str, url: &str) {
         "the last clone is dropped" => {}
         "a handle is in a static" => drop(HANDLE.set(a)),
         "it is installed" => registry.install_global(),
-        "a panic" => panic!("as told"),
+        "a panic" => panic!("requested by the test"),
         "a clone is in a static" => drop(REGISTRY.set(registry.clone())),
         "a clone is in a thread that stays" => {
             let clone = registry.clone();
@@ -161,14 +164,14 @@ fn end(how: &str, url: &str) {
         "it is forgotten" => std::mem::forget(registry),
         "std::process::exit" => std::process::exit(0),
         "SIGTERM" => {
-            let this = rustix::process::getpid();
-            rustix::process::kill_process(this, rustix::process::Signal::TERM).expect("it may");
+            let process = rustix::process::getpid();
+            rustix::process::kill_process(process, rustix::process::Signal::TERM).expect("a process may signal itself");
         }
-        other => panic!("no way to end: {other}"),
+        other => panic!("unknown exit: {other}"),
     }
 }
 
-fn just_end(url: &str) {
+fn record_and_return(url: &str) {
     let export = Export {
         scheduled_delay: Some(Duration::from_secs(3_600)),
         drop_timeout: Some(Duration::from_secs(30)),
@@ -185,7 +188,7 @@ fn just_end(url: &str) {
 }
 
 #[test]
-fn a_registry_that_is_dropped_tells_what_it_could_not_deliver_in_one_line() {
+fn a_dropped_registry_logs_undelivered_data_in_one_line() {
     let export = Export {
         drop_timeout: Some(Duration::from_millis(100)),
         ..quick()
@@ -195,7 +198,7 @@ fn a_registry_that_is_dropped_tells_what_it_could_not_deliver_in_one_line() {
     for tenant in ["a", "b"] {
         world.tenant(tenant).start_span("span").end();
     }
-    // Which is all that is to be lost, however slow the machine is.
+    // b's span is delivered, so only a's can be lost, even on a slow machine.
     wait_for("b's ledger", || world.status("b"), |status| status.spans.delivered == 1);
     let log = Log::default();
     let World { collector, registry } = world;
@@ -211,7 +214,7 @@ fn a_registry_that_is_dropped_tells_what_it_could_not_deliver_in_one_line() {
 }
 
 #[test]
-fn a_registry_that_delivered_everything_is_dropped_without_a_word() {
+fn a_registry_that_delivered_everything_logs_nothing_when_dropped() {
     let world = World::new(&["a"]);
     world.tenant("a").start_span("span").end();
     let log = Log::default();
@@ -223,8 +226,8 @@ fn a_registry_that_delivered_everything_is_dropped_without_a_word() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn tracers_cost_no_threads() {
-    if !is_child::<&str>("processes::tracers_cost_no_threads", &[]) {
+fn tracers_start_no_threads() {
+    if !is_child::<&str>("processes::tracers_start_no_threads", &[]) {
         return;
     }
     let threads = || std::fs::read_dir("/proc/self/task").expect("Linux").count();

@@ -1,4 +1,5 @@
-//! Tenants whose keys choose no project: each lands in its own by `project`, and those that meet in one are warned of.
+//! Backends where the key does not select the project: tenants are separated by `project`, and a
+//! shared project is reported.
 
 use serde_json::json;
 use tracer_registry::check::{CheckMode, CheckWarning, CheckedBinding, ConnectionCheck, SpanFate};
@@ -15,7 +16,8 @@ use crate::support::{World, binding, collector, quick};
 const PHOENIX: &str = "openinference.project.name";
 const CHECK: &str = "tracer_registry.check";
 
-/// Tenants `a` and `b`, each with a key of its own, that send to this backend. Their spans arrive in projects of their names, by their keys.
+/// Tenants `a` and `b` with their own keys on the given backend. The collector stores their spans
+/// in projects `a` and `b`, by key.
 fn world(backend: BackendName, protocol: Protocol, adapt: impl FnOnce(RegistryBuilder) -> RegistryBuilder) -> World {
     let export = Export {
         protocol: Some(protocol),
@@ -33,18 +35,22 @@ fn world(backend: BackendName, protocol: Protocol, adapt: impl FnOnce(RegistryBu
     }
 }
 
-/// What a check warns of projects, as `selector: warning`.
+/// Returns the shared-project warnings of a check, each as `selector: warning`.
 fn warnings(registry: &TracerRegistry) -> Vec<String> {
-    let of_projects = |checked: &CheckedBinding| {
+    let project_warnings = |checked: &CheckedBinding| {
         let warnings = checked.warnings.iter();
         let warnings = warnings.filter(|warning| matches!(warning, CheckWarning::SharedProject { .. }));
         let shown = warnings.map(|warning| format!("{}: {warning}", checked.selector));
         shown.collect::<Vec<_>>()
     };
-    registry.check(CheckMode::Keys).iter().flat_map(of_projects).collect()
+    registry
+        .check(CheckMode::Keys)
+        .iter()
+        .flat_map(project_warnings)
+        .collect()
 }
 
-/// What is logged while all of these are looked up, in their order.
+/// Returns the log lines written while the selectors are looked up in this order.
 fn logged(registry: &TracerRegistry, selectors: &[&str]) -> Vec<String> {
     let log = Log::default();
     with_default(log.clone(), || {
@@ -65,7 +71,7 @@ fn protocols() -> Vec<Protocol> {
 }
 
 #[test]
-fn tenants_of_phoenix_each_name_their_project_on_the_resource_of_every_request() {
+fn each_phoenix_tenant_names_its_project_on_the_resource_of_every_request() {
     for protocol in protocols() {
         let world = world(BackendName::Phoenix, protocol, |builder| {
             builder
@@ -85,7 +91,7 @@ fn tenants_of_phoenix_each_name_their_project_on_the_resource_of_every_request()
 }
 
 #[test]
-fn a_backend_that_takes_the_project_from_a_header_is_sent_it_with_each_request() {
+fn each_request_has_the_project_header_if_the_backend_reads_one() {
     for (backend, header, project, value) in [
         (BackendName::Langsmith, "langsmith-project", "acme's", "acme's"),
         (BackendName::Braintrust, "x-bt-parent", "acme's", "project_name:acme's"),
@@ -109,10 +115,11 @@ fn a_backend_that_takes_the_project_from_a_header_is_sent_it_with_each_request()
 }
 
 #[test]
-fn tenants_that_meet_in_phoenixs_default_project_are_warned_of_by_check_and_once_at_a_look_up() {
+fn phoenix_tenants_that_share_the_default_project_are_reported_by_check_and_once_at_a_look_up() {
     for protocol in protocols() {
         let world = world(BackendName::Phoenix, protocol, |builder| {
-            // As documented before there was `project`; over gRPC Phoenix does not look at the header.
+            // The header is how Phoenix was configured before `project` existed; it has no effect
+            // over gRPC.
             let of = |name: &str| match protocol {
                 Protocol::Grpc => binding(name).header("x-project-name", name),
                 _ => binding(name),
@@ -123,16 +130,15 @@ fn tenants_that_meet_in_phoenixs_default_project_are_warned_of_by_check_and_once
                 .tenant("c", of("c"))
                 .feature("f", Binding::new())
         });
-        let advice =
-            "(\"default\"): give each its own `project`, because keys do not select the project on this backend";
-        let meets = |one: &str, other: &str| {
+        let rule = "(\"default\"): give each its own `project`, because keys do not select the project on this backend";
+        let warning = |one: &str, other: &str| {
             format!(
-                "tenant:{one}: its spans land in the same project as those of tenant:{other}, 3 selectors in all {advice}"
+                "tenant:{one}: its spans land in the same project as those of tenant:{other}, 3 selectors in all {rule}"
             )
         };
         assert_eq!(
             warnings(&world.registry),
-            [meets("a", "b"), meets("b", "a"), meets("c", "a")],
+            [warning("a", "b"), warning("b", "a"), warning("c", "a")],
             "{protocol:?}"
         );
         let lines = logged(
@@ -153,7 +159,7 @@ fn tenants_that_meet_in_phoenixs_default_project_are_warned_of_by_check_and_once
 }
 
 #[test]
-fn tenants_that_name_one_project_are_warned_of_where_their_keys_do_not_keep_them_apart() {
+fn tenants_that_name_one_project_are_reported_if_their_keys_do_not_separate_them() {
     for (backend, key_of_b, is_warned) in [
         (BackendName::Phoenix, "b", true),
         (BackendName::Mlflow, "b", true),
@@ -167,15 +173,15 @@ fn tenants_that_name_one_project_are_warned_of_where_their_keys_do_not_keep_them
                 .tenant("a", binding("a").project("7"))
                 .tenant("b", binding(key_of_b).project("7"))
         });
-        let what = format!("{backend:?}, key of {key_of_b}");
-        assert_eq!(warnings(&world.registry).len(), if is_warned { 2 } else { 0 }, "{what}");
+        let case = format!("{backend:?}, key of {key_of_b}");
+        assert_eq!(warnings(&world.registry).len(), if is_warned { 2 } else { 0 }, "{case}");
         let lines = logged(&world.registry, &["tenant:a", "tenant:b"]);
-        assert_eq!(lines.len(), usize::from(is_warned), "{what}: {lines:#?}");
+        assert_eq!(lines.len(), usize::from(is_warned), "{case}: {lines:#?}");
     }
 }
 
 #[test]
-fn tenants_with_one_key_are_warned_of_where_keys_choose_the_project() {
+fn tenants_that_share_a_key_are_reported_if_keys_select_the_project() {
     let world = world(BackendName::Honeyhive, Protocol::HttpProtobuf, |builder| {
         builder.tenant("b", binding("a")).tenant("c", binding("c"))
     });
@@ -191,7 +197,7 @@ fn tenants_with_one_key_are_warned_of_where_keys_choose_the_project() {
 }
 
 #[test]
-fn a_template_for_every_tenant_that_names_no_tenant_is_warned_of() {
+fn a_wildcard_template_whose_project_omits_the_tenant_is_reported() {
     let phoenix = "[environments.e]\nbackend = \"phoenix\"\napi_key = { provider = \"test\", name = \"e\" }\n";
     for (template, is_warned) in [
         ("", true),
@@ -203,19 +209,19 @@ fn a_template_for_every_tenant_that_names_no_tenant_is_warned_of() {
              api_key = {{ provider = \"test\", name = \"{{tenant}}\" }}\n{template}\n"
         );
         let files = Files::new(&[], &text);
-        let said = warnings(&files.world.registry);
+        let warnings_found = warnings(&files.world.registry);
         let expected =
             "tenant:*: its spans land in the same project as those of every other tenant without a table of its own";
         assert_eq!(
-            said.iter().any(|warning| warning.starts_with(expected)),
+            warnings_found.iter().any(|warning| warning.starts_with(expected)),
             is_warned,
-            "{template}: {said:?}"
+            "{template}: {warnings_found:?}"
         );
     }
 }
 
 #[test]
-fn a_tenant_that_takes_the_project_of_one_that_left_it_is_not_warned_of() {
+fn taking_over_a_project_that_another_tenant_left_is_not_reported() {
     let mlflow = |a: &str, b: &str| {
         let of = |name: &str, project: &str| {
             table(name, name)
@@ -231,15 +237,19 @@ fn a_tenant_that_takes_the_project_of_one_that_left_it_is_not_warned_of() {
     assert_eq!(logged(registry, &["tenant:b", "tenant:a"]), Vec::<String>::new());
     files.rewrite(&mlflow("3", "3"));
     registry.reload().expect("valid");
-    assert_eq!(logged(registry, &["tenant:b"]).len(), 1, "a is still there");
+    assert_eq!(
+        logged(registry, &["tenant:b"]).len(),
+        1,
+        "tenant a still uses the project"
+    );
 }
 
-/// A server that takes every empty export, and answers one that carries something as it is told.
+/// Starts a server that accepts every empty export and replies `answer` to one with spans.
 fn receiver(answer: &'static str) -> String {
     use std::io::{BufRead as _, BufReader, Read as _, Write as _};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
-    // Ends with the process: it does nothing that a test waits for.
+    // Ends with the process.
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut reader = BufReader::new(stream.expect("a connection"));
@@ -261,19 +271,19 @@ fn receiver(answer: &'static str) -> String {
 }
 
 #[test]
-fn a_check_that_sends_tells_what_an_empty_export_cannot_and_how_the_export_takes_it() {
+fn a_sending_check_reports_failures_that_an_empty_export_cannot_show() {
     let not_found = "404 Not Found\r\ncontent-length: 25\r\nconnection: close\r\n\r\nno experiment of that id!";
     let rejected = "200 OK\r\ncontent-type: application/json\r\ncontent-length: 68\r\nconnection: close\r\n\r\n\
                     {\"partialSuccess\":{\"rejectedSpans\":\"1\",\"errorMessage\":\"no project\"}}";
-    let away = "503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let unavailable = "503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     let refused = "403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-    let taken = "200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let accepted = "200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     for (answer, fate) in [
         (not_found, Some(SpanFate::Dropped(DropReason::Refused))),
         (rejected, Some(SpanFate::Dropped(DropReason::Rejected))),
-        (away, Some(SpanFate::Repeated)),
+        (unavailable, Some(SpanFate::Repeated)),
         (refused, Some(SpanFate::WaitForAnotherKey)),
-        (taken, None),
+        (accepted, None),
     ] {
         let export = Export {
             compression: Some(tracer_registry::config::Compression::None),
@@ -291,13 +301,13 @@ fn a_check_that_sends_tells_what_an_empty_export_cannot_and_how_the_export_takes
             .export(export)
             .build()
             .expect("valid");
-        let connection = |probe| registry.check(probe).remove(0);
+        let check = |mode| registry.check(mode).remove(0);
         assert_eq!(
-            connection(CheckMode::Connect).connection,
+            check(CheckMode::Connect).connection,
             ConnectionCheck::Accepted,
             "{answer}"
         );
-        let checked = connection(CheckMode::Send);
+        let checked = check(CheckMode::Send);
         let found = match &checked.connection {
             ConnectionCheck::Delivered => None,
             ConnectionCheck::NotDelivered { fate, error } => {
@@ -316,7 +326,7 @@ fn a_check_that_sends_tells_what_an_empty_export_cannot_and_how_the_export_takes
 }
 
 #[test]
-fn a_check_sends_one_marked_span_to_the_project_of_each_binding() {
+fn a_sending_check_sends_one_marked_span_to_the_project_of_each_binding() {
     let world = World::new(&["a", "b"]);
     for checked in world.registry.check(CheckMode::Connect) {
         assert_eq!(checked.connection, ConnectionCheck::Accepted);
@@ -336,7 +346,7 @@ fn a_check_sends_one_marked_span_to_the_project_of_each_binding() {
         assert_eq!(span.attributes[CHECK], true);
         assert_eq!(
             span.attributes["honeyhive.source"], "test",
-            "as every span of the tracer"
+            "the check's span has the tracer's attributes"
         );
         assert_eq!(
             span.resource.attributes["tracer_registry.selector"],
@@ -344,7 +354,7 @@ fn a_check_sends_one_marked_span_to_the_project_of_each_binding() {
         );
     }
     let status = world.registry.status();
-    assert!(status.tracers.is_empty(), "no tracer was made: {status:?}");
+    assert!(status.tracers.is_empty(), "check must not create a tracer: {status:?}");
     let shown = serde_json::to_value(world.registry.check(CheckMode::Send)).expect("JSON");
     assert_eq!(shown[0]["connection"], json!("delivered"));
 }

@@ -1,4 +1,4 @@
-//! What goes along with requests, and what comes in with them.
+//! Propagation headers of outgoing and incoming requests.
 
 mod baggage;
 
@@ -17,7 +17,8 @@ type Headers = HashMap<String, String>;
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const SESSION: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
 
-/// Three tenants: one that trusts nothing, one that trusts remote parents, one that sends its session along.
+/// Tenants: `a` and `b` trust nothing, `trusts` trusts remote parents, `sessions` propagates its
+/// session.
 fn world() -> World {
     World::with(&["a", "b", "trusts", "sessions"], |builder| {
         builder
@@ -39,13 +40,13 @@ fn injected(tracer: &TracerHandle) -> Headers {
     headers
 }
 
-#[expect(clippy::disallowed_methods, reason = "as a program sets its baggage")]
+#[expect(clippy::disallowed_methods, reason = "a program sets baggage this way")]
 fn set_baggage(key: &'static str, value: &'static str) -> ContextGuard {
     Context::current().with_baggage([KeyValue::new(key, value)]).attach()
 }
 
 #[test]
-fn only_a_tracers_own_span_and_its_own_baggage_go_out() {
+fn only_a_tracers_own_span_and_baggage_are_injected() {
     let world = world();
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     assert_eq!(injected(&a), Headers::new(), "nothing is current");
@@ -55,9 +56,9 @@ fn only_a_tracers_own_span_and_its_own_baggage_go_out() {
         let id = span.span_context();
         assert_eq!(own["traceparent"], format!("00-{}-{}-01", id.trace_id(), id.span_id()));
         assert_eq!(own["baggage"], "plan=of-a");
-        assert_eq!(injected(&b), Headers::new(), "b has nothing of its own");
+        assert_eq!(injected(&b), Headers::new(), "b has no span or baggage");
         b.in_span("b", |span| {
-            assert_eq!(injected(&a), own, "a's are found past b's");
+            assert_eq!(injected(&a), own, "a's headers are found through b's scope");
             let _baggage = set_baggage("plan", "of-b");
             let theirs = injected(&b);
             assert!(theirs["traceparent"].contains(&span.span_context().span_id().to_string()));
@@ -71,10 +72,10 @@ fn only_a_tracers_own_span_and_its_own_baggage_go_out() {
 }
 
 #[test]
-fn what_is_set_outside_of_any_scope_is_nobodys_and_stays() {
+fn baggage_set_outside_any_scope_is_never_injected() {
     let world = world();
     let (a, b) = (world.tenant("a"), world.tenant("b"));
-    let _baggage = set_baggage("plan", "of-nobody");
+    let _baggage = set_baggage("plan", "unscoped");
     assert_eq!(injected(&a), Headers::new());
     for tracer in [&a, &b] {
         tracer.in_span("in a scope", |_| assert_eq!(injected(tracer).get("baggage"), None));
@@ -87,11 +88,11 @@ fn what_is_set_outside_of_any_scope_is_nobodys_and_stays() {
 }
 
 #[test]
-fn headers_choose_neither_tracer_nor_session_nor_parent_unless_the_binding_says_so() {
+fn incoming_headers_select_no_tracer_session_or_parent_unless_the_binding_allows_it() {
     let world = world();
     let (a, b) = (world.tenant("a"), world.tenant("b"));
-    // Lies: ids, session and slug of another tenant.
-    let lies = b.in_span("b's", |span| {
+    // Forged headers: ids, session and slug of another tenant.
+    let forged = b.in_span("b's", |span| {
         let id = span.span_context();
         let parent = format!("00-{}-{}-01", id.trace_id(), id.span_id());
         let baggage = format!("tenant=b,session.id={SESSION},honeyhive.session_id={SESSION},plan=free");
@@ -102,7 +103,7 @@ fn headers_choose_neither_tracer_nor_session_nor_parent_unless_the_binding_says_
             ("x-honeyhive-project", "b"),
         ])
     });
-    a.extract(&lies).run(|| {
+    a.extract(&forged).run(|| {
         assert!(TracerRegistry::current().expect("a scope").same_tracer(&a));
         assert!(Session::current().is_none());
         a.in_span("answer", |_| ());
@@ -117,7 +118,7 @@ fn headers_choose_neither_tracer_nor_session_nor_parent_unless_the_binding_says_
 }
 
 #[test]
-fn headers_of_a_request_that_another_tracer_wrote_do_not_stay_beside_ones_own() {
+fn injecting_removes_headers_that_another_tracer_injected() {
     let world = world();
     let (a, b, trusts) = (world.tenant("a"), world.tenant("b"), world.tenant("trusts"));
     let mut request = http::HeaderMap::new();
@@ -155,7 +156,7 @@ fn headers_of_a_request_that_another_tracer_wrote_do_not_stay_beside_ones_own() 
 }
 
 #[test]
-fn a_remote_parent_that_is_trusted_is_the_parent_and_goes_further() {
+fn a_trusted_remote_parent_is_the_parent_and_is_injected_further() {
     let world = world();
     let (trusts, b) = (world.tenant("trusts"), world.tenant("b"));
     let incoming = headers(&[("traceparent", PARENT), ("tracestate", "vendor=1")]);
@@ -177,7 +178,7 @@ fn a_remote_parent_that_is_trusted_is_the_parent_and_goes_further() {
             });
         });
     });
-    // A span made before the request came in is not its parent.
+    // A span created before `extract` is not the parent.
     trusts.in_span("server", |_| {
         let nothing = headers(&[]);
         trusts.extract(&nothing).run(|| drop(trusts.start_span("own child")));
@@ -200,7 +201,7 @@ fn a_remote_parent_that_is_trusted_is_the_parent_and_goes_further() {
 }
 
 #[test]
-fn a_trusted_parent_is_found_under_another_tracers_span_that_was_made_current_by_hand() {
+fn a_trusted_parent_is_found_under_another_tracers_span_attached_by_hand() {
     let world = world();
     let (trusts, b) = (world.tenant("trusts"), world.tenant("b"));
     trusts.extract(&headers(&[("traceparent", PARENT)])).run(|| {
@@ -216,7 +217,7 @@ fn a_trusted_parent_is_found_under_another_tracers_span_that_was_made_current_by
 }
 
 #[test]
-fn a_remote_span_that_came_to_one_tracer_is_no_parent_to_another_that_trusts_remote_spans_too() {
+fn a_remote_span_extracted_by_one_tracer_is_no_parent_for_another_that_trusts_remote_spans() {
     let world = world();
     let (trusts, a) = (world.tenant("trusts"), world.tenant("a"));
     let incoming = headers(&[("traceparent", PARENT)]);
@@ -234,7 +235,7 @@ fn a_remote_span_that_came_to_one_tracer_is_no_parent_to_another_that_trusts_rem
 }
 
 #[test]
-fn headers_that_cannot_be_read_are_as_if_they_were_not_there() {
+fn invalid_headers_are_ignored() {
     let world = world();
     let (trusts, sessions) = (world.tenant("trusts"), world.tenant("sessions"));
     let long = format!("a={}", "x".repeat(9000));
@@ -276,7 +277,7 @@ fn headers_that_cannot_be_read_are_as_if_they_were_not_there() {
 }
 
 #[test]
-fn a_session_goes_along_where_the_binding_says_so() {
+fn a_session_is_propagated_if_the_binding_allows_it() {
     let world = world();
     let (sessions, a) = (world.tenant("sessions"), world.tenant("a"));
     let own = sessions
@@ -285,19 +286,19 @@ fn a_session_goes_along_where_the_binding_says_so() {
         .start();
     let sent = {
         let _in_session = own.enter();
-        // The entry's name is the session's: what is set by hand does not pass for one.
-        let _lie = set_baggage("session.id", "another");
+        // A baggage entry set by hand cannot replace the session's.
+        let _forged = set_baggage("session.id", "another");
         injected(&sessions)
     };
     assert_eq!(sent["baggage"], format!("session.id={SESSION}"));
     {
         let _no_session = sessions.enter();
-        let _lie = set_baggage("session.id", SESSION);
+        let _forged = set_baggage("session.id", SESSION);
         assert_eq!(injected(&sessions).get("baggage"), None);
     }
-    // The other process.
+    // As if in another process.
     sessions.extract(&sent).run(|| {
-        let session = Session::current().expect("the one that came in");
+        let session = Session::current().expect("the extracted session");
         assert_eq!(session.id(), SESSION);
         sessions.in_span("answer", |_| {
             assert_eq!(injected(&sessions)["baggage"], sent["baggage"]);
@@ -316,14 +317,14 @@ fn a_session_goes_along_where_the_binding_says_so() {
     assert_eq!(
         session.operations.len(),
         2,
-        "a start by the first, an enrichment by the second: {session:#?}"
+        "one start by the first process, one enrichment by the second: {session:#?}"
     );
     assert_eq!(session.metadata["from"], "the other process");
     world.assert_no_trace_of(SESSION, "a");
 }
 
 #[test]
-fn each_request_has_its_own_baggage_and_ends_no_session_of_another_process() {
+fn each_request_has_its_own_baggage_and_cannot_end_a_session_of_another_process() {
     let world = world();
     let (sessions, a) = (world.tenant("sessions"), world.tenant("a"));
     let first = headers(&[("baggage", &format!("user=one,session.id={SESSION}"))]);
@@ -331,13 +332,13 @@ fn each_request_has_its_own_baggage_and_ends_no_session_of_another_process() {
         assert_eq!(
             injected(&a)["baggage"],
             "user=one",
-            "the id does not choose a session in the next process either"
+            "the session id must not select a session in the next process"
         );
         a.extract(&headers(&[]))
             .run(|| assert_eq!(injected(&a), Headers::new()));
     });
     sessions.extract(&first).run(|| {
-        Session::current().expect("the one that came in").end();
+        Session::current().expect("the extracted session").end();
         sessions.start_span("after its end");
     });
     world.flush();
@@ -350,12 +351,12 @@ fn each_request_has_its_own_baggage_and_ends_no_session_of_another_process() {
     );
     assert!(
         world.project("sessions").session(SESSION).is_none(),
-        "no duration is told by who did not start it"
+        "only the process that started a session reports its duration"
     );
 }
 
 #[test]
-fn a_scope_of_a_request_is_a_value_that_can_go_to_another_thread() {
+fn a_request_scope_is_a_value_that_can_move_to_another_thread() {
     let world = world();
     let trusts = world.tenant("trusts");
     let scope: Scope = trusts.extract(&headers(&[("traceparent", PARENT), ("baggage", "plan=pro")]));

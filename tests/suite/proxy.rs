@@ -1,4 +1,4 @@
-//! A proxy that remembers what went through it.
+//! A proxy that records what passes through it.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -6,56 +6,56 @@ use std::sync::{Arc, Mutex};
 
 /// What a proxy does.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Rule {
-    /// Lets everything through.
+pub(crate) enum ProxyRule {
+    /// Forwards every request.
     Open,
-    /// Lets those through whose `Proxy-Authorization` is one of these.
-    For(&'static [&'static str]),
-    /// Answers CONNECT with this.
-    Answers(&'static str),
+    /// Forwards requests whose `Proxy-Authorization` is one of these.
+    RequireCredentials(&'static [&'static str]),
+    /// Answers every request with this text.
+    Respond(&'static str),
 }
 
 pub(crate) struct Proxy {
     pub(crate) url: String,
-    seen: Arc<Seen>,
+    recorded: Arc<Recorded>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct Recorded {
     heads: Mutex<Vec<String>>,
-    /// Everything that clients sent, heads included.
+    /// All bytes that clients sent, including heads.
     bytes: Mutex<Vec<u8>>,
 }
 
 impl Proxy {
-    pub(crate) fn start(rule: Rule) -> Self {
+    pub(crate) fn start(rule: ProxyRule) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
-        let seen = Arc::new(Seen::default());
-        let for_thread = Arc::clone(&seen);
-        // Ends with the process: it does nothing that a test waits for.
+        let recorded = Arc::new(Recorded::default());
+        let for_thread = Arc::clone(&recorded);
+        // Ends with the process.
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let seen = Arc::clone(&for_thread);
-                // A connection that breaks is the client's to tell.
-                std::thread::spawn(move || drop(serve(stream, rule, &seen)));
+                let recorded = Arc::clone(&for_thread);
+                // The client reports a broken connection.
+                std::thread::spawn(move || drop(serve(stream, rule, &recorded)));
             }
         });
-        Self { url, seen }
+        Self { url, recorded }
     }
 
-    /// The heads that began a connection, in lower case but for the first line and values.
+    /// Returns the head of each connection, with header names in lower case.
     pub(crate) fn heads(&self) -> Vec<String> {
-        self.seen.heads.lock().expect("not poisoned").clone()
+        self.recorded.heads.lock().expect("not poisoned").clone()
     }
 
     pub(crate) fn saw(&self, text: &str) -> bool {
-        let bytes = self.seen.bytes.lock().expect("not poisoned");
+        let bytes = self.recorded.bytes.lock().expect("not poisoned");
         bytes.windows(text.len()).any(|window| window == text.as_bytes())
     }
 }
 
-fn serve(mut client: TcpStream, rule: Rule, seen: &Arc<Seen>) -> std::io::Result<()> {
+fn serve(mut client: TcpStream, rule: ProxyRule, recorded: &Arc<Recorded>) -> std::io::Result<()> {
     let mut reader = BufReader::new(client.try_clone()?);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -64,19 +64,19 @@ fn serve(mut client: TcpStream, rule: Rule, seen: &Arc<Seen>) -> std::io::Result
         }
     }
     let early = reader.buffer().to_vec();
-    seen.heads.lock().expect("not poisoned").push(head.clone());
-    let mut bytes = seen.bytes.lock().expect("not poisoned");
+    recorded.heads.lock().expect("not poisoned").push(head.clone());
+    let mut bytes = recorded.bytes.lock().expect("not poisoned");
     bytes.extend_from_slice(head.as_bytes());
     bytes.extend_from_slice(&early);
     drop(bytes);
     let refusal = match rule {
-        Rule::Open => None,
-        Rule::For(known) => {
+        ProxyRule::Open => None,
+        ProxyRule::RequireCredentials(accepted) => {
             let given = head.lines().find_map(|line| line.strip_prefix("proxy-authorization: "));
-            let is_known = given.is_some_and(|given| known.contains(&given));
-            (!is_known).then_some("HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")
+            let is_accepted = given.is_some_and(|given| accepted.contains(&given));
+            (!is_accepted).then_some("HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")
         }
-        Rule::Answers(text) => Some(text),
+        ProxyRule::Respond(text) => Some(text),
     };
     if let Some(refusal) = refusal {
         return client.write_all(refusal.as_bytes());
@@ -103,7 +103,7 @@ fn serve(mut client: TcpStream, rule: Rule, seen: &Arc<Seen>) -> std::io::Result
             return server.shutdown(Shutdown::Both);
         }
         let sent = &buffer[..read];
-        seen.bytes.lock().expect("not poisoned").extend_from_slice(sent);
+        recorded.bytes.lock().expect("not poisoned").extend_from_slice(sent);
         server.write_all(sent)?;
     }
 }

@@ -1,7 +1,7 @@
-//! A configuration that changes while it runs: real files, replaced in the ways in which files are replaced.
+//! Configuration changes at runtime, with real files that are replaced in the usual ways.
 
-mod overtaken;
-mod watched;
+mod slow_lookup;
+mod watching;
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,14 +16,14 @@ use tracer_registry::{LookupError, RegistryBuilder, Selector, TracerHandle};
 
 use crate::support::{LONG, World, collector, keys};
 
-/// A folder with a configuration, and a registry of it.
+/// A folder with a configuration file, and a registry built from it.
 pub(crate) struct Files {
     pub(crate) folder: TempDir,
     pub(crate) world: World,
 }
 
 impl Files {
-    /// `text` is behind what says where spans go.
+    /// `text` is the configuration without the endpoint.
     pub(crate) fn new(projects: &[&str], text: &str) -> Self {
         Self::with(projects, text, |builder| builder)
     }
@@ -55,7 +55,7 @@ impl Files {
         fs::write(self.path(name), text).expect("written");
     }
 
-    /// Other text behind what says where spans go.
+    /// Replaces the configuration. `text` omits the endpoint.
     pub(crate) fn rewrite(&self, text: &str) {
         self.write("default.toml", &self.text(text));
     }
@@ -77,7 +77,7 @@ fn whole(url: &str, text: &str) -> String {
     )
 }
 
-/// A tenant whose key is that of `key`.
+/// Returns the configuration of a tenant with the test key of `key`.
 pub(crate) fn table(tenant: &str, key: &str) -> String {
     format!("[tenants.\"{tenant}\"]\napi_key = {{ provider = \"test\", name = \"{key}\" }}\n")
 }
@@ -86,12 +86,12 @@ pub(crate) fn selector(text: &str) -> Selector {
     text.parse().expect("a selector")
 }
 
-fn texts(selectors: &[Selector]) -> Vec<String> {
+fn to_strings(selectors: &[Selector]) -> Vec<String> {
     selectors.iter().map(ToString::to_string).collect()
 }
 
 #[test]
-fn what_changed_gets_a_new_tracer_and_what_did_not_keeps_its_own() {
+fn changed_selectors_get_a_new_tracer_and_unchanged_ones_keep_theirs() {
     let tables = |source: &str| table("acme", "acme") + source + &table("globex", "globex");
     let files = Files::new(
         &["acme", "globex", "initech", "hooli"],
@@ -101,12 +101,12 @@ fn what_changed_gets_a_new_tracer_and_what_did_not_keeps_its_own() {
     acme.in_span("before", |_| ());
 
     files.rewrite(&(tables("metadata = { plan = \"team\" }\n") + &table("hooli", "hooli")));
-    let told = files.world.registry.reload().expect("without a fault");
-    assert_eq!(texts(&told.added), ["tenant:hooli"]);
-    assert_eq!(texts(&told.changed), ["tenant:acme"]);
-    assert_eq!(texts(&told.removed), ["tenant:initech"]);
+    let report = files.world.registry.reload().expect("without a fault");
+    assert_eq!(to_strings(&report.added), ["tenant:hooli"]);
+    assert_eq!(to_strings(&report.changed), ["tenant:acme"]);
+    assert_eq!(to_strings(&report.removed), ["tenant:initech"]);
     assert_eq!(
-        told.to_string(),
+        report.to_string(),
         "added: tenant:hooli; changed: tenant:acme; removed: tenant:initech"
     );
 
@@ -116,7 +116,7 @@ fn what_changed_gets_a_new_tracer_and_what_did_not_keeps_its_own() {
     assert!(files.tenant("globex").same_tracer(&globex));
     let gone = files.world.registry.tenant("initech").expect_err("removed");
     assert!(matches!(gone, LookupError::Resolve(_)), "{gone}");
-    // Who has a handle goes on with it.
+    // Existing handles keep working.
     acme.in_span("on the old one", |_| ());
     initech.in_span("removed", |_| ());
     newer.in_span("on the new one", |_| ());
@@ -136,22 +136,22 @@ fn what_changed_gets_a_new_tracer_and_what_did_not_keeps_its_own() {
     );
     assert_eq!(files.world.names("initech"), ["removed"]);
     assert_eq!(files.world.names("hooli"), ["added"]);
-    // The old one drains, and goes with its last handle.
+    // The old tracer drains and is dropped with its last handle.
     drop(acme);
     crate::support::wait_for(
-        "the old tracer to go",
+        "the drop of the old tracer",
         || files.world.status("acme").tracers,
         |left| *left == 1,
     );
 
-    let told = files.world.registry.reload().expect("without a fault");
-    assert!(told.is_empty(), "{told}");
+    let report = files.world.registry.reload().expect("without a fault");
+    assert!(report.is_empty(), "{report}");
     assert!(files.tenant("acme").same_tracer(&newer));
     assert_eq!(files.world.registry.status().configuration.reloads, 2);
 }
 
 #[test]
-fn a_fault_keeps_what_runs_and_all_faults_are_told() {
+fn an_invalid_configuration_keeps_the_running_one_and_reports_all_faults() {
     let files = Files::new(&["acme"], &table("acme", "acme"));
     let acme = files.tenant("acme");
     files.rewrite("[tenants.acme]\napi_key = \"hh_key_canary\"\nsourse = \"x\"\n[tenants.ACME]\n");
@@ -171,33 +171,33 @@ fn a_fault_keeps_what_runs_and_all_faults_are_told() {
     assert_eq!(files.world.registry.status().configuration.error, Some(error));
 
     files.rewrite(&table("acme", "acme"));
-    assert!(files.world.registry.reload().expect("mended").is_empty());
+    assert!(files.world.registry.reload().expect("valid").is_empty());
     assert_eq!(files.world.registry.status().configuration.error, None);
 }
 
 #[test]
-fn a_change_in_the_defaults_is_one_for_those_that_it_concerns() {
+fn a_change_of_the_defaults_replaces_only_tracers_that_use_the_default() {
     let text = |limit: u32| {
         let own = "limits = { events = 7 }\n";
-        let any = "[tenants.\"*\"]\napi_key = { provider = \"test\", name = \"{tenant}\" }\n";
+        let wildcard = "[tenants.\"*\"]\napi_key = { provider = \"test\", name = \"{tenant}\" }\n";
         format!("[defaults.limits]\nevents = {limit}\n")
             + &table("acme", "acme")
             + own
             + &table("globex", "globex")
-            + any
+            + wildcard
     };
     let files = Files::new(&["acme"], &text(1));
     let (acme, globex, initech) = (files.tenant("acme"), files.tenant("globex"), files.tenant("initech"));
     files.rewrite(&text(2));
-    let told = files.world.registry.reload().expect("without a fault");
-    assert_eq!(texts(&told.changed), ["tenant:globex", "tenant:initech"]);
+    let report = files.world.registry.reload().expect("without a fault");
+    assert_eq!(to_strings(&report.changed), ["tenant:globex", "tenant:initech"]);
     assert!(files.tenant("acme").same_tracer(&acme));
     assert!(!files.tenant("globex").same_tracer(&globex));
     assert!(!files.tenant("initech").same_tracer(&initech));
 }
 
 #[test]
-fn settings_of_the_start_are_told_and_stay() {
+fn settings_that_need_a_restart_are_reported_and_keep_their_values() {
     let files = Files::new(&["acme"], &table("acme", "acme"));
     let acme = files.tenant("acme");
     files.rewrite(&format!(
@@ -205,8 +205,8 @@ fn settings_of_the_start_are_told_and_stay() {
         table("acme", "acme")
     ));
     for _ in 0..2 {
-        let told = files.world.registry.reload().expect("without a fault");
-        assert_eq!(told.needs_restart, ["export.retry.max_backoff", "reload.watch"]);
+        let report = files.world.registry.reload().expect("without a fault");
+        assert_eq!(report.needs_restart, ["export.retry.max_backoff", "reload.watch"]);
     }
     assert_ne!(files.world.registry.config().export().retry.max_backoff.as_secs(), 7);
     assert!(!files.world.registry.status().configuration.watched);
@@ -214,7 +214,7 @@ fn settings_of_the_start_are_told_and_stay() {
 }
 
 #[test]
-fn another_active_environment_is_told_and_given() {
+fn a_changed_active_environment_is_reported_and_used() {
     let text = |active: &str| {
         let tables = ["staging", "production"].map(|name| table(name, name).replace("tenants", "environments"));
         format!("active_environment = \"{active}\"\n{}{}", tables[0], tables[1])
@@ -245,7 +245,7 @@ fn another_active_environment_is_told_and_given() {
 }
 
 #[test]
-fn after_a_reload_no_look_up_finds_what_was_before_and_every_span_arrives() {
+fn after_a_reload_look_ups_use_the_new_configuration_and_every_span_arrives() {
     let text = |key: u64| table("acme", &format!("acme_{}", key % 2)) + &table("globex", "globex");
     let files = Files::new(&["acme_0", "acme_1", "globex"], &text(0));
     let globex = files.tenant("globex");
@@ -254,9 +254,9 @@ fn after_a_reload_no_look_up_finds_what_was_before_and_every_span_arrives() {
         files.world.registry.reload().expect("without a fault");
         files.tenant("acme").fingerprint()
     });
-    let (begun, ended, stop) = (AtomicU64::new(1), AtomicU64::new(1), AtomicBool::new(false));
+    let (started, ended, stop) = (AtomicU64::new(1), AtomicU64::new(1), AtomicBool::new(false));
     let spans = AtomicU64::new(0);
-    // Of which reload the last look-up was that began after it and ended before the next one.
+    // Number of the last reload with a look-up that started after it and ended before the next one.
     let seen = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -264,7 +264,7 @@ fn after_a_reload_no_look_up_finds_what_was_before_and_every_span_arrives() {
                 while !stop.load(Ordering::SeqCst) {
                     let before = ended.load(Ordering::SeqCst);
                     let acme = files.tenant("acme");
-                    let after = begun.load(Ordering::SeqCst);
+                    let after = started.load(Ordering::SeqCst);
                     if before == after {
                         assert_eq!(
                             acme.fingerprint(),
@@ -272,7 +272,7 @@ fn after_a_reload_no_look_up_finds_what_was_before_and_every_span_arrives() {
                         );
                         seen.fetch_max(after, Ordering::SeqCst);
                     }
-                    // Fewer than a queue holds, however long the reloads take.
+                    // Fewer spans than the queue holds, even if the reloads are slow.
                     if spans.fetch_add(1, Ordering::SeqCst) < 4000 {
                         acme.in_span("during reloads", |_| ());
                     }
@@ -282,7 +282,7 @@ fn after_a_reload_no_look_up_finds_what_was_before_and_every_span_arrives() {
         }
         for key in 2..100 {
             files.rewrite(&text(key));
-            begun.store(key, Ordering::SeqCst);
+            started.store(key, Ordering::SeqCst);
             files.world.registry.reload().expect("without a fault");
             ended.store(key, Ordering::SeqCst);
             let now = Instant::now();
@@ -295,14 +295,18 @@ fn after_a_reload_no_look_up_finds_what_was_before_and_every_span_arrives() {
         }
         stop.store(true, Ordering::SeqCst);
     });
-    assert_eq!(seen.load(Ordering::SeqCst), 99, "after each reload it was looked");
+    assert_eq!(
+        seen.load(Ordering::SeqCst),
+        99,
+        "a look-up must run between any two reloads"
+    );
     files.world.flush();
     let arrived = files.world.names("acme_0").len() + files.world.names("acme_1").len();
     assert_eq!(arrived as u64, spans.load(Ordering::SeqCst).min(4000));
 }
 
 #[test]
-fn one_of_ten_thousand_is_replaced_and_the_others_stay() {
+fn a_reload_replaces_only_the_changed_tracer_of_ten_thousand() {
     const TENANTS: usize = 10_000;
     let text = |source: &str| {
         let tables = (0..TENANTS).map(|number| {
@@ -319,13 +323,13 @@ fn one_of_ten_thousand_is_replaced_and_the_others_stay() {
     };
     let before = look_up();
     files.rewrite(&text("source = \"eu\"\n"));
-    let begun = Instant::now();
-    let told = files.world.registry.reload().expect("without a fault");
+    let started = Instant::now();
+    let report = files.world.registry.reload().expect("without a fault");
     println!(
         "a reload with {TENANTS} tracers, one of them changed: {:?}",
-        begun.elapsed()
+        started.elapsed()
     );
-    assert_eq!(texts(&told.changed), ["tenant:t4711"]);
+    assert_eq!(to_strings(&report.changed), ["tenant:t4711"]);
     let differ = before
         .iter()
         .zip(look_up())
@@ -337,7 +341,7 @@ fn one_of_ten_thousand_is_replaced_and_the_others_stay() {
 }
 
 #[test]
-fn a_reload_after_the_shutdown_is_refused() {
+fn a_reload_after_shutdown_is_an_error() {
     let files = Files::new(&["acme"], &table("acme", "acme"));
     assert!(files.world.registry.shutdown(LONG).is_complete());
     assert_eq!(files.world.registry.reload(), Err(ReloadError::Shutdown));

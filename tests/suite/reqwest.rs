@@ -1,4 +1,4 @@
-//! The middleware for `reqwest`: a real client against a real server.
+//! The `reqwest` middleware: a real client against a real server.
 
 use std::sync::{Arc, Mutex};
 
@@ -28,8 +28,8 @@ async fn serve(router: Router) -> String {
     format!("http://{address}/")
 }
 
-/// What the server saw of a request that had another tenant's headers.
-async fn seen(client: &ClientWithMiddleware, url: &str) -> String {
+/// Sends a request with another tenant's headers. Returns the headers that the server received.
+async fn received_headers(client: &ClientWithMiddleware, url: &str) -> String {
     let request = client
         .get(url)
         .header("traceparent", FOREIGN)
@@ -47,28 +47,31 @@ async fn echo(headers: HeaderMap) -> String {
 }
 
 #[tokio::test]
-async fn in_a_scope_a_request_carries_its_own_trace_alone_and_outside_nothing_is_touched() {
+async fn a_request_in_a_scope_has_only_its_own_trace_headers_and_others_are_unchanged() {
     let world = World::new(&["acme", "globex"]);
     let (acme, globex) = (world.tenant("acme"), world.tenant("globex"));
     let url = serve(Router::new().route("/", get(echo))).await;
     let client = client().with(PropagationMiddleware::new()).build();
 
     let untouched = format!("{FOREIGN} a=b tenant=globex stays");
-    assert_eq!(seen(&client, &url).await, untouched);
-    assert_eq!(acme.scope(seen(&client, &url)).await, "none none none stays");
+    assert_eq!(received_headers(&client, &url).await, untouched);
+    assert_eq!(
+        acme.scope(received_headers(&client, &url)).await,
+        "none none none stays"
+    );
     for tracer in [&acme, &globex] {
         tracer
             .in_span_async("ask", async |span| {
                 let id = span.span_context();
                 let own = format!("00-{}-{}-01  none stays", id.trace_id(), id.span_id());
-                assert_eq!(seen(&client, &url).await, own);
+                assert_eq!(received_headers(&client, &url).await, own);
             })
             .await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_servers_span_is_a_child_of_the_clients_and_baggage_arrives() {
+async fn the_servers_span_is_a_child_of_the_clients_and_receives_its_baggage() {
     let world = World::with(&["acme"], |builder| {
         builder.tenant("acme", binding("acme").trust_remote_parent(true))
     });
@@ -84,10 +87,10 @@ async fn the_servers_span_is_a_child_of_the_clients_and_baggage_arrives() {
     };
     let url = serve(Router::new().route("/", get(handler))).await;
     let client = client().with(PropagationMiddleware::new()).build();
-    let mut came = HeaderMap::new();
-    came.insert("baggage", http::HeaderValue::from_static("plan=pro"));
+    let mut incoming = HeaderMap::new();
+    incoming.insert("baggage", http::HeaderValue::from_static("plan=pro"));
     let asked = acme
-        .extract_headers(&came)
+        .extract_headers(&incoming)
         .scope(acme.in_span_async("asked", async |_| {
             let answer = client.get(&url).send().await.expect("an answer");
             answer.text().await.expect("a text")
@@ -99,11 +102,11 @@ async fn the_servers_span_is_a_child_of_the_clients_and_baggage_arrives() {
     assert_eq!(served.trace_id, asked.trace_id);
 }
 
-/// Notes for whom it runs, after it was polled again.
-struct Noted(Arc<Mutex<Option<TracerHandle>>>);
+/// Middleware that yields once, then records the current tracer.
+struct RecordTracer(Arc<Mutex<Option<TracerHandle>>>);
 
 #[async_trait::async_trait]
-impl Middleware for Noted {
+impl Middleware for RecordTracer {
     async fn handle(
         &self,
         request: Request,
@@ -117,20 +120,20 @@ impl Middleware for Noted {
 }
 
 #[tokio::test]
-async fn a_request_goes_on_in_the_scope_in_which_it_was_sent() {
+async fn a_request_keeps_the_scope_in_which_it_was_sent() {
     let world = World::new(&["acme"]);
     let acme = world.tenant("acme");
     let url = serve(Router::new().route("/", get(echo))).await;
-    let noted = Arc::default();
+    let recorded = Arc::default();
     let client = client()
         .with(PropagationMiddleware::new())
-        .with(Noted(Arc::clone(&noted)))
+        .with(RecordTracer(Arc::clone(&recorded)))
         .build();
-    let mut sent = Box::pin(seen(&client, &url));
-    acme.scope(async { assert!((&mut sent).now_or_never().is_none(), "it waits") })
+    let mut sent = Box::pin(received_headers(&client, &url));
+    acme.scope(async { assert!((&mut sent).now_or_never().is_none(), "the request is pending") })
         .await;
     assert!(TracerRegistry::current().is_none());
     assert_eq!(sent.await, "none none none stays");
-    let noted = noted.lock().expect("no panic").take();
-    assert!(noted.is_some_and(|tracer| tracer.same_tracer(&acme)));
+    let recorded = recorded.lock().expect("no panic").take();
+    assert!(recorded.is_some_and(|tracer| tracer.same_tracer(&acme)));
 }

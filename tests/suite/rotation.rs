@@ -1,11 +1,12 @@
-//! Keys that become others while their tracers stay: the receiver refuses the old one, the source has a new one, and nothing is lost.
+//! Key rotation of live tracers: the receiver refuses the old key, the source has a new one, and no
+//! data is lost.
 
-mod alarms;
-mod bad_input;
+mod command_lifetime;
 mod files;
 mod full_queue;
-mod hanging;
-mod lifetime;
+mod hanging_sources;
+mod invalid_files;
+mod refusal_status;
 mod refusals;
 
 use std::collections::BTreeMap;
@@ -25,8 +26,8 @@ use tracer_registry_collector::{Fault, FaultId};
 
 use crate::support::{World, key_of, quick, wait_for};
 
-/// Waits before repetitions that no test waits for: what heals before that does not heal by repetition.
-fn eternal_pauses() -> Export {
+/// Retry delays longer than any test, so a recovery within a test is not a retry.
+fn endless_backoff() -> Export {
     Export {
         retry: Retry {
             initial_backoff: Some(Duration::from_secs(3600)),
@@ -38,26 +39,27 @@ fn eternal_pauses() -> Export {
     }
 }
 
-/// A secret manager of the program's own, called `vault`: what it says, and how often it was asked.
+/// A custom secret source named `vault`, which counts its reads.
 #[derive(Clone, Default)]
 struct Vault {
     secrets: Arc<Mutex<BTreeMap<String, String>>>,
-    asked: Arc<AtomicU64>,
+    reads: Arc<AtomicU64>,
 }
 
 impl Vault {
-    /// What it gives for a name; a text that begins with `!` is an error that says the rest, `panic` is one.
+    /// Sets the secret of a name. A text that starts with `!` makes the source return the rest as
+    /// an error; `panic` makes it panic.
     fn put(&self, name: &str, secret: &str) {
         let mut secrets = self.secrets.lock().expect("not poisoned");
         secrets.insert(name.to_owned(), secret.to_owned());
     }
 
-    fn asked(&self) -> u64 {
-        self.asked.load(Ordering::SeqCst)
+    fn reads(&self) -> u64 {
+        self.reads.load(Ordering::SeqCst)
     }
 
     fn fetch(&self, name: &str) -> Result<SecretString, SecretError> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.reads.fetch_add(1, Ordering::SeqCst);
         let secret = self.secrets.lock().expect("not poisoned").get(name).cloned();
         let secret = secret.ok_or_else(|| SecretError::refused("no such secret"))?;
         assert_ne!(secret, "panic");
@@ -67,7 +69,8 @@ impl Vault {
         }
     }
 
-    /// Tenants of these names, whose secrets are called the same, and who have their first keys.
+    /// Creates tenants with these names, which read the secret of the same name. Each secret is the
+    /// tenant's first key.
     fn world(&self, tenants: &[&str], export: Export) -> World {
         World::with(&[], |mut builder| {
             let vault = self.clone();
@@ -79,16 +82,16 @@ impl Vault {
                 builder.tenant(*tenant, Binding::new().api_key(KeySource::provider("vault", *tenant)))
             })
         })
-        .naming(tenants)
+        .with_projects(tenants)
     }
 }
 
 impl World {
-    /// The collector knows the first key of these tenants, and one more: that of [`next`].
-    fn naming(self, tenants: &[&str]) -> Self {
+    /// Names the collector's project of each tenant by its first key and by that of [`next_key`].
+    fn with_projects(self, tenants: &[&str]) -> Self {
         for tenant in tenants {
             self.collector.name_project(tenant, &key_of(tenant));
-            self.collector.name_project(tenant, &next(tenant));
+            self.collector.name_project(tenant, &next_key(tenant));
         }
         self
     }
@@ -101,7 +104,7 @@ impl World {
         self.status(tenant).key.expect("it has a tracer")
     }
 
-    /// Waits until a tenant sends with that key.
+    /// Waits until the tenant uses this key.
     fn wait_for_key(&self, tenant: &str, key: &str) {
         let wanted = crate::support::fingerprint(&self.collector, key);
         wait_for("the key", || self.key(tenant), |now| now.fingerprint == wanted);
@@ -116,10 +119,10 @@ impl World {
         );
     }
 
-    /// Everything arrived, under this key last.
+    /// Asserts that every span and session event arrived.
     fn assert_nothing_lost(&self, tenant: &str) {
         let status = wait_for(
-            "the books",
+            "the ledger",
             || self.status(tenant),
             |status| status.spans.pending() == 0 && status.session_events.pending() == 0,
         );
@@ -133,12 +136,12 @@ impl World {
     }
 }
 
-/// The key that a tenant has after its first.
-fn next(tenant: &str) -> String {
+/// Returns the second key of a tenant.
+fn next_key(tenant: &str) -> String {
     key_of(&format!("{tenant}_next"))
 }
 
-/// A folder with a file for the key of each tenant.
+/// A folder with one key file per tenant.
 struct Keys {
     folder: TempDir,
     world: World,
@@ -160,7 +163,7 @@ impl Keys {
         });
         Self {
             folder,
-            world: world.naming(tenants),
+            world: world.with_projects(tenants),
         }
     }
 
@@ -174,7 +177,7 @@ impl Keys {
         path
     }
 
-    /// As secrets are replaced by who knows how: there is never half of one.
+    /// Replaces a key file atomically.
     fn replace(&self, name: &str, text: &str) {
         fs::rename(self.write("new", text), self.path(name)).expect("renamed");
     }

@@ -1,4 +1,4 @@
-//! Routes for every tenant: where the spans of several parts land.
+//! Wildcard routes: which project receives spans of a tenant and feature.
 
 use tracer_registry::config::Binding;
 use tracer_registry::selector::Slug;
@@ -7,8 +7,9 @@ use tracer_registry::{KeySource, Selector};
 
 use crate::support::{World, binding, key_of};
 
-/// Searches of every tenant in a project of its own, and those of `b` in one of its own choice.
-fn world(known_elsewhere: &'static str) -> World {
+/// Searches of each tenant go to the tenant's search project; those of `b` have their own route.
+/// The binding source has only `known_to_source`.
+fn world(known_to_source: &'static str) -> World {
     let searches = Binding::new()
         .api_key(KeySource::provider("test", "{tenant}-search"))
         .source("{tenant}");
@@ -17,7 +18,7 @@ fn world(known_elsewhere: &'static str) -> World {
             .route(&Selector::feature("search").tenant("*"), searches)
             .route(&Selector::feature("search").tenant("b"), binding("b-own"))
             .binding_source(move |tenant: &Slug| {
-                Ok::<_, SourceError>((tenant.as_str() == known_elsewhere).then(|| binding(known_elsewhere)))
+                Ok::<_, SourceError>((tenant.as_str() == known_to_source).then(|| binding(known_to_source)))
             })
     });
     for project in ["a-search", "b-search", "b-own", "c", "c-search"] {
@@ -27,7 +28,7 @@ fn world(known_elsewhere: &'static str) -> World {
 }
 
 #[test]
-fn every_tenants_searches_are_in_a_project_of_its_own() {
+fn a_wildcard_route_gives_each_tenant_its_own_project() {
     let world = world("c");
     for tenant in ["a", "b", "c"] {
         let search = world
@@ -48,16 +49,16 @@ fn every_tenants_searches_are_in_a_project_of_its_own() {
         ("c-search", vec!["search"]),
     ] {
         let project = world.project(project);
-        let landed: Vec<&str> = project.spans().iter().map(|span| span.name.as_str()).collect();
-        assert_eq!(landed, names, "{project:?}");
+        let received: Vec<&str> = project.spans().iter().map(|span| span.name.as_str()).collect();
+        assert_eq!(received, names, "{project:?}");
     }
     let source = world.project("a-search").spans()[0].source.clone();
     assert_eq!(source.as_deref(), Some("a"));
 }
 
 #[test]
-fn a_route_for_every_tenant_makes_no_unknown_tenant_known() {
-    let world = world("nobody-asks-for-it");
+fn a_wildcard_route_does_not_make_an_unknown_tenant_valid() {
+    let world = world("unused");
     for selector in ["tenant:d", "tenant:d,feature:search"] {
         let selector: Selector = selector.parse().expect("a selector");
         let error = world.registry.get(&selector).expect_err("unknown");

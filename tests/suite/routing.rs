@@ -1,4 +1,4 @@
-//! Code that knows nothing of tenants: its spans go to the tracer of the scope.
+//! The routing provider: instrumentation without tenants uses the tracer of the scope.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ use tracer_registry::{KeySource, Selector, TracerHandle, TracerRegistry};
 use crate::log::Log;
 use crate::support::{World, collector, key_of, quick, wait_for};
 
-/// Asserts that spans stand under one another, from the root on.
+/// Asserts that each span is the parent of the next, and the first is a root.
 pub(crate) fn assert_chain(world: &World, tenant: &str, names: &[&str]) {
     let spans: Vec<_> = names.iter().map(|name| world.span(tenant, name)).collect();
     assert_eq!(spans[0].parent_span_id, None, "{}", world.project(tenant).tree());
@@ -37,7 +37,7 @@ fn driver(provider: &RoutingProvider) {
 }
 
 #[test]
-fn instrumentation_that_got_a_provider_once_follows_the_scope() {
+fn instrumentation_with_the_routing_provider_follows_the_scope() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let routing = world.registry.routing_provider();
@@ -53,17 +53,17 @@ fn instrumentation_that_got_a_provider_once_follows_the_scope() {
 }
 
 #[test]
-fn outside_any_scope_spans_go_to_the_default_that_was_named_or_nowhere_and_are_counted() {
+fn spans_outside_any_scope_go_to_the_configured_default_or_are_dropped_and_counted() {
     let world = World::new(&["a", "b"]);
     let a = world.tenant("a");
-    let nowhere = world.registry.routing_provider();
-    driver(&nowhere);
+    let without_default = world.registry.routing_provider();
+    driver(&without_default);
     assert_eq!(world.registry.status().unrouted.spans, 2);
-    // Not the tracer of whichever span somebody made current: there is no scope.
+    // A current span of a tracer is no scope.
     let by_hand = Context::current_with_span(a.start_span("by hand")).attach();
-    driver(&nowhere);
+    driver(&without_default);
     drop(by_hand);
-    assert_eq!(nowhere.unrouted(), 4);
+    assert_eq!(without_default.unrouted(), 4);
     world.flush();
     assert_chain(&world, "a", &["by hand"]);
     assert_eq!((world.names("a").len(), world.names("b").len()), (1, 0));
@@ -94,7 +94,7 @@ fn write_default(folder: &Path, url: &str, default: &str) {
 }
 
 #[test]
-fn the_default_is_what_a_look_up_gives_at_that_moment() {
+fn the_routing_default_is_looked_up_for_each_span() {
     let folder = tempfile::tempdir().expect("a folder");
     let collector = collector(&["a", "b"], &tracer_registry::secret::Fingerprinter::new()).start();
     let collector = collector.expect("a free port");
@@ -115,13 +115,17 @@ fn the_default_is_what_a_look_up_gives_at_that_moment() {
             .same_tracer(&default)
     );
     assert_eq!(world.registry.status().tracers[0].spans.accepted, 2);
-    assert_eq!(world.registry.status().tracers[0].tracers, 2, "none is kept but by us");
+    assert_eq!(
+        world.registry.status().tracers[0].tracers,
+        2,
+        "only the test keeps the old tracer alive"
+    );
     drop(default);
 
     write_default(folder.path(), &world.collector.url(), "b");
-    let told = world.registry.reload().expect("valid");
-    assert!(told.routing_default && told.changed.is_empty(), "{told:?}");
-    assert_eq!(told.to_string(), "spans outside any scope go elsewhere");
+    let report = world.registry.reload().expect("valid");
+    assert!(report.routing_default && report.changed.is_empty(), "{report:?}");
+    assert_eq!(report.to_string(), "spans outside any scope go elsewhere");
     world.registry.environment("b").expect("configured");
     driver.start("to b").end();
     world.flush();
@@ -131,12 +135,12 @@ fn the_default_is_what_a_look_up_gives_at_that_moment() {
 }
 
 #[test]
-fn a_default_that_cannot_be_had_is_replaced_by_nothing_and_asked_for_rarely() {
-    let (asked, known) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-    let (count, is_known) = (Arc::clone(&asked), Arc::clone(&known));
+fn a_default_that_cannot_be_resolved_has_no_substitute_and_is_rarely_retried() {
+    let (reads, available) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let (count, is_available) = (Arc::clone(&reads), Arc::clone(&available));
     let source = move |name: &str| {
         count.fetch_add(1, Ordering::SeqCst);
-        if is_known.load(Ordering::SeqCst) {
+        if is_available.load(Ordering::SeqCst) {
             Ok(SecretString::from(key_of(name)))
         } else {
             Err(SecretError::refused("not yet"))
@@ -154,21 +158,21 @@ fn a_default_that_cannot_be_had_is_replaced_by_nothing_and_asked_for_rarely() {
     let log = Log::default();
     tracing::subscriber::with_default(log.clone(), || {
         for _ in 0..100 {
-            driver.start("nowhere").end();
+            driver.start("without_default").end();
         }
         a.in_span("a", |_| driver.start("query").end());
     });
     assert_eq!(world.registry.status().unrouted.spans, 100);
     wait_for("the warning", || log.lines(), |lines| !lines.is_empty());
     assert_eq!(
-        (asked.load(Ordering::SeqCst), log.lines().len()),
+        (reads.load(Ordering::SeqCst), log.lines().len()),
         (1, 1),
         "{:?}",
         log.lines()
     );
     assert!(log.lines()[0].contains("tenant:b") && log.lines()[0].contains("not yet"));
-    // It comes by itself where the key is there.
-    known.store(true, Ordering::SeqCst);
+    // The default is used once its key is available.
+    available.store(true, Ordering::SeqCst);
     let sampled = || {
         let mut span = driver.start("somewhere");
         span.end();
@@ -182,10 +186,10 @@ fn a_default_that_cannot_be_had_is_replaced_by_nothing_and_asked_for_rarely() {
 }
 
 #[test]
-fn a_key_that_waits_for_work_with_spans_of_its_own_keeps_nobody_for_long() {
+fn a_secret_source_with_instrumented_threads_does_not_deadlock_the_default() {
     let (route, routed) = std::sync::mpsc::channel::<RoutingProvider>();
     let routed = std::sync::Mutex::new(routed);
-    // As a client with threads of its own: its spans are in no scope either.
+    // Like a client with its own threads: its spans are in no scope.
     let source = move |name: &str| {
         let routing = routed.lock().expect("not poisoned").recv().expect("sent");
         let client = std::thread::spawn(move || routing.tracer("client").start("fetch the key").end());
@@ -199,8 +203,8 @@ fn a_key_that_waits_for_work_with_spans_of_its_own_keeps_nobody_for_long() {
             .routing_default(&Selector::tenant("b"))
     });
     let routing = world.registry.routing_provider();
-    route.send(routing.clone()).expect("it is there");
-    // Those that come while its tracer is made do not wait for longer either.
+    route.send(routing.clone()).expect("the source receives it");
+    // Spans that start while the default is created do not block either.
     let mut started = 0;
     let start = || {
         started += 1;
@@ -217,10 +221,10 @@ fn a_key_that_waits_for_work_with_spans_of_its_own_keeps_nobody_for_long() {
 }
 
 #[test]
-fn without_its_registry_a_provider_records_nothing_and_counts() {
+fn a_routing_provider_without_its_registry_drops_and_counts_spans() {
     let world = World::with(&["a"], |builder| builder.routing_default(&Selector::tenant("a")));
     let (a, routing) = (world.tenant("a"), world.registry.routing_provider());
-    // It is there, so nobody waits for it.
+    // The tracer exists, so the first span is recorded.
     driver(&routing);
     assert_eq!(routing.unrouted(), 0);
     assert!(world.registry.shutdown(crate::support::LONG).is_complete());
@@ -230,7 +234,7 @@ fn without_its_registry_a_provider_records_nothing_and_counts() {
     assert_eq!(
         world.status("a").spans.accepted,
         5,
-        "those of the scope are in its books"
+        "spans of the scope are in the ledger of its tracer"
     );
     drop(world.registry);
     driver(&routing);
@@ -241,7 +245,7 @@ fn without_its_registry_a_provider_records_nothing_and_counts() {
 }
 
 #[test]
-fn the_context_that_is_given_decides_before_the_current_one() {
+fn an_explicit_context_takes_precedence_over_the_current_one() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let routing = world.registry.routing_provider();
@@ -260,7 +264,7 @@ fn the_context_that_is_given_decides_before_the_current_one() {
 }
 
 #[test]
-fn a_routed_span_that_is_made_current_is_found_under_another_tracers_span_made_current_by_hand() {
+fn a_routed_span_is_found_under_another_tracers_span_attached_by_hand() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let driver = world.registry.routing_provider().tracer("driver");

@@ -1,4 +1,5 @@
-//! Where tracers are used and dropped: in runtimes of each kind, without one, in tasks that are cancelled.
+//! Tracers in each kind of tokio runtime, outside any, and in cancelled tasks; when tracers are
+//! dropped.
 
 use std::time::{Duration, Instant};
 
@@ -12,18 +13,18 @@ use tracer_registry_collector::Fault;
 use crate::support::{AT_ONCE, LONG, World, quick, wait_for};
 
 #[tokio::test]
-async fn a_current_thread_runtime_that_stands_still_does_not_stop_the_export() {
+async fn a_blocked_current_thread_runtime_does_not_stop_the_export() {
     let world = World::new(&["a"]);
     let a = world.tenant("a");
     a.in_span_async("span", async |_| tokio::task::yield_now().await).await;
     let _session = a.session("s").start();
-    // On this thread, the only one of the runtime.
+    // This blocks the only thread of the runtime.
     world.flush();
     assert_eq!(world.names("a"), ["span"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn spans_of_many_tasks_arrive_and_the_registry_is_dropped_in_one() {
+async fn spans_of_many_tasks_arrive_if_the_registry_is_dropped_in_a_task() {
     let world = World::new(&["a"]);
     let a = world.tenant("a");
     let tasks: Vec<_> = (0..100)
@@ -61,7 +62,7 @@ async fn spans_of_many_tasks_arrive_and_the_registry_is_dropped_in_one() {
 }
 
 #[tokio::test]
-async fn dropped_inside_a_runtime_it_neither_panics_nor_waits_longer_than_configured() {
+async fn a_registry_dropped_inside_a_runtime_neither_panics_nor_waits_longer_than_configured() {
     let export = Export {
         drop_timeout: Some(Duration::from_millis(50)),
         timeout: Some(Duration::from_secs(60)),
@@ -72,16 +73,16 @@ async fn dropped_inside_a_runtime_it_neither_panics_nor_waits_longer_than_config
     let a = world.tenant("a");
     a.start_span("span").end();
     let World { collector, registry } = world;
-    let begun = Instant::now();
+    let start = Instant::now();
     drop(registry);
-    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
-    // A handle that outlives the registry still works, and comes to nothing.
+    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+    // A handle that outlives the registry still works; its spans are dropped.
     a.start_span("after").end();
     drop((a, collector));
 }
 
 #[test]
-fn a_dedicated_tracer_is_drained_when_it_is_dropped_and_its_ledger_goes_on() {
+fn a_dropped_dedicated_tracer_is_drained_and_its_ledger_is_kept() {
     let export = Export {
         scheduled_delay: Some(Duration::from_secs(3_600)),
         ..quick()
@@ -93,15 +94,19 @@ fn a_dedicated_tracer_is_drained_when_it_is_dropped_and_its_ledger_goes_on() {
         assert!(!dedicated.same_tracer(&pooled));
         dedicated.start_span(format!("span-{n}")).end();
     }
-    // Nobody flushes, and the delay is an hour.
+    // There is no flush, and the scheduled delay is an hour.
     wait_for("the spans", || world.names("a").len(), |spans| *spans == 20);
-    let status = wait_for("the lanes to go", || world.status("a"), |status| status.tracers == 1);
+    let status = wait_for(
+        "the drop of the lanes",
+        || world.status("a"),
+        |status| status.tracers == 1,
+    );
     assert_eq!((status.spans.accepted, status.spans.delivered), (20, 20));
     assert!(status.last_delivery.is_some());
 }
 
 #[test]
-fn dropping_a_dedicated_tracer_does_not_wait_for_a_receiver_that_hangs() {
+fn dropping_a_dedicated_tracer_does_not_wait_for_a_hanging_receiver() {
     let export = Export {
         timeout: Some(Duration::from_secs(60)),
         ..quick()
@@ -109,23 +114,27 @@ fn dropping_a_dedicated_tracer_does_not_wait_for_a_receiver_that_hangs() {
     let world = World::with(&["a"], |builder| builder.export(export));
     world.collector.fault(Fault::hang());
     let selector = world.tenant("a").selector().clone();
-    let begun = Instant::now();
+    let start = Instant::now();
     for _ in 0..10 {
         let dedicated = world.registry.dedicated(&selector).expect("configured");
         let session = dedicated.session("s").start();
         let _inside = session.enter();
         dedicated.start_span("span").end();
     }
-    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
-    assert_eq!(world.status("a").tracers, 11, "what is not sent keeps its lane");
+    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+    assert_eq!(world.status("a").tracers, 11, "a lane with unsent spans is kept");
     world.collector.clear_faults();
     world.flush();
-    let status = wait_for("the lanes to go", || world.status("a"), |status| status.tracers == 1);
+    let status = wait_for(
+        "the drop of the lanes",
+        || world.status("a"),
+        |status| status.tracers == 1,
+    );
     assert_eq!((status.spans.delivered, status.session_events.delivered), (10, 10));
 }
 
 #[test]
-fn what_went_wrong_with_a_tracer_that_is_gone_is_still_told() {
+fn errors_of_a_dropped_tracer_are_still_reported() {
     let world = World::new(&["a"]);
     world.collector.fault(Fault::status(422));
     let selector = world.tenant("a").selector().clone();
@@ -135,15 +144,19 @@ fn what_went_wrong_with_a_tracer_that_is_gone_is_still_told() {
         .expect("configured")
         .start_span("span")
         .end();
-    let gone = wait_for("the lane to go", || world.status("a"), |status| status.tracers == 1);
-    assert_eq!(gone.spans.dropped[&DropReason::Refused], 1);
-    assert!(gone.last_error.is_some());
+    let status = wait_for(
+        "the drop of the lane",
+        || world.status("a"),
+        |status| status.tracers == 1,
+    );
+    assert_eq!(status.spans.dropped[&DropReason::Refused], 1);
+    assert!(status.last_error.is_some());
     let report = world.registry.force_flush(LONG);
     assert!(report.tracers[0].last_error.is_some() && report.lost() == 1, "{report}");
 }
 
 #[test]
-fn lanes_that_are_given_up_at_the_shutdown_go_with_their_tracers() {
+fn lanes_abandoned_at_shutdown_are_dropped_with_their_tracers() {
     let world = World::with(&["a"], |builder| {
         builder.export(Export {
             timeout: Some(Duration::from_secs(60)),
@@ -159,14 +172,18 @@ fn lanes_that_are_given_up_at_the_shutdown_go_with_their_tracers() {
     after.start_span("span").end();
     let report = world.registry.shutdown(Duration::from_millis(50));
     assert_eq!(report.tracers[0].dropped[&DropReason::Shutdown], 2);
-    assert_eq!(world.status("a").tracers, 2, "the pooled one and the one that is held");
+    assert_eq!(
+        world.status("a").tracers,
+        2,
+        "the pooled tracer and the one with a handle"
+    );
     drop(after);
     assert_eq!(world.status("a").tracers, 1);
     assert_eq!(world.status("a").spans.accepted, 2);
 }
 
 #[test]
-fn spans_outlive_the_handle_they_were_started_by() {
+fn spans_outlive_the_handle_that_started_them() {
     let world = World::new(&["a"]);
     let dedicated = world
         .registry
@@ -181,41 +198,50 @@ fn spans_outlive_the_handle_they_were_started_by() {
         .join()
         .expect("no panic");
     wait_for("the spans", || world.names("a").len(), |spans| *spans == 2);
-    wait_for("the lane to go", || world.status("a").tracers, |tracers| *tracers == 1);
+    wait_for(
+        "the drop of the lane",
+        || world.status("a").tracers,
+        |tracers| *tracers == 1,
+    );
 }
 
 #[test]
-fn where_telemetry_is_suppressed_nothing_is_made() {
+fn no_span_is_created_while_telemetry_is_suppressed() {
     let world = World::new(&["a"]);
     let a = world.tenant("a");
     {
-        let _quiet = Context::enter_telemetry_suppressed_scope();
+        let _suppressed = Context::enter_telemetry_suppressed_scope();
         a.start_span("by-hand").end();
         a.in_span("sync", |_| a.start_span("child").end());
         let _scope = a.enter();
         a.in_span("in-scope", |_| ());
     }
-    // Made where it is loud, run where it is quiet.
+    // Created outside the suppressed scope, polled inside it.
     let future = a.in_span_async("future", async |_| a.start_span("in-future").end());
     {
-        let _quiet = Context::enter_telemetry_suppressed_scope();
-        futures_util::FutureExt::now_or_never(future).expect("it does not wait");
+        let _suppressed = Context::enter_telemetry_suppressed_scope();
+        futures_util::FutureExt::now_or_never(future).expect("it never waits");
     }
-    a.start_span("loud").end();
+    a.start_span("not suppressed").end();
     world.flush();
-    assert_eq!(world.names("a"), ["loud"]);
+    assert_eq!(world.names("a"), ["not suppressed"]);
     assert_eq!(world.status("a").spans.accepted, 1);
 }
 
 #[tokio::test]
-async fn a_future_that_is_cancelled_or_panics_ends_its_span() {
+async fn a_cancelled_or_panicking_future_ends_its_span() {
     let world = World::new(&["a"]);
     let a = world.tenant("a");
     let cancelled = tokio::spawn(a.in_span_async("cancelled", async |_| std::future::pending::<()>().await));
     tokio::task::yield_now().await;
     cancelled.abort();
     assert!(cancelled.await.expect_err("aborted").is_cancelled());
-    assert!(tokio::spawn(panics(a.clone())).await.expect_err("it panics").is_panic());
+    assert!(
+        tokio::spawn(panics(a.clone()))
+            .await
+            .expect_err("the task panics")
+            .is_panic()
+    );
     let unused = a.in_span_async("never-polled", async |_| ());
     drop(unused);
     let of_thread = a.clone();

@@ -1,4 +1,5 @@
-//! Scopes go where the work goes, in every way in which Rust code moves work around, and nothing follows a thread.
+//! Scopes across threads, tasks, messages and streams. A thread that runs the work does not pass on
+//! its own scope.
 
 use std::future::Future;
 use std::pin::pin;
@@ -21,7 +22,7 @@ fn current() -> Option<String> {
     TracerRegistry::current().map(|tracer| tracer.selector().to_string())
 }
 
-/// Spans of `tenant` called `name` are children of the one called `parent`, in its session.
+/// Asserts that `count` spans named `name` are children of the span `parent`, in its session.
 fn assert_children(world: &World, tenant: &str, name: &str, parent: &str, count: usize) {
     let parent = world.span(tenant, parent);
     let project = world.project(tenant);
@@ -56,7 +57,10 @@ fn the_current_tracer_and_session_are_those_of_the_innermost_scope() {
         );
         b.in_span("b", |_| {
             assert_eq!(current().as_deref(), Some("tenant:b"));
-            assert!(Session::current().is_none(), "a's session is nothing to b");
+            assert!(
+                Session::current().is_none(),
+                "a's session must not be visible in b's scope"
+            );
             let _again = a.enter();
             assert_eq!(current().as_deref(), Some("tenant:a"));
             assert_eq!(
@@ -71,7 +75,7 @@ fn the_current_tracer_and_session_are_those_of_the_innermost_scope() {
 }
 
 #[test]
-fn the_scope_of_a_dedicated_tracer_keeps_it() {
+fn a_scope_keeps_its_dedicated_tracer_alive() {
     let world = World::new(&["a"]);
     let entered = {
         let dedicated = world.registry.dedicated(tracer_registry::Selector::tenant("a"));
@@ -84,7 +88,7 @@ fn the_scope_of_a_dedicated_tracer_keeps_it() {
 }
 
 #[test]
-fn threads_scoped_threads_and_thread_pools_run_in_what_was_captured_and_in_nothing_else() {
+fn threads_and_thread_pools_run_in_the_captured_scope_only() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let session = a.session("s").start();
@@ -96,11 +100,11 @@ fn threads_scoped_threads_and_thread_pools_run_in_what_was_captured_and_in_nothi
             move || a.in_span(name, |_| ())
         };
         thread::spawn(scope.wrap(work("on a thread"))).join().expect("no panic");
-        thread::spawn(work("captured nothing")).join().expect("no panic");
+        thread::spawn(work("without a scope")).join().expect("no panic");
         thread::scope(|threads| {
             threads.spawn(|| scope.run(work("on a scoped thread")));
         });
-        // A pool's threads stand wherever they were left, here in somebody else's scope.
+        // Pool threads may have any current scope; here that of another tenant.
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).start_handler({
             let b = b.clone();
             move |_| std::mem::forget(b.enter())
@@ -115,14 +119,14 @@ fn threads_scoped_threads_and_thread_pools_run_in_what_was_captured_and_in_nothi
     assert_children(&world, "a", "on a thread", "request", 1);
     assert_children(&world, "a", "on a scoped thread", "request", 1);
     assert_children(&world, "a", "in a pool", "request", 20);
-    let alone = world.span("a", "captured nothing");
+    let alone = world.span("a", "without a scope");
     assert_eq!(alone.parent_span_id, None);
     assert_eq!(alone.attributes.get("honeyhive.session_id"), None);
     assert!(world.project("b").spans().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tasks_run_in_what_was_captured_and_in_nothing_else() {
+async fn tasks_run_in_the_captured_scope_only() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let session = a.session("s").start();
@@ -144,12 +148,12 @@ async fn tasks_run_in_what_was_captured_and_in_nothing_else() {
             let work = scope.scope(work("inside b"));
             async |_| work.await
         }));
-        tasks.spawn(work("captured nothing"));
+        tasks.spawn(work("without a scope"));
         tasks.spawn_blocking(scope.wrap({
             let a = a.clone();
             move || drop(a.start_span("blocking"))
         }));
-        tasks.spawn(a.in_span_async("as it is", async |_| ()));
+        tasks.spawn(a.in_span_async("in_span_async", async |_| ()));
         tasks.join_all().await;
     });
     session.scope(request).await;
@@ -158,8 +162,8 @@ async fn tasks_run_in_what_was_captured_and_in_nothing_else() {
         assert_children(&world, "a", name, "request", 3);
     }
     assert_children(&world, "a", "blocking", "request", 1);
-    assert_children(&world, "a", "as it is", "request", 1);
-    for alone in world.project("a").spans_named("captured nothing") {
+    assert_children(&world, "a", "in_span_async", "request", 1);
+    for alone in world.project("a").spans_named("without a scope") {
         assert_eq!(alone.parent_span_id, None);
         assert_eq!(alone.attributes.get("honeyhive.session_id"), None);
     }
@@ -168,7 +172,7 @@ async fn tasks_run_in_what_was_captured_and_in_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_brings_its_scope_along_whatever_the_receiver_is_in() {
+async fn a_message_is_processed_in_its_own_scope_not_the_receivers() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let (jobs, inbox) = mpsc::channel::<(Scope, &'static str)>();
@@ -189,17 +193,17 @@ async fn a_message_brings_its_scope_along_whatever_the_receiver_is_in() {
     a.in_span("second", |_| {
         jobs.send((Scope::current(), "of second")).expect("a worker");
     });
-    jobs.send((Scope::current(), "of nobody")).expect("a worker");
+    jobs.send((Scope::current(), "unscoped")).expect("a worker");
     drop(jobs);
     worker.join().expect("no panic");
     world.flush();
     assert_children(&world, "a", "of first", "first", 1);
     assert_children(&world, "a", "of second", "second", 1);
-    assert_eq!(world.span("a", "of nobody").parent_span_id, None);
+    assert_eq!(world.span("a", "unscoped").parent_span_id, None);
     assert_children(&world, "b", "between", "worker", 3);
 }
 
-/// Starts a span when it is dropped, as code in destructors may.
+/// Starts a span when dropped, like code in a destructor.
 struct SpanOnDrop(TracerHandle, &'static str);
 
 impl Drop for SpanOnDrop {
@@ -209,7 +213,7 @@ impl Drop for SpanOnDrop {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_branch_that_select_drops_ends_its_spans_in_its_own_scope() {
+async fn a_branch_dropped_by_select_ends_its_spans_in_its_own_scope() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let session = a.session("s").start();
@@ -218,7 +222,7 @@ async fn a_branch_that_select_drops_ends_its_spans_in_its_own_scope() {
         let a = a.clone();
         async move |_| {
             let _on_drop = SpanOnDrop(a, "on drop");
-            entered.send(()).expect("it is waited for");
+            entered.send(()).expect("the winner waits for it");
             future::pending::<()>().await;
         }
     }));
@@ -226,8 +230,8 @@ async fn a_branch_that_select_drops_ends_its_spans_in_its_own_scope() {
         let loser = pin!(loser);
         tokio::select! {
             biased;
-            () = loser => unreachable!("it never ends"),
-            heard = was_entered => heard.expect("the loser got far"),
+            () = loser => unreachable!("the loser never ends"),
+            heard = was_entered => heard.expect("the loser has started"),
         }
     })
     .await;
@@ -240,7 +244,7 @@ async fn a_branch_that_select_drops_ends_its_spans_in_its_own_scope() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_task_that_is_aborted_ends_its_spans_in_its_own_scope() {
+async fn an_aborted_task_ends_its_spans_in_its_own_scope() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let (entered, was_entered) = oneshot::channel();
@@ -248,11 +252,11 @@ async fn a_task_that_is_aborted_ends_its_spans_in_its_own_scope() {
         let a = a.clone();
         async move |_| {
             let _on_drop = SpanOnDrop(a, "on drop");
-            entered.send(()).expect("it is waited for");
+            entered.send(()).expect("the test waits for it");
             future::pending::<()>().await;
         }
     }));
-    was_entered.await.expect("it got far");
+    was_entered.await.expect("the task has started");
     b.in_span_async("aborting", async |_| {
         task.abort();
         assert!(task.await.expect_err("aborted").is_cancelled());
@@ -264,7 +268,7 @@ async fn a_task_that_is_aborted_ends_its_spans_in_its_own_scope() {
 }
 
 #[test]
-fn a_stream_makes_its_items_in_its_scope_and_they_are_used_outside() {
+fn a_stream_produces_its_items_in_its_scope_and_the_consumer_keeps_its_own() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let items = a.in_span("request", |_| {
@@ -290,22 +294,22 @@ fn a_stream_makes_its_items_in_its_scope_and_they_are_used_outside() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "as a third party would")]
-fn whatever_moves_contexts_moves_scopes() {
+#[expect(clippy::disallowed_methods, reason = "third-party code does this")]
+fn moving_an_opentelemetry_context_moves_its_scope() {
     let world = World::new(&["a"]);
     let a = world.tenant("a");
     let session = a.session("s").start();
     let moved = session.scope(async { Context::current() });
     let mut moved = pin!(moved);
     let Poll::Ready(cx) = moved.as_mut().poll(&mut Task::from_waker(Waker::noop())) else {
-        panic!("it waits for nothing")
+        panic!("the future never waits")
     };
     let scope = Scope::from(cx);
     assert_eq!(
         scope.session().map(|s| s.id().to_owned()).as_deref(),
         Some(session.id())
     );
-    assert!(scope.tracer().expect("a's").same_tracer(&a));
+    assert!(scope.tracer().expect("the tracer of a").same_tracer(&a));
     assert!(format!("{scope:?}").contains("tenant:a"), "{scope:?}");
     assert_eq!(current(), None);
     a.tracer("t").start_with_context("in it", scope.context());
@@ -317,8 +321,8 @@ fn whatever_moves_contexts_moves_scopes() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "as a third party would")]
-fn baggage_belongs_to_the_scope_it_was_set_in() {
+#[expect(clippy::disallowed_methods, reason = "third-party code does this")]
+fn baggage_belongs_to_the_scope_in_which_it_was_set() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let entry = || {
@@ -331,10 +335,10 @@ fn baggage_belongs_to_the_scope_it_was_set_in() {
     a.in_span("a", |_| {
         let _set = set("a's");
         b.in_span("b", |_| {
-            assert_eq!(entry(), None, "a's is hidden");
+            assert_eq!(entry(), None, "a's baggage is hidden");
             let _set = set("b's");
             a.in_span("a again", |_| assert_eq!(entry().as_deref(), Some("a's")));
-            // A span of a's, made current by hand in b's scope, does not make b's baggage a's.
+            // A span of `a` attached by hand in b's scope does not move b's baggage to `a`.
             let _by_hand = {
                 use opentelemetry::trace::TraceContextExt;
                 Context::current_with_span(a.start_span("by hand")).attach()
@@ -342,7 +346,7 @@ fn baggage_belongs_to_the_scope_it_was_set_in() {
             let _in_a = a.enter();
             assert_eq!(entry().as_deref(), Some("a's"));
         });
-        assert_eq!(entry().as_deref(), Some("a's"), "and restored");
+        assert_eq!(entry().as_deref(), Some("a's"), "a's baggage is restored");
     });
     assert_eq!(entry(), None);
 }

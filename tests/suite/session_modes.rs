@@ -1,4 +1,5 @@
-//! How sessions come about: by the program, by the trace, by attributes; and the one that is the default.
+//! Session modes: sessions started by the program, per trace, or by attributes; and the default
+//! session.
 
 use std::collections::HashMap;
 
@@ -13,27 +14,27 @@ use crate::support::{World, binding};
 
 const ID: &str = "honeyhive.session_id";
 
-fn with(mode: SessionMode, adapt: impl FnOnce(Binding) -> Binding) -> World {
+fn world_with_mode(mode: SessionMode, adapt: impl FnOnce(Binding) -> Binding) -> World {
     let adapted = adapt(binding("a").sessions(mode));
-    World::with(&["a", "b"], |builder: RegistryBuilder| builder.tenant("a", adapted))
+    World::world_with_mode(&["a", "b"], |builder: RegistryBuilder| builder.tenant("a", adapted))
 }
 
-/// A registry that sends to the collector of another world, as to a backend without sessions.
-fn plain(gate: &World, adapt: impl FnOnce(Binding) -> Binding) -> World {
-    let url = gate.collector.url();
-    let plain = adapt(binding("a").backend(BackendName::Otlp).endpoint(url));
-    World::with(&[], |builder| builder.tenant("a", plain))
+/// A registry that exports to the collector of `receiver` as to a backend without sessions.
+fn without_session_backend(receiver: &World, adapt: impl FnOnce(Binding) -> Binding) -> World {
+    let url = receiver.collector.url();
+    let adapted = adapt(binding("a").backend(BackendName::Otlp).endpoint(url));
+    World::world_with_mode(&[], |builder| builder.tenant("a", adapted))
 }
 
 #[test]
-fn where_each_trace_is_a_session_it_has_the_traces_id_and_is_started_once() {
-    let world = with(SessionMode::PerTrace, |binding| binding);
+fn a_per_trace_session_has_the_traces_id_and_is_started_once() {
+    let world = world_with_mode(SessionMode::PerTrace, |binding| binding);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let (current, trace) = a.in_span("root", |span| {
         b.in_span("b", |_| {
             a.in_span("child", |_| a.tracer("t").start("by hand").end());
         });
-        let session = Session::current().expect("the trace's");
+        let session = Session::current().expect("the session of the trace");
         session.enrich(Enrichment::new().outputs("done"));
         (session.id().to_owned(), span.span_context().trace_id().to_string())
     });
@@ -53,7 +54,7 @@ fn where_each_trace_is_a_session_it_has_the_traces_id_and_is_started_once() {
     for name in ["root", "child", "by hand"] {
         assert_eq!(world.span("a", name).attributes[ID], current.as_str());
     }
-    // Its own bits, but for those that say what kind of UUID it is.
+    // The session id has the bits of the trace id, except those of the UUID's version and variant.
     assert_eq!(current.replace('-', "")[..12], trace[..12]);
     let other = world.span("a", "another trace").attributes[ID].clone();
     assert_ne!(other, current.as_str());
@@ -70,8 +71,8 @@ fn where_each_trace_is_a_session_it_has_the_traces_id_and_is_started_once() {
 }
 
 #[test]
-fn a_session_that_the_program_starts_comes_before_that_of_the_trace() {
-    let world = with(SessionMode::PerTrace, |binding| binding);
+fn a_session_started_by_the_program_takes_precedence_over_that_of_the_trace() {
+    let world = world_with_mode(SessionMode::PerTrace, |binding| binding);
     let a = world.tenant("a");
     let session = a.session("own").start();
     {
@@ -84,8 +85,8 @@ fn a_session_that_the_program_starts_comes_before_that_of_the_trace() {
 }
 
 #[test]
-fn a_trace_that_is_begun_in_a_session_is_none() {
-    let world = with(SessionMode::PerTrace, |binding| binding);
+fn a_trace_started_in_a_session_is_no_session_itself() {
+    let world = world_with_mode(SessionMode::PerTrace, |binding| binding);
     let a = world.tenant("a");
     let session = a.session("own").start();
     let open = {
@@ -105,32 +106,36 @@ fn a_trace_that_is_begun_in_a_session_is_none() {
     world.flush();
     let session_of = |name: &str| world.span("a", name).attributes.get(ID).cloned();
     assert_eq!(session_of("root").expect("one"), session.id());
-    assert_eq!(session_of("after the end"), None, "nobody started a session for it");
+    assert_eq!(
+        session_of("after the end"),
+        None,
+        "no session was started for the trace"
+    );
     assert_eq!(session_of("in it").expect("one"), next.id());
-    let outside = session_of("outside").expect("that of its trace");
-    let begun = session_of("after the end, too").expect("that of its trace");
-    let mut known: Vec<_> = world
+    let outside = session_of("outside").expect("the session of its trace");
+    let after_end = session_of("after the end, too").expect("the session of its trace");
+    let mut ids: Vec<_> = world
         .project("a")
         .sessions()
         .iter()
-        .map(|told| told.id.clone())
+        .map(|session| session.id.clone())
         .collect();
     let mut expected = [
         session.id(),
         next.id(),
         outside.as_str().expect("text"),
-        begun.as_str().expect("text"),
+        after_end.as_str().expect("text"),
     ];
-    known.sort_unstable();
+    ids.sort_unstable();
     expected.sort_unstable();
-    assert_eq!(known, expected);
+    assert_eq!(ids, expected);
 }
 
 #[test]
-fn the_session_of_a_trace_can_be_the_default() {
-    let world = with(SessionMode::PerTrace, |binding| binding);
+fn a_per_trace_session_can_be_the_default() {
+    let world = world_with_mode(SessionMode::PerTrace, |binding| binding);
     let a = world.tenant("a");
-    let session = a.in_span("root", |_| Session::current().expect("the trace's"));
+    let session = a.in_span("root", |_| Session::current().expect("the session of the trace"));
     session.make_default();
     a.start_span("by default");
     session.end();
@@ -141,13 +146,13 @@ fn the_session_of_a_trace_can_be_the_default() {
 }
 
 #[test]
-fn the_data_of_a_session_leaves_room_for_what_is_learnt_of_it_later() {
-    let gate = World::new(&["a"]);
+fn session_data_at_the_attribute_limit_leaves_room_for_later_enrichments() {
+    let receiver = World::new(&["a"]);
     let limits = tracer_registry::config::Limits {
         attributes: Some(4),
         ..Default::default()
     };
-    let world = plain(&gate, |binding| binding.limits(limits));
+    let world = without_session_backend(&receiver, |binding| binding.limits(limits));
     let a = world.tenant("a");
     let much: Vec<u32> = (0..100).collect();
     let session = a.session("s").metadata("much", much.clone()).start();
@@ -158,19 +163,20 @@ fn the_data_of_a_session_leaves_room_for_what_is_learnt_of_it_later() {
     );
     session.end();
     world.flush();
-    let enriched = gate.span("a", "session.enrich");
+    let enriched = receiver.span("a", "session.enrich");
     assert_eq!(enriched.attributes["tracer_registry.session.feedback.helpful"], true);
     assert_eq!(enriched.attributes["tracer_registry.session.outputs.much.99"], 99);
     assert!(
-        gate.span("a", "session.end")
+        receiver
+            .span("a", "session.end")
             .attributes
             .contains_key("tracer_registry.session.duration_ms")
     );
 }
 
 #[test]
-fn the_session_of_a_trace_that_came_in_is_that_of_the_trace() {
-    let world = with(SessionMode::PerTrace, |binding| {
+fn the_session_of_a_remote_trace_has_the_remote_traces_id() {
+    let world = world_with_mode(SessionMode::PerTrace, |binding| {
         binding.trust_remote_parent(true).propagate_session_id(true)
     });
     let a = world.tenant("a");
@@ -191,8 +197,8 @@ fn the_session_of_a_trace_that_came_in_is_that_of_the_trace() {
 }
 
 #[test]
-fn a_trace_that_sampling_leaves_out_is_no_session() {
-    let world = with(SessionMode::PerTrace, |binding| binding.sampling_ratio(0.0));
+fn an_unsampled_trace_starts_no_session() {
+    let world = world_with_mode(SessionMode::PerTrace, |binding| binding.sampling_ratio(0.0));
     let a = world.tenant("a");
     a.in_span("root", |_| assert!(Session::current().is_none()));
     world.flush();
@@ -200,8 +206,8 @@ fn a_trace_that_sampling_leaves_out_is_no_session() {
 }
 
 #[test]
-fn sessions_can_be_made_by_their_spans_alone() {
-    let world = with(SessionMode::AutoCreate, |binding| binding);
+fn auto_create_sessions_are_sent_only_as_span_attributes() {
+    let world = world_with_mode(SessionMode::AutoCreate, |binding| binding);
     let a = world.tenant("a");
     let session = a
         .session("chat")
@@ -224,11 +230,11 @@ fn sessions_can_be_made_by_their_spans_alone() {
             .requests()
             .iter()
             .all(|request| request.path.ends_with("/v1/traces")),
-        "no calls"
+        "no session requests"
     );
-    let made = project.session(session.id()).expect("made");
+    let session_created = project.session(session.id()).expect("created");
     assert_eq!(
-        (made.origin, made.name.as_deref()),
+        (session_created.origin, session_created.name.as_deref()),
         (SessionOrigin::AutoCreated, Some("chat"))
     );
     let answer = world.span("a", "answer");
@@ -259,9 +265,9 @@ fn sessions_can_be_made_by_their_spans_alone() {
 }
 
 #[test]
-fn without_sessions_at_the_backend_all_that_is_told_of_one_is_on_spans() {
-    let gate = World::new(&["a"]);
-    let world = plain(&gate, |binding| binding.sampling_ratio(0.0));
+fn a_backend_without_sessions_gets_session_data_on_spans() {
+    let receiver = World::new(&["a"]);
+    let world = without_session_backend(&receiver, |binding| binding.sampling_ratio(0.0));
     let a = world.tenant("a");
     let session = a
         .session("chat")
@@ -275,24 +281,24 @@ fn without_sessions_at_the_backend_all_that_is_told_of_one_is_on_spans() {
     let report = world.registry.force_flush(crate::support::LONG);
     assert!(report.is_complete(), "{report}");
     assert_eq!(
-        gate.names("a"),
+        receiver.names("a"),
         ["session.start", "session.enrich", "session.end"],
-        "whatever is sampled"
+        "session spans are never sampled out"
     );
-    for span in gate.project("a").spans() {
+    for span in receiver.project("a").spans() {
         assert_eq!(span.attributes["session.id"], session.id());
         assert_eq!(span.attributes["tracer_registry.session.name"], "chat");
         assert_eq!(span.attributes["tracer_registry.session.metadata.variant.name"], "b");
         assert_eq!(span.parent_span_id, None);
     }
     assert_eq!(
-        gate.span("a", "session.start").attributes["tracer_registry.session.inputs.question"],
+        receiver.span("a", "session.start").attributes["tracer_registry.session.inputs.question"],
         "why?"
     );
-    let enriched = gate.span("a", "session.enrich");
+    let enriched = receiver.span("a", "session.enrich");
     assert_eq!(enriched.attributes["tracer_registry.session.metrics.tokens"], 7);
     assert_eq!(enriched.attributes["tracer_registry.session.config.model"], "m");
-    let end = gate.span("a", "session.end");
+    let end = receiver.span("a", "session.end");
     assert!(end.attributes["tracer_registry.session.duration_ms"].as_f64().is_some());
     assert!(world.registry.shutdown(crate::support::LONG).is_complete());
     session.enrich(Enrichment::new().feedback("late", true));
@@ -301,19 +307,19 @@ fn without_sessions_at_the_backend_all_that_is_told_of_one_is_on_spans() {
 }
 
 #[test]
-fn each_trace_can_be_a_session_where_the_backend_has_none() {
-    let gate = World::new(&["a"]);
-    let world = plain(&gate, |binding| binding.sessions(SessionMode::PerTrace));
+fn per_trace_sessions_work_with_a_backend_without_sessions() {
+    let receiver = World::new(&["a"]);
+    let world = without_session_backend(&receiver, |binding| binding.sessions(SessionMode::PerTrace));
     let a = world.tenant("a");
     a.in_span("root", |_| a.in_span("child", |_| ()));
     world.flush();
-    let (root, child) = (gate.span("a", "root"), gate.span("a", "child"));
+    let (root, child) = (receiver.span("a", "root"), receiver.span("a", "child"));
     assert_eq!(root.attributes["session.id"], child.attributes["session.id"]);
-    assert_eq!(gate.names("a").len(), 2, "{}", gate.project("a").tree());
+    assert_eq!(receiver.names("a").len(), 2, "{}", receiver.project("a").tree());
 }
 
 #[test]
-fn the_default_session_is_that_of_spans_outside_any_and_of_its_own_tracer_only() {
+fn the_default_session_applies_to_spans_of_its_tracer_outside_any_session() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let default = a.session("daemon").start();
@@ -342,7 +348,7 @@ fn the_default_session_is_that_of_spans_outside_any_and_of_its_own_tracer_only()
 }
 
 #[test]
-fn a_default_session_does_not_keep_its_tracer() {
+fn a_default_session_does_not_keep_its_tracer_alive() {
     let world = World::new(&["a"]);
     let dedicated = world
         .registry
@@ -353,12 +359,16 @@ fn a_default_session_does_not_keep_its_tracer() {
     drop(dedicated);
     world.flush();
     assert_eq!(world.names("a"), ["span"]);
-    let gone = crate::support::wait_for("its end", || world.status("a").tracers, |tracers| *tracers == 0);
+    let gone = crate::support::wait_for(
+        "the drop of the tracer",
+        || world.status("a").tracers,
+        |tracers| *tracers == 0,
+    );
     assert_eq!(gone, 0);
 }
 
 #[test]
-fn spans_that_are_started_after_the_end_of_a_session_do_not_carry_it() {
+fn spans_started_after_the_end_of_a_session_are_not_in_it() {
     let world = World::new(&["a"]);
     let a = world.tenant("a");
     let session = a.session("s").start();
@@ -376,7 +386,10 @@ fn spans_that_are_started_after_the_end_of_a_session_do_not_carry_it() {
     assert_eq!(world.span("a", "open").attributes[ID], session.id());
     assert_eq!(world.span("a", "after").attributes.get(ID), None);
     let project = world.project("a");
-    let told = project.session(session.id()).expect("started");
-    assert!(told.duration_millis.is_some_and(|millis| millis >= 0.0), "{told:#?}");
-    assert_eq!(told.feedback["helpful"], true);
+    let stored = project.session(session.id()).expect("started");
+    assert!(
+        stored.duration_millis.is_some_and(|millis| millis >= 0.0),
+        "{stored:#?}"
+    );
+    assert_eq!(stored.feedback["helpful"], true);
 }

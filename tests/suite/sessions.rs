@@ -1,4 +1,5 @@
-//! Sessions: told in the order in which they were made, whatever the network does.
+//! Sessions: events are sent in the order in which the program made them, despite failures and
+//! retries.
 
 use std::collections::HashSet;
 use std::thread;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 use crate::support::{LONG, World, binding, key_of, once};
 
 #[test]
-fn a_start_comes_first_and_enrichments_in_order_also_where_each_is_repeated() {
+fn a_start_is_sent_first_and_enrichments_in_order_even_with_retries() {
     let world = World::new(&["a"]);
     world
         .collector
@@ -25,7 +26,8 @@ fn a_start_comes_first_and_enrichments_in_order_also_where_each_is_repeated() {
     for n in 0..20 {
         session.enrich(
             Enrichment::new()
-                // A list is never told together with what was told of its key before.
+                // Lists are replaced, not merged, so two enrichments with the same key are never
+                // coalesced.
                 .metadata("last", vec![n])
                 .metadata(format!("n{n}"), n)
                 .outputs(json!({ format!("o{n}"): n })),
@@ -49,7 +51,7 @@ fn a_start_comes_first_and_enrichments_in_order_also_where_each_is_repeated() {
 }
 
 #[test]
-fn a_session_starts_with_all_that_was_said_and_the_bindings_metadata_under_it() {
+fn a_session_starts_with_its_data_and_the_bindings_metadata_as_defaults() {
     let plan = binding("a").metadata("plan", "pro").metadata("region", "eu");
     let world = World::with(&["a"], |builder| builder.tenant("a", plan));
     let id = Uuid::new_v4();
@@ -86,16 +88,12 @@ fn a_session_starts_with_all_that_was_said_and_the_bindings_metadata_under_it() 
     assert_eq!(shown["metrics"], json!({"ms": 1.5}));
     assert_eq!(shown["config"], json!({"model": "m"}));
     assert_eq!(shown["outputs"], json!({"result": "yes"}));
-    assert_eq!(
-        stored.operations.len(),
-        2,
-        "an enrichment that says nothing is not sent"
-    );
+    assert_eq!(stored.operations.len(), 2, "an empty enrichment is not sent");
     assert_eq!(world.status("a").session_events.delivered, 2);
 }
 
 #[test]
-fn many_sessions_at_once_keep_their_own_order_and_their_own_spans() {
+fn concurrent_sessions_keep_their_own_order_and_spans() {
     let world = World::new(&["a", "b"]);
     world.collector.fault(Fault::status(503).times(20));
     thread::scope(|threads| {
@@ -133,7 +131,7 @@ fn many_sessions_at_once_keep_their_own_order_and_their_own_spans() {
 }
 
 #[test]
-fn a_session_whose_start_is_refused_is_counted_and_its_spans_arrive() {
+fn a_refused_session_start_is_counted_and_the_spans_of_the_session_arrive() {
     let world = World::with(&["a", "b"], |builder| builder.export(once()));
     world
         .collector
@@ -150,14 +148,14 @@ fn a_session_whose_start_is_refused_is_counted_and_its_spans_arrive() {
 }
 
 #[test]
-fn a_session_outlives_the_handle_it_was_made_by() {
+fn a_session_outlives_the_handle_that_started_it() {
     let world = World::new(&["a"]);
     let pooled = world.tenant("a");
     let dedicated = world.registry.dedicated(pooled.selector()).expect("configured");
     let session = dedicated.session("s").start();
     drop(dedicated);
     world.flush();
-    assert_eq!(world.status("a").tracers, 2, "the session keeps its tracer");
+    assert_eq!(world.status("a").tracers, 2, "the session keeps its tracer alive");
     let tracer = session.tracer().clone();
     {
         let _inside = session.enter();
@@ -171,7 +169,7 @@ fn a_session_outlives_the_handle_it_was_made_by() {
 }
 
 #[test]
-fn sessions_are_equal_if_they_have_one_id_and_one_tracer() {
+fn sessions_are_equal_if_they_have_the_same_id_and_tracer() {
     let world = World::new(&["a", "b"]);
     let session = |tenant: &str, id: Uuid| world.tenant(tenant).session("s").id(id).start();
     let (id, other) = (Uuid::new_v4(), Uuid::new_v4());
@@ -191,13 +189,13 @@ fn a_scope_outlives_the_handle_of_its_session() {
     let id = session.id().to_owned();
     let scope = session.scope(async { a.start_span("inside").end() });
     drop(session);
-    futures_util::FutureExt::now_or_never(scope).expect("it does not wait");
+    futures_util::FutureExt::now_or_never(scope).expect("it never waits");
     world.flush();
     assert_eq!(world.span("a", "inside").session_id.as_deref(), Some(id.as_str()));
 }
 
 #[test]
-fn the_duration_of_a_session_is_told_in_milliseconds() {
+fn the_duration_of_a_session_is_sent_in_milliseconds() {
     let world = World::new(&["a"]);
     let session = world.tenant("a").session("timed").start();
     session.enrich(Enrichment::new().duration(Duration::from_micros(12_500)));

@@ -1,23 +1,24 @@
-//! The soak, for a few seconds, as a process with its receiver in another one.
+//! The soak example, run for a few seconds as two processes.
 
 use serde_json::Value;
 
 use super::examples::command;
 
-/// Which faults come in a few seconds depends on the machine: it runs longer until there was enough of them.
+/// Running times to try. The faults within a few seconds depend on the machine, so the test runs
+/// longer until there are enough.
 const MINUTES: [&str; 4] = ["0.1", "0.2", "0.5", "1"];
 
 #[test]
-fn a_few_seconds_of_faults_add_up() {
+fn a_short_soak_with_faults_has_balanced_ledgers() {
     let mut verdict = Value::Null;
     for minutes in MINUTES {
         verdict = soak(minutes);
         assert_eq!(verdict["good"], true, "{verdict:#}");
-        if had_everything(&verdict) {
+        if had_spans_and_faults(&verdict) {
             return;
         }
     }
-    panic!("not enough happened: {verdict:#}");
+    panic!("too few spans or faults: {verdict:#}");
 }
 
 fn soak(minutes: &str) -> Value {
@@ -33,14 +34,14 @@ fn soak(minutes: &str) -> Value {
     serde_json::from_str(stdout.lines().last().unwrap_or_default()).expect("a verdict")
 }
 
-/// It would be nothing without spans and faults.
-fn had_everything(verdict: &Value) -> bool {
+/// Returns true if the run had enough spans, session events and faults for a meaningful verdict.
+fn had_spans_and_faults(verdict: &Value) -> bool {
     let rows = verdict["rows"].as_array().expect("rows");
-    let value = |what: &str| {
-        let row = rows.iter().find(|row| row["what"] == what);
-        &row.unwrap_or_else(|| panic!("no {what:?}: {verdict:#}"))["value"]
+    let value = |name: &str| {
+        let row = rows.iter().find(|row| row["what"] == name);
+        &row.unwrap_or_else(|| panic!("no {name:?}: {verdict:#}"))["value"]
     };
-    let count = |what: &str| value(what).as_u64().expect("a number");
+    let count = |name: &str| value(name).as_u64().expect("a number");
     let answers = value("requests by answer, including lost ones");
     let answered = |status: &str| answers[status].as_u64() > Some(0);
     count("spans delivered") > 1000

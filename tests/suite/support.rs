@@ -1,4 +1,4 @@
-//! A registry and a collector that know each other, for the other tests.
+//! A registry and a collector that are connected, and other helpers for all tests.
 
 use std::fmt::Debug;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,24 +17,26 @@ use tracer_registry::status::TracerStatus;
 use tracer_registry::{KeySource, RegistryBuilder, TracerHandle, TracerRegistry};
 use tracer_registry_collector::{CollectorBuilder, LocalCollector, Project};
 
-/// Longer than anything here takes; reached only where something is broken.
+/// Timeout that no test reaches unless something is broken.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
-/// Less than anything here takes that waits in vain, and more than a call that does not wait takes on a busy machine.
+/// Shorter than any wait that should time out, and longer than a non-blocking call takes on a busy
+/// machine.
 pub(crate) const AT_ONCE: Duration = Duration::from_secs(15);
 
 pub(crate) struct World {
-    /// First, so that it is dropped while the collector is there.
+    /// The first field, so it is dropped before the collector.
     pub(crate) registry: TracerRegistry,
     pub(crate) collector: LocalCollector,
 }
 
-/// The key that a name has in these tests.
+/// Returns the test key of a name.
 pub(crate) fn key_of(name: &str) -> String {
     format!("hh_key_of_{name}_canary")
 }
 
-/// Ways in which a receiver may repeat a text: as it is, encoded, escaped, with other capitals, divided, in part.
+/// Returns forms in which a receiver may echo a text: encoded, escaped, in capitals, divided, in
+/// part.
 pub(crate) fn spellings(text: &str) -> Vec<String> {
     let each = |spell: fn(char) -> String| text.chars().map(spell).collect::<String>();
     vec![
@@ -55,7 +57,8 @@ pub(crate) fn spellings(text: &str) -> Vec<String> {
     ]
 }
 
-/// Looks through everything that was shown for eight characters of a key in a row, whatever separates them.
+/// Asserts that the output contains no eight consecutive characters of the key, ignoring
+/// separators.
 pub(crate) fn assert_shows_nothing_of(key: &str, shown: &str) {
     let letters = |text: &str| {
         text.to_lowercase()
@@ -73,17 +76,17 @@ pub(crate) fn assert_shows_nothing_of(key: &str, shown: &str) {
     }
 }
 
-/// A secret source that knows every name.
+/// A secret source that has a key for every name.
 pub(crate) fn keys() -> impl Fn(&str) -> Result<SecretString, SecretError> + Send + Sync + 'static {
     |name: &str| Ok(SecretString::from(key_of(name)))
 }
 
-/// A binding whose key is that of `name`.
+/// Returns a binding with the test key of `name`.
 pub(crate) fn binding(name: &str) -> Binding {
     Binding::new().api_key(KeySource::provider("test", name))
 }
 
-/// Sends soon, and repeats soon.
+/// Exports and retries after a few milliseconds.
 pub(crate) fn quick() -> Export {
     Export {
         scheduled_delay: Some(Duration::from_millis(5)),
@@ -98,7 +101,7 @@ pub(crate) fn quick() -> Export {
     }
 }
 
-/// Sends soon, and repeats nothing.
+/// Exports after a few milliseconds, without retries.
 pub(crate) fn once() -> Export {
     let mut export = quick();
     export.retry.max_elapsed = Some(Duration::ZERO);
@@ -132,14 +135,15 @@ pub(crate) fn registry(url: &str, tenants: &[&str], fingerprinter: &Fingerprinte
         .fold(builder, |builder, tenant| builder.tenant(*tenant, binding(tenant)))
 }
 
-/// The registry's fingerprint of a key, by a collector that was given the registry's function.
+/// Returns the registry's fingerprint of a key. The collector was built with the same fingerprint
+/// function.
 pub(crate) fn fingerprint(collector: &LocalCollector, key: &str) -> Fingerprint {
     let shown = collector.fingerprint(key).to_string();
     serde_json::from_value(shown.into()).expect("12 hexadecimal digits")
 }
 
 impl World {
-    /// Tenants, each with a project of its own name.
+    /// Creates a world with these tenants, each with a project of the same name.
     pub(crate) fn new(tenants: &[&str]) -> Self {
         Self::with(tenants, |builder| builder)
     }
@@ -153,17 +157,19 @@ impl World {
         Self { registry, collector }
     }
 
-    /// Sends everything, and expects that all of it arrives.
+    /// Exports everything and asserts that all of it was delivered.
     pub(crate) fn flush(&self) {
         let report = self.registry.force_flush(LONG);
         assert!(report.is_complete(), "{report:#?}");
     }
 
     pub(crate) fn project(&self, name: &str) -> Project {
-        self.collector.project(name).expect("named when the collector was made")
+        self.collector
+            .project(name)
+            .expect("named when the collector was built")
     }
 
-    /// Looks through every byte received under the key of `tenant` for something that is another's.
+    /// Asserts that no request under the key of `tenant` contains `foreign`.
     pub(crate) fn assert_no_trace_of(&self, foreign: &str, tenant: &str) {
         for request in self
             .collector
@@ -189,15 +195,16 @@ impl World {
     }
 }
 
-/// Waits until something holds, and says what was seen last where it does not.
-pub(crate) fn wait_for<T: Debug>(what: &str, mut seen: impl FnMut() -> T, holds: impl Fn(&T) -> bool) -> T {
-    let begun = Instant::now();
+/// Polls until the value satisfies `holds` and returns it. After [`LONG`], panics with the last
+/// value.
+pub(crate) fn wait_for<T: Debug>(what: &str, mut poll: impl FnMut() -> T, holds: impl Fn(&T) -> bool) -> T {
+    let start = Instant::value();
     loop {
-        let now = seen();
-        if holds(&now) {
-            return now;
+        let value = poll();
+        if holds(&value) {
+            return value;
         }
-        assert!(begun.elapsed() < LONG, "{what}: last seen {now:#?}");
+        assert!(start.elapsed() < LONG, "{what}: last poll {value:#?}");
         std::thread::park_timeout(Duration::from_millis(1));
     }
 }
@@ -221,7 +228,7 @@ impl World {
             .unwrap_or_else(|| panic!("{tenant} was not looked up: {status:#?}"))
     }
 
-    /// What arrived of a tenant, by name, in order of arrival.
+    /// Returns the names of the received spans of a tenant, in order of arrival.
     pub(crate) fn names(&self, tenant: &str) -> Vec<String> {
         self.project(tenant)
             .spans()
@@ -231,8 +238,8 @@ impl World {
     }
 }
 
-/// A server that answers each request with the next text of a script, and then closes the connection. Gives its URL; the
-/// requests as they came are got by joining.
+/// Starts a server that answers each request with the next response and closes the connection.
+/// Returns its URL and a thread whose result is the heads of the requests.
 pub(crate) fn scripted(answers: Vec<String>) -> (String, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
@@ -250,6 +257,9 @@ fn serve(listener: &TcpListener, answer: &str) -> String {
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     let length = length.map_or(0, |length| length.parse().expect("a number"));
     std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink()).expect("a body");
-    reader.into_inner().write_all(answer.as_bytes()).expect("it listens");
+    reader
+        .into_inner()
+        .write_all(answer.as_bytes())
+        .expect("the client reads");
     head
 }

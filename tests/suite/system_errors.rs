@@ -1,4 +1,4 @@
-//! What is said of the system's errors: their names.
+//! Operating system errors: messages name them.
 
 use std::fs;
 use std::path::Path;
@@ -14,17 +14,17 @@ use crate::support::{collector, keys, quick, wait_for};
 
 const NAME: &str = "Too many open files";
 
-/// Does something in a process that can open no file more.
+/// Runs `work` while the process cannot open another file.
 fn without_files<T>(work: impl FnOnce() -> T) -> T {
     let before = getrlimit(Resource::Nofile);
-    let next = fs::File::open("/dev/null").expect("one more");
+    let next = fs::File::open("/dev/null").expect("a free descriptor");
     let next = std::os::fd::AsRawFd::as_raw_fd(&next);
-    // The one that was opened last is closed by now, so its number is the next one.
+    // No later file is still open, so the new descriptor is the lowest free number.
     let current = Some(u64::try_from(next).expect("a number"));
     setrlimit(Resource::Nofile, Rlimit { current, ..before }).expect("below the hard limit");
-    let done = work();
-    setrlimit(Resource::Nofile, before).expect("as before");
-    done
+    let result = work();
+    setrlimit(Resource::Nofile, before).expect("the limit is restored");
+    result
 }
 
 fn write(folder: &Path, name: &str, text: &str) -> std::path::PathBuf {
@@ -34,9 +34,9 @@ fn write(folder: &Path, name: &str, text: &str) -> std::path::PathBuf {
 }
 
 #[test]
-fn a_process_that_can_open_no_file_says_so_in_each_message() {
+fn each_message_names_the_error_if_the_process_cannot_open_files() {
     if !is_child::<&str>(
-        "system_errors::a_process_that_can_open_no_file_says_so_in_each_message",
+        "system_errors::each_message_names_the_error_if_the_process_cannot_open_files",
         &[],
     ) {
         return;

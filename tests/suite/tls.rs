@@ -13,7 +13,7 @@ use tracer_registry::status::BreakerState;
 use tracer_registry::{LookupError, RegistryBuilder, Selector, TracerRegistry};
 
 use crate::support::{LONG, binding, key_of, registry, wait_for};
-use crate::tls_server::{Authority, Issued, Manner, TlsServer};
+use crate::tls_server::{Authority, Issued, TlsOptions, TlsServer};
 
 /// Files of a test's own.
 struct Files(TempDir);
@@ -84,13 +84,13 @@ fn wait_for_error(registry: &TracerRegistry, text: &str) {
 #[test]
 fn a_server_whose_authority_is_named_is_believed() {
     let (files, authority) = (Files::new(), Authority::new("own"));
-    let server = TlsServer::start(&authority.issue("127.0.0.1"), Manner::default());
+    let server = TlsServer::start(&authority.issue("127.0.0.1"), TlsOptions::default());
     // A bundle: the authority is the second one in it.
     let bundle = format!("a comment\n{}\n{}", Authority::new("other").pem, authority.pem);
     let ca = files.write("ca.pem", &bundle);
     let registry = at(&server, &[("a", trusting(&ca))]).build().expect("valid");
     deliver(&registry, "a");
-    assert_eq!(server.asked()[0].key, format!("Bearer {}", key_of("a")));
+    assert_eq!(server.requests()[0].key, format!("Bearer {}", key_of("a")));
     let checked = registry.check(CheckMode::Connect);
     assert_eq!(checked[0].connection, ConnectionCheck::Accepted, "{checked:#?}");
 }
@@ -105,46 +105,46 @@ fn a_server_that_is_not_believed_gets_no_request_and_the_error_says_whom_it_woul
         ("127.0.0.1", trusting(&other), "other.pem)"),
         ("elsewhere.example", trusting(&own), "not valid for name"),
     ] {
-        let server = TlsServer::start(&authority.issue(host), Manner::default());
+        let server = TlsServer::start(&authority.issue(host), TlsOptions::default());
         let registry = at(&server, &[("a", tls)]).build().expect("valid");
         span(&registry, "a");
         wait_for_error(&registry, "server certificate rejected");
         wait_for_error(&registry, said);
-        assert_eq!(server.asked(), []);
+        assert_eq!(server.requests(), []);
     }
 }
 
 #[test]
 fn a_client_certificate_is_shown_where_one_is_demanded() {
     let (files, authority) = (Files::new(), Authority::new("own"));
-    let manner = Manner {
+    let options = TlsOptions {
         clients: Some(authority.pem.clone()),
-        ..Manner::default()
+        ..TlsOptions::default()
     };
-    let server = TlsServer::start(&authority.issue("127.0.0.1"), manner);
+    let server = TlsServer::start(&authority.issue("127.0.0.1"), options);
     let ca = files.write("ca.pem", &authority.pem);
     let client = authority.issue("client-a");
     let with = at(&server, &[("a", files.client("a", &client, &ca))])
         .build()
         .expect("valid");
     deliver(&with, "a");
-    assert_eq!(server.asked()[0].client, Some(client.der()));
+    assert_eq!(server.requests()[0].client, Some(client.der()));
     let without = at(&server, &[("b", trusting(&ca))]).build().expect("valid");
     span(&without, "b");
     wait_for_error(&without, "server requires a client certificate");
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
 fn tenants_with_certificates_of_their_own_never_meet_on_a_connection_and_those_without_share_theirs() {
     for alpn in [vec![], vec!["h2"]] {
         let (files, authority) = (Files::new(), Authority::new("own"));
-        let manner = Manner {
+        let options = TlsOptions {
             clients: Some(authority.pem.clone()),
             alpn,
-            ..Manner::default()
+            ..TlsOptions::default()
         };
-        let server = TlsServer::start(&authority.issue("127.0.0.1"), manner);
+        let server = TlsServer::start(&authority.issue("127.0.0.1"), options);
         let ca = files.write("ca.pem", &authority.pem);
         let issued = ["a", "b"].map(|name| (name, authority.issue(name)));
         let mut tenants: Vec<(&str, Tls)> = Vec::new();
@@ -164,9 +164,9 @@ fn tenants_with_certificates_of_their_own_never_meet_on_a_connection_and_those_w
             span(&registry, "b");
         }
         assert!(registry.force_flush(LONG).is_complete());
-        let asked = server.asked();
+        let requests = server.requests();
         let mut connections = [Vec::new(), Vec::new()];
-        for request in &asked {
+        for request in &requests {
             let is_a = request.key == format!("Bearer {}", key_of("a"));
             let whose = usize::from(!is_a);
             assert_eq!(request.client, Some(issued[whose].1.der()), "{}", request.key);
@@ -184,7 +184,7 @@ fn tenants_with_certificates_of_their_own_never_meet_on_a_connection_and_those_w
 #[test]
 fn tracers_that_come_and_go_one_after_the_other_share_a_connection() {
     let (files, authority) = (Files::new(), Authority::new("own"));
-    let server = TlsServer::start(&authority.issue("127.0.0.1"), Manner::default());
+    let server = TlsServer::start(&authority.issue("127.0.0.1"), TlsOptions::default());
     let ca = files.write("ca.pem", &authority.pem);
     let registry = at(&server, &[("a", trusting(&ca))]).build().expect("valid");
     for _ in 0..5 {
@@ -194,14 +194,14 @@ fn tracers_that_come_and_go_one_after_the_other_share_a_connection() {
         assert!(registry.force_flush(LONG).is_complete());
         wait_for("its end", || registry.status().tracers[0].tracers, |there| *there == 0);
     }
-    let connections: Vec<usize> = server.asked().iter().map(|asked| asked.connection).collect();
+    let connections: Vec<usize> = server.requests().iter().map(|request| request.connection).collect();
     assert_eq!(connections, [0; 5]);
 }
 
 #[test]
 fn a_file_that_cannot_be_used_is_an_error_of_that_look_up_alone_and_is_named_without_its_content() {
     let (files, authority) = (Files::new(), Authority::new("own"));
-    let server = TlsServer::start(&authority.issue("127.0.0.1"), Manner::default());
+    let server = TlsServer::start(&authority.issue("127.0.0.1"), TlsOptions::default());
     let ca = files.write("ca.pem", &authority.pem);
     let (one, other) = (authority.issue("one"), authority.issue("other"));
     let good = files.client("good", &one, &ca);
@@ -281,7 +281,7 @@ fn a_file_that_cannot_be_used_is_an_error_of_that_look_up_alone_and_is_named_wit
 #[test]
 fn a_changed_authority_counts_from_the_next_connection_on() {
     let (files, authority) = (Files::new(), Authority::new("new"));
-    let server = TlsServer::start(&authority.issue("127.0.0.1"), Manner::default());
+    let server = TlsServer::start(&authority.issue("127.0.0.1"), TlsOptions::default());
     let ca = files.write("ca.pem", &Authority::new("old").pem);
     let registry = at(&server, &[("a", trusting(&ca))]).build().expect("valid");
     span(&registry, "a");
@@ -291,18 +291,18 @@ fn a_changed_authority_counts_from_the_next_connection_on() {
     wait_for_error(&registry, "ca.pem: no valid PEM certificate found");
     fs::write(&ca, &authority.pem).expect("written");
     assert!(registry.force_flush(LONG).is_complete());
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
 fn a_changed_client_certificate_is_shown_once_its_key_is_there_too() {
     let (files, authority) = (Files::new(), Authority::new("own"));
-    let manner = Manner {
+    let options = TlsOptions {
         clients: Some(authority.pem.clone()),
         one_request_each: true,
-        ..Manner::default()
+        ..TlsOptions::default()
     };
-    let server = TlsServer::start(&authority.issue("127.0.0.1"), manner);
+    let server = TlsServer::start(&authority.issue("127.0.0.1"), options);
     let ca = files.write("ca.pem", &authority.pem);
     let (old, new) = (authority.issue("old"), authority.issue("new"));
     let registry = at(&server, &[("a", files.client("a", &old, &ca))])
@@ -313,7 +313,7 @@ fn a_changed_client_certificate_is_shown_once_its_key_is_there_too() {
     deliver(&registry, "a");
     files.write("a.key", &new.key);
     deliver(&registry, "a");
-    let shown: Vec<_> = server.asked().into_iter().map(|asked| asked.client).collect();
+    let shown: Vec<_> = server.requests().into_iter().map(|request| request.client).collect();
     assert_eq!(shown, [Some(old.der()), Some(old.der()), Some(new.der())]);
 }
 
@@ -329,7 +329,7 @@ fn an_endpoint_without_tls_needs_no_certificates() {
 #[test]
 fn one_tenants_wrong_authority_does_not_stop_others_at_the_same_endpoint() {
     let (files, authority) = (Files::new(), Authority::new("own"));
-    let server = TlsServer::start(&authority.issue("127.0.0.1"), Manner::default());
+    let server = TlsServer::start(&authority.issue("127.0.0.1"), TlsOptions::default());
     let ca = files.write("ca.pem", &authority.pem);
     let wrong = files.write("wrong.pem", &Authority::new("other").pem);
     let registry = at(&server, &[("a", trusting(&wrong)), ("b", trusting(&ca))]);

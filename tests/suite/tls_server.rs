@@ -1,4 +1,4 @@
-//! A server that speaks TLS and remembers who asked it for what, and authorities that it and its clients have their certificates of.
+//! A server that speaks TLS and remembers who requests it for what, and authorities that it and its clients have their certificates of.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -44,7 +44,7 @@ pub(crate) struct Issued {
 
 /// What a server does.
 #[derive(Clone, Default)]
-pub(crate) struct Manner {
+pub(crate) struct TlsOptions {
     /// The authorities of the client certificates that it demands; none are demanded where there is nothing.
     pub(crate) clients: Option<String>,
     /// What it speaks, by ALPN; HTTP/1.1 without it.
@@ -57,7 +57,7 @@ pub(crate) struct Manner {
 
 /// One request, as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
+pub(crate) struct ReceivedRequest {
     /// Connections are counted from 0.
     pub(crate) connection: usize,
     pub(crate) version: Version,
@@ -76,8 +76,8 @@ pub(crate) struct TlsServer {
 
 #[derive(Default)]
 struct Seen {
-    manner: Manner,
-    asked: Mutex<Vec<Asked>>,
+    options: TlsOptions,
+    requests: Mutex<Vec<ReceivedRequest>>,
     lets_go: AtomicBool,
 }
 
@@ -114,13 +114,13 @@ impl Issued {
 }
 
 impl TlsServer {
-    pub(crate) fn start(identity: &Issued, manner: Manner) -> Self {
+    pub(crate) fn start(identity: &Issued, options: TlsOptions) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a socket");
         let url = format!("https://{}", listener.local_addr().expect("bound"));
-        let acceptor = TlsAcceptor::from(Arc::new(settings(identity, &manner)));
+        let acceptor = TlsAcceptor::from(Arc::new(settings(identity, &options)));
         let seen = Arc::new(Seen {
-            manner,
+            options,
             ..Seen::default()
         });
         let (stop, stopped) = oneshot::channel();
@@ -143,8 +143,8 @@ impl TlsServer {
         }
     }
 
-    pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.seen.asked.lock().expect("not poisoned").clone()
+    pub(crate) fn requests(&self) -> Vec<ReceivedRequest> {
+        self.seen.requests.lock().expect("not poisoned").clone()
     }
 
     /// From here on, nothing hangs.
@@ -163,12 +163,12 @@ impl Drop for TlsServer {
     }
 }
 
-fn settings(identity: &Issued, manner: &Manner) -> ServerConfig {
+fn settings(identity: &Issued, options: &TlsOptions) -> ServerConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .expect("ring has them");
-    let builder = match &manner.clients {
+    let builder = match &options.clients {
         None => builder.with_no_client_auth(),
         Some(authorities) => {
             let mut roots = RootCertStore::empty();
@@ -184,7 +184,7 @@ fn settings(identity: &Issued, manner: &Manner) -> ServerConfig {
     let mut config = builder
         .with_single_cert(vec![certificate], key)
         .expect("they fit each other");
-    config.alpn_protocols = manner.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    config.alpn_protocols = options.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     config
 }
 
@@ -229,8 +229,8 @@ async fn answer(
 ) -> Result<Response<Answered>, Infallible> {
     let key = request.headers().get(AUTHORIZATION).map(HeaderValue::to_str);
     let key = key.expect("a key").expect("text").to_owned();
-    let hangs = seen.manner.hang.is_some_and(|hangs| key.contains(hangs)) && !seen.lets_go.load(Ordering::SeqCst);
-    seen.asked.lock().expect("not poisoned").push(Asked {
+    let hangs = seen.options.hang.is_some_and(|hangs| key.contains(hangs)) && !seen.lets_go.load(Ordering::SeqCst);
+    seen.requests.lock().expect("not poisoned").push(ReceivedRequest {
         connection,
         version: request.version(),
         client,
@@ -257,7 +257,7 @@ async fn answer(
     if let Some(content_type) = content_type.filter(|_| is_grpc) {
         response.headers_mut().insert(CONTENT_TYPE, content_type);
     }
-    if seen.manner.one_request_each {
+    if seen.options.one_request_each {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));

@@ -1,4 +1,4 @@
-//! Many look-ups at once, and look-ups from within look-ups.
+//! Concurrent and recursive look-ups.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc;
@@ -13,7 +13,7 @@ use super::registry;
 use crate::support::{LONG, binding, key_of};
 
 #[test]
-fn a_tracer_is_made_once_however_many_threads_ask_at_once() {
+fn concurrent_look_ups_create_a_tracer_once() {
     const THREADS: usize = 32;
     let calls: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
     let counted = Arc::clone(&calls);
@@ -28,10 +28,10 @@ fn a_tracer_is_made_once_however_many_threads_ask_at_once() {
         .expect("valid");
     for round in 0..20 {
         let (single, both) = (format!("single-{round}"), format!("both-{round}"));
-        let begin = Barrier::new(THREADS);
+        let start = Barrier::new(THREADS);
         let handles: Vec<TracerHandle> = thread::scope(|threads| {
             let ask = |n: usize| {
-                begin.wait();
+                start.wait();
                 if n.is_multiple_of(2) {
                     registry.tenant(&single).expect("configured")
                 } else {
@@ -53,15 +53,15 @@ fn a_tracer_is_made_once_however_many_threads_ask_at_once() {
 }
 
 #[test]
-fn a_source_that_is_slow_for_one_tenant_delays_no_other() {
+fn a_slow_source_for_one_tenant_delays_no_other_tenant() {
     let (open, gate) = mpsc::channel::<()>();
-    let (tell, begun) = mpsc::channel::<()>();
+    let (started, has_started) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
     let registry = registry(&["slow"])
         .tenant("*", binding("{tenant}"))
         .secret_source("test", move |name: &str| {
             if name == "slow" {
-                tell.send(()).expect("the test is there");
+                started.send(()).expect("the test still receives");
                 gate.lock().expect("no panic").recv_timeout(LONG).expect("opened");
             }
             Ok(SecretString::from(key_of(name)))
@@ -70,25 +70,26 @@ fn a_source_that_is_slow_for_one_tenant_delays_no_other() {
         .expect("valid");
     thread::scope(|threads| {
         let slow = threads.spawn(|| registry.tenant("slow"));
-        begun.recv_timeout(LONG).expect("it began");
-        // Enough names for every shard of the pool to be among them, the slow one's too.
+        has_started.recv_timeout(LONG).expect("the look-up has started");
+        // Enough names that some are in the same shard of the pool as the slow one.
         for n in 0..1_000 {
-            registry.tenant(&format!("t{n}")).expect("not concerned");
+            registry.tenant(&format!("t{n}")).expect("its source is not slow");
             registry.tenant(&format!("t{n}")).expect("found");
         }
         registry.status();
-        open.send(()).expect("it waits");
-        slow.join().expect("no panic").expect("a key at last");
+        open.send(()).expect("the source still waits");
+        slow.join().expect("no panic").expect("its source returned a key");
     });
 }
 
-/// A source that looks tenants up in a registry that is made after it: `a` looks up `b`, and `b` looks up `a`.
-fn looking_up(known: &[&str]) -> (TracerRegistry, Arc<Mutex<Vec<LookupError>>>) {
+/// Creates a registry whose secret source looks up its own tenants: `a` looks up `b`, and `b` looks
+/// up `a`.
+fn with_recursive_source(existing: &[&str]) -> (TracerRegistry, Arc<Mutex<Vec<LookupError>>>) {
     let slot: Arc<OnceLock<TracerRegistry>> = Arc::default();
     let refused: Arc<Mutex<Vec<LookupError>>> = Arc::default();
     let (inner, errors) = (Arc::clone(&slot), Arc::clone(&refused));
     let registry = registry(&["a", "b"])
-        .tenant("made", binding("made"))
+        .tenant("existing", binding("existing"))
         .secret_source("test", move |name: &str| {
             let asked = match name {
                 "a" => "b",
@@ -96,7 +97,7 @@ fn looking_up(known: &[&str]) -> (TracerRegistry, Arc<Mutex<Vec<LookupError>>>) 
                 _ => return Ok(SecretString::from(key_of(name))),
             };
             let registry = inner.get().expect("made before the first look-up");
-            registry.tenant("made").expect("what is there already may be had");
+            registry.tenant("existing").expect("an existing tracer is found");
             let asked = [
                 registry.tenant(asked),
                 registry.tenant(name),
@@ -108,7 +109,7 @@ fn looking_up(known: &[&str]) -> (TracerRegistry, Arc<Mutex<Vec<LookupError>>>) 
         })
         .build()
         .expect("valid");
-    for name in known {
+    for name in existing {
         registry.tenant(name).expect("configured");
     }
     slot.set(registry.clone()).expect("set once");
@@ -116,15 +117,15 @@ fn looking_up(known: &[&str]) -> (TracerRegistry, Arc<Mutex<Vec<LookupError>>>) 
 }
 
 #[test]
-fn a_source_that_looks_up_tracers_of_its_registry_is_refused_and_never_waits_in_a_circle() {
+fn a_source_that_looks_up_tracers_of_its_own_registry_gets_an_error_and_never_deadlocks() {
     for _ in 0..20 {
-        let (registry, refused) = looking_up(&["made"]);
-        let begin = Barrier::new(2);
+        let (registry, refused) = with_recursive_source(&["existing"]);
+        let start = Barrier::new(2);
         thread::scope(|threads| {
             for name in ["a", "b"] {
-                let (registry, begin) = (&registry, &begin);
+                let (registry, start) = (&registry, &start);
                 threads.spawn(move || {
-                    begin.wait();
+                    start.wait();
                     registry.tenant(name).expect("its own key can be read");
                 });
             }
@@ -133,19 +134,20 @@ fn a_source_that_looks_up_tracers_of_its_registry_is_refused_and_never_waits_in_
         let recursive = refused
             .iter()
             .all(|error| matches!(error, LookupError::Recursive { .. }));
-        // One of the two may have been made before the other asked for it; a tracer that is being made is never given.
+        // One of the two may exist before the other source looks it up; one under construction is
+        // refused.
         assert!(recursive && refused.len() >= 4, "{refused:?}");
     }
 }
 
 #[test]
-fn a_source_may_look_up_tracers_of_another_registry() {
+fn a_source_can_look_up_tracers_of_another_registry() {
     let other = registry(&["tracing-the-source"]).build().expect("valid");
     let registry = registry(&["a"])
         .secret_source("test", move |name: &str| {
             other
                 .tenant("tracing-the-source")
-                .expect("another registry knows nothing of this one");
+                .expect("another registry is independent");
             Ok(SecretString::from(key_of(name)))
         })
         .build()

@@ -1,4 +1,4 @@
-//! What OpenTelemetry's SDK reads of a registry.
+//! Reads a registry's metrics through OpenTelemetry's SDK.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -11,25 +11,25 @@ use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
 use tracer_registry::TracerRegistry;
 
-/// Which series, by the instrument's name and the attributes.
-pub(crate) type Key = (String, BTreeMap<String, String>);
+/// A series: the instrument's name and the attributes.
+pub(crate) type SeriesKey = (String, BTreeMap<String, String>);
 
-/// What one collection said.
+/// The result of one collection.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reading {
-    pub(crate) values: BTreeMap<Key, i64>,
+    pub(crate) values: BTreeMap<SeriesKey, i64>,
     pub(crate) counters: BTreeSet<String>,
 }
 
-/// A provider whose reader keeps what it reads.
+/// A meter provider that stores its last reading.
 pub(crate) struct Reader {
     provider: SdkMeterProvider,
-    kept: Arc<Mutex<Reading>>,
+    last: Arc<Mutex<Reading>>,
 }
 
-struct Keep(Arc<Mutex<Reading>>);
+struct StoreReading(Arc<Mutex<Reading>>);
 
-impl PushMetricExporter for Keep {
+impl PushMetricExporter for StoreReading {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         *self.0.lock().expect("no panic") = Reading::of(metrics);
         Ok(())
@@ -50,19 +50,19 @@ impl PushMetricExporter for Keep {
 
 impl Reader {
     pub(crate) fn of(registry: &TracerRegistry) -> Self {
-        let kept = Arc::default();
-        let reader = PeriodicReader::builder(Keep(Arc::clone(&kept)))
+        let last = Arc::default();
+        let reader = PeriodicReader::builder(StoreReading(Arc::clone(&last)))
             .with_interval(Duration::from_secs(3600))
             .build();
         let provider = SdkMeterProvider::builder().with_reader(reader).build();
         registry.observe(&provider.meter("tracer-registry"));
-        Self { provider, kept }
+        Self { provider, last }
     }
 
     pub(crate) fn read(&self) -> Reading {
-        *self.kept.lock().expect("no panic") = Reading::default();
-        self.provider.force_flush().expect("it is read");
-        self.kept.lock().expect("no panic").clone()
+        *self.last.lock().expect("no panic") = Reading::default();
+        self.provider.force_flush().expect("the reader exports");
+        self.last.lock().expect("no panic").clone()
     }
 }
 
@@ -79,7 +79,7 @@ impl Reading {
                 let attributes = attributes.map(|kv| (kv.key.to_string(), kv.value.to_string()));
                 (name.clone(), attributes.collect())
             };
-            let points: Vec<(Key, i64)> = match metric.data() {
+            let points: Vec<(SeriesKey, i64)> = match metric.data() {
                 AggregatedMetrics::U64(MetricData::Sum(sum)) => {
                     assert!(sum.is_monotonic());
                     reading.counters.insert(name.clone());
@@ -104,13 +104,17 @@ impl Reading {
             };
             for (key, value) in points {
                 assert!(value >= 0, "{key:?}: {value}");
-                assert_eq!(reading.values.insert(key.clone(), value), None, "told twice: {key:?}");
+                assert_eq!(
+                    reading.values.insert(key.clone(), value),
+                    None,
+                    "duplicate series: {key:?}"
+                );
             }
         }
         reading
     }
 
-    /// The sum over all series of an instrument whose attributes have this.
+    /// Returns the sum over all series of the instrument that match.
     pub(crate) fn sum(&self, instrument: &str, has: impl Fn(&BTreeMap<String, String>) -> bool) -> i64 {
         let of_it = self.values.iter().filter(|((name, _), _)| name == instrument);
         of_it
@@ -123,7 +127,7 @@ impl Reading {
         self.sum(instrument, |_| true)
     }
 
-    /// The names of the tracers that have series of their own.
+    /// Returns the names of the tracers that have their own series.
     pub(crate) fn named(&self) -> BTreeSet<String> {
         let names = self
             .values

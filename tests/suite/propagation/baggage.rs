@@ -1,4 +1,5 @@
-//! Baggage: what comes in chooses nothing in the next process, and what goes out is valid for every input.
+//! Baggage: incoming entries select no session in the next process; outgoing baggage is valid for
+//! every input.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -15,10 +16,11 @@ use tracer_registry::{Scope, Session, TracerHandle};
 
 use super::{Headers, PARENT, SESSION, headers, injected, world};
 
-/// One entry of a `baggage` header: name, value as it was before it was encoded, properties.
+/// One entry of a `baggage` header: name, decoded value, properties.
 type Entry = (String, String, Vec<String>);
 
-/// Reads a header by the letter of W3C Baggage (section 3.3.1, "Definition"), without the optional white space, of which none is written.
+/// Parses a header strictly by W3C Baggage (section 3.3.1, "Definition"). Optional white space is
+/// an error, because this crate writes none.
 fn parse(header: &str) -> Result<Vec<Entry>, String> {
     let is_token = |text: &str| {
         let octet = |o: u8| matches!(o, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9') || b"!#$%&'*+-.^_`|~".contains(&o);
@@ -43,7 +45,7 @@ fn parse(header: &str) -> Result<Vec<Entry>, String> {
                 bytes.push(*first);
             }
         }
-        String::from_utf8(bytes).map_err(|_| format!("no UTF-8 in {text:?}"))
+        String::from_utf8(bytes).map_err(|_| format!("not UTF-8: {text:?}"))
     };
     if header.len() > 8192 {
         return Err(format!("{} bytes", header.len()));
@@ -53,9 +55,9 @@ fn parse(header: &str) -> Result<Vec<Entry>, String> {
         .map(|member| {
             let mut parts = member.split(';');
             let pair = parts.next().unwrap_or_default();
-            let (key, value) = pair.split_once('=').ok_or_else(|| format!("no = in {member:?}"))?;
+            let (key, value) = pair.split_once('=').ok_or_else(|| format!("missing = in {member:?}"))?;
             if !is_token(key) {
-                return Err(format!("no token: {key:?}"));
+                return Err(format!("not a token: {key:?}"));
             }
             let properties: Result<Vec<String>, String> = parts
                 .map(|property| {
@@ -63,7 +65,7 @@ fn parse(header: &str) -> Result<Vec<Entry>, String> {
                     decoded(value)?;
                     is_token(key)
                         .then(|| property.to_owned())
-                        .ok_or_else(|| format!("no property: {property:?}"))
+                        .ok_or_else(|| format!("not a property: {property:?}"))
                 })
                 .collect();
             Ok((key.to_owned(), decoded(value)?, properties?))
@@ -72,13 +74,13 @@ fn parse(header: &str) -> Result<Vec<Entry>, String> {
     let entries = entries?;
     let keys: BTreeSet<&str> = entries.iter().map(|(key, ..)| key.as_str()).collect();
     if entries.len() > 64 || keys.len() != entries.len() {
-        return Err(format!("{} entries, {} names", entries.len(), keys.len()));
+        return Err(format!("{} entries, {} distinct names", entries.len(), keys.len()));
     }
     Ok(entries)
 }
 
-/// What goes out of a scope with that baggage.
-fn sent(tracer: &TracerHandle, baggage: Baggage) -> Headers {
+/// Returns the headers that the tracer injects in a scope with this baggage.
+fn injected_with(tracer: &TracerHandle, baggage: Baggage) -> Headers {
     let scope = {
         let _entered = tracer.enter();
         Scope::from(Scope::current().context().with_baggage(baggage))
@@ -86,23 +88,23 @@ fn sent(tracer: &TracerHandle, baggage: Baggage) -> Headers {
     scope.run(|| injected(tracer))
 }
 
-/// What is read from headers, by name.
-fn read(tracer: &TracerHandle, headers: &Headers) -> BTreeMap<String, String> {
+/// Returns the baggage extracted from the headers, by name.
+fn extracted(tracer: &TracerHandle, headers: &Headers) -> BTreeMap<String, String> {
     let scope = tracer.extract(headers);
     let baggage = scope.context().baggage().iter();
     baggage
         .map(|(key, (value, metadata))| {
-            assert_eq!(metadata.as_str(), "", "metadata that came in");
+            assert_eq!(metadata.as_str(), "", "incoming metadata is not kept");
             (key.to_string(), value.to_string())
         })
         .collect()
 }
 
 #[test]
-fn what_comes_in_as_baggage_chooses_no_session_in_the_next_process_in_any_spelling() {
+fn incoming_baggage_selects_no_session_in_the_next_process_in_any_spelling() {
     let world = world();
     let (edge, sessions) = (world.tenant("a"), world.tenant("sessions"));
-    for lie in [
+    for forged in [
         format!("session.id={SESSION}"),
         format!("x=y;m%2Csession.id={SESSION}"),
         format!("x=y;m%252Csession.id={SESSION}"),
@@ -114,14 +116,14 @@ fn what_comes_in_as_baggage_chooses_no_session_in_the_next_process_in_any_spelli
         format!("x=y;m%0d%0abaggage:%20session.id={SESSION}"),
         format!("x=%0d%0abaggage:%20session.id={SESSION}"),
     ] {
-        let mut came = HeaderMap::new();
-        came.insert("baggage", lie.parse().expect("a header's value"));
+        let mut incoming = HeaderMap::new();
+        incoming.insert("baggage", forged.parse().expect("a header's value"));
         for tracer in [&edge, &sessions] {
-            if lie.starts_with("session.id") && tracer.same_tracer(&sessions) {
-                // In so many words, and trusted by this tracer.
+            if forged.starts_with("session.id") && tracer.same_tracer(&sessions) {
+                // A plain session id, which this tracer trusts.
                 continue;
             }
-            let scope = tracer.extract(&HeaderExtractor(&came));
+            let scope = tracer.extract(&HeaderExtractor(&incoming));
             scope.run(|| {
                 tracer.in_span("edge", |_| {
                     let mut out = HeaderMap::new();
@@ -129,25 +131,26 @@ fn what_comes_in_as_baggage_chooses_no_session_in_the_next_process_in_any_spelli
                     let text = injected(tracer);
                     assert!(
                         out.contains_key("traceparent") && out.len() == text.len(),
-                        "{lie}: {out:?}, {text:?}"
+                        "{forged}: {out:?}, {text:?}"
                     );
                     if let Some(baggage) = text.get("baggage") {
                         assert_eq!(out["baggage"], baggage.as_str());
-                        let entries = parse(baggage).unwrap_or_else(|why| panic!("{lie}: {why}"));
+                        let entries = parse(baggage).unwrap_or_else(|why| panic!("{forged}: {why}"));
                         assert!(
                             entries
                                 .iter()
                                 .all(|(key, _, properties)| key == "x" && properties.is_empty())
                         );
                     }
-                    // The next process, and one that has OpenTelemetry's own propagator in between.
+                    // The next process receives them directly, or through one with OpenTelemetry's
+                    // own propagator.
                     let stock = BaggagePropagator::new();
                     let mut after_stock = Headers::new();
                     stock.inject_context(&stock.extract(&text), &mut after_stock);
                     for next in [&text, &after_stock] {
                         sessions
                             .extract(next)
-                            .run(|| assert!(Session::current().is_none(), "{lie}: {next:?}"));
+                            .run(|| assert!(Session::current().is_none(), "{forged}: {next:?}"));
                     }
                 });
             });
@@ -156,12 +159,12 @@ fn what_comes_in_as_baggage_chooses_no_session_in_the_next_process_in_any_spelli
 }
 
 #[test]
-fn a_session_goes_out_whatever_came_in_and_however_much_baggage_there_is() {
+fn a_session_is_injected_for_any_incoming_headers_and_any_amount_of_baggage() {
     let world = world();
     let sessions = world.tenant("sessions");
     let many: Vec<String> = (0..100).map(|i| format!("k{i}=v")).collect();
     let own_sixty_four: Vec<KeyValue> = (0..64).map(|i| KeyValue::new(format!("own{i:02}"), "v")).collect();
-    for (came, own) in [
+    for (incoming, own) in [
         ("x=y;m%0a".to_owned(), Vec::new()),
         ("x=%00".to_owned(), Vec::new()),
         (many.join(","), Vec::new()),
@@ -169,7 +172,7 @@ fn a_session_goes_out_whatever_came_in_and_however_much_baggage_there_is() {
         (String::new(), own_sixty_four),
     ] {
         let session = sessions.session("mine").start();
-        let _came = sessions.extract(&headers(&[("baggage", &came)])).enter();
+        let _incoming = sessions.extract(&headers(&[("baggage", &incoming)])).enter();
         let _in_session = session.enter();
         let _own = (!own.is_empty()).then(|| {
             let cx = Scope::current().context().with_baggage(own);
@@ -178,46 +181,50 @@ fn a_session_goes_out_whatever_came_in_and_however_much_baggage_there_is() {
         let mut out = HeaderMap::new();
         sessions.inject(&mut HeaderInjector(&mut out));
         let header = out["baggage"].to_str().expect("text");
-        let entries = parse(header).unwrap_or_else(|why| panic!("{came:.40}: {why}"));
+        let entries = parse(header).unwrap_or_else(|why| panic!("{incoming:.40}: {why}"));
         let expected = ("session.id".to_owned(), session.id().to_owned(), Vec::new());
-        assert!(entries.contains(&expected), "{came:.40}: {header}");
+        assert!(entries.contains(&expected), "{incoming:.40}: {header}");
     }
 }
 
 #[test]
-fn entries_beyond_the_limits_stay_here_and_are_counted() {
+fn entries_beyond_the_limits_are_dropped_and_counted() {
     let world = world();
     let a = world.tenant("a");
     let dropped = || world.registry.status().propagation.baggage_dropped;
-    // Each `%` of a value is three bytes in the header, so not all fit.
+    // Each `%` of a value takes three bytes in the header, so two entries exceed the limit.
     let long: Baggage = (0..4)
         .map(|i| KeyValue::new(format!("k{i}"), "%".repeat(1000)))
         .collect();
-    let entries = parse(&sent(&a, long)["baggage"]).expect("valid");
+    let entries = parse(&injected_with(&a, long)["baggage"]).expect("valid");
     let keys: Vec<&str> = entries.iter().map(|(key, ..)| key.as_str()).collect();
-    assert_eq!((keys, dropped()), (vec!["k0", "k1"], 2), "in the order of their names");
+    assert_eq!(
+        (keys, dropped()),
+        (vec!["k0", "k1"], 2),
+        "entries are written in the order of their names"
+    );
     let mut odd = Baggage::new();
     odd.insert("50%", "a name with a percent sign");
     odd.insert_with_metadata("bad", "v", "not a=property, but another=entry");
     odd.insert_with_metadata("good", "v", "ttl=5 m; secret");
-    assert_eq!(sent(&a, odd)["baggage"], "good=v;ttl=5%20m;secret");
+    assert_eq!(injected_with(&a, odd)["baggage"], "good=v;ttl=5%20m;secret");
     assert_eq!(dropped(), 4);
 }
 
 #[test]
-fn a_tracestate_that_is_no_header_value_stays_here() {
+fn a_tracestate_that_is_not_a_valid_header_value_is_not_injected() {
     let world = world();
     let trusts = world.tenant("trusts");
-    for (state, goes) in [
+    for (state, expected) in [
         ("vendor=1", "vendor=1"),
         ("vendor=1\r\nx-evil: 2", ""),
         ("vendor=\u{fc}", ""),
     ] {
-        let came = headers(&[("traceparent", PARENT), ("tracestate", state)]);
-        let out = trusts.extract(&came).run(|| injected(&trusts));
+        let incoming = headers(&[("traceparent", PARENT), ("tracestate", state)]);
+        let out = trusts.extract(&incoming).run(|| injected(&trusts));
         assert_eq!(
             (out["traceparent"].as_str(), out["tracestate"].as_str()),
-            (PARENT, goes)
+            (PARENT, expected)
         );
     }
 }
@@ -230,12 +237,12 @@ fn cases() -> Config {
     }
 }
 
-/// Names that a baggage takes, and some that it does not.
+/// Generates valid and invalid baggage names.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof!["[a-z!#$&'*+.^_`|~-]{1,6}", "[ -~]{0,5}", any::<String>()]
 }
 
-/// Texts with all that a header is made of.
+/// Generates texts with every character that has a meaning in a header.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         "[ -~]{0,40}",
@@ -247,7 +254,7 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 #[test]
-fn what_goes_out_is_valid_and_is_read_back_as_it_was() {
+fn outgoing_baggage_is_valid_and_is_extracted_unchanged() {
     let world = world();
     let a = world.tenant("a");
     let entries = vec((name(), text(), prop_oneof![Just(String::new()), text()]), 0..80);
@@ -264,7 +271,7 @@ fn what_goes_out_is_valid_and_is_read_back_as_it_was() {
                 .map(|(key, (value, _))| (key.to_string(), value.to_string()))
                 .collect();
             let before = world.registry.status().propagation.baggage_dropped;
-            let out = sent(&a, baggage);
+            let out = injected_with(&a, baggage);
             let dropped = world.registry.status().propagation.baggage_dropped - before;
             let written = out.get("baggage").map_or(Ok(Vec::new()), |header| parse(header));
             let written = written.map_err(TestCaseError::fail)?;
@@ -274,14 +281,14 @@ fn what_goes_out_is_valid_and_is_read_back_as_it_was() {
                 "{written:?} of {all:?}"
             );
             prop_assert_eq!(written.len() as u64 + dropped, all.len() as u64);
-            prop_assert_eq!(read(&a, &out), written);
+            prop_assert_eq!(extracted(&a, &out), written);
             Ok(())
         })
         .expect("holds for every baggage");
 }
 
 #[test]
-fn whatever_comes_in_what_goes_out_is_valid() {
+fn outgoing_baggage_is_valid_for_every_incoming_header() {
     let world = world();
     let a = world.tenant("a");
     let mut runner = TestRunner::new_with_rng(cases(), TestRng::deterministic_rng(RngAlgorithm::ChaCha));
@@ -296,12 +303,12 @@ fn whatever_comes_in_what_goes_out_is_valid() {
     ];
     runner
         .run(&header, |header| {
-            let came: HashMap<String, String> = headers(&[("baggage", &header)]);
-            let out = a.extract(&came).run(|| injected(&a));
+            let incoming: HashMap<String, String> = headers(&[("baggage", &header)]);
+            let out = a.extract(&incoming).run(|| injected(&a));
             if let Some(baggage) = out.get("baggage") {
                 parse(baggage).map_err(|why| TestCaseError::fail(format!("{why}: {baggage:?}")))?;
-                let (sent, taken) = (read(&a, &out), read(&a, &came));
-                prop_assert!(sent.iter().all(|(key, value)| taken.get(key) == Some(value)));
+                let (outgoing, received) = (extracted(&a, &out), extracted(&a, &incoming));
+                prop_assert!(outgoing.iter().all(|(key, value)| received.get(key) == Some(value)));
             }
             Ok(())
         })
@@ -309,7 +316,7 @@ fn whatever_comes_in_what_goes_out_is_valid() {
 }
 
 #[test]
-fn the_strict_reader_of_this_test_refuses_what_is_no_baggage() {
+fn the_strict_parser_of_this_test_rejects_invalid_baggage() {
     for wrong in [
         "", "a", "a=b,", "a=b;", "a b=c", "a=b c", "a=\u{e9}", "a=%", "a=%f", "a=%ff", "a=b\r\n", "a=1,a=2", "a=b;c d",
     ] {

@@ -1,4 +1,4 @@
-//! Keys in files that are replaced. Nobody asks for it: the folders are watched.
+//! Keys in files that are replaced. The registry watches their folders.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,24 +9,24 @@ use opentelemetry::trace::Span as _;
 use tracer_registry::KeySource;
 use tracer_registry::config::Binding;
 
-use super::{Keys, eternal_pauses, next};
+use super::{Keys, endless_backoff, next_key};
 use crate::support::{key_of, quick, wait_for};
 
 #[test]
-fn a_file_is_followed_however_it_is_replaced_and_nothing_is_refused() {
-    let keys = Keys::new(&["renamed", "written", "again"], eternal_pauses());
+fn a_key_file_is_followed_after_each_kind_of_replacement_without_a_refusal() {
+    let keys = Keys::new(&["renamed", "written", "again"], endless_backoff());
     let world = &keys.world;
     for tenant in ["renamed", "written", "again"] {
         world.tenant(tenant);
     }
-    keys.replace("renamed", &next("renamed"));
-    world.wait_for_key("renamed", &next("renamed"));
-    keys.write("written", &next("written"));
-    world.wait_for_key("written", &next("written"));
+    keys.replace("renamed", &next_key("renamed"));
+    world.wait_for_key("renamed", &next_key("renamed"));
+    keys.write("written", &next_key("written"));
+    world.wait_for_key("written", &next_key("written"));
     fs::remove_file(keys.path("again")).expect("removed");
     wait_for("an error", || world.key("again").error, Option::is_some);
-    keys.write("again", &next("again"));
-    world.wait_for_key("again", &next("again"));
+    keys.write("again", &next_key("again"));
+    world.wait_for_key("again", &next_key("again"));
     for tenant in ["renamed", "written", "again"] {
         let old = world.revoke(&key_of(tenant));
         world.tenant(tenant).start_span("span").end();
@@ -39,7 +39,7 @@ fn a_file_is_followed_however_it_is_replaced_and_nothing_is_refused() {
 
 #[test]
 fn a_mounted_secret_is_followed_through_every_swap_of_its_data() {
-    let keys = Keys::with(&[], |builder| builder.export(eternal_pauses()));
+    let keys = Keys::with(&[], |builder| builder.export(endless_backoff()));
     let folder = keys.folder.path().join("mount");
     let publish = |version: &str, key: &str| {
         fs::create_dir_all(folder.join(version)).expect("made");
@@ -52,7 +52,7 @@ fn a_mounted_secret_is_followed_through_every_swap_of_its_data() {
     let keys = Keys::with(&[], |builder| {
         let key = KeySource::file(folder.join("key"));
         builder
-            .export(eternal_pauses())
+            .export(endless_backoff())
             .tenant("a", Binding::new().api_key(key))
     });
     let a = keys.world.tenant("a");
@@ -67,8 +67,8 @@ fn a_mounted_secret_is_followed_through_every_swap_of_its_data() {
 }
 
 #[test]
-fn spans_that_wait_for_a_refused_key_go_out_when_the_file_has_another() {
-    let keys = Keys::new(&["a", "b"], eternal_pauses());
+fn spans_that_wait_for_a_new_key_are_sent_when_the_file_has_one() {
+    let keys = Keys::new(&["a", "b"], endless_backoff());
     let world = &keys.world;
     let a = world.tenant("a");
     world.revoke(&key_of("a"));
@@ -80,15 +80,15 @@ fn spans_that_wait_for_a_refused_key_go_out_when_the_file_has_another() {
     wait_for("a refusal", refused, Option::is_some);
     world.tenant("b").start_span("span").end();
     world.wait_for_spans("b", 1);
-    keys.replace("a", &next("a"));
-    // They would else be sent again in about an hour.
+    keys.replace("a", &next_key("a"));
+    // Without the new key, the first retry would be in about an hour.
     world.wait_for_spans("a", 20);
     world.assert_nothing_lost("a");
     assert!(world.project("a").session(session.id()).is_some());
 }
 
 #[test]
-fn tenants_keys_that_change_all_the_time_are_never_swapped_and_nothing_is_lost() {
+fn keys_under_constant_rotation_are_never_mixed_up_and_no_data_is_lost() {
     const ROTATIONS: usize = 15;
     let tenants = ["a", "b", "c"];
     let keys = Keys::new(&tenants, quick());
@@ -115,7 +115,8 @@ fn tenants_keys_that_change_all_the_time_are_never_swapped_and_nothing_is_lost()
             for (tenant, last) in tenants.iter().zip(&mut last) {
                 let key = key_of(&format!("{tenant}_{rotation}"));
                 world.collector.name_project(tenant, &key);
-                // In both orders: the receiver may be told first, or the file be written first.
+                // In both orders: the receiver revokes the old key before or after the file has the
+                // new one.
                 if rotation % 2 == 0 {
                     world.revoke(last);
                     keys.replace(tenant, &key);
@@ -146,16 +147,12 @@ fn tenants_keys_that_change_all_the_time_are_never_swapped_and_nothing_is_lost()
         }
     }
     let projects = world.collector.projects();
-    assert_eq!(
-        projects.len(),
-        3,
-        "nothing came under a key that is nobody's: {projects:#?}"
-    );
+    assert_eq!(projects.len(), 3, "no request used an unknown key: {projects:#?}");
 }
 
 #[test]
-fn a_file_is_watched_as_long_as_a_tracer_has_its_key() {
-    let keys = Keys::new(&["a"], eternal_pauses());
+fn a_key_file_is_watched_again_for_a_recreated_tracer() {
+    let keys = Keys::new(&["a"], endless_backoff());
     let world = &keys.world;
     drop(world.tenant("a"));
     assert!(
@@ -164,12 +161,12 @@ fn a_file_is_watched_as_long_as_a_tracer_has_its_key() {
             .remove(tracer_registry::Selector::tenant("a"))
             .expect("a name")
     );
-    keys.replace("a", &next("a"));
+    keys.replace("a", &next_key("a"));
     let a = world.tenant("a");
     assert_eq!(
         a.fingerprint(),
-        crate::support::fingerprint(&world.collector, &next("a")),
-        "it is read anew"
+        crate::support::fingerprint(&world.collector, &next_key("a")),
+        "the new tracer reads the file"
     );
     keys.replace("a", &key_of("a"));
     world.wait_for_key("a", &key_of("a"));

@@ -1,4 +1,4 @@
-//! A queue that is full because the key is refused.
+//! A queue that fills up while the receiver refuses the key.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tracer_registry::TracerHandle;
 use tracer_registry::status::DropReason;
 use tracer_registry_collector::Fault;
 
-use super::{Vault, next};
+use super::{Vault, next_key};
 use crate::support::{LONG, key_of, quick, wait_for};
 
 const QUEUE: usize = 5;
@@ -21,7 +21,7 @@ fn overfill(tracer: &TracerHandle) {
 }
 
 #[test]
-fn a_revoked_key_is_the_reason_until_there_is_another_one() {
+fn drops_of_a_full_queue_name_a_revoked_key_until_the_next_key() {
     let vault = Vault::default();
     let mut export = quick();
     export.max_queue_size = Some(QUEUE);
@@ -40,15 +40,15 @@ fn a_revoked_key_is_the_reason_until_there_is_another_one() {
         BTreeMap::from([(DropReason::QueueFullUnauthorized, TOO_MANY)])
     );
     assert!(world.collector.fault_hits(revoked) > 0);
-    // With another key all goes out, and what comes after that has room.
-    vault.put("a", &next("a"));
+    // With another key, the queue drains and has room again.
+    vault.put("a", &next_key("a"));
     wait_for(
         "the delivery",
         || spans().delivered,
         |delivered| *delivered == 1 + QUEUE as u64,
     );
     world.collector.fault(Fault::hang());
-    a.start_span("under way").end();
+    a.start_span("in flight").end();
     wait_for("the request", || spans().in_flight, |in_flight| *in_flight == 1);
     overfill(&a);
     assert_eq!(spans().dropped[&DropReason::QueueFull], TOO_MANY);

@@ -5,7 +5,8 @@ use syn::punctuated::Punctuated;
 use syn::visit::{self, Visit};
 use syn::{Attribute, Field, ImplItem, Item, Macro, Meta, Path, Stmt, Token, TraitItem, UseTree, Variant, Visibility};
 
-/// The segments of a path as written, without generic arguments. `$crate` is `crate`. The name of a called macro ends with `!`.
+/// The segments of a path as written, without generic arguments. `$crate` is `crate`. The name of a
+/// called macro ends with `!`.
 pub(crate) type Segments = Vec<String>;
 
 #[derive(Default)]
@@ -25,7 +26,8 @@ pub(super) fn only_tests(attributes: &[Attribute]) -> bool {
         .any(|attribute| attribute.parse_args().is_ok_and(|meta| holds(&meta) == Some(false)))
 }
 
-/// Evaluates a `cfg` condition for a build without tests. Returns `None` if it depends on something else.
+/// Evaluates a `cfg` condition for a build without tests. Returns `None` if it depends on something
+/// else.
 fn holds(condition: &Meta) -> Option<bool> {
     let parts = || match condition {
         Meta::List(list) => list
@@ -53,7 +55,7 @@ impl Mentions {
             UseTree::Group(group) => group.items.iter().for_each(|tree| self.of_use(before, tree)),
             UseTree::Glob(_) => self.globs.push(before.clone()),
             UseTree::Name(name) if name.ident == "self" => {
-                let name = before.last().expect("`self` stands in a group").clone();
+                let name = before.last().expect("`self` is in a group").clone();
                 self.import(name, before.clone());
             }
             UseTree::Name(name) => self.import(name.ident.to_string(), with(name.ident.to_string())),
@@ -66,7 +68,7 @@ impl Mentions {
         self.uses.push((name, path));
     }
 
-    /// Collects from tokens that are no syntax tree: names joined by `::`, and calls of macros.
+    /// Collects from tokens without a syntax tree: names joined by `::`, and macro calls.
     fn of_tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         let is =

@@ -22,16 +22,17 @@ pub(crate) enum Definition {
 
 pub(crate) struct Module {
     pub(crate) parent: Option<ModuleId>,
-    /// Relative to the base that was given to `read`.
+    /// Relative to the `base` argument of `read`.
     pub(crate) file: PathBuf,
-    /// The items, without those of test builds. Items inside a macro call such as `pin_project!` are included.
+    /// The items, without those of test builds. Items inside a macro call such as `pin_project!`
+    /// are included.
     pub(crate) items: Vec<Item>,
-    /// What each name in this scope means. A macro's name ends with `!`.
+    /// The definitions of each name in this scope. A macro's name ends with `!`.
     pub(crate) names: BTreeMap<String, Vec<Definition>>,
     pub(crate) mentions: Mentions,
 }
 
-/// The crate's root comes first.
+/// All modules of a crate, its root first.
 pub(crate) type Modules = Vec<Module>;
 
 /// Reads the crate whose root file (`lib.rs` or `main.rs`) is `root`, a path relative to `base`.
@@ -98,7 +99,7 @@ fn define(modules: &mut Modules, id: ModuleId, name: &str, definition: Definitio
 
 fn file_of(declared: &ItemMod, children: &Path) -> PathBuf {
     let has_path = declared.attrs.iter().any(|attribute| attribute.path().is_ident("path"));
-    assert!(!has_path, "this reader does not know `#[path]` on modules");
+    assert!(!has_path, "unsupported: `#[path]` on modules");
     let flat = children.join(format!("{}.rs", declared.ident));
     if flat.exists() {
         flat
@@ -107,7 +108,7 @@ fn file_of(declared: &ItemMod, children: &Path) -> PathBuf {
     }
 }
 
-/// The items inside a call of a macro, as `pin_project!` takes them; otherwise the item itself.
+/// Returns the items inside a macro call such as `pin_project!`, or the item itself.
 fn expanded(item: Item) -> Vec<Item> {
     match &item {
         Item::Macro(called) if called.ident.is_none() => match called.mac.parse_body::<syn::File>() {
@@ -118,7 +119,7 @@ fn expanded(item: Item) -> Vec<Item> {
     }
 }
 
-/// The names that an item defines in its module.
+/// Returns the names that an item defines in its module.
 fn defined(item: &Item) -> Vec<String> {
     match item {
         Item::Macro(item) if item.ident.is_none() => defined_by_tokens(item.mac.tokens.clone()),
@@ -142,7 +143,8 @@ pub(crate) fn name_of(item: &Item) -> Option<String> {
     Some(name.to_string())
 }
 
-/// The names in a macro call whose body is no list of items: each name after a keyword that defines one.
+/// Returns the names in a macro call whose body is not a list of items: each name after a keyword
+/// that defines one.
 fn defined_by_tokens(tokens: TokenStream) -> Vec<String> {
     let words = tokens.into_iter().map(|token| match token {
         TokenTree::Ident(word) => word.to_string(),

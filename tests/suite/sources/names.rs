@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::mentions::Segments;
 use super::modules::{Definition, ModuleId, Modules};
 
-/// What a path leads to.
+/// The target of a path.
 #[derive(Clone)]
 pub(crate) enum Target {
     /// An item, or a member of it, and the module that defines the item.
@@ -50,13 +50,14 @@ fn walk(modules: &Modules, from: Target, path: &[String], seen: &mut Seen) -> Ve
     };
     let found = look_up(modules, *id, next, seen);
     if found.is_empty() {
-        // A macro of this module defines it, in a form that this reader does not know.
+        // A macro of this module defines it, in a form that this reader cannot parse.
         return vec![Target::Item(*id, next.clone())];
     }
     follow(modules, found, &path[1..], seen)
 }
 
-/// Continues a path from what its first segment means. If that is a module and a function of one name, the path goes on in the module.
+/// Continues a path from the targets of its first segment. If a module and a function share the
+/// name, the path continues in the module.
 fn follow(modules: &Modules, mut found: Vec<Target>, rest: &[String], seen: &mut Seen) -> Vec<Target> {
     let is_module = |target: &Target| matches!(target, Target::Module(_));
     if !rest.is_empty() && found.iter().any(is_module) {

@@ -9,7 +9,7 @@ use tracer_registry::selector::Slug;
 use tracer_registry::source::SourceError;
 
 use super::FOLDER;
-use crate::proxy::{Proxy, Rule};
+use crate::proxy::{Proxy, ProxyRule};
 use crate::reload::Files;
 use crate::support::{World, collector, quick, registry, wait_for};
 
@@ -111,7 +111,7 @@ fn whatever_the_protocol_an_address_that_is_not_allowed_is_not_reached() {
 
 #[test]
 fn through_a_proxy_a_host_is_asked_for_that_is_named_and_no_other() {
-    let (fingerprinter, proxy) = (Fingerprinter::new(), Proxy::start(Rule::Open));
+    let (fingerprinter, proxy) = (Fingerprinter::new(), Proxy::start(ProxyRule::Open));
     let collector = collector(&["acme"], &fingerprinter).start().expect("a free port");
     let url = by_name(&collector.url());
     let defaults = || Binding::new().proxy(Through::url(&proxy.url));

@@ -9,8 +9,8 @@ use tracer_registry::selector::Slug;
 use tracer_registry::source::SourceError;
 
 use super::{ANY, FOLDER, refused};
+use crate::dynamic_tenants::HOUR;
 use crate::reload::Files;
-use crate::tenants_as_data::HOUR;
 
 const ALLOWED: &str = "[untrusted]\nkeys = [\"provider:test/{tenant}\"]\n";
 

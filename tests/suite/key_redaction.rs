@@ -1,4 +1,4 @@
-//! No public type shows a key, in whatever way it is printed.
+//! Redaction: no output of a public type contains a key.
 
 use std::fmt::Debug;
 
@@ -10,70 +10,70 @@ use tracer_registry::{Enrichment, KeySource, Selector, TracerRegistry};
 
 use crate::support::{World, binding, key_of};
 
-/// The key of `a` as text, as base64 (as in `Basic`) and as bytes in a debugger's manner.
-fn spellings() -> [String; 3] {
+/// The test key of `a` as text, as base64 (as in `Basic`), and as bytes in assert_debug_has_no_key format.
+fn encodings() -> [String; 3] {
     let key = key_of("a");
     let bytes = format!("{:?}", &key.as_bytes()[..8]);
     let base64 = "aGhfa2V5X29mX2FfY2FuYXJ5".to_owned();
     [key, base64, bytes.trim_matches(['[', ']']).to_owned()]
 }
 
-fn assert_silent(what: &str, shown: &str) {
-    for spelling in spellings() {
-        assert!(!shown.contains(&spelling), "{what} shows a key: {shown}");
+fn assert_no_key(type_name: &str, shown: &str) {
+    for encoding in encodings() {
+        assert!(!shown.contains(&encoding), "{type_name} shows a key: {shown}");
     }
 }
 
-fn debug(what: &str, value: &impl Debug) {
-    assert_silent(what, &format!("{value:?}"));
-    assert_silent(what, &format!("{value:#?}"));
+fn assert_debug_has_no_key(type_name: &str, value: &impl Debug) {
+    assert_no_key(type_name, &format!("{value:?}"));
+    assert_no_key(type_name, &format!("{value:#?}"));
 }
 
 #[test]
-fn what_is_made_of_a_key_does_not_show_it() {
+fn no_type_that_uses_a_key_shows_it() {
     let world = World::with(&["a"], |builder| {
-        debug("RegistryBuilder", &builder);
+        assert_debug_has_no_key("RegistryBuilder", &builder);
         builder.environment("e", binding("a")).active_environment("e")
     });
     let registry = &world.registry;
     let tracer = registry.tenant("a").expect("configured");
     let builder = tracer.session("s").metadata("m", 1);
-    debug("SessionBuilder", &builder);
+    assert_debug_has_no_key("SessionBuilder", &builder);
     let session = builder.start();
     session.enrich(Enrichment::new().metadata("m", 2));
     tracer.in_span("span", |span| {
         span.set_attribute("k", "v");
-        debug("ActiveSpan", &span);
-        debug("Context", span.context());
+        assert_debug_has_no_key("ActiveSpan", &span);
+        assert_debug_has_no_key("Context", span.context());
     });
     let report = registry.force_flush(crate::support::LONG);
-    assert_silent("Report", &report.to_string());
-    debug("Report", &report);
-    debug("TracerRegistry", registry);
-    debug("TracerHandle", &tracer);
-    debug(
+    assert_no_key("Report", &report.to_string());
+    assert_debug_has_no_key("Report", &report);
+    assert_debug_has_no_key("TracerRegistry", registry);
+    assert_debug_has_no_key("TracerHandle", &tracer);
+    assert_debug_has_no_key(
         "RegistryTracer",
         &opentelemetry::trace::TracerProvider::tracer(&tracer, "t"),
     );
-    debug("Session", &session);
-    debug("Status", &registry.status());
-    debug(
+    assert_debug_has_no_key("Session", &session);
+    assert_debug_has_no_key("Status", &registry.status());
+    assert_debug_has_no_key(
         "CheckedBinding",
         &registry.check(tracer_registry::check::CheckMode::Keys),
     );
-    debug("Config", &registry.config());
-    debug("ResolvedBinding", &registry.config().resolve(tracer.selector()));
+    assert_debug_has_no_key("Config", &registry.config());
+    assert_debug_has_no_key("ResolvedBinding", &registry.config().resolve(tracer.selector()));
     for serialized in [
         serde_json::to_string(&registry.status()),
         serde_json::to_string(&registry.check(tracer_registry::check::CheckMode::Keys)),
         serde_json::to_string(&report),
     ] {
-        assert_silent("JSON", &serialized.expect("serializes"));
+        assert_no_key("JSON", &serialized.expect("serializes"));
     }
 }
 
 #[test]
-fn keys_and_their_sources_do_not_show_what_they_hold() {
+fn keys_and_their_sources_do_not_show_the_key() {
     let secret = key_of("a");
     let mut sources = SecretSources::default();
     let in_source = secret.clone();
@@ -81,16 +81,16 @@ fn keys_and_their_sources_do_not_show_what_they_hold() {
     let source = KeySource::provider("vault", "a");
     let key: ApiKey = source.read(&sources).expect("a key");
     let fingerprinter = Fingerprinter::new();
-    debug("ApiKey", &key);
-    debug("SecretSources", &sources);
-    debug("Fingerprinter", &fingerprinter);
-    debug("Fingerprint", &key.fingerprint(&fingerprinter));
-    assert_silent("Fingerprint", &key.fingerprint(&fingerprinter).to_string());
+    assert_debug_has_no_key("ApiKey", &key);
+    assert_debug_has_no_key("SecretSources", &sources);
+    assert_debug_has_no_key("Fingerprinter", &fingerprinter);
+    assert_debug_has_no_key("Fingerprint", &key.fingerprint(&fingerprinter));
+    assert_no_key("Fingerprint", &key.fingerprint(&fingerprinter).to_string());
     let command = KeyCommand::new(["vault".to_owned(), format!("--token={secret}")]);
     let exec = KeySource::Exec(command.timeout(std::time::Duration::ZERO));
-    debug("KeySource", &exec);
-    assert_silent("KeySource", &exec.to_string());
-    debug(
+    assert_debug_has_no_key("KeySource", &exec);
+    assert_no_key("KeySource", &exec.to_string());
+    assert_debug_has_no_key(
         "Binding",
         &Binding::new()
             .api_key(exec.clone())
@@ -99,9 +99,9 @@ fn keys_and_their_sources_do_not_show_what_they_hold() {
             .proxy(Proxy::url(format!("http://u:{secret}@h")).credentials(exec.clone())),
     );
     let failed = exec.read(&sources).expect_err("no such program, or no time");
-    debug("SecretError", &failed);
-    assert_silent("SecretError", &failed.to_string());
-    // What comes out of a source and is no key is not shown either.
+    assert_debug_has_no_key("SecretError", &failed);
+    assert_no_key("SecretError", &failed.to_string());
+    // An invalid key that a source returns is not shown either.
     let broken = format!("{secret}\n{secret}");
     let refusing = TracerRegistry::builder()
         .tenant("a", binding("a"))
@@ -111,12 +111,12 @@ fn keys_and_their_sources_do_not_show_what_they_hold() {
         .build()
         .expect("valid");
     let error = refusing.tenant("a").expect_err("two lines");
-    debug("LookupError", &error);
-    assert_silent("LookupError", &error.to_string());
+    assert_debug_has_no_key("LookupError", &error);
+    assert_no_key("LookupError", &error.to_string());
 }
 
 #[test]
-fn a_configuration_error_does_not_show_a_key_that_was_written_where_its_source_belongs() {
+fn a_configuration_error_does_not_show_a_key_written_in_place_of_its_source() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("keys.toml");
     let secret = key_of("a");
@@ -126,10 +126,10 @@ fn a_configuration_error_does_not_show_a_key_that_was_written_where_its_source_b
     )
     .expect("written");
     let error = Config::load(&file).expect_err("a literal key");
-    debug("ConfigError", &error);
-    assert_silent("ConfigError", &error.to_string());
+    assert_debug_has_no_key("ConfigError", &error);
+    assert_no_key("ConfigError", &error.to_string());
     for fault in error.problems() {
-        assert_silent("ConfigProblem", &format!("{fault} {} {}", fault.key(), fault.message()));
+        assert_no_key("ConfigProblem", &format!("{fault} {} {}", fault.key(), fault.message()));
     }
     let known = Selector::of(SelectorKind::Tenant, "a".parse().expect("a name"));
     assert_eq!(known.to_string(), "tenant:a");

@@ -1,4 +1,4 @@
-//! A look-up that takes so long that other changes overtake it.
+//! A slow look-up that ends after a later removal or reload.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -12,20 +12,20 @@ use tracer_registry::{KeySource, Selector};
 use crate::support::{World, key_of, wait_for};
 
 #[test]
-fn what_was_removed_does_not_come_back_by_a_look_up_that_began_before() {
+fn a_look_up_that_started_before_a_removal_does_not_restore_the_removed_tracer() {
     let key = Arc::new(Mutex::new(key_of("first")));
-    let asked = Arc::new(AtomicU64::new(0));
-    let (go_on, held) = mpsc::channel::<()>();
-    let held = Mutex::new(Some(held));
+    let reads = Arc::new(AtomicU64::new(0));
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(Some(gate));
     let world = World::with(&[], |builder| {
-        let (key, asked) = (Arc::clone(&key), Arc::clone(&asked));
+        let (key, reads) = (Arc::clone(&key), Arc::clone(&reads));
         let fetch = move |_: &str| {
             let read = key.lock().expect("not poisoned").clone();
-            asked.fetch_add(1, Ordering::SeqCst);
-            let held = held.lock().expect("not poisoned").take();
-            // The first one has read the key, and takes its time.
-            if let Some(held) = held {
-                held.recv().expect("told to go on");
+            reads.fetch_add(1, Ordering::SeqCst);
+            let gate = gate.lock().expect("not poisoned").take();
+            // The first look-up has read the key, and waits.
+            if let Some(gate) = gate {
+                gate.recv().expect("the test releases the look-up");
             }
             Ok(SecretString::from(read))
         };
@@ -35,19 +35,23 @@ fn what_was_removed_does_not_come_back_by_a_look_up_that_began_before() {
     let fingerprint = |name: &str| -> Fingerprint { crate::support::fingerprint(&world.collector, &key_of(name)) };
     thread::scope(|threads| {
         let slow = threads.spawn(|| world.tenant("a"));
-        wait_for("its reading", || asked.load(Ordering::SeqCst), |asked| *asked == 1);
-        // What it makes is of before now, and is not kept.
+        wait_for(
+            "the first read of the key",
+            || reads.load(Ordering::SeqCst),
+            |reads| *reads == 1,
+        );
+        // The slow look-up started before this reload, so its result is not kept.
         assert!(world.registry.reload().expect("no file has a fault").is_empty());
         assert_eq!(world.tenant("a").fingerprint(), fingerprint("first"));
         *key.lock().expect("not poisoned") = key_of("second");
         assert!(world.registry.remove(Selector::tenant("a")).expect("a name"));
-        go_on.send(()).expect("it waits");
+        release.send(()).expect("the look-up still waits");
         assert_eq!(slow.join().expect("no panic").fingerprint(), fingerprint("second"));
     });
     assert_eq!(world.tenant("a").fingerprint(), fingerprint("second"));
     assert_eq!(
-        asked.load(Ordering::SeqCst),
+        reads.load(Ordering::SeqCst),
         3,
-        "it read the key again after the removal"
+        "the slow look-up read the key again after the removal"
     );
 }

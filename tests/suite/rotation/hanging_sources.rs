@@ -1,4 +1,4 @@
-//! Sources of keys that hang: what others have to suffer by them, which is nothing.
+//! Key sources that hang do not delay the keys of other sources.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex};
@@ -8,73 +8,73 @@ use secrecy::SecretString;
 use tracer_registry::KeySource;
 use tracer_registry::config::Binding;
 
-use super::{Vault, eternal_pauses, next};
+use super::{Vault, endless_backoff, next_key};
 use crate::support::{World, key_of, wait_for};
 
-/// Keys that may be read at the same time.
-const READERS: usize = 16;
+/// Limit of concurrent key reads.
+const MAX_READS: usize = 16;
 
-/// A source that gives each key once, and then hangs until it is let go.
+/// A source that returns each key once and then hangs until released.
 #[derive(Default)]
-struct Stuck {
+struct HangingSource {
     state: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    given: BTreeSet<String>,
+    returned: BTreeSet<String>,
     hanging: usize,
-    most: usize,
-    free: bool,
+    max_hanging: usize,
+    released: bool,
 }
 
-impl Stuck {
+impl HangingSource {
     fn fetch(&self, name: &str) -> SecretString {
         let mut state = self.state.lock().expect("not poisoned");
-        if state.given.insert(name.to_owned()) {
+        if state.returned.insert(name.to_owned()) {
             return SecretString::from(key_of(name));
         }
         state.hanging += 1;
-        state.most = state.most.max(state.hanging);
+        state.max_hanging = state.max_hanging.max(state.hanging);
         let mut state = self
             .changed
-            .wait_while(state, |state| !state.free)
+            .wait_while(state, |state| !state.released)
             .expect("not poisoned");
         state.hanging -= 1;
-        SecretString::from(next(name))
+        SecretString::from(next_key(name))
     }
 
-    fn let_go(&self) {
-        self.state.lock().expect("not poisoned").free = true;
+    fn release(&self) {
+        self.state.lock().expect("not poisoned").released = true;
         self.changed.notify_all();
     }
 
-    fn most(&self) -> usize {
-        self.state.lock().expect("not poisoned").most
+    fn max_hanging(&self) -> usize {
+        self.state.lock().expect("not poisoned").max_hanging
     }
 }
 
 #[test]
-fn a_source_that_hangs_for_everybody_leaves_room_for_the_other_sources() {
-    let stuck = Arc::new(Stuck::default());
+fn a_hanging_source_leaves_read_slots_for_other_sources() {
+    let hanging_source = Arc::new(HangingSource::default());
     let vault = Vault::default();
-    let names: Vec<String> = (0..2 * READERS).map(|n| format!("s{n}")).collect();
+    let names: Vec<String> = (0..2 * MAX_READS).map(|n| format!("s{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     vault.put("other", &key_of("other"));
     let world = World::with(&[], |builder| {
-        let (stuck, vault) = (Arc::clone(&stuck), vault.clone());
+        let (hanging_source, vault) = (Arc::clone(&hanging_source), vault.clone());
         let builder = builder
-            .export(eternal_pauses())
-            .secret_source("stuck", move |name: &str| Ok(stuck.fetch(name)))
+            .export(endless_backoff())
+            .secret_source("hanging", move |name: &str| Ok(hanging_source.fetch(name)))
             .secret_source("vault", move |name: &str| vault.fetch(name))
             .tenant("other", Binding::new().api_key(KeySource::provider("vault", "other")));
         names.iter().fold(builder, |builder, name| {
-            builder.tenant(*name, Binding::new().api_key(KeySource::provider("stuck", *name)))
+            builder.tenant(*name, Binding::new().api_key(KeySource::provider("hanging", *name)))
         })
     })
-    .naming(&names)
-    .naming(&["other"]);
+    .with_projects(&names)
+    .with_projects(&["other"]);
     let revoked: Vec<_> = names.iter().map(|name| world.revoke(&key_of(name))).collect();
     for name in &names {
         world.tenant(name).start_span("span").end();
@@ -86,21 +86,28 @@ fn a_source_that_hangs_for_everybody_leaves_room_for_the_other_sources() {
             .sum::<u64>()
     };
     wait_for("refusals", refused, |hits| *hits >= names.len() as u64);
-    wait_for("look-ups that hang", || stuck.most(), |most| *most >= READERS / 2);
+    wait_for(
+        "look-ups that hang",
+        || hanging_source.max_hanging(),
+        |max_hanging| *max_hanging >= MAX_READS / 2,
+    );
     let other = world.tenant("other");
-    let mut keys = [key_of("other"), next("other")];
-    for turn in 1..=4 {
+    let mut keys = [key_of("other"), next_key("other")];
+    for spans in 1..=4 {
         let [old, new] = &keys;
         vault.put("other", new);
         let fault = world.revoke(old);
         other.start_span("span").end();
-        world.wait_for_spans("other", turn);
-        assert!(world.collector.fault_hits(fault) > 0, "its source was asked for that");
+        world.wait_for_spans("other", spans);
+        assert!(
+            world.collector.fault_hits(fault) > 0,
+            "the span arrived after a refusal and a new key"
+        );
         world.collector.clear_fault(fault);
         keys.reverse();
     }
-    assert_eq!(stuck.most(), READERS / 2);
-    stuck.let_go();
+    assert_eq!(hanging_source.max_hanging(), MAX_READS / 2);
+    hanging_source.release();
     world.flush();
     for name in names.iter().chain(&["other"]) {
         world.assert_nothing_lost(name);

@@ -1,5 +1,6 @@
-//! A system that has no thread to give. Each test is a process whose threads have large stacks, and which has address space for few of them:
-//! that holds for every user, while the limit of processes does not for root.
+//! A system that cannot start threads. Each test is a process whose threads have large stacks and
+//! whose address space allows few of them. That limit holds for every user; the process limit does
+//! not hold for root.
 
 use std::fs;
 use std::sync::Arc;
@@ -21,11 +22,11 @@ use crate::support::{LONG, World, collector, key_of, quick, wait_for};
 
 const STACK: u64 = 512 << 20;
 
-fn has_few_threads(test: &str) -> bool {
+fn is_child_with_large_stacks(test: &str) -> bool {
     is_child(test, &[("RUST_MIN_STACK", STACK.to_string())])
 }
 
-/// Leaves address space for as many more threads, and some for other things.
+/// Leaves address space for exactly `count` more threads, and half a stack for other allocations.
 fn allow_threads(count: u64) {
     let status = fs::read_to_string("/proc/self/status").expect("Linux");
     let size = status
@@ -40,7 +41,7 @@ fn allow_threads(count: u64) {
     assert_eq!(started.iter().filter(|thread| thread.is_ok()).count() as u64, count);
     for thread in started.into_iter().flatten() {
         thread.thread().unpark();
-        thread.join().expect("it ends");
+        thread.join().expect("the thread ends");
     }
 }
 
@@ -53,8 +54,9 @@ fn limit(current: Option<u64>) {
     setrlimit(Resource::As, Rlimit { current, ..before }).expect("below the hard limit");
 }
 
-/// A registry whose endpoint has a name, and an engine of that mode.
-fn by_name(url: &str, mode: ExportMode) -> TracerRegistry {
+/// Creates a registry in the given mode whose endpoint has a host name, which needs a thread to
+/// resolve.
+fn with_host_name(url: &str, mode: ExportMode) -> TracerRegistry {
     let url = url.replace("127.0.0.1", "localhost");
     let export = Export {
         mode: Some(mode),
@@ -65,10 +67,8 @@ fn by_name(url: &str, mode: ExportMode) -> TracerRegistry {
 }
 
 #[test]
-fn a_registry_that_gets_too_few_threads_is_a_build_error_and_works_once_there_are_enough() {
-    if !has_few_threads(
-        "no_threads::a_registry_that_gets_too_few_threads_is_a_build_error_and_works_once_there_are_enough",
-    ) {
+fn too_few_threads_is_a_build_error_and_a_later_build_works() {
+    if !is_child_with_large_stacks("thread_exhaustion::too_few_threads_is_a_build_error_and_a_later_build_works") {
         return;
     }
     let collector = collector(&["a"], &Fingerprinter::new()).start().expect("a free port");
@@ -80,13 +80,13 @@ fn a_registry_that_gets_too_few_threads_is_a_build_error_and_works_once_there_ar
             matches!(error, BuildError::Engine(EngineError::Threads(_))),
             "{error:?}"
         );
-        let shown = error.to_string();
+        let message = error.to_string();
         assert!(
-            shown.starts_with("cannot start the export threads: Resource temporarily unavailable"),
-            "{shown}"
+            message.starts_with("cannot start the export threads: Resource temporarily unavailable"),
+            "{message}"
         );
     }
-    // The third waits for changes of a file that a key is in, once there is one.
+    // The third thread watches key files and starts with the first one.
     allow_threads(2);
     let registry = crate::support::registry(&collector.url(), &["a"], &Fingerprinter::new()).build();
     let registry = registry.expect("enough");
@@ -96,12 +96,12 @@ fn a_registry_that_gets_too_few_threads_is_a_build_error_and_works_once_there_ar
 }
 
 #[test]
-fn spans_wait_while_there_is_no_thread_to_resolve_their_receivers_name() {
-    if !has_few_threads("no_threads::spans_wait_while_there_is_no_thread_to_resolve_their_receivers_name") {
+fn spans_wait_while_no_thread_can_resolve_the_receivers_name() {
+    if !is_child_with_large_stacks("thread_exhaustion::spans_wait_while_no_thread_can_resolve_the_receivers_name") {
         return;
     }
     let collector = collector(&["a"], &Fingerprinter::new()).start().expect("a free port");
-    let registry = by_name(&collector.url(), ExportMode::Background);
+    let registry = with_host_name(&collector.url(), ExportMode::Background);
     allow_threads(0);
     registry.tenant("a").expect("configured").start_span("span");
     let status = || registry.status().tracers[0].clone();
@@ -119,12 +119,13 @@ fn spans_wait_while_there_is_no_thread_to_resolve_their_receivers_name() {
 }
 
 #[test]
-fn a_flush_in_inline_mode_keeps_what_it_has_no_thread_for() {
-    if !has_few_threads("no_threads::a_flush_in_inline_mode_keeps_what_it_has_no_thread_for") {
+fn a_flush_in_inline_mode_keeps_spans_if_it_cannot_start_a_thread() {
+    if !is_child_with_large_stacks("thread_exhaustion::a_flush_in_inline_mode_keeps_spans_if_it_cannot_start_a_thread")
+    {
         return;
     }
     let collector = collector(&["a"], &Fingerprinter::new()).start().expect("a free port");
-    let registry = by_name(&collector.url(), ExportMode::Inline);
+    let registry = with_host_name(&collector.url(), ExportMode::Inline);
     let a = registry.tenant("a").expect("configured");
     a.start_span("span");
     allow_threads(0);
@@ -136,8 +137,8 @@ fn a_flush_in_inline_mode_keeps_what_it_has_no_thread_for() {
 }
 
 #[test]
-fn a_key_is_asked_for_again_after_there_was_no_thread_to_read_it() {
-    if !has_few_threads("no_threads::a_key_is_asked_for_again_after_there_was_no_thread_to_read_it") {
+fn a_key_is_read_again_after_no_thread_could_read_it() {
+    if !is_child_with_large_stacks("thread_exhaustion::a_key_is_read_again_after_no_thread_could_read_it") {
         return;
     }
     let collector = collector(&["a"], &Fingerprinter::new()).start().expect("a free port");
@@ -178,11 +179,11 @@ fn a_key_is_asked_for_again_after_there_was_no_thread_to_read_it() {
     assert_eq!(key().rotations, 1);
 }
 
-/// The thread that looks at files is there, the one that tells it of events is not.
+/// The thread that reads files can start, the one that receives file events cannot.
 #[test]
 #[cfg(feature = "watch")]
-fn a_key_file_is_followed_also_where_no_events_of_it_can_be_had() {
-    if !has_few_threads("no_threads::a_key_file_is_followed_also_where_no_events_of_it_can_be_had") {
+fn a_key_file_is_followed_even_without_file_events() {
+    if !is_child_with_large_stacks("thread_exhaustion::a_key_file_is_followed_even_without_file_events") {
         return;
     }
     let log = Log::default();
@@ -199,8 +200,8 @@ fn a_key_file_is_followed_also_where_no_events_of_it_can_be_had() {
         .expect("valid");
     allow_threads(1);
     let a = registry.tenant("a").expect("a key");
-    let told = |lines: &Vec<String>| lines.iter().any(|line| line.contains("cannot start the event thread"));
-    wait_for("a line of the log", || log.lines(), told);
+    let is_logged = |lines: &Vec<String>| lines.iter().any(|line| line.contains("cannot start the event thread"));
+    wait_for("a line of the log", || log.lines(), is_logged);
     allow_all_threads();
     fs::write(&file, key_of("a")).expect("writable");
     let rotations = || registry.status().tracers[0].key.clone().expect("it has one").rotations;
@@ -210,9 +211,9 @@ fn a_key_file_is_followed_also_where_no_events_of_it_can_be_had() {
 }
 
 #[test]
-fn a_look_up_that_waits_makes_its_tracer_where_it_is_polled_if_the_runtime_has_no_thread() {
-    if !has_few_threads(
-        "no_threads::a_look_up_that_waits_makes_its_tracer_where_it_is_polled_if_the_runtime_has_no_thread",
+fn an_async_look_up_creates_its_tracer_on_the_polling_thread_if_the_runtime_has_none() {
+    if !is_child_with_large_stacks(
+        "thread_exhaustion::an_async_look_up_creates_its_tracer_on_the_polling_thread_if_the_runtime_has_none",
     ) {
         return;
     }

@@ -1,4 +1,4 @@
-//! One tracer in trouble, and the others.
+//! Fault isolation: a failing, hanging or flooding tenant does not affect the others.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tracer_registry_collector::Fault;
 use crate::support::{LONG, World, binding, key_of, quick, wait_for};
 
 #[test]
-fn one_tracers_trouble_is_not_anothers() {
+fn one_tenants_failures_do_not_affect_another_tenant() {
     for fault in [
         Fault::hang(),
         Fault::status(500),
@@ -48,7 +48,7 @@ fn one_tracers_trouble_is_not_anothers() {
 }
 
 #[test]
-fn most_tenants_hanging_do_not_keep_the_others_from_being_sent() {
+fn healthy_tenants_are_exported_while_most_tenants_hang() {
     let names: Vec<String> = (0..60).map(|n| format!("t{n}")).collect();
     let tenants: Vec<&str> = names.iter().map(String::as_str).collect();
     let export = Export {
@@ -66,7 +66,7 @@ fn most_tenants_hanging_do_not_keep_the_others_from_being_sent() {
             world.tenant(tenant).start_span(format!("span-{round}")).end();
         }
         for tenant in healthy {
-            // One that the receiver answers too late comes again.
+            // A span is exported again if the receiver answers too late, hence the set.
             let spans = || world.names(tenant).into_iter().collect::<BTreeSet<_>>().len();
             wait_for(tenant, spans, |spans| *spans == round + 1);
         }
@@ -75,7 +75,7 @@ fn most_tenants_hanging_do_not_keep_the_others_from_being_sent() {
 }
 
 #[test]
-fn as_many_tenants_as_there_are_places_may_begin_to_hang_at_once() {
+fn healthy_tenants_are_exported_when_hanging_tenants_take_every_permit_at_once() {
     let names: Vec<String> = (0..8).map(|n| format!("t{n}")).collect();
     let tenants: Vec<&str> = names.iter().map(String::as_str).collect();
     let export = Export {
@@ -89,18 +89,18 @@ fn as_many_tenants_as_there_are_places_may_begin_to_hang_at_once() {
         world.collector.fault(Fault::hang().only(key_of(tenant)));
         world.tenant(tenant).start_span("span").end();
     }
-    let under_way = || {
+    let in_flight = || {
         hanging
             .iter()
             .map(|tenant| world.status(tenant).spans.in_flight)
             .sum::<u64>()
     };
-    wait_for("requests that hang", under_way, |count| *count == 4);
+    wait_for("requests that hang", in_flight, |count| *count == 4);
     for tenant in healthy {
         world.tenant(tenant).start_span("span").end();
         wait_for(tenant, || world.names(tenant).len(), |spans| *spans == 1);
     }
-    // They were sent before the time of any that hangs was over.
+    // No hanging request has timed out yet.
     for tenant in hanging {
         assert_eq!(world.status(tenant).last_error, None, "{tenant}");
     }
@@ -108,7 +108,7 @@ fn as_many_tenants_as_there_are_places_may_begin_to_hang_at_once() {
 }
 
 #[test]
-fn a_tenant_with_many_sessions_at_a_backend_that_hangs_does_not_take_all_places() {
+fn a_tenant_with_many_sessions_at_a_hanging_backend_does_not_take_all_permits() {
     let export = Export {
         timeout: Some(Duration::from_secs(60)),
         max_concurrent_exports: Some(8),
@@ -131,10 +131,10 @@ fn a_tenant_with_many_sessions_at_a_backend_that_hangs_does_not_take_all_places(
 }
 
 #[test]
-fn a_binding_that_points_nowhere_loses_its_own_spans_only() {
+fn a_binding_with_an_unreachable_endpoint_loses_only_its_own_spans() {
     let world = World::with(&["b"], |builder| {
-        let nowhere = binding("a").endpoint("http://127.31.7.2:9");
-        builder.tenant("a", nowhere).export(Export {
+        let unreachable = binding("a").endpoint("http://127.31.7.2:9");
+        builder.tenant("a", unreachable).export(Export {
             retry: Retry {
                 max_elapsed: Some(Duration::from_millis(30)),
                 ..quick().retry
@@ -152,7 +152,7 @@ fn a_binding_that_points_nowhere_loses_its_own_spans_only() {
 }
 
 #[test]
-fn a_flood_drops_the_spans_of_the_one_that_floods_and_nobody_elses() {
+fn a_flood_of_spans_drops_only_spans_of_the_flooding_tenant() {
     let world = World::with(&["flood", "calm"], |builder| {
         builder.export(Export {
             scheduled_delay: Some(Duration::from_secs(3600)),
@@ -162,14 +162,14 @@ fn a_flood_drops_the_spans_of_the_one_that_floods_and_nobody_elses() {
             ..quick()
         })
     });
-    // Nothing is taken for now: what is under way is held as well.
+    // The receiver accepts nothing for now, so spans in flight stay in memory too.
     let down = world.collector.fault(Fault::status(503));
     let (flood, calm) = (world.tenant("flood"), world.tenant("calm"));
-    // A status cuts times to milliseconds.
-    let begun = std::time::SystemTime::now() - Duration::from_millis(1);
+    // Status times are truncated to milliseconds.
+    let earliest = std::time::SystemTime::now() - Duration::from_millis(1);
     flood.start_span("waits for others");
     let waiting = world.status("flood").oldest_queued;
-    assert!(waiting.is_some_and(|ended| ended >= begun), "{waiting:?}");
+    assert!(waiting.is_some_and(|ended| ended >= earliest), "{waiting:?}");
     for index in 0..5000 {
         flood
             .start_span("span")
@@ -195,7 +195,7 @@ fn a_flood_drops_the_spans_of_the_one_that_floods_and_nobody_elses() {
 }
 
 #[test]
-fn a_flood_of_large_enrichments_drops_those_of_the_one_that_floods_and_nobody_elses() {
+fn a_flood_of_large_enrichments_drops_only_enrichments_of_the_flooding_tenant() {
     let world = World::with(&["flood", "calm"], |builder| {
         builder.export(Export {
             scheduled_delay: Some(Duration::from_secs(3600)),
@@ -216,30 +216,30 @@ fn a_flood_of_large_enrichments_drops_those_of_the_one_that_floods_and_nobody_el
         }
     }
     let status = world.status("flood");
-    // Some before the receiver answered first, some while it was unavailable.
+    // Some before the first answer of the receiver, some while it is unavailable.
     let dropped = status.session_events.lost();
     let kept = status.session_events.pending();
     assert_eq!((kept + dropped, status.session_events.delivered), (2001, 0));
     assert!((100..300).contains(&kept), "a part of a megabyte: {status:#?}");
     assert!((400_000..=1 << 19).contains(&status.queued_bytes), "{status:#?}");
-    let neighbour = world.status("calm");
+    let calm_status = world.status("calm");
     assert_eq!(
-        (neighbour.session_events.pending(), neighbour.session_events.lost()),
+        (calm_status.session_events.pending(), calm_status.session_events.lost()),
         (21, 0)
     );
-    assert_eq!((neighbour.spans.pending(), neighbour.spans.lost()), (20, 0));
-    // One budget for both: the one that has too much of it has no room for spans either.
+    assert_eq!((calm_status.spans.pending(), calm_status.spans.lost()), (20, 0));
+    // Spans and events share one byte budget, so the flooding tenant has no room for spans either.
     flood.start_span(format!("large {}", "x".repeat(600_000)));
     assert_eq!(world.status("flood").spans.dropped[&DropReason::QueueFull], 1);
     world.collector.clear_fault(down);
     let report = world.registry.force_flush(LONG);
     assert_eq!((report.lost(), report.pending()), (dropped + 1, 0), "{report}");
-    let told = |tenant: &str, session: &tracer_registry::Session| {
+    let stored = |tenant: &str, session: &tracer_registry::Session| {
         let project = world.project(tenant);
         let session = project.session(session.id()).expect("started");
         session.metadata.len() as u64
     };
-    assert_eq!((told("flood", &of_flood), told("calm", &of_calm)), (kept - 1, 20));
+    assert_eq!((stored("flood", &of_flood), stored("calm", &of_calm)), (kept - 1, 20));
     for tenant in ["flood", "calm"] {
         assert_eq!(world.status(tenant).queued_bytes, 0, "{tenant}");
     }

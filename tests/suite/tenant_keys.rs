@@ -1,4 +1,4 @@
-//! Keys: each request under its own, and no key in anything that can be seen.
+//! API keys: each request carries its tenant's key, and no output shows a key.
 
 use std::thread;
 
@@ -11,18 +11,19 @@ use tracer_registry_collector::Fault;
 use crate::support::{LONG, World, assert_shows_nothing_of, binding, key_of, once, spellings};
 
 #[test]
-fn three_hundred_tenants_at_once_each_get_their_own_and_nothing_else() {
+fn three_hundred_concurrent_tenants_each_receive_only_their_own_data() {
     let names: Vec<String> = (0..300).map(|n| format!("tenant-{n}")).collect();
     let tenants: Vec<&str> = names.iter().map(String::as_str).collect();
     let world = World::new(&tenants);
     thread::scope(|threads| {
-        for maker in 0..4_usize {
+        for thread_index in 0..4_usize {
             let (world, tenants) = (&world, &tenants);
             threads.spawn(move || {
                 for round in 0..2 {
-                    // Each thread in an order of its own, so that tenants are made and used at the same time.
+                    // Each thread uses another order, so tracers are created and used at the same
+                    // time.
                     for n in 0..tenants.len() {
-                        let tenant = tenants[(n * 7 + maker * 75 + round) % tenants.len()];
+                        let tenant = tenants[(n * 7 + thread_index * 75 + round) % tenants.len()];
                         let tracer = world.tenant(tenant);
                         let session = tracer.session(tenant).metadata("of", tenant).start();
                         let _inside = session.enter();
@@ -63,9 +64,9 @@ fn three_hundred_tenants_at_once_each_get_their_own_and_nothing_else() {
 }
 
 #[test]
-fn a_key_that_a_server_repeats_is_shown_nowhere() {
-    let gate = World::new(&[]);
-    let url = gate.collector.url();
+fn a_key_that_a_server_echoes_appears_in_no_output() {
+    let receiver = World::new(&[]);
+    let url = receiver.collector.url();
     let tenants = ["bearer", "basic", "raw"];
     let world = World::with(&[], |builder| {
         let to = |name| binding(name).endpoint(&url);
@@ -81,7 +82,9 @@ fn a_key_that_a_server_repeats_is_shown_nowhere() {
         let tracer = world.tenant(tenant);
         for echo in spellings(&key) {
             for status in [400, 401, 404] {
-                gate.collector.fault(Fault::status(status).body(format!("no: {echo}")));
+                receiver
+                    .collector
+                    .fault(Fault::status(status).body(format!("no: {echo}")));
                 let session = tracer.session("s").start();
                 session.enrich(Enrichment::new().metadata("m", 1));
                 tracer.in_span("span", |span| shown.push(format!("{span:?}")));
@@ -89,9 +92,9 @@ fn a_key_that_a_server_repeats_is_shown_nowhere() {
                 assert_eq!(report.lost(), 3, "{report}");
                 let status = world.registry.status();
                 shown.push(format!("{report:?} {report} {status:?}"));
-                shown.push(serde_json::to_string(&(report, status)).expect("they can be shown"));
+                shown.push(serde_json::to_string(&(report, status)).expect("serializable"));
                 shown.push(format!("{session:?} {:?}", tracer.session("x")));
-                gate.collector.clear_faults();
+                receiver.collector.clear_faults();
             }
         }
         shown.push(format!(
@@ -107,11 +110,11 @@ fn a_key_that_a_server_repeats_is_shown_nowhere() {
         world.registry,
         world.registry.config()
     ));
-    shown.push(serde_json::to_string(&checked).expect("it can be shown"));
+    shown.push(serde_json::to_string(&checked).expect("serializable"));
     let report = world.registry.shutdown(LONG);
     shown.push(format!("{report:?} {:?}", world.registry.tenant("bearer")));
     let shown = shown.join(" ");
-    assert!(shown.contains("answered 401"), "something was refused: {shown}");
+    assert!(shown.contains("answered 401"), "a request was refused: {shown}");
     assert!(shown.contains("receiver message withheld: "), "{shown}");
     for tenant in tenants {
         assert_shows_nothing_of(&key_of(tenant), &shown);
@@ -119,9 +122,9 @@ fn a_key_that_a_server_repeats_is_shown_nowhere() {
 }
 
 #[test]
-fn the_key_is_sent_in_the_way_of_the_binding() {
-    let gate = World::new(&["bearer", "basic", "raw"]);
-    let url = gate.collector.url();
+fn the_key_is_sent_in_the_header_and_scheme_of_the_binding() {
+    let receiver = World::new(&["bearer", "basic", "raw"]);
+    let url = receiver.collector.url();
     let world = World::with(&["bearer"], |builder| {
         let plain = |name| binding(name).backend(BackendName::Otlp).endpoint(&url);
         builder
@@ -133,14 +136,15 @@ fn the_key_is_sent_in_the_way_of_the_binding() {
     }
     world.flush();
     for tenant in ["bearer", "raw"] {
-        assert_eq!(gate.names(tenant), [tenant]);
+        assert_eq!(receiver.names(tenant), [tenant]);
     }
-    let carried = |header: &str| {
-        gate.collector
+    let requests_with = |header: &str| {
+        receiver
+            .collector
             .requests()
             .iter()
             .filter(|request| request.header(header).is_some())
             .count()
     };
-    assert_eq!((carried("authorization"), carried("x-api-key")), (1, 1));
+    assert_eq!((requests_with("authorization"), requests_with("x-api-key")), (1, 1));
 }

@@ -1,4 +1,4 @@
-//! Files that are watched: nobody calls `reload`.
+//! Watched configuration files: a change is loaded without a call of `reload`.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -15,7 +15,7 @@ fn text(key: &str) -> String {
     WATCH.to_owned() + &table("acme", key)
 }
 
-/// Waits until look-ups give the tracer with that key.
+/// Waits until look-ups return a tracer with the test key of `key`.
 fn wait_for_key(files: &Files, key: &str) {
     let sends = || {
         let acme = files.tenant("acme");
@@ -32,7 +32,7 @@ fn error(files: &Files) -> String {
 }
 
 #[test]
-fn a_file_is_read_again_however_it_is_replaced() {
+fn a_file_is_reloaded_after_each_kind_of_replacement() {
     let files = Files::new(&["k1", "k2", "k3", "k4"], &text("k1"));
     assert!(files.world.registry.status().configuration.watched);
     wait_for_key(&files, "k1");
@@ -41,7 +41,7 @@ fn a_file_is_read_again_however_it_is_replaced() {
     files.write("default.toml~", &files.text(&text("k3")));
     fs::rename(files.path("default.toml~"), files.path("default.toml")).expect("renamed");
     wait_for_key(&files, "k3");
-    // A layer that was not there when it began.
+    // A layer that did not exist when the registry was built.
     files.write("local.toml", &table("acme", "k4"));
     wait_for_key(&files, "k4");
     fs::remove_file(files.path("local.toml")).expect("removed");
@@ -49,7 +49,7 @@ fn a_file_is_read_again_however_it_is_replaced() {
 }
 
 #[test]
-fn a_link_that_kubernetes_swaps_is_seen_each_time() {
+fn each_swap_of_a_kubernetes_symlink_is_detected() {
     let files = Files::new(&["k1", "k2", "k3"], &text("k1"));
     let swap = |version: &str, key: &str| {
         fs::create_dir(files.path(version)).expect("made");
@@ -68,21 +68,21 @@ fn a_link_that_kubernetes_swaps_is_seen_each_time() {
 }
 
 #[test]
-fn a_configuration_that_is_deleted_or_broken_is_kept_and_the_status_says_so() {
+fn the_configuration_is_kept_if_its_file_is_deleted_or_invalid_and_the_status_has_the_error() {
     let files = Files::new(&["k1", "k2"], &text("k1"));
     let acme = files.tenant("acme");
     fs::remove_file(files.path("default.toml")).expect("removed");
     wait_for(
-        "the deletion to be told",
+        "the error of the deletion",
         || error(&files),
-        |said| said.contains("no such file"),
+        |error| error.contains("no such file"),
     );
     assert!(files.tenant("acme").same_tracer(&acme));
     files.rewrite("[tenants.acme]\nsourse = \"eu\"\n");
     wait_for(
-        "the fault to be told",
+        "the error of the unknown field",
         || error(&files),
-        |said| said.contains("unknown field; did you mean `source`?"),
+        |error| error.contains("unknown field; did you mean `source`?"),
     );
     assert!(files.tenant("acme").same_tracer(&acme));
     files.rewrite(&text("k2"));
@@ -91,14 +91,14 @@ fn a_configuration_that_is_deleted_or_broken_is_kept_and_the_status_says_so() {
 }
 
 #[test]
-fn what_changed_between_reading_and_watching_is_seen() {
+fn a_change_between_load_and_watch_is_detected() {
     let files = Files::new(&["k1", "k2"], &table("acme", "k1"));
     files.rewrite(&text("k1"));
     let config = Config::load(files.path("default.toml")).expect("valid");
     files.rewrite(&text("k2"));
     let builder = TracerRegistry::builder().config(config);
     let registry = builder.secret_source("test", keys()).build().expect("valid");
-    let said = || {
+    let api_key = || {
         registry
             .config()
             .resolve(&selector("tenant:acme"))
@@ -106,11 +106,11 @@ fn what_changed_between_reading_and_watching_is_seen() {
             .api_key
             .to_string()
     };
-    wait_for("the newer file", said, |said| said.ends_with("k2"));
+    wait_for("the newer file", api_key, |api_key| api_key.ends_with("k2"));
 }
 
 #[test]
-fn a_table_that_goes_is_waited_for_and_then_unknown_without_anybody_asking() {
+fn a_removed_table_is_confirmed_and_then_unknown_without_a_look_up() {
     let files = Files::new(&["k1"], &(text("k1") + &table("globex", "k1")));
     let waiting = || files.world.registry.status().configuration.waiting_since;
     files.tenant("globex");
@@ -119,7 +119,7 @@ fn a_table_that_goes_is_waited_for_and_then_unknown_without_anybody_asking() {
         let error = files.world.registry.tenant("globex").err();
         error.is_some_and(|error| error.is_unknown())
     };
-    // Either is seen: the wait, or what comes after it.
+    // The wait may already be over.
     wait_for("the removal to wait", || waiting().is_some() || unknown(), |seen| *seen);
     wait_for("the removal", unknown, |unknown| *unknown);
     wait_for("the end of the wait", waiting, Option::is_none);

@@ -1,4 +1,4 @@
-//! A source that blocks.
+//! A blocking binding source.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,15 +13,15 @@ use tracer_registry::{LookupError, Selector, TracerRegistry};
 use crate::reload::{Files, table};
 use crate::support::{World, binding, wait_for};
 
-/// Tenants as a program keeps them, and how often it was asked.
+/// A binding source in memory that counts its calls.
 #[derive(Clone, Default)]
-pub(super) struct Tenants(Arc<Kept>);
+pub(super) struct Tenants(Arc<State>);
 
 #[derive(Default)]
-struct Kept {
+struct State {
     bindings: Mutex<BTreeMap<String, Binding>>,
-    asked: AtomicUsize,
-    away: Mutex<Option<String>>,
+    calls: AtomicUsize,
+    error: Mutex<Option<String>>,
 }
 
 impl Tenants {
@@ -33,19 +33,19 @@ impl Tenants {
         };
     }
 
-    pub(super) fn asked(&self) -> usize {
-        self.0.asked.load(Ordering::SeqCst)
+    pub(super) fn calls(&self) -> usize {
+        self.0.calls.load(Ordering::SeqCst)
     }
 
-    pub(super) fn set_away(&self, message: Option<&str>) {
-        *self.0.away.lock().expect("not poisoned") = message.map(str::to_owned);
+    pub(super) fn set_error(&self, message: Option<&str>) {
+        *self.0.error.lock().expect("not poisoned") = message.map(str::to_owned);
     }
 }
 
 impl BindingSource for Tenants {
     fn binding(&self, tenant: &Slug) -> Result<Option<Binding>, SourceError> {
-        self.0.asked.fetch_add(1, Ordering::SeqCst);
-        match &*self.0.away.lock().expect("not poisoned") {
+        self.0.calls.fetch_add(1, Ordering::SeqCst);
+        match &*self.0.error.lock().expect("not poisoned") {
             Some(message) => Err(SourceError::new(message.clone())),
             None => Ok(self
                 .0
@@ -60,7 +60,7 @@ impl BindingSource for Tenants {
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
-pub(super) fn kept(ttl: Duration, negative_ttl: Duration) -> BindingCacheOptions {
+pub(super) fn cache_options(ttl: Duration, negative_ttl: Duration) -> BindingCacheOptions {
     BindingCacheOptions {
         ttl,
         negative_ttl,
@@ -68,69 +68,69 @@ pub(super) fn kept(ttl: Duration, negative_ttl: Duration) -> BindingCacheOptions
     }
 }
 
-fn world(tenants: &Tenants, keep: BindingCacheOptions) -> World {
+fn world(tenants: &Tenants, options: BindingCacheOptions) -> World {
     let source = tenants.clone();
     World::with(&["acme", "globex"], move |builder| {
-        builder.binding_source(source).binding_cache(keep)
+        builder.binding_source(source).binding_cache(options)
     })
 }
 
 #[test]
-fn however_many_ask_at_once_the_source_is_asked_once_for_a_tenant() {
+fn concurrent_look_ups_of_a_tenant_call_the_source_once() {
     let tenants = Tenants::default();
     tenants.set("initech", Some(binding("acme")));
-    let world = world(&tenants, kept(HOUR, HOUR));
-    for (asked, name, known) in [(1, "initech", true), (2, "hooli", false)] {
-        let together = Barrier::new(200);
+    let world = world(&tenants, cache_options(HOUR, HOUR));
+    for (calls, name, known) in [(1, "initech", true), (2, "hooli", false)] {
+        let barrier = Barrier::new(200);
         std::thread::scope(|scope| {
             for _ in 0..200 {
                 scope.spawn(|| {
-                    together.wait();
+                    barrier.wait();
                     assert_eq!(world.registry.tenant(name).is_ok(), known);
                 });
             }
         });
-        assert_eq!(tenants.asked(), asked);
+        assert_eq!(tenants.calls(), calls);
     }
     let unknown = world.registry.tenant("hooli").expect_err("unknown");
     assert_eq!(unknown.to_string(), "tenant \"hooli\" is not configured");
-    assert_eq!(tenants.asked(), 2);
+    assert_eq!(tenants.calls(), 2);
     assert_eq!(world.registry.status().tracers.len(), 1);
 }
 
 #[test]
-fn tenants_with_a_table_are_not_asked_for_and_names_that_are_none_neither() {
+fn the_source_is_not_called_for_configured_tenants_or_invalid_names() {
     let tenants = Tenants::default();
-    let world = world(&tenants, kept(HOUR, HOUR));
+    let world = world(&tenants, cache_options(HOUR, HOUR));
     assert!(world.registry.tenant("acme").is_ok());
     assert!(world.registry.tenant("../initech").is_err());
     assert!(world.registry.environment("initech").is_err());
-    assert_eq!(tenants.asked(), 0);
+    assert_eq!(tenants.calls(), 0);
 }
 
 #[test]
-fn an_error_is_one_of_that_look_up_and_is_not_remembered() {
+fn a_source_error_fails_that_look_up_and_is_not_cached() {
     let tenants = Tenants::default();
     tenants.set("initech", Some(binding("acme")));
-    let world = world(&tenants, kept(HOUR, HOUR));
-    tenants.set_away(Some("connection refused"));
+    let world = world(&tenants, cache_options(HOUR, HOUR));
+    tenants.set_error(Some("connection refused"));
     for _ in 0..2 {
-        let error = world.registry.tenant("initech").expect_err("away");
+        let error = world.registry.tenant("initech").expect_err("the source fails");
         assert_eq!(
             error.to_string(),
             "binding source failed for tenant \"initech\": connection refused"
         );
     }
     assert!(world.registry.tenant("acme").is_ok());
-    tenants.set_away(None);
+    tenants.set_error(None);
     assert!(world.registry.tenant("initech").is_ok());
-    assert_eq!(tenants.asked(), 3);
+    assert_eq!(tenants.calls(), 3);
 }
 
 #[test]
-fn an_unknown_tenant_is_asked_for_again_after_a_while() {
+fn an_unknown_tenant_is_looked_up_again_after_the_negative_ttl() {
     let tenants = Tenants::default();
-    let world = world(&tenants, kept(HOUR, Duration::from_millis(20)));
+    let world = world(&tenants, cache_options(HOUR, Duration::from_millis(20)));
     assert!(world.registry.tenant("initech").is_err());
     tenants.set("initech", Some(binding("acme")));
     wait_for(
@@ -141,16 +141,16 @@ fn an_unknown_tenant_is_asked_for_again_after_a_while() {
 }
 
 #[test]
-fn an_answer_that_is_the_same_keeps_the_tracer_and_another_one_replaces_it() {
+fn an_unchanged_binding_keeps_the_tracer_and_a_changed_one_replaces_it() {
     let tenants = Tenants::default();
     tenants.set("initech", Some(binding("acme").source("eu")));
-    let world = world(&tenants, kept(Duration::from_millis(20), HOUR));
+    let world = world(&tenants, cache_options(Duration::from_millis(20), HOUR));
     let first = world.tenant("initech");
-    let asked_again = || {
+    let refreshed = || {
         assert!(world.tenant("initech").same_tracer(&first));
-        tenants.asked()
+        tenants.calls()
     };
-    wait_for("the source to be asked again", asked_again, |asked| *asked > 2);
+    wait_for("a refresh", refreshed, |calls| *calls > 2);
 
     tenants.set("initech", Some(binding("globex")));
     let second = wait_for(
@@ -169,26 +169,26 @@ fn an_answer_that_is_the_same_keeps_the_tracer_and_another_one_replaces_it() {
 
     tenants.set("initech", None);
     wait_for(
-        "the tenant to go",
+        "the removal of the tenant",
         || world.registry.tenant("initech").is_err(),
-        |gone| *gone,
+        |removed| *removed,
     );
 }
 
 #[test]
-fn a_source_that_fails_later_stops_nobody_who_has_a_tracer() {
+fn a_source_that_fails_later_keeps_existing_tracers() {
     let tenants = Tenants::default();
     tenants.set("initech", Some(binding("acme")));
-    let world = world(&tenants, kept(Duration::from_millis(20), HOUR));
+    let world = world(&tenants, cache_options(Duration::from_millis(20), HOUR));
     let first = world.tenant("initech");
-    tenants.set_away(Some("connection refused"));
-    let asked = tenants.asked();
-    let asked_again = || {
+    tenants.set_error(Some("connection refused"));
+    let calls = tenants.calls();
+    let refreshed = || {
         assert!(world.tenant("initech").same_tracer(&first));
-        tenants.asked() - asked
+        tenants.calls() - calls
     };
-    wait_for("the source to fail twice", asked_again, |failed| *failed > 1);
-    tenants.set_away(None);
+    wait_for("two failed refreshes", refreshed, |failed| *failed > 1);
+    tenants.set_error(None);
     tenants.set("initech", Some(binding("globex")));
     wait_for(
         "another tracer",
@@ -198,7 +198,7 @@ fn a_source_that_fails_later_stops_nobody_who_has_a_tracer() {
 }
 
 #[test]
-fn what_a_source_gives_is_checked_as_a_table_is() {
+fn bindings_from_a_source_are_checked_like_tables() {
     let tenants = Tenants::default();
     tenants.set(
         "bad",
@@ -209,7 +209,7 @@ fn what_a_source_gives_is_checked_as_a_table_is() {
         ),
     );
     tenants.set("keyless", Some(Binding::new()));
-    let world = world(&tenants, kept(HOUR, HOUR));
+    let world = world(&tenants, cache_options(HOUR, HOUR));
     let error = world.registry.tenant("bad").expect_err("two faults").to_string();
     assert!(
         error.contains("the source of bindings: tenants.bad.endpoint: ") && error.contains("tenants.bad.headers"),
@@ -227,7 +227,7 @@ fn what_a_source_gives_is_checked_as_a_table_is() {
 }
 
 #[test]
-fn a_source_that_panics_or_looks_up_tracers_is_an_error_of_that_look_up() {
+fn a_source_that_panics_or_looks_up_tracers_fails_that_look_up() {
     let inside = Arc::new(Mutex::new(None::<TracerRegistry>));
     let registry = Arc::clone(&inside);
     let world = World::with(&["acme"], move |builder| {
@@ -242,34 +242,39 @@ fn a_source_that_panics_or_looks_up_tracers_is_an_error_of_that_look_up() {
         })
     });
     *inside.lock().expect("not poisoned") = Some(world.registry.clone());
-    let error = world.registry.tenant("panics").expect_err("it panics");
+    let error = world.registry.tenant("panics").expect_err("the source panics");
     assert!(matches!(error, LookupError::Panicked(_)), "{error}");
-    // What is there already is found.
+    // An existing tracer is found.
     assert!(world.registry.tenant("acme").is_ok());
     assert!(world.registry.tenant("looks-up").is_ok());
     inside.lock().expect("not poisoned").take();
 }
 
-/// A tracer that was made of a table has no expiry of its own. Once the table is gone, the source decides, and is asked again.
+/// A tracer of a table has no expiry. After the table is removed, the source decides and is called
+/// again.
 #[test]
-fn a_tenant_whose_table_goes_is_asked_for_again_after_the_time_to_live() {
+fn a_tenant_whose_table_is_removed_is_refreshed_after_the_ttl() {
     let tenants = Tenants::default();
     tenants.set("acme", Some(binding("acme")));
     let source = tenants.clone();
     let files = Files::with(&["acme", "globex"], "", move |builder| {
-        let keep = kept(Duration::from_secs(2), HOUR);
-        builder.binding_source(source).binding_cache(keep)
+        let options = cache_options(Duration::from_secs(2), HOUR);
+        builder.binding_source(source).binding_cache(options)
     });
     let registry = &files.world.registry;
     let first = files.tenant("acme");
     files.rewrite(&table("acme", "acme"));
     registry.reload().expect("without a fault");
     assert!(registry.remove(Selector::tenant("acme")).expect("a name"));
-    let of_table = files.tenant("acme");
-    assert!(of_table != first && of_table.fingerprint() == first.fingerprint());
+    let from_table = files.tenant("acme");
+    assert!(from_table != first && from_table.fingerprint() == first.fingerprint());
     files.rewrite("");
     registry.reload().expect("without a fault");
-    assert_eq!(files.tenant("acme"), of_table, "its binding is the same");
+    assert_eq!(files.tenant("acme"), from_table, "its binding is the same");
     tenants.set("acme", Some(binding("globex")));
-    wait_for("the new binding", || files.tenant("acme"), |tracer| *tracer != of_table);
+    wait_for(
+        "the new binding",
+        || files.tenant("acme"),
+        |tracer| *tracer != from_table,
+    );
 }

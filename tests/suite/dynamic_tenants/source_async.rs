@@ -1,4 +1,4 @@
-//! A source that is asked asynchronously.
+//! An asynchronous binding source.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,16 +11,16 @@ use tracer_registry::selector::Slug;
 use tracer_registry::source::{AsyncBindingSource, BindingCacheOptions, BindingFuture, BindingSource, SourceError};
 use tracer_registry::{LookupError, Selector};
 
-use super::source::{HOUR, Tenants, kept};
+use super::source::{HOUR, Tenants, cache_options};
 use crate::support::{LONG, World, binding};
 
-/// Answers as many questions as there are permits.
+/// A source that answers as many calls as it has permits.
 #[derive(Clone)]
 struct Slow {
     tenants: Tenants,
     permits: Arc<Semaphore>,
-    waiting: Arc<AtomicUsize>,
-    begun: Arc<Notify>,
+    started_calls: Arc<AtomicUsize>,
+    started: Arc<Notify>,
 }
 
 impl Slow {
@@ -30,15 +30,15 @@ impl Slow {
         Self {
             tenants,
             permits: Arc::new(Semaphore::new(0)),
-            waiting: Arc::default(),
-            begun: Arc::default(),
+            started_calls: Arc::default(),
+            started: Arc::default(),
         }
     }
 
-    fn world(&self, keep: BindingCacheOptions) -> World {
+    fn world(&self, options: BindingCacheOptions) -> World {
         let source = self.clone();
         World::with(&["acme", "globex"], move |builder| {
-            builder.async_binding_source(source).binding_cache(keep)
+            builder.async_binding_source(source).binding_cache(options)
         })
     }
 }
@@ -46,8 +46,8 @@ impl Slow {
 impl AsyncBindingSource for Slow {
     fn binding<'a>(&'a self, tenant: &'a Slug) -> BindingFuture<'a> {
         Box::pin(async move {
-            self.waiting.fetch_add(1, Ordering::SeqCst);
-            self.begun.notify_one();
+            self.started_calls.fetch_add(1, Ordering::SeqCst);
+            self.started.notify_one();
             self.permits
                 .acquire()
                 .await
@@ -60,13 +60,13 @@ impl AsyncBindingSource for Slow {
 }
 
 #[tokio::test]
-async fn a_thousand_that_ask_at_once_make_one_question_and_block_no_thread() {
+async fn a_thousand_concurrent_look_ups_make_one_call_and_block_no_thread() {
     let slow = Slow::new();
-    let world = slow.world(kept(HOUR, HOUR));
-    for (asked, name, known) in [(1, "initech", true), (2, "hooli", false)] {
-        // On the one thread of this runtime: the permit is only given because nobody blocks it.
+    let world = slow.world(cache_options(HOUR, HOUR));
+    for (calls, name, known) in [(1, "initech", true), (2, "hooli", false)] {
+        // This runtime has one thread, so a blocked thread would never add the permit.
         let permit = async {
-            slow.begun.notified().await;
+            slow.started.notified().await;
             slow.permits.add_permits(1);
         };
         let all = join_all((0..1000).map(|_| tokio::spawn(world.registry.tenant_async(name))));
@@ -81,26 +81,26 @@ async fn a_thousand_that_ask_at_once_make_one_question_and_block_no_thread() {
         }
         assert!(tracers.iter().all(|tracer| tracer.same_tracer(&tracers[0])));
         assert_eq!(
-            (slow.tenants.asked(), slow.waiting.load(Ordering::SeqCst)),
-            (asked, asked)
+            (slow.tenants.calls(), slow.started_calls.load(Ordering::SeqCst)),
+            (calls, calls)
         );
     }
 }
 
 #[tokio::test]
-async fn a_look_up_that_cannot_wait_says_so_and_finds_the_tracer_once_it_is_there() {
+async fn a_sync_look_up_with_an_async_source_is_an_error_until_the_tracer_exists() {
     let slow = Slow::new();
-    let world = slow.world(kept(HOUR, HOUR));
-    let error = world.registry.tenant("initech").expect_err("cannot wait");
+    let world = slow.world(cache_options(HOUR, HOUR));
+    let error = world.registry.tenant("initech").expect_err("the source is async");
     assert!(
         matches!(&error, LookupError::OnlyAsync(name) if name.as_str() == "initech"),
         "{error}"
     );
-    assert_eq!(slow.waiting.load(Ordering::SeqCst), 0);
+    assert_eq!(slow.started_calls.load(Ordering::SeqCst), 0);
     slow.permits.add_permits(1);
     let initech = world.registry.tenant_async("initech").await.expect("known");
     assert!(world.tenant("initech").same_tracer(&initech));
-    // Tables need no source, however they are asked for.
+    // Tenants with a table need no source, in sync and async look-ups.
     assert!(
         world.tenant("acme").same_tracer(
             &world
@@ -113,11 +113,11 @@ async fn a_look_up_that_cannot_wait_says_so_and_finds_the_tracer_once_it_is_ther
 }
 
 #[tokio::test]
-async fn one_that_stops_waiting_takes_nobody_with_it_and_leaves_nothing_behind() {
+async fn a_cancelled_look_up_does_not_cancel_others_and_retains_nothing() {
     let slow = Slow::new();
-    let world = slow.world(kept(HOUR, HOUR));
+    let world = slow.world(cache_options(HOUR, HOUR));
     let first = tokio::spawn(world.registry.tenant_async("initech"));
-    slow.begun.notified().await;
+    slow.started.notified().await;
     let second = tokio::spawn(world.registry.tenant_async("initech"));
     tokio::task::yield_now().await;
     first.abort();
@@ -131,39 +131,47 @@ async fn one_that_stops_waiting_takes_nobody_with_it_and_leaves_nothing_behind()
             .is_ok()
     );
     assert_eq!(
-        slow.waiting.load(Ordering::SeqCst),
+        slow.started_calls.load(Ordering::SeqCst),
         1,
-        "the one future was gone on with"
+        "the second look-up continued the same call"
     );
 
     let alone = tokio::spawn(world.registry.tenant_async("hooli"));
-    slow.begun.notified().await;
+    slow.started.notified().await;
     alone.abort();
     drop(alone.await);
     slow.permits.add_permits(1);
     let hooli = tokio::time::timeout(LONG, world.registry.tenant_async("hooli")).await;
-    assert!(hooli.expect("asked anew").is_err());
-    assert_eq!(slow.waiting.load(Ordering::SeqCst), 3);
+    assert!(hooli.expect("a new call was made").is_err());
+    assert_eq!(slow.started_calls.load(Ordering::SeqCst), 3);
 }
 
 #[tokio::test]
-async fn errors_and_panics_are_those_of_that_look_up() {
+async fn errors_and_panics_of_an_async_source_fail_that_look_up() {
     let slow = Slow::new();
-    let world = slow.world(kept(HOUR, HOUR));
+    let world = slow.world(cache_options(HOUR, HOUR));
     slow.permits.add_permits(10);
-    slow.tenants.set_away(Some("connection refused"));
-    let error = world.registry.tenant_async("initech").await.expect_err("away");
+    slow.tenants.set_error(Some("connection refused"));
+    let error = world
+        .registry
+        .tenant_async("initech")
+        .await
+        .expect_err("the source fails");
     assert!(matches!(error, LookupError::Source { .. }), "{error}");
-    let error = world.registry.tenant_async("panics").await.expect_err("it panics");
+    let error = world
+        .registry
+        .tenant_async("panics")
+        .await
+        .expect_err("the source panics");
     assert!(matches!(error, LookupError::Panicked(_)), "{error}");
-    slow.tenants.set_away(None);
+    slow.tenants.set_error(None);
     assert!(world.registry.tenant_async("initech").await.is_ok());
 }
 
 #[tokio::test]
-async fn an_answer_that_is_too_old_is_asked_for_by_those_who_can_and_the_others_keep_the_tracer() {
+async fn an_expired_binding_is_refreshed_by_async_look_ups_and_sync_ones_keep_the_tracer() {
     let slow = Slow::new();
-    let world = slow.world(kept(Duration::from_millis(20), HOUR));
+    let world = slow.world(cache_options(Duration::from_millis(20), HOUR));
     slow.permits.add_permits(1_000_000);
     let first = world.registry.tenant_async("initech").await.expect("known");
     slow.tenants.set("initech", Some(binding("globex")));
@@ -171,7 +179,7 @@ async fn an_answer_that_is_too_old_is_asked_for_by_those_who_can_and_the_others_
         loop {
             assert!(
                 world.tenant("initech").same_tracer(&first),
-                "a look-up that cannot ask changes nothing"
+                "a sync look-up keeps_tracer the tracer"
             );
             let now = world.registry.tenant_async("initech").await.expect("known");
             if !now.same_tracer(&first) {
@@ -182,31 +190,31 @@ async fn an_answer_that_is_too_old_is_asked_for_by_those_who_can_and_the_others_
     };
     let second = tokio::time::timeout(LONG, other).await.expect("in time");
     assert!(world.tenant("initech").same_tracer(&second));
-    slow.tenants.set_away(Some("connection refused"));
-    let asked = slow.tenants.asked();
-    let keeps = async {
-        while slow.tenants.asked() < asked + 2 {
+    slow.tenants.set_error(Some("connection refused"));
+    let calls = slow.tenants.calls();
+    let keeps_tracer = async {
+        while slow.tenants.calls() < calls + 2 {
             assert!(
                 world
                     .registry
                     .tenant_async("initech")
                     .await
-                    .expect("kept")
+                    .expect("cache_options")
                     .same_tracer(&second)
             );
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(LONG, keeps).await.expect("in time");
+    tokio::time::timeout(LONG, keeps_tracer).await.expect("in time");
 }
 
 #[tokio::test]
-async fn a_blocking_source_is_waited_for_without_blocking_the_runtime() {
-    let (ask, asked) = std::sync::mpsc::channel::<()>();
-    let asked = std::sync::Mutex::new(asked);
+async fn an_async_look_up_with_a_blocking_source_does_not_block_the_runtime() {
+    let (ask, calls) = std::sync::mpsc::channel::<()>();
+    let calls = std::sync::Mutex::new(calls);
     let world = World::with(&["acme"], move |builder| {
         builder.binding_source(move |_: &Slug| {
-            asked
+            calls
                 .lock()
                 .expect("not poisoned")
                 .recv()
@@ -214,12 +222,12 @@ async fn a_blocking_source_is_waited_for_without_blocking_the_runtime() {
             Ok::<_, SourceError>(Some::<Binding>(binding("acme")))
         })
     });
-    let waiting = tokio::spawn(world.registry.tenant_async("initech"));
+    let look_up = tokio::spawn(world.registry.tenant_async("initech"));
     tokio::task::yield_now().await;
-    // This task runs on the only thread of the runtime, while the source blocks one of its own.
+    // This task runs on the only thread of the runtime. The blocking source has its own thread.
     ask.send(()).expect("the source waits");
     assert!(
-        tokio::time::timeout(LONG, waiting)
+        tokio::time::timeout(LONG, look_up)
             .await
             .expect("in time")
             .expect("no panic")
@@ -228,9 +236,9 @@ async fn a_blocking_source_is_waited_for_without_blocking_the_runtime() {
 }
 
 #[test]
-fn outside_tokio_an_asynchronous_look_up_works_too() {
+fn an_async_look_up_works_outside_tokio() {
     let slow = Slow::new();
-    let world = slow.world(kept(HOUR, HOUR));
+    let world = slow.world(cache_options(HOUR, HOUR));
     slow.permits.add_permits(1);
     let found = futures_util::FutureExt::now_or_never(world.registry.tenant_async("initech"));
     assert!(found.expect("nothing to wait for").is_ok());

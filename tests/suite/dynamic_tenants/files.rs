@@ -1,4 +1,4 @@
-//! A folder with a file for each tenant.
+//! A folder with one file per tenant.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,13 +11,13 @@ use crate::reload::{Files, table};
 use crate::support::{keys, wait_for};
 
 const FOLDER: &str = "tenants_dir = \"tenants.d\"\n[untrusted]\nkeys = [\"provider:test/*\"]\n";
-const ANY: &str = "[tenants.\"*\"]\napi_key = { provider = \"test\", name = \"any\" }\n";
+const WILDCARD: &str = "[tenants.\"*\"]\napi_key = { provider = \"test\", name = \"any\" }\n";
 
 pub(super) fn key(name: &str) -> String {
     format!("api_key = {{ provider = \"test\", name = \"{name}\" }}\n")
 }
 
-fn broken(error: &LookupError) -> &str {
+fn binding_fault(error: &LookupError) -> &str {
     let LookupError::TenantBinding(faults) = error else {
         panic!("{error}")
     };
@@ -25,9 +25,9 @@ fn broken(error: &LookupError) -> &str {
 }
 
 #[test]
-fn a_file_is_read_when_its_tenant_is_looked_up_and_one_that_comes_later_is_found() {
+fn a_tenants_file_is_read_at_the_look_up_and_a_later_file_is_found() {
     let files = Files::new(&["acme", "globex"], FOLDER);
-    files.write("tenants.d/broken.toml", "[[[");
+    files.write("tenants.d/binding_fault.toml", "[[[");
     let unknown = files.world.registry.tenant("acme").expect_err("no file yet");
     assert!(matches!(unknown, LookupError::Resolve(_)), "{unknown}");
     files.write(
@@ -48,7 +48,7 @@ fn a_file_is_read_when_its_tenant_is_looked_up_and_one_that_comes_later_is_found
 }
 
 #[test]
-fn files_that_changed_or_went_are_seen_by_a_reload_and_one_that_broke_stops_nobody() {
+fn a_reload_applies_changed_and_removed_files_and_keeps_the_tracer_of_an_invalid_one() {
     let files = Files::new(&["acme"], FOLDER);
     for tenant in ["acme", "globex", "hooli", "initech"] {
         files.write(&format!("tenants.d/{tenant}.toml"), &key("acme"));
@@ -57,20 +57,23 @@ fn files_that_changed_or_went_are_seen_by_a_reload_and_one_that_broke_stops_nobo
     files.write("tenants.d/acme.toml", &(key("acme") + "source = \"eu\"\n"));
     fs::remove_file(files.path("tenants.d/globex.toml")).expect("removed");
     files.write("tenants.d/hooli.toml", "sourse = \"eu\"\n");
-    let told = files.world.registry.reload().expect("the configuration has no fault");
-    assert_eq!(told.changed.len() + told.removed.len(), 2, "{told}");
+    let report = files.world.registry.reload().expect("the configuration has no fault");
+    assert_eq!(report.changed.len() + report.removed.len(), 2, "{report}");
     assert_eq!(
         (
-            told.changed[0].to_string().as_str(),
-            told.removed[0].to_string().as_str()
+            report.changed[0].to_string().as_str(),
+            report.removed[0].to_string().as_str()
         ),
         ("tenant:acme", "tenant:globex")
     );
     assert_eq!(
-        (told.kept.len(), told.kept[0].selector.to_string().as_str()),
+        (report.kept.len(), report.kept[0].selector.to_string().as_str()),
         (1, "tenant:hooli")
     );
-    assert!(broken(&told.kept[0].error).contains("unknown field"), "{told}");
+    assert!(
+        binding_fault(&report.kept[0].error).contains("unknown field"),
+        "{report}"
+    );
     assert!(!files.tenant("acme").same_tracer(&before[0]));
     assert!(files.world.registry.tenant("globex").is_err());
     assert!(files.tenant("hooli").same_tracer(&before[2]));
@@ -78,8 +81,8 @@ fn files_that_changed_or_went_are_seen_by_a_reload_and_one_that_broke_stops_nobo
 }
 
 #[test]
-fn a_file_that_cannot_be_used_is_an_error_of_its_tenant_and_nobody_elses_binding_is_taken() {
-    let files = Files::new(&["any"], &(FOLDER.to_owned() + ANY));
+fn an_invalid_file_fails_only_its_tenant_and_no_other_binding_is_used() {
+    let files = Files::new(&["any"], &(FOLDER.to_owned() + WILDCARD));
     files.write("tenants.d/acme.toml", "api_key = \"hh_key_canary\"\n");
     files.write("tenants.d/globex.toml", &key("globex"));
     files.write("tenants.d/globex.yaml", "source: eu\n");
@@ -95,7 +98,7 @@ fn a_file_that_cannot_be_used_is_an_error_of_its_tenant_and_nobody_elses_binding
         ("initech", "not a regular file"),
     ] {
         let error = files.world.registry.tenant(tenant).expect_err(tenant);
-        assert!(broken(&error).contains(message), "{error}");
+        assert!(binding_fault(&error).contains(message), "{error}");
         assert!(
             error.to_string().contains(tenant) && !error.to_string().contains("canary"),
             "{error}"
@@ -104,16 +107,16 @@ fn a_file_that_cannot_be_used_is_an_error_of_its_tenant_and_nobody_elses_binding
     assert!(files.world.registry.status().tracers.is_empty());
     assert!(
         files.world.registry.tenant("umbrella").is_ok(),
-        "the others have what holds for everybody"
+        "tenants without a file use the wildcard table"
     );
-    // Where the folder is gone, nobody knows who had a file.
+    // Without the folder, tenants without a file cannot be identified either.
     fs::remove_dir_all(files.path("tenants.d")).expect("removed");
     let error = files.world.registry.tenant("wonka").expect_err("the folder is gone");
-    assert!(broken(&error).contains("no such folder"), "{error}");
+    assert!(binding_fault(&error).contains("no such folder"), "{error}");
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_a_fault_of_the_configuration() {
+fn a_missing_tenants_folder_is_a_configuration_fault() {
     let file = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
     fs::write(&file, FOLDER).expect("written");
     let error = TracerRegistry::from_config(file.path()).expect_err("no folder");
@@ -124,7 +127,7 @@ fn a_folder_that_is_not_there_is_a_fault_of_the_configuration() {
 }
 
 #[test]
-fn check_tells_the_three_of_ten_thousand_files_that_are_broken() {
+fn check_reports_the_three_invalid_files_of_ten_thousand() {
     let files = Files::new(&["acme"], &(FOLDER.to_owned() + &table("acme", "acme")));
     for number in 0..10_000 {
         files.write(&format!("tenants.d/t{number}.toml"), &key("acme"));
@@ -132,7 +135,7 @@ fn check_tells_the_three_of_ten_thousand_files_that_are_broken() {
     files.write("tenants.d/t17.toml", "[[[");
     files.write("tenants.d/t99.toml", "endpoint = \"nowhere\"\n");
     files.write("tenants.d/acme.toml", &key("globex"));
-    // Not for tenants: what an editor leaves.
+    // Not tenant files: left by an editor.
     files.write("tenants.d/.t1.toml.swp", "");
     files.write("tenants.d/t1.toml~", "");
     let checked = files.world.registry.check(CheckMode::Keys);
@@ -155,12 +158,12 @@ fn check_tells_the_three_of_ten_thousand_files_that_are_broken() {
 }
 
 #[test]
-fn a_table_comes_before_a_file_a_file_before_the_source_and_that_before_everybodys() {
+fn a_table_precedes_a_file_then_the_source_then_the_wildcard_table() {
     let source = |tenant: &tracer_registry::selector::Slug| {
         let known = ["acme", "globex", "hooli"].contains(&tenant.as_str());
         Ok(known.then(|| Binding::new().api_key(KeySource::provider("test", "source"))))
     };
-    let text = FOLDER.to_owned() + &table("acme", "table") + ANY;
+    let text = FOLDER.to_owned() + &table("acme", "table") + WILDCARD;
     let files = Files::with(&["table", "file", "source", "any"], &text, |builder| {
         builder.binding_source(source)
     });
@@ -179,28 +182,28 @@ fn a_table_comes_before_a_file_a_file_before_the_source_and_that_before_everybod
 }
 
 #[test]
-fn files_are_watched() {
-    let text = format!("{FOLDER}{ANY}[reload]\nwatch = true\n");
+fn tenant_files_are_watched() {
+    let text = format!("{FOLDER}{WILDCARD}[reload]\nwatch = true\n");
     let files = Files::new(&["any", "file"], &text);
     let (acme, globex) = (files.tenant("acme"), files.tenant("globex"));
-    let changes = |tenant: &str, before: &tracer_registry::TracerHandle| {
+    let wait_for_change = |tenant: &str, before: &tracer_registry::TracerHandle| {
         let now = || files.tenant(tenant);
         wait_for(tenant, now, |now| !now.same_tracer(before))
     };
     files.write("tenants.d/acme.toml", &key("file"));
-    let of_file = changes("acme", &acme);
+    let from_file = wait_for_change("acme", &acme);
     files.write("tenants.d/new", &(key("file") + "source = \"eu\"\n"));
     fs::rename(files.path("tenants.d/new"), files.path("tenants.d/acme.toml")).expect("renamed");
-    let of_newer_file = changes("acme", &of_file);
-    assert_ne!(of_file.fingerprint(), acme.fingerprint());
+    let from_newer_file = wait_for_change("acme", &from_file);
+    assert_ne!(from_file.fingerprint(), acme.fingerprint());
     fs::remove_file(files.path("tenants.d/acme.toml")).expect("removed");
-    let of_all = changes("acme", &of_newer_file);
-    assert_eq!(of_all.fingerprint(), acme.fingerprint());
+    let from_wildcard = wait_for_change("acme", &from_newer_file);
+    assert_eq!(from_wildcard.fingerprint(), acme.fingerprint());
     assert!(files.tenant("globex").same_tracer(&globex));
 }
 
 #[test]
-fn files_that_are_links_are_seen_when_the_link_is_swapped_that_they_go_through() {
+fn a_swap_of_the_symlink_behind_a_tenants_file_is_detected() {
     let files = Files::new(&["one", "two"], &format!("{FOLDER}[reload]\nwatch = true\n"));
     let swap = |version: &str, name: &str| {
         fs::create_dir(files.path(&format!("tenants.d/..{version}"))).expect("made");
@@ -221,7 +224,7 @@ fn files_that_are_links_are_seen_when_the_link_is_swapped_that_they_go_through()
 }
 
 #[test]
-fn a_registry_made_in_code_has_files_too() {
+fn a_registry_built_in_code_reads_tenant_files() {
     let folder = tempfile::TempDir::new().expect("a folder");
     let registry = TracerRegistry::builder()
         .tenants_dir(folder.path())
