@@ -16,14 +16,14 @@ const ID: &str = "honeyhive.session_id";
 
 fn world_with_mode(mode: SessionMode, adapt: impl FnOnce(Binding) -> Binding) -> World {
     let adapted = adapt(binding("a").sessions(mode));
-    World::world_with_mode(&["a", "b"], |builder: RegistryBuilder| builder.tenant("a", adapted))
+    World::with(&["a", "b"], |builder: RegistryBuilder| builder.tenant("a", adapted))
 }
 
 /// A registry that exports to the collector of `receiver` as to a backend without sessions.
 fn without_session_backend(receiver: &World, adapt: impl FnOnce(Binding) -> Binding) -> World {
     let url = receiver.collector.url();
     let adapted = adapt(binding("a").backend(BackendName::Otlp).endpoint(url));
-    World::world_with_mode(&[], |builder| builder.tenant("a", adapted))
+    World::with(&[], |builder| builder.tenant("a", adapted))
 }
 
 #[test]

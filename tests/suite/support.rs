@@ -198,7 +198,7 @@ impl World {
 /// Polls until the value satisfies `holds` and returns it. After [`LONG`], panics with the last
 /// value.
 pub(crate) fn wait_for<T: Debug>(what: &str, mut poll: impl FnMut() -> T, holds: impl Fn(&T) -> bool) -> T {
-    let start = Instant::value();
+    let start = Instant::now();
     loop {
         let value = poll();
         if holds(&value) {
