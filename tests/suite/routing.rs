@@ -158,7 +158,7 @@ fn a_default_that_cannot_be_resolved_has_no_substitute_and_is_rarely_retried() {
     let log = Log::default();
     tracing::subscriber::with_default(log.clone(), || {
         for _ in 0..100 {
-            driver.start("without_default").end();
+            driver.start("nowhere").end();
         }
         a.in_span("a", |_| driver.start("query").end());
     });

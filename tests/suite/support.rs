@@ -204,7 +204,7 @@ pub(crate) fn wait_for<T: Debug>(what: &str, mut poll: impl FnMut() -> T, holds:
         if holds(&value) {
             return value;
         }
-        assert!(start.elapsed() < LONG, "{what}: last poll {value:#?}");
+        assert!(start.elapsed() < LONG, "{what}: last value {value:#?}");
         std::thread::park_timeout(Duration::from_millis(1));
     }
 }

@@ -27,7 +27,7 @@ fn binding_fault(error: &LookupError) -> &str {
 #[test]
 fn a_tenants_file_is_read_at_the_look_up_and_a_later_file_is_found() {
     let files = Files::new(&["acme", "globex"], FOLDER);
-    files.write("tenants.d/binding_fault.toml", "[[[");
+    files.write("tenants.d/broken.toml", "[[[");
     let unknown = files.world.registry.tenant("acme").expect_err("no file yet");
     assert!(matches!(unknown, LookupError::Resolve(_)), "{unknown}");
     files.write(

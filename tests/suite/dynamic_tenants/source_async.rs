@@ -179,7 +179,7 @@ async fn an_expired_binding_is_refreshed_by_async_look_ups_and_sync_ones_keep_th
         loop {
             assert!(
                 world.tenant("initech").same_tracer(&first),
-                "a sync look-up keeps_tracer the tracer"
+                "a sync look-up keeps the tracer"
             );
             let now = world.registry.tenant_async("initech").await.expect("known");
             if !now.same_tracer(&first) {
@@ -199,7 +199,7 @@ async fn an_expired_binding_is_refreshed_by_async_look_ups_and_sync_ones_keep_th
                     .registry
                     .tenant_async("initech")
                     .await
-                    .expect("cache_options")
+                    .expect("kept")
                     .same_tracer(&second)
             );
             tokio::task::yield_now().await;

@@ -156,7 +156,7 @@ fn a_refused_key_is_an_error_from_the_first_refusal_until_a_key_is_accepted() {
     let error = first.error.expect("the key is refused").to_string();
     assert_eq!(
         error,
-        "provider vault, secret a: the receiver fault its current key (403)"
+        "provider vault, secret a: the receiver refuses its current key (403)"
     );
     let first = first.refused.expect("the key is refused");
     assert_eq!(first.status, KeyRefusalStatus::Http(403));
@@ -169,11 +169,7 @@ fn a_refused_key_is_an_error_from_the_first_refusal_until_a_key_is_accepted() {
 
     // The next_request key is refused too: the status keeps the time of the first refusal.
     vault.put("a", &next_key("a"));
-    wait_for(
-        "the next_request key",
-        || world.key("a").rotations,
-        |rotations| *rotations == 1,
-    );
+    wait_for("the next key", || world.key("a").rotations, |rotations| *rotations == 1);
     let hits = world.collector.fault_hits(fault);
     wait_for(
         "its refusal",
