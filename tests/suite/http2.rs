@@ -163,7 +163,7 @@ fn a_hanging_request_on_a_shared_connection_delays_others_at_most_for_its_timeou
     once.dedup();
     assert_eq!((once.len(), hanging.contains(&last)), (hanging.len(), false));
     // After recovery, its requests use the shared connection again.
-    world.server.let_go();
+    world.server.stop_hanging();
     assert!(world.registry.force_flush(LONG).is_complete());
     for _ in 0..2 {
         world.span("hanging", 1);

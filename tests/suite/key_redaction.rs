@@ -10,7 +10,7 @@ use tracer_registry::{Enrichment, KeySource, Selector, TracerRegistry};
 
 use crate::support::{World, binding, key_of};
 
-/// The test key of `a` as text, as base64 (as in `Basic`), and as bytes in assert_debug_has_no_key format.
+/// The test key of `a` as text, as base64 (as in `Basic`), and as bytes in debug format.
 fn encodings() -> [String; 3] {
     let key = key_of("a");
     let bytes = format!("{:?}", &key.as_bytes()[..8]);

@@ -1,4 +1,4 @@
-//! Proxies: what passes proxy_config them, what they can read, and that only a configured proxy is used.
+//! Proxies: what passes through them, what they can read, and that only a configured proxy is used.
 
 use opentelemetry::trace::Span as _;
 use tempfile::TempDir;

@@ -1,4 +1,4 @@
-//! The kit for a service's own tests: what it says of projects, and what it notices.
+//! The test kit for services: project contents, and detection of leaks between projects.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +11,7 @@ use tracer_registry_testing::{Leak, TestRegistry};
 use crate::support::LONG;
 
 #[test]
-fn a_tenant_an_environment_and_a_feature_have_projects_of_their_own() {
+fn a_tenant_an_environment_and_a_feature_each_have_their_own_project() {
     let test = TestRegistry::builder()
         .active_environment("staging")
         .environment("production")
@@ -36,12 +36,12 @@ fn a_tenant_an_environment_and_a_feature_have_projects_of_their_own() {
     for (number, name) in projects.into_iter().enumerate() {
         assert_eq!(test.project(name).tree(), format!("{number}\n"), "{name}");
     }
-    assert!(test.project("globex").spans().is_empty(), "never asked for");
+    assert!(test.project("globex").spans().is_empty(), "globex was never looked up");
     test.assert_isolated();
 }
 
 #[test]
-fn tenants_that_are_named_are_the_only_ones() {
+fn only_named_tenants_are_known() {
     let test = TestRegistry::builder().tenants(["acme", "globex"]).start();
     test.registry().tenant("acme").expect("named");
     let unknown = test.registry().tenant("initech").map(drop);
@@ -49,7 +49,7 @@ fn tenants_that_are_named_are_the_only_ones() {
 }
 
 #[test]
-fn spans_are_chosen_by_name_attribute_session_and_place() {
+fn spans_are_selected_by_name_attribute_session_and_parent() {
     for backend in [BackendName::Honeyhive, BackendName::Otlp] {
         let test = TestRegistry::builder().backend(backend).start();
         let acme = test.registry().tenant("acme").expect("any");
@@ -81,7 +81,7 @@ fn spans_are_chosen_by_name_attribute_session_and_place() {
         test.assert_isolated();
 
         let two = catch_unwind(AssertUnwindSafe(|| spans.named("answer").one().name.clone()));
-        let message = two.expect_err("there are two");
+        let message = two.expect_err("two spans match");
         let message = message.downcast_ref::<String>().expect("a text");
         assert!(
             message.contains("span of acme named \"answer\", found 2 in:"),
@@ -91,14 +91,14 @@ fn spans_are_chosen_by_name_attribute_session_and_place() {
 }
 
 #[test]
-fn spans_under_another_ones_key_are_a_leak() {
+fn spans_under_another_tenants_key_are_a_leak() {
     let test = TestRegistry::builder()
         .tenants(["acme"])
         .configure(|builder| {
-            let of_globex = Binding::new()
+            let with_acmes_key = Binding::new()
                 .api_key(KeySource::provider("test", "acme"))
                 .header("x-test-project", "globex");
-            builder.tenant("globex", of_globex)
+            builder.tenant("globex", with_acmes_key)
         })
         .start();
     test.registry()
@@ -111,7 +111,7 @@ fn spans_under_another_ones_key_are_a_leak() {
         panic!("{leaks:?}");
     };
     assert_eq!((owner.as_str(), received_in.as_str()), ("globex", "acme"));
-    let failed = catch_unwind(AssertUnwindSafe(|| test.assert_isolated())).expect_err("it is not");
+    let failed = catch_unwind(AssertUnwindSafe(|| test.assert_isolated())).expect_err("a request leaked");
     let message = failed.downcast_ref::<String>().expect("a text");
     assert!(
         message.contains("request of globex was received under the key of acme: /"),
@@ -120,7 +120,7 @@ fn spans_under_another_ones_key_are_a_leak() {
 }
 
 #[test]
-fn a_parent_a_trace_and_a_session_of_another_project_are_leaks_and_what_came_from_outside_is_not() {
+fn a_parent_trace_or_session_of_another_project_is_a_leak_unless_it_is_external() {
     let test = TestRegistry::builder()
         .tenants(["globex"])
         .configure(|builder| {
@@ -143,16 +143,16 @@ fn a_parent_a_trace_and_a_session_of_another_project_are_leaks_and_what_came_fro
     initech.extract(&outside).run(|| initech.start_span("asked").end());
     assert_eq!(test.leaks(), []);
 
-    // Headers that one tracer made, given to another one that trusts whoever sends them.
+    // Headers injected by one tracer, extracted by another one that trusts remote parents.
     let mut headers = HashMap::new();
     let session = acme.session("chat").start();
     {
         let _in_session = session.enter();
         acme.in_span("calls", |_| acme.inject(&mut headers));
     }
-    // In the registry that began the trace the parent is refused, and the session is taken.
+    // The registry that started the trace refuses the parent, but accepts the session.
     initech.extract(&headers).run(|| initech.start_span("called").end());
-    // Another process cannot know whose trace it is.
+    // Another process cannot know which tenant started the trace.
     test.collector().name_project("initech", "another key of initech");
     let elsewhere = TracerRegistry::builder()
         .secret_source("own", |_: &str| Ok("another key of initech".into()))
@@ -186,7 +186,7 @@ fn a_parent_a_trace_and_a_session_of_another_project_are_leaks_and_what_came_fro
 }
 
 #[test]
-fn a_canary_is_found_in_whatever_is_sent() {
+fn a_canary_is_found_in_any_request() {
     let test = TestRegistry::start();
     let canary = test.canary("acme");
     let registry = test.registry();
@@ -196,8 +196,8 @@ fn a_canary_is_found_in_whatever_is_sent() {
     });
     assert_eq!(test.leaks(), []);
 
-    let told = format!("{{\"nested\": \"in {canary}.\"}}");
-    globex.session("chat").input("question", told).start();
+    let question = format!("{{\"nested\": \"in {canary}.\"}}");
+    globex.session("chat").input("question", question).start();
     let leaks = test.leaks();
     let [
         Leak::Canary {
@@ -214,7 +214,7 @@ fn a_canary_is_found_in_whatever_is_sent() {
 }
 
 #[test]
-fn both_of_two_at_once_see_only_their_own() {
+fn two_concurrent_test_registries_see_only_their_own_spans() {
     let [one, two] = [TestRegistry::start(), TestRegistry::start()];
     let tracer = |test: &TestRegistry| test.registry().get(Selector::tenant("acme")).expect("any");
     tracer(&one).start_span("one").end();
@@ -224,7 +224,7 @@ fn both_of_two_at_once_see_only_their_own() {
 }
 
 #[test]
-fn what_is_not_delivered_fails_the_test_that_looks() {
+fn undelivered_spans_fail_the_test_that_reads_them() {
     let test = TestRegistry::builder()
         .configure(|builder| builder.export(crate::support::once()))
         .start();
@@ -233,7 +233,7 @@ fn what_is_not_delivered_fails_the_test_that_looks() {
         .fault(tracer_registry_collector::Fault::status(400).times(1));
     acme.start_span("refused").end();
     let failed = catch_unwind(AssertUnwindSafe(|| test.project("acme").spans().len()));
-    let message = failed.expect_err("it was refused");
+    let message = failed.expect_err("the span was refused");
     let message = message.downcast_ref::<String>().expect("a text");
     assert!(message.starts_with("not everything was delivered:\n"), "{message}");
 }

@@ -1,5 +1,5 @@
-//! Destructors of a thread's own variables: they run when OpenTelemetry's current context may be gone, which panics if it is asked for, and a
-//! panic there ends the process. Each case is a process of its own.
+//! Thread-local destructors. They may run after OpenTelemetry's current context is gone, which
+//! panics on access; a panic there ends the process. Each case is a separate process.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,43 +14,49 @@ use tracer_registry::{Enrichment, Scope, Session, TracerHandle, TracerRegistry};
 use crate::child_process::{is_child, variable};
 use crate::support::{LONG, World};
 
-/// What a destructor does, made on the thread before it ends.
-type Deed = Box<dyn FnOnce()>;
+/// The work of a destructor, created on the thread before it ends.
+type Work = Box<dyn FnOnce()>;
 
-struct Kept(Option<Deed>);
+struct RunOnDrop(Option<Work>);
 
-impl Drop for Kept {
+impl Drop for RunOnDrop {
     fn drop(&mut self) {
-        if let Some(deed) = self.0.take() {
-            deed();
+        if let Some(work) = self.0.take() {
+            work();
         }
     }
 }
 
 thread_local! {
-    static KEPT: RefCell<Kept> = const { RefCell::new(Kept(None)) };
+    static RUN_ON_DROP: RefCell<RunOnDrop> = const { RefCell::new(RunOnDrop(None)) };
 }
 
-/// Polls a future once, which is not done then.
-fn begun<F: Future + 'static>(future: F) -> Box<dyn std::any::Any> {
+/// Polls a future once and asserts that it is pending.
+fn polled_once<F: Future + 'static>(future: F) -> Box<dyn std::any::Any> {
     let mut future = Box::pin(future);
     assert!(future.as_mut().poll(&mut Task::from_waker(Waker::noop())).is_pending());
     Box::new(future)
 }
 
-/// A deed for each way into this crate: whether it makes a span `last`, and whether it needs a scope made current.
+/// One way into this crate: the work, whether it creates a span named `last`, and whether a failure
+/// to attach its scope is counted.
 struct Case {
     name: &'static str,
-    deed: fn(&World, TracerHandle) -> Deed,
-    makes_span: bool,
+    work: fn(&World, TracerHandle) -> Work,
+    creates_span: bool,
     is_counted: bool,
 }
 
-const fn case(name: &'static str, deed: fn(&World, TracerHandle) -> Deed, makes_span: bool, is_counted: bool) -> Case {
+const fn case(
+    name: &'static str,
+    work: fn(&World, TracerHandle) -> Work,
+    creates_span: bool,
+    is_counted: bool,
+) -> Case {
     Case {
         name,
-        deed,
-        makes_span,
+        work,
+        creates_span,
         is_counted,
     }
 }
@@ -186,8 +192,8 @@ const CASES: &[Case] = &[
         |world, _| {
             let driver = world.registry.routing_provider().tracer("driver");
             Box::new(move || {
-                driver.start("nobody's").end();
-                driver.in_span("nobody's", |_| ());
+                driver.start("unscoped").end();
+                driver.in_span("unscoped", |_| ());
             })
         },
         false,
@@ -215,7 +221,7 @@ const CASES: &[Case] = &[
         "future of scope that is dropped",
         |_, a| {
             let inner = a.clone();
-            let future = begun(a.scope(async move {
+            let future = polled_once(a.scope(async move {
                 let _ends = inner.start_span("within");
                 std::future::pending::<()>().await;
             }));
@@ -227,7 +233,7 @@ const CASES: &[Case] = &[
     case(
         "future of in_span_async that is dropped",
         |_, a| {
-            let future = begun(a.in_span_async("last", async |_| std::future::pending::<()>().await));
+            let future = polled_once(a.in_span_async("last", async |_| std::future::pending::<()>().await));
             Box::new(move || drop(future))
         },
         true,
@@ -250,7 +256,7 @@ const CASES: &[Case] = &[
 
 #[cfg(feature = "macros")]
 mod traced {
-    use super::{Case, Deed, FutureExt, TracerHandle, World, begun, case};
+    use super::{Case, FutureExt, TracerHandle, Work, World, case, polled_once};
     use tracer_registry::trace;
 
     #[trace]
@@ -272,14 +278,14 @@ mod traced {
         case("#[trace] with a tracer", |_, a| Box::new(move || last(&a)), true, true),
         case(
             "#[trace] async",
-            |_, a| Box::new(move || ready(a).now_or_never().expect("done")) as Deed,
+            |_, a| Box::new(move || ready(a).now_or_never().expect("done")) as Work,
             true,
             true,
         ),
         case(
             "#[trace] future that is dropped",
             |_: &World, a| {
-                let future = begun(pending(a));
+                let future = polled_once(pending(a));
                 Box::new(move || drop(future))
             },
             true,
@@ -301,7 +307,7 @@ mod tracing_spans {
         ),
         case(
             "span of tracing",
-            |_, _| Box::new(|| drop(tracing::info_span!("nobody's").entered())),
+            |_, _| Box::new(|| drop(tracing::info_span!("unscoped").entered())),
             false,
             false,
         ),
@@ -329,7 +335,7 @@ mod tracing_spans {
 fn cases() -> Vec<&'static Case> {
     #[cfg_attr(
         not(any(feature = "macros", feature = "tracing")),
-        expect(unused_mut, reason = "features have more")
+        expect(unused_mut, reason = "cases of features are added")
     )]
     let mut cases: Vec<&Case> = CASES.iter().collect();
     #[cfg(feature = "macros")]
@@ -339,14 +345,15 @@ fn cases() -> Vec<&'static Case> {
     cases
 }
 
-/// Runs work on a thread, and waits until that dropped its variables too.
-fn to_its_end(work: impl FnOnce() + Send) {
-    // Joined: without that, a scope waits for the work alone.
-    thread::scope(|threads| threads.spawn(work).join()).expect("it ends");
+/// Runs work on a thread and waits until the thread has dropped its thread-local variables.
+fn run_thread_to_end(work: impl FnOnce() + Send) {
+    // Join explicitly: a scope waits only for the work, not for the destructors.
+    thread::scope(|threads| threads.spawn(work).join()).expect("no panic");
 }
 
-/// Runs a deed in the destructor of a thread's variable. What is kept first is dropped last.
-fn run(case: &Case, is_kept_first: bool) {
+/// Runs the work of a case in the destructor of a thread-local variable. The variable that is
+/// initialized first is dropped last.
+fn run(case: &Case, is_initialized_first: bool) {
     let world = World::new(&["a", "early", "late"]);
     #[cfg(feature = "tracing")]
     {
@@ -355,100 +362,101 @@ fn run(case: &Case, is_kept_first: bool) {
         tracing::subscriber::set_global_default(subscriber).expect("the first of this process");
     }
     let a = world.tenant("a");
-    to_its_end(|| {
-        if is_kept_first {
-            KEPT.with_borrow(|_| ());
+    run_thread_to_end(|| {
+        if is_initialized_first {
+            RUN_ON_DROP.with_borrow(|_| ());
         }
         a.in_span("work", |_| ());
-        let deed = (case.deed)(&world, a.clone());
-        KEPT.with_borrow_mut(|kept| kept.0 = Some(deed));
+        let work = (case.work)(&world, a.clone());
+        RUN_ON_DROP.with_borrow_mut(|run_on_drop| run_on_drop.0 = Some(work));
     });
     world.flush();
     let names = world.names("a");
     assert!(names.iter().any(|name| name == "work"), "{names:?}");
-    // One that was begun before the end of the thread is ended there.
-    let is_begun_before = case.name.contains("that ");
-    let is_there = case.makes_span && (!is_kept_first || is_begun_before);
+    // A span started before the destructor ends in it.
+    let is_started_before = case.name.contains("that ");
+    let has_span = case.creates_span && (!is_initialized_first || is_started_before);
     assert_eq!(
         names.iter().filter(|name| *name == "last").count(),
-        usize::from(is_there),
+        usize::from(has_span),
         "{names:?}"
     );
-    assert!(!names.iter().any(|name| name == "nobody's"), "{names:?}");
-    // A future enters its scope whenever it is polled, and when it is dropped.
+    assert!(!names.iter().any(|name| name == "unscoped"), "{names:?}");
+    // A future enters its scope at each poll and when it is dropped.
     let unattached = world.registry.status().unrouted.unattached;
     assert_eq!(
         unattached > 0,
-        case.is_counted && is_kept_first,
+        case.is_counted && is_initialized_first,
         "{}: {unattached}",
         case.name
     );
 }
 
 #[test]
-fn what_a_destructor_of_a_thread_does_runs_without_a_span_where_the_context_is_gone() {
-    const TEST: &str = "thread_ends::what_a_destructor_of_a_thread_does_runs_without_a_span_where_the_context_is_gone";
+fn a_thread_local_destructor_runs_without_a_span_after_the_context_is_gone() {
+    const TEST: &str = "thread_ends::a_thread_local_destructor_runs_without_a_span_after_the_context_is_gone";
     for case in cases() {
-        for order in ["kept first", "kept last"] {
+        for order in ["initialized first", "initialized last"] {
             if is_child(TEST, &[("CASE", case.name), ("ORDER", order)]) {
-                let told = variable("CASE");
-                let case = cases().into_iter().find(|case| case.name == told).expect("a case");
-                return run(case, variable("ORDER") == "kept first");
+                let name = variable("CASE");
+                let case = cases().into_iter().find(|case| case.name == name).expect("a case");
+                return run(case, variable("ORDER") == "initialized first");
             }
         }
     }
 }
 
-/// Nothing of this crate ran on the thread before, so nothing is known of it.
+/// Nothing of this crate has run on the thread before.
 #[test]
-fn a_thread_that_calls_this_crate_only_at_its_end_runs_on() {
+fn a_thread_that_first_calls_this_crate_in_a_destructor_does_not_panic() {
     if !is_child::<&str>(
-        "thread_ends::a_thread_that_calls_this_crate_only_at_its_end_runs_on",
+        "thread_ends::a_thread_that_first_calls_this_crate_in_a_destructor_does_not_panic",
         &[],
     ) {
         return;
     }
     let world = World::new(&["a"]);
     let a = world.tenant("a");
-    to_its_end(|| {
-        KEPT.with_borrow(|_| ());
-        #[expect(clippy::disallowed_methods, reason = "as a third party would")]
+    run_thread_to_end(|| {
+        RUN_ON_DROP.with_borrow(|_| ());
+        #[expect(clippy::disallowed_methods, reason = "third-party code does this")]
         drop(Context::current());
         let a = a.clone();
-        let deed = move || {
+        let work = move || {
             a.in_span("last", |_| assert!(TracerRegistry::current().is_none()));
         };
-        KEPT.with_borrow_mut(|kept| kept.0 = Some(Box::new(deed)));
+        RUN_ON_DROP.with_borrow_mut(|run_on_drop| run_on_drop.0 = Some(Box::new(work)));
     });
     world.flush();
     assert_eq!(world.names("a"), [""; 0]);
     assert_eq!(world.registry.status().unrouted.unattached, 1);
 }
 
-/// What the order of the destructors rests on: a thread drops its variables in the reverse order in which they were made.
+/// The tests above rely on this order: a thread drops its variables in reverse order of
+/// initialization.
 #[test]
-fn a_thread_drops_first_what_it_made_last() {
+fn a_thread_drops_its_variables_in_reverse_order() {
     use std::sync::mpsc;
 
-    struct Tells(mpsc::Sender<&'static str>, &'static str);
+    struct SendOnDrop(mpsc::Sender<&'static str>, &'static str);
 
-    impl Drop for Tells {
+    impl Drop for SendOnDrop {
         fn drop(&mut self) {
-            self.0.send(self.1).expect("it listens");
+            self.0.send(self.1).expect("the test receives");
         }
     }
 
     thread_local! {
-        static FIRST: RefCell<Option<Tells>> = const { RefCell::new(None) };
-        static SECOND: RefCell<Option<Tells>> = const { RefCell::new(None) };
+        static FIRST: RefCell<Option<SendOnDrop>> = const { RefCell::new(None) };
+        static SECOND: RefCell<Option<SendOnDrop>> = const { RefCell::new(None) };
     }
 
-    let (tell, told) = mpsc::channel();
+    let (sender, dropped) = mpsc::channel();
     thread::spawn(move || {
-        FIRST.set(Some(Tells(tell.clone(), "first")));
-        SECOND.set(Some(Tells(tell, "second")));
+        FIRST.set(Some(SendOnDrop(sender.clone(), "first")));
+        SECOND.set(Some(SendOnDrop(sender, "second")));
     })
     .join()
-    .expect("it ends");
-    assert_eq!(told.iter().collect::<Vec<_>>(), ["second", "first"]);
+    .expect("no panic");
+    assert_eq!(dropped.iter().collect::<Vec<_>>(), ["second", "first"]);
 }

@@ -1,4 +1,5 @@
-//! Certificates: whom the exporter believes, who it says it is, and that no tenant is taken for another one.
+//! TLS: server certificates, client certificates, and separate connections for tenants with
+//! different ones.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use tracer_registry::{LookupError, RegistryBuilder, Selector, TracerRegistry};
 use crate::support::{LONG, binding, key_of, registry, wait_for};
 use crate::tls_server::{Authority, Issued, TlsOptions, TlsServer};
 
-/// Files of a test's own.
+/// A temporary folder for certificates and keys.
 struct Files(TempDir);
 
 impl Files {
@@ -33,7 +34,7 @@ impl Files {
         path
     }
 
-    /// The settings that name a client certificate, and the authority of the server.
+    /// Returns settings with a client certificate and the server's CA.
     fn client(&self, name: &str, issued: &Issued, ca: &Path) -> Tls {
         Tls {
             ca: Some(ca.to_owned()),
@@ -43,14 +44,14 @@ impl Files {
     }
 }
 
-fn trusting(ca: &Path) -> Tls {
+fn trust_ca(ca: &Path) -> Tls {
     Tls {
         ca: Some(ca.to_owned()),
         ..Tls::default()
     }
 }
 
-fn at(server: &TlsServer, tenants: &[(&str, Tls)]) -> RegistryBuilder {
+fn registry_at(server: &TlsServer, tenants: &[(&str, Tls)]) -> RegistryBuilder {
     let builder = registry(&server.url, &[], &Fingerprinter::new());
     let builder = builder.defaults(Binding::new().backend(BackendName::Otlp).endpoint(&server.url));
     tenants.iter().fold(builder, |builder, (name, tls)| {
@@ -68,7 +69,7 @@ fn deliver(registry: &TracerRegistry, tenant: &str) {
     assert!(report.is_complete(), "{report:#?}");
 }
 
-/// Waits until the only tracer's last error has a text in it.
+/// Waits until the last error of the only tracer contains a text.
 fn wait_for_error(registry: &TracerRegistry, text: &str) {
     let last_error = || {
         registry.status().tracers[0]
@@ -82,13 +83,13 @@ fn wait_for_error(registry: &TracerRegistry, text: &str) {
 }
 
 #[test]
-fn a_server_whose_authority_is_named_is_believed() {
+fn a_server_with_a_certificate_of_a_configured_ca_is_trusted() {
     let (files, authority) = (Files::new(), Authority::new("own"));
     let server = TlsServer::start(&authority.issue("127.0.0.1"), TlsOptions::default());
-    // A bundle: the authority is the second one in it.
+    // The bundle has a comment, and the CA is the second certificate.
     let bundle = format!("a comment\n{}\n{}", Authority::new("other").pem, authority.pem);
     let ca = files.write("ca.pem", &bundle);
-    let registry = at(&server, &[("a", trusting(&ca))]).build().expect("valid");
+    let registry = registry_at(&server, &[("a", trust_ca(&ca))]).build().expect("valid");
     deliver(&registry, "a");
     assert_eq!(server.requests()[0].key, format!("Bearer {}", key_of("a")));
     let checked = registry.check(CheckMode::Connect);
@@ -96,26 +97,26 @@ fn a_server_whose_authority_is_named_is_believed() {
 }
 
 #[test]
-fn a_server_that_is_not_believed_gets_no_request_and_the_error_says_whom_it_would_have_to_be_of() {
+fn an_untrusted_server_gets_no_request_and_the_error_names_the_trusted_authorities() {
     let (files, authority) = (Files::new(), Authority::new("own"));
     let other = files.write("other.pem", &Authority::new("other").pem);
     let own = files.write("own.pem", &authority.pem);
-    for (host, tls, said) in [
+    for (host, tls, expected) in [
         ("127.0.0.1", Tls::default(), "trusted authorities: the platform's"),
-        ("127.0.0.1", trusting(&other), "other.pem)"),
-        ("elsewhere.example", trusting(&own), "not valid for name"),
+        ("127.0.0.1", trust_ca(&other), "other.pem)"),
+        ("elsewhere.example", trust_ca(&own), "not valid for name"),
     ] {
         let server = TlsServer::start(&authority.issue(host), TlsOptions::default());
-        let registry = at(&server, &[("a", tls)]).build().expect("valid");
+        let registry = registry_at(&server, &[("a", tls)]).build().expect("valid");
         span(&registry, "a");
         wait_for_error(&registry, "server certificate rejected");
-        wait_for_error(&registry, said);
+        wait_for_error(&registry, expected);
         assert_eq!(server.requests(), []);
     }
 }
 
 #[test]
-fn a_client_certificate_is_shown_where_one_is_demanded() {
+fn a_client_certificate_is_sent_if_the_server_requires_one() {
     let (files, authority) = (Files::new(), Authority::new("own"));
     let options = TlsOptions {
         clients: Some(authority.pem.clone()),
@@ -124,19 +125,19 @@ fn a_client_certificate_is_shown_where_one_is_demanded() {
     let server = TlsServer::start(&authority.issue("127.0.0.1"), options);
     let ca = files.write("ca.pem", &authority.pem);
     let client = authority.issue("client-a");
-    let with = at(&server, &[("a", files.client("a", &client, &ca))])
+    let with = registry_at(&server, &[("a", files.client("a", &client, &ca))])
         .build()
         .expect("valid");
     deliver(&with, "a");
     assert_eq!(server.requests()[0].client, Some(client.der()));
-    let without = at(&server, &[("b", trusting(&ca))]).build().expect("valid");
+    let without = registry_at(&server, &[("b", trust_ca(&ca))]).build().expect("valid");
     span(&without, "b");
     wait_for_error(&without, "server requires a client certificate");
     assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
-fn tenants_with_certificates_of_their_own_never_meet_on_a_connection_and_those_without_share_theirs() {
+fn tenants_share_a_connection_only_if_they_have_the_same_client_certificate() {
     for alpn in [vec![], vec!["h2"]] {
         let (files, authority) = (Files::new(), Authority::new("own"));
         let options = TlsOptions {
@@ -151,9 +152,9 @@ fn tenants_with_certificates_of_their_own_never_meet_on_a_connection_and_those_w
         for (name, issued) in &issued {
             tenants.push((name, files.client(name, issued, &ca)));
         }
-        // Two more with the files of `b`: they are the same client.
+        // Two more tenants with the files of `b`, which therefore share its client.
         tenants.extend(["b2", "b3"].map(|name| (name, tenants[1].1.clone())));
-        let registry = at(&server, &tenants).build().expect("valid");
+        let registry = registry_at(&server, &tenants).build().expect("valid");
         for _ in 0..5 {
             for tenant in ["a", "b", "b2", "b3"] {
                 deliver(&registry, tenant);
@@ -168,38 +169,42 @@ fn tenants_with_certificates_of_their_own_never_meet_on_a_connection_and_those_w
         let mut connections = [Vec::new(), Vec::new()];
         for request in &requests {
             let is_a = request.key == format!("Bearer {}", key_of("a"));
-            let whose = usize::from(!is_a);
-            assert_eq!(request.client, Some(issued[whose].1.der()), "{}", request.key);
-            connections[whose].push(request.connection);
+            let tenant_index = usize::from(!is_a);
+            assert_eq!(request.client, Some(issued[tenant_index].1.der()), "{}", request.key);
+            connections[tenant_index].push(request.connection);
         }
         assert!(connections[0].iter().all(|of_a| !connections[1].contains(of_a)));
         let first = connections[1][0];
         assert!(
             connections[1][..15].iter().all(|connection| *connection == first),
-            "one after the other, b, b2 and b3 need one connection: {connections:?}"
+            "sequential requests of b, b2 and b3 share a connection: {connections:?}"
         );
     }
 }
 
 #[test]
-fn tracers_that_come_and_go_one_after_the_other_share_a_connection() {
+fn successive_short_lived_tracers_share_a_connection() {
     let (files, authority) = (Files::new(), Authority::new("own"));
     let server = TlsServer::start(&authority.issue("127.0.0.1"), TlsOptions::default());
     let ca = files.write("ca.pem", &authority.pem);
-    let registry = at(&server, &[("a", trusting(&ca))]).build().expect("valid");
+    let registry = registry_at(&server, &[("a", trust_ca(&ca))]).build().expect("valid");
     for _ in 0..5 {
         let dedicated = registry.dedicated(Selector::tenant("a")).expect("configured");
         dedicated.start_span("span").end();
         drop(dedicated);
         assert!(registry.force_flush(LONG).is_complete());
-        wait_for("its end", || registry.status().tracers[0].tracers, |there| *there == 0);
+        wait_for(
+            "the drop of the tracer",
+            || registry.status().tracers[0].tracers,
+            |tracers| *tracers == 0,
+        );
     }
     let connections: Vec<usize> = server.requests().iter().map(|request| request.connection).collect();
     assert_eq!(connections, [0; 5]);
 }
 
 #[test]
-fn a_file_that_cannot_be_used_is_an_error_of_that_look_up_alone_and_is_named_without_its_content() {
+fn an_unusable_file_fails_only_that_look_up_and_the_error_names_it_without_its_content() {
     let (files, authority) = (Files::new(), Authority::new("own"));
     let server = TlsServer::start(&authority.issue("127.0.0.1"), TlsOptions::default());
     let ca = files.write("ca.pem", &authority.pem);
@@ -221,7 +226,7 @@ fn a_file_that_cannot_be_used_is_an_error_of_that_look_up_alone_and_is_named_wit
     let others = files.write("others.key", &other.key);
     let missing = files.path("missing.pem");
     let large = files.write("large.pem", &"x".repeat((1 << 20) + 1));
-    let with_ca = |ca: &Path| (trusting(ca), ca.to_owned());
+    let with_ca = |ca: &Path| (trust_ca(ca), ca.to_owned());
     let with_cert = |cert: &Path| {
         (
             Tls {
@@ -257,12 +262,14 @@ fn a_file_that_cannot_be_used_is_an_error_of_that_look_up_alone_and_is_named_wit
         (with_key(&encrypted), TlsErrorKind::NoKey),
         (with_key(&others), TlsErrorKind::OtherKey(cert.clone())),
     ] {
-        let registry = at(&server, &[("a", tls), ("b", good.clone())]).build().expect("valid");
+        let registry = registry_at(&server, &[("a", tls), ("b", good.clone())])
+            .build()
+            .expect("valid");
         let error = registry.tenant("a").expect_err("unusable");
-        let LookupError::Tls(said) = &error else {
+        let LookupError::Tls(tls_error) = &error else {
             panic!("{error:?}")
         };
-        assert_eq!((said.file(), said.fault()), (&*file, &fault));
+        assert_eq!((tls_error.file(), tls_error.fault()), (&*file, &fault));
         let text = format!("{error} {error:?}");
         assert!(text.contains(&file.display().to_string()), "{text}");
         assert!(
@@ -272,21 +279,23 @@ fn a_file_that_cannot_be_used_is_an_error_of_that_look_up_alone_and_is_named_wit
         assert_eq!(registry.check(CheckMode::Keys)[0].error, Some(error));
         deliver(&registry, "b");
     }
-    let registry = at(&server, &[("a", trusting(&missing))]).build().expect("valid");
+    let registry = registry_at(&server, &[("a", trust_ca(&missing))])
+        .build()
+        .expect("valid");
     registry.tenant("a").expect_err("missing");
     fs::write(&missing, &authority.pem).expect("written");
     deliver(&registry, "a");
 }
 
 #[test]
-fn a_changed_authority_counts_from_the_next_connection_on() {
+fn a_changed_ca_applies_from_the_next_connection() {
     let (files, authority) = (Files::new(), Authority::new("new"));
     let server = TlsServer::start(&authority.issue("127.0.0.1"), TlsOptions::default());
     let ca = files.write("ca.pem", &Authority::new("old").pem);
-    let registry = at(&server, &[("a", trusting(&ca))]).build().expect("valid");
+    let registry = registry_at(&server, &[("a", trust_ca(&ca))]).build().expect("valid");
     span(&registry, "a");
     wait_for_error(&registry, "server certificate rejected");
-    // Half of it is there: what was read before goes on counting, and the error says so.
+    // A half-written file: the previous CA stays in use, and the error names the file.
     fs::write(&ca, &authority.pem[..100]).expect("written");
     wait_for_error(&registry, "ca.pem: no valid PEM certificate found");
     fs::write(&ca, &authority.pem).expect("written");
@@ -295,7 +304,7 @@ fn a_changed_authority_counts_from_the_next_connection_on() {
 }
 
 #[test]
-fn a_changed_client_certificate_is_shown_once_its_key_is_there_too() {
+fn a_changed_client_certificate_is_sent_once_its_key_has_changed_too() {
     let (files, authority) = (Files::new(), Authority::new("own"));
     let options = TlsOptions {
         clients: Some(authority.pem.clone()),
@@ -305,7 +314,7 @@ fn a_changed_client_certificate_is_shown_once_its_key_is_there_too() {
     let server = TlsServer::start(&authority.issue("127.0.0.1"), options);
     let ca = files.write("ca.pem", &authority.pem);
     let (old, new) = (authority.issue("old"), authority.issue("new"));
-    let registry = at(&server, &[("a", files.client("a", &old, &ca))])
+    let registry = registry_at(&server, &[("a", files.client("a", &old, &ca))])
         .build()
         .expect("valid");
     deliver(&registry, "a");
@@ -313,33 +322,33 @@ fn a_changed_client_certificate_is_shown_once_its_key_is_there_too() {
     deliver(&registry, "a");
     files.write("a.key", &new.key);
     deliver(&registry, "a");
-    let shown: Vec<_> = server.requests().into_iter().map(|request| request.client).collect();
-    assert_eq!(shown, [Some(old.der()), Some(old.der()), Some(new.der())]);
+    let certificates: Vec<_> = server.requests().into_iter().map(|request| request.client).collect();
+    assert_eq!(certificates, [Some(old.der()), Some(old.der()), Some(new.der())]);
 }
 
 #[test]
-fn an_endpoint_without_tls_needs_no_certificates() {
+fn an_endpoint_without_tls_reads_no_certificates() {
     let files = Files::new();
     let world = crate::support::World::with(&[], |builder| {
-        builder.tenant("a", binding("a").tls(trusting(&files.path("missing.pem"))))
+        builder.tenant("a", binding("a").tls(trust_ca(&files.path("missing.pem"))))
     });
     deliver(&world.registry, "a");
 }
 
 #[test]
-fn one_tenants_wrong_authority_does_not_stop_others_at_the_same_endpoint() {
+fn one_tenants_wrong_ca_does_not_affect_others_at_the_same_endpoint() {
     let (files, authority) = (Files::new(), Authority::new("own"));
     let server = TlsServer::start(&authority.issue("127.0.0.1"), TlsOptions::default());
     let ca = files.write("ca.pem", &authority.pem);
     let wrong = files.write("wrong.pem", &Authority::new("other").pem);
-    let registry = at(&server, &[("a", trusting(&wrong)), ("b", trusting(&ca))]);
+    let registry = registry_at(&server, &[("a", trust_ca(&wrong)), ("b", trust_ca(&ca))]);
     let registry = registry.build().expect("valid");
     span(&registry, "a");
     let breaker = || registry.status().tracers[0].breakers.endpoint.state;
     wait_for("an open breaker", breaker, |state| *state != BreakerState::Closed);
     span(&registry, "b");
-    let of_b = || registry.status().tracers[1].spans.delivered;
-    wait_for("b's span", of_b, |delivered| *delivered == 1);
+    let delivered_of_b = || registry.status().tracers[1].spans.delivered;
+    wait_for("b's span", delivered_of_b, |delivered| *delivered == 1);
     assert_eq!(
         registry.status().tracers[1].breakers.endpoint.state,
         BreakerState::Closed

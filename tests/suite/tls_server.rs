@@ -1,4 +1,4 @@
-//! A server that speaks TLS and remembers who requests it for what, and authorities that it and its clients have their certificates of.
+//! A TLS server that records requests, and certificate authorities for it and its clients.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -25,13 +25,13 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 
-/// An answer, with the trailers that gRPC has.
-type Answered = WithTrailers<Full<Bytes>, Ready<Option<Result<HeaderMap, Infallible>>>>;
+/// A response body with trailers, which gRPC needs.
+type ResponseBody = WithTrailers<Full<Bytes>, Ready<Option<Result<HeaderMap, Infallible>>>>;
 
-/// One that certificates are had of.
+/// A certificate authority.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    /// Its own certificate, as PEM.
+    /// Its own certificate as PEM.
     pub(crate) pem: String,
 }
 
@@ -42,43 +42,45 @@ pub(crate) struct Issued {
     pub(crate) key: String,
 }
 
-/// What a server does.
+/// Behaviour of the server.
 #[derive(Clone, Default)]
 pub(crate) struct TlsOptions {
-    /// The authorities of the client certificates that it demands; none are demanded where there is nothing.
+    /// PEM of the authorities of required client certificates. With `None`, no certificate is
+    /// required.
     pub(crate) clients: Option<String>,
-    /// What it speaks, by ALPN; HTTP/1.1 without it.
+    /// Protocols offered by ALPN. Empty: HTTP/1.1.
     pub(crate) alpn: Vec<&'static str>,
-    /// Closes each connection after one answer.
+    /// Closes each connection after one response.
     pub(crate) one_request_each: bool,
-    /// Never reads nor answers requests whose key has this in it, until it is let go.
+    /// Never reads or answers requests whose key contains this text, until `stop_hanging` is
+    /// called.
     pub(crate) hang: Option<&'static str>,
 }
 
-/// One request, as it came.
+/// A received request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ReceivedRequest {
-    /// Connections are counted from 0.
+    /// Index of the connection, from 0.
     pub(crate) connection: usize,
     pub(crate) version: Version,
-    /// The certificate that the client showed.
+    /// The client certificate as DER.
     pub(crate) client: Option<Vec<u8>>,
-    /// The header with the key.
+    /// The header with the API key.
     pub(crate) key: String,
 }
 
 pub(crate) struct TlsServer {
     pub(crate) url: String,
-    seen: Arc<Seen>,
+    state: Arc<State>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct State {
     options: TlsOptions,
     requests: Mutex<Vec<ReceivedRequest>>,
-    lets_go: AtomicBool,
+    no_longer_hangs: AtomicBool,
 }
 
 impl Authority {
@@ -94,7 +96,7 @@ impl Authority {
         }
     }
 
-    /// A certificate for a host or a client of that name.
+    /// Issues a certificate for a host or a client with this name.
     pub(crate) fn issue(&self, name: &str) -> Issued {
         let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
         let key = KeyPair::generate().expect("a key");
@@ -119,12 +121,12 @@ impl TlsServer {
         listener.set_nonblocking(true).expect("a socket");
         let url = format!("https://{}", listener.local_addr().expect("bound"));
         let acceptor = TlsAcceptor::from(Arc::new(settings(identity, &options)));
-        let seen = Arc::new(Seen {
+        let state = Arc::new(State {
             options,
-            ..Seen::default()
+            ..State::default()
         });
         let (stop, stopped) = oneshot::channel();
-        let for_thread = Arc::clone(&seen);
+        let for_thread = Arc::clone(&state);
         let thread = std::thread::spawn(move || {
             let reactor = tokio::runtime::Builder::new_current_thread().enable_all().build();
             reactor.expect("a reactor").block_on(async {
@@ -137,19 +139,19 @@ impl TlsServer {
         });
         Self {
             url,
-            seen,
+            state,
             stop: Some(stop),
             thread: Some(thread),
         }
     }
 
     pub(crate) fn requests(&self) -> Vec<ReceivedRequest> {
-        self.seen.requests.lock().expect("not poisoned").clone()
+        self.state.requests.lock().expect("not poisoned").clone()
     }
 
-    /// From here on, nothing hangs.
-    pub(crate) fn let_go(&self) {
-        self.seen.lets_go.store(true, Ordering::SeqCst);
+    /// Stops hanging: later requests are answered.
+    pub(crate) fn stop_hanging(&self) {
+        self.state.no_longer_hangs.store(true, Ordering::SeqCst);
     }
 }
 
@@ -157,7 +159,7 @@ impl Drop for TlsServer {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic in there is a failed test already.
+            // If the thread panicked, the test has already failed.
             let _ = thread.join();
         }
     }
@@ -183,34 +185,34 @@ fn settings(identity: &Issued, options: &TlsOptions) -> ServerConfig {
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).expect("PEM");
     let mut config = builder
         .with_single_cert(vec![certificate], key)
-        .expect("they fit each other");
+        .expect("the key belongs to the certificate");
     config.alpn_protocols = options.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     config
 }
 
-async fn accept(listener: &tokio::net::TcpListener, acceptor: &TlsAcceptor, seen: &Arc<Seen>) {
+async fn accept(listener: &tokio::net::TcpListener, acceptor: &TlsAcceptor, state: &Arc<State>) {
     let mut connections = 0;
     loop {
         let (stream, _) = listener.accept().await.expect("a connection");
         let acceptor = acceptor.clone();
-        tokio::spawn(serve(stream, acceptor, connections, Arc::clone(seen)));
+        tokio::spawn(serve(stream, acceptor, connections, Arc::clone(state)));
         connections += 1;
     }
 }
 
-async fn serve(stream: TcpStream, acceptor: TlsAcceptor, connection: usize, seen: Arc<Seen>) {
-    // What the client makes of a refused handshake is what the tests look at.
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor, connection: usize, state: Arc<State>) {
+    // The tests check the client's error after a refused handshake.
     let Ok(stream) = acceptor.accept(stream).await else {
         return;
     };
     let (_, tls) = stream.get_ref();
     let is_h2 = tls.alpn_protocol() == Some(b"h2");
     let client = tls.peer_certificates().map(|chain| chain[0].to_vec());
-    let answering = service_fn(move |request| answer(request, connection, client.clone(), Arc::clone(&seen)));
+    let answering = service_fn(move |request| answer(request, connection, client.clone(), Arc::clone(&state)));
     let io = TokioIo::new(stream);
-    // A connection that breaks is the client's to tell.
+    // The client reports a broken connection.
     if is_h2 {
-        // So little that one request that is not read keeps all others from being read.
+        // Windows so small that one unread request blocks all others on the connection.
         let mut server = http2::Builder::new(TokioExecutor::new());
         server
             .initial_stream_window_size(65_535)
@@ -225,27 +227,28 @@ async fn answer(
     request: Request<Incoming>,
     connection: usize,
     client: Option<Vec<u8>>,
-    seen: Arc<Seen>,
-) -> Result<Response<Answered>, Infallible> {
+    state: Arc<State>,
+) -> Result<Response<ResponseBody>, Infallible> {
     let key = request.headers().get(AUTHORIZATION).map(HeaderValue::to_str);
     let key = key.expect("a key").expect("text").to_owned();
-    let hangs = seen.options.hang.is_some_and(|hangs| key.contains(hangs)) && !seen.lets_go.load(Ordering::SeqCst);
-    seen.requests.lock().expect("not poisoned").push(ReceivedRequest {
+    let hangs =
+        state.options.hang.is_some_and(|hangs| key.contains(hangs)) && !state.no_longer_hangs.load(Ordering::SeqCst);
+    state.requests.lock().expect("not poisoned").push(ReceivedRequest {
         connection,
         version: request.version(),
         client,
         key,
     });
     if hangs {
-        // Holds on to the body, unread.
+        // Keeps the body unread.
         let _held = request;
         std::future::pending::<()>().await;
-        unreachable!("it hangs");
+        unreachable!("the request hangs");
     }
     let content_type = request.headers().get(CONTENT_TYPE).cloned();
     drop(request.into_body().collect().await);
     let is_grpc = content_type.as_ref().is_some_and(|value| value == "application/grpc");
-    // An empty message, and that all is well.
+    // gRPC: an empty message and status OK.
     let (body, trailers) = if is_grpc {
         let name = HeaderName::from_static("grpc-status");
         let trailers = HeaderMap::from_iter([(name, HeaderValue::from_static("0"))]);
@@ -257,7 +260,7 @@ async fn answer(
     if let Some(content_type) = content_type.filter(|_| is_grpc) {
         response.headers_mut().insert(CONTENT_TYPE, content_type);
     }
-    if seen.options.one_request_each {
+    if state.options.one_request_each {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));

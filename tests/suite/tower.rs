@@ -1,18 +1,18 @@
-//! Requests over real HTTP, each in its tenant's scope.
+//! Tower layers: requests over HTTP, each in its tenant's scope.
 
 mod bodies;
-mod calls;
 mod client;
-mod faults;
+#[cfg(feature = "tracing")]
+mod ended_requests;
+mod fallbacks;
 #[cfg(feature = "grpc")]
 mod grpc;
+mod grpc_calls;
 mod load;
 mod lookups;
 mod outgoing;
-#[cfg(feature = "tracing")]
-mod outlived;
-mod policies;
 mod spans;
+mod tenant_errors;
 #[cfg(feature = "tracing")]
 mod tracing_spans;
 
@@ -26,13 +26,13 @@ use tracer_registry::tower::{TenantLayer, TenantSource};
 use tracer_registry::{Scope, Session, TracerRegistry};
 
 use crate::support::{World, binding};
-use client::{Server, ended, get_as, header_source, path};
+use client::{Server, get_as, header_source, path, wait_for_ended};
 
 fn current() -> String {
-    TracerRegistry::current().map_or_else(|| "nobody".to_owned(), |tracer| tracer.selector().to_string())
+    TracerRegistry::current().map_or_else(|| "untraced".to_owned(), |tracer| tracer.selector().to_string())
 }
 
-/// Makes a span for the tenant of the scope, however deep inside.
+/// Creates a span on the tracer of the current scope, across an await.
 async fn work(name: String) {
     let tracer = TracerRegistry::current().expect("a request is in a scope");
     tracer
@@ -41,7 +41,7 @@ async fn work(name: String) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_of_several_tenants_at_once_each_land_in_their_own_project() {
+async fn concurrent_requests_of_several_tenants_each_land_in_their_own_project() {
     let tenants = ["acme", "globex", "initech"];
     let world = World::new(&tenants);
     let handler = async |Path(number): Path<usize>| {
@@ -52,16 +52,16 @@ async fn requests_of_several_tenants_at_once_each_land_in_their_own_project() {
     };
     let router = Router::new().route("/{number}", get(handler));
     let server = Server::start(router.layer(header_source(&world))).await;
-    let asked = (0..120).map(|number| {
+    let requests_sent = (0..120).map(|number| {
         let (server, tenant) = (&server, tenants[number % 3]);
         async move {
             let answer = get_as(server, tenant, &format!("/{number}")).await;
             assert_eq!(answer.text(), format!("tenant:{tenant}"));
         }
     });
-    join_all(asked).await;
+    join_all(requests_sent).await;
     for (index, tenant) in tenants.iter().enumerate() {
-        ended(&world, tenant, 80);
+        wait_for_ended(&world, tenant, 80);
         let project = world.project(tenant);
         let requests: Vec<_> = project.spans_named("GET").collect();
         assert_eq!((requests.len(), project.traces().len()), (40, 40));
@@ -78,52 +78,52 @@ async fn requests_of_several_tenants_at_once_each_land_in_their_own_project() {
     }
 }
 
-/// Starts a span in the scope that is current, where there is one.
-fn note(name: &'static str) {
+/// Creates a span on the tracer of the current scope, if there is one.
+fn record_span(name: &'static str) {
     if let Some(tracer) = TracerRegistry::current() {
         tracer.in_span(name, |_| ());
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn work_that_a_request_hands_on_follows_its_scope_and_nothing_follows_the_thread() {
-    /// Starts a span where it is dropped.
-    struct AtTheEnd;
-    impl Drop for AtTheEnd {
+async fn work_moved_out_of_a_request_runs_in_the_moved_scope_only() {
+    /// Creates a span when dropped.
+    struct SpanOnDrop;
+    impl Drop for SpanOnDrop {
         fn drop(&mut self) {
-            note("branch that was dropped");
+            record_span("dropped branch");
         }
     }
     let handler = async || {
         let scope = Scope::current();
-        let bare = tokio::spawn(async { current() });
-        tokio::spawn(scope.scope(async { note("task") }))
+        let without_scope = tokio::spawn(async { current() });
+        tokio::spawn(scope.scope(async { record_span("task") }))
             .await
             .expect("no panic");
-        tokio::task::spawn_blocking(scope.wrap(|| note("blocking task")))
+        tokio::task::spawn_blocking(scope.wrap(|| record_span("blocking task")))
             .await
             .expect("no panic");
         std::thread::scope(|threads| {
-            threads.spawn(scope.wrap(|| note("thread")));
+            threads.spawn(scope.wrap(|| record_span("thread")));
         });
         let (sender, receiver) = oneshot::channel::<Scope>();
         assert!(sender.send(scope.clone()).is_ok());
-        receiver.await.expect("sent above").run(|| note("message"));
+        receiver.await.expect("sent above").run(|| record_span("message"));
         tokio::select! {
             biased;
-            () = scope.scope(async { let _end = AtTheEnd; std::future::pending().await }) => {}
+            () = scope.scope(async { let _end = SpanOnDrop; std::future::pending().await }) => {}
             () = tokio::task::yield_now() => {}
         }
-        bare.await.expect("no panic")
+        without_scope.await.expect("no panic")
     };
     let world = World::new(&["a", "b"]);
     let server = Server::start(Router::new().route("/", get(handler)).layer(header_source(&world))).await;
-    let ask = async |tenant| assert_eq!(get_as(&server, tenant, "/").await.text(), "nobody");
+    let ask = async |tenant| assert_eq!(get_as(&server, tenant, "/").await.text(), "untraced");
     tokio::join!(ask("a"), ask("b"), ask("a"), ask("b"));
     for tenant in ["a", "b"] {
-        ended(&world, tenant, 12);
+        wait_for_ended(&world, tenant, 12);
         let project = world.project(tenant);
-        for name in ["task", "blocking task", "thread", "message", "branch that was dropped"] {
+        for name in ["task", "blocking task", "thread", "message", "dropped branch"] {
             let parents: Vec<_> = project.spans_named(name).map(|span| &span.parent_span_id).collect();
             assert_eq!(parents.len(), 2, "{}", project.tree());
             assert_ne!(parents[0], parents[1], "{}", project.tree());
@@ -139,7 +139,7 @@ async fn work_that_a_request_hands_on_follows_its_scope_and_nothing_follows_the_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn headers_choose_neither_tenant_nor_parent_nor_session_unless_the_binding_says_so() {
+async fn incoming_headers_select_no_parent_or_session_unless_the_binding_allows_it() {
     let remote = ("traceparent", "00-11111111111111111111111111111111-2222222222222222-01");
     let session = "33333333-3333-4333-8333-333333333333";
     let baggage = format!("session.id={session},tenant=globex;m%2Cx-tenant=globex,x-tenant=globex");
@@ -157,7 +157,7 @@ async fn headers_choose_neither_tenant_nor_parent_nor_session_unless_the_binding
         let server = Server::start(Router::new().route("/", get(handler)).layer(header_source(&world))).await;
         let answer = server.get("/", &headers).await;
         assert_eq!(answer.text(), if is_trusted { session } else { "tenant:acme" });
-        ended(&world, "acme", 1);
+        wait_for_ended(&world, "acme", 1);
         let span = world.span("acme", "GET");
         assert_eq!(span.parent_span_id.as_deref() == Some("2222222222222222"), is_trusted);
         assert_eq!(span.trace_id == "1".repeat(32), is_trusted);
@@ -167,12 +167,12 @@ async fn headers_choose_neither_tenant_nor_parent_nor_session_unless_the_binding
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_tenants_span_that_comes_back_in_a_request_is_no_parent_though_remote_parents_are_trusted() {
+async fn a_returning_span_of_another_tenant_is_no_parent_even_with_trusted_remote_parents() {
     let world = World::with(&["acme", "globex"], |builder| {
         builder.tenant("acme", binding("acme").trust_remote_parent(true))
     });
-    let of_globex = world.tenant("globex").in_span("globex", |span| span.span_context());
-    let (trace, span) = (of_globex.trace_id(), of_globex.span_id());
+    let globex_context = world.tenant("globex").in_span("globex", |span| span.span_context());
+    let (trace, span) = (globex_context.trace_id(), globex_context.span_id());
     let parent = format!("00-{trace}-{span}-01");
     let server = Server::start(
         Router::new()
@@ -182,14 +182,14 @@ async fn another_tenants_span_that_comes_back_in_a_request_is_no_parent_though_r
     .await;
     let answer = server.get("/", &[("x-tenant", "acme"), ("traceparent", &parent)]).await;
     assert_eq!(answer.text(), "tenant:acme");
-    ended(&world, "acme", 1);
+    wait_for_ended(&world, "acme", 1);
     assert_eq!(world.span("acme", "GET").parent_span_id, None);
     assert_eq!(world.registry.status().propagation.foreign_parents, 1);
     world.assert_no_trace_of(&trace.to_string(), "acme");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_for_each_request_is_on_its_spans_and_ends_with_it() {
+async fn a_session_per_request_is_on_its_spans_and_ends_with_it() {
     let world = World::new(&["acme"]);
     let source = TenantSource::header(HeaderName::from_static("x-tenant"));
     let layer = TenantLayer::new(world.registry.clone(), source).session(|tracer, request| {
@@ -201,7 +201,7 @@ async fn a_session_for_each_request_is_on_its_spans_and_ends_with_it() {
     for path in ["/one", "/two", "/health"] {
         get_as(&server, "acme", path).await;
     }
-    ended(&world, "acme", 6);
+    wait_for_ended(&world, "acme", 6);
     let project = world.project("acme");
     assert_eq!(world.span("acme", "health").session_id, None);
     assert_eq!(project.sessions().len(), 2);
@@ -211,6 +211,6 @@ async fn a_session_for_each_request_is_on_its_spans_and_ends_with_it() {
         let spans = project.spans_of_session(&session.id);
         assert_eq!(spans.len(), 2);
         assert!(spans.iter().any(|span| span.name == path[1..]), "{}", project.tree());
-        assert!(session.duration_millis.is_some(), "it ended: {session:#?}");
+        assert!(session.duration_millis.is_some(), "the session has ended: {session:#?}");
     }
 }

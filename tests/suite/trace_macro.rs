@@ -1,18 +1,18 @@
-//! `#[trace]`: every form of function, against the local collector.
+//! `#[trace]`: each form of function, against the local collector.
 
-mod arguments;
-mod captured;
-mod counted;
-mod documented;
+mod capture;
+mod drop_order;
 mod forms;
 mod futures;
 mod hygiene;
-mod isolated;
-mod items;
+mod isolation;
+mod iterators;
 mod names;
+mod option_docs;
 mod outcomes;
 mod scoped;
 mod ui;
+mod unrouted_calls;
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use tracer_registry_collector::Span;
 
 use crate::support::World;
 
-/// A world with one tenant, in whose scope something was run.
+/// Runs work in the scope of the only tenant `a`, and returns the flushed world.
 fn traced(work: impl FnOnce()) -> World {
     let world = World::new(&["a"]);
     {
@@ -31,7 +31,7 @@ fn traced(work: impl FnOnce()) -> World {
     world
 }
 
-/// A world with one tenant, in whose scope a future was run.
+/// Runs a future in the scope of the only tenant `a`, and returns the flushed world.
 fn traced_async<F: Future>(work: F) -> World {
     let world = World::new(&["a"]);
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -50,7 +50,7 @@ fn a_tracer_flush_ends_at_its_timeout_and_reports_pending_entries() {
             ((1, 1), false),
             "{mode:?}: {report}"
         );
-        assert_eq!(world.status("b").spans.queued, 1, "not sent early");
+        assert_eq!(world.status("b").spans.queued, 1, "the span of b must stay queued");
         assert!(world.names("b").is_empty());
         // The flush of another tracer neither waits for this one nor reports it.
         let begun = Instant::now();

@@ -1,7 +1,8 @@
-//! The `tracing` crate: its spans go to the tracer of the scope that they are made in, its events to the tracer that the code runs for.
+//! The tracing layer: spans of the `tracing` crate go to the tracer of the scope in which they are
+//! created, events to the current tracer.
 
-mod by_default;
-mod telling;
+mod default_spans;
+mod recording;
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ fn dispatch(world: &World) -> Dispatch {
     Dispatch::new(registry().with(world.registry.tracing_layer()))
 }
 
-/// Two tenants, and a subscriber for this thread.
+/// Creates two tenants and a subscriber for this thread.
 fn subscribed() -> (World, TracerHandle, TracerHandle, DefaultGuard) {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
@@ -51,7 +52,7 @@ async fn third_party(inner: impl Future<Output = ()>) {
 }
 
 #[tokio::test]
-async fn spans_of_the_tracing_crate_go_to_the_scopes_tracer_as_children_of_its_span() {
+async fn tracing_spans_go_to_the_tracer_of_the_scope_as_children_of_its_span() {
     let (world, a, b, _subscriber) = subscribed();
     let session = b.session("s").start();
     a.in_span_async("a", async |_| {
@@ -66,7 +67,7 @@ async fn spans_of_the_tracing_crate_go_to_the_scopes_tracer_as_children_of_its_s
     })
     .await;
     third_party(async {}).await;
-    assert_eq!(unrouted(&world), (1, 0), "the one in no scope");
+    assert_eq!(unrouted(&world), (1, 0), "the span outside any scope");
     world.flush();
     assert_chain(&world, "b", &["b", "third_party", "b within"]);
     assert_chain(&world, "a", &["a", "a within", "third_party"]);
@@ -82,15 +83,15 @@ async fn spans_of_the_tracing_crate_go_to_the_scopes_tracer_as_children_of_its_s
 }
 
 #[test]
-fn a_span_is_of_the_scope_it_was_made_in_wherever_it_is_entered_and_closed() {
+fn a_tracing_span_belongs_to_the_scope_in_which_it_is_created() {
     let (world, a, b, _subscriber) = subscribed();
     let made = || ["in b", "on a thread", "never"].map(|place| info_span!("made", otel.name = place));
     let [in_b, on_a_thread, never] = a.in_span("a", |_| made());
     b.in_span("b", |_| {
         in_b.in_scope(|| info_span!("below").in_scope(|| ()));
-        // Closed in b's scope.
+        // Close the spans in b's scope.
         drop((in_b, never));
-        // What was entered is left: this runs for b again.
+        // After the span of `a` is exited, b's scope is current again.
         info_span!("of b").in_scope(|| ());
     });
     let dispatch = dispatcher::get_default(Dispatch::clone);
@@ -111,7 +112,7 @@ fn a_span_is_of_the_scope_it_was_made_in_wherever_it_is_entered_and_closed() {
 }
 
 #[test]
-fn a_span_that_was_made_in_no_scope_changes_nothing_in_one() {
+fn entering_a_span_created_outside_any_scope_does_not_change_the_scope() {
     for default in [false, true] {
         let world = World::with(&["a", "b"], |builder| {
             if default {
@@ -120,7 +121,7 @@ fn a_span_that_was_made_in_no_scope_changes_nothing_in_one() {
                 builder
             }
         });
-        // The default is there, so nobody waits for it.
+        // The default tracer exists, so no span waits for it.
         let (a, _b) = (world.tenant("a"), world.tenant("b"));
         let _subscriber = dispatcher::set_default(&dispatch(&world));
         let server = info_span!("server");
@@ -146,7 +147,7 @@ fn a_span_that_was_made_in_no_scope_changes_nothing_in_one() {
 }
 
 #[test]
-fn under_another_tracers_span_of_the_tracing_crate_a_span_is_a_root_or_a_child_of_its_own_ancestor() {
+fn a_tracing_span_under_another_tracers_span_is_a_root_or_a_child_of_its_own_ancestor() {
     let (world, a, b, _subscriber) = subscribed();
     let _in_a = a.enter();
     info_span!("a").in_scope(|| {
@@ -170,7 +171,7 @@ fn under_another_tracers_span_of_the_tracing_crate_a_span_is_a_root_or_a_child_o
 }
 
 #[test]
-fn an_explicit_parent_is_one_to_its_own_tracer_and_no_parent_makes_a_root() {
+fn an_explicit_parent_of_the_same_tracer_is_used_and_no_parent_creates_a_root() {
     let (world, a, b, _subscriber) = subscribed();
     let parent = a.in_span("a", |_| info_span!("parent"));
     b.in_span("b", |_| info_span!(parent: &parent, "b's own").in_scope(|| ()));
@@ -182,7 +183,7 @@ fn an_explicit_parent_is_one_to_its_own_tracer_and_no_parent_makes_a_root() {
         info_span!(parent: None, "root").in_scope(|| info_span!("below the root").in_scope(|| ()));
     });
     drop(in_session);
-    info_span!(parent: None, "nobody's").in_scope(|| ());
+    info_span!(parent: None, "unscoped").in_scope(|| ());
     drop(parent);
     assert_eq!(unrouted(&world), (1, 0));
     world.flush();
@@ -196,10 +197,10 @@ fn an_explicit_parent_is_one_to_its_own_tracer_and_no_parent_makes_a_root() {
 }
 
 #[test]
-fn a_span_links_to_what_it_follows_where_that_is_its_own_tracers() {
+fn a_tracing_span_links_to_the_span_it_follows_if_both_have_the_same_tracer() {
     let (world, a, b, _subscriber) = subscribed();
-    let of = |tracer: &TracerHandle, name: &str| tracer.in_span("root", |_| info_span!("s", otel.name = name));
-    let (first, second, other) = (of(&a, "first"), of(&a, "second"), of(&b, "other"));
+    let span_of = |tracer: &TracerHandle, name: &str| tracer.in_span("root", |_| info_span!("s", otel.name = name));
+    let (first, second, other) = (span_of(&a, "first"), span_of(&a, "second"), span_of(&b, "other"));
     second.follows_from(&first);
     other.follows_from(&first);
     drop((first, second, other));
@@ -212,7 +213,7 @@ fn a_span_links_to_what_it_follows_where_that_is_its_own_tracers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn futures_take_the_scope_of_their_span_along_to_whichever_thread_polls_them() {
+async fn an_instrumented_future_runs_in_the_scope_of_its_span_on_any_thread() {
     let world = Arc::new(World::new(&["a", "b"]));
     let dispatch = dispatch(&world);
     let mut tasks = Vec::new();
@@ -231,7 +232,7 @@ async fn futures_take_the_scope_of_their_span_along_to_whichever_thread_polls_th
     for task in tasks {
         task.await.expect("no panic");
     }
-    // A future that is dropped in the middle, in another tracer's scope.
+    // A pending future that is dropped in another tracer's scope.
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     dispatcher::with_default(&dispatch, || {
         let span = a.in_span("last", |_| info_span!("dropped"));
@@ -261,7 +262,7 @@ async fn futures_take_the_scope_of_their_span_along_to_whichever_thread_polls_th
 }
 
 #[test]
-fn layers_of_one_subscriber_do_not_disturb_each_other() {
+fn layers_of_two_registries_on_one_subscriber_are_independent() {
     let (one, other) = (
         World::new(&["a"]),
         World::with(&["a"], |builder| builder.routing_default(&Selector::tenant("a"))),
@@ -275,30 +276,30 @@ fn layers_of_one_subscriber_do_not_disturb_each_other() {
     let (of_one, _default) = (one.tenant("a"), other.tenant("a"));
     of_one.in_span("one", |_| {
         info_span!("of one").in_scope(|| {
-            info!("told one");
+            info!("event one");
             let of_other = other.tenant("a");
-            of_other.in_span("other", |_| info_span!("of other").in_scope(|| info!("told other")));
+            of_other.in_span("other", |_| info_span!("of other").in_scope(|| info!("event other")));
         });
     });
-    info_span!("in no scope").in_scope(|| info!("told the default"));
+    info_span!("in no scope").in_scope(|| info!("event default"));
     one.flush();
     other.flush();
     assert_chain(&one, "a", &["one", "of one"]);
     assert_eq!(
         (one.names("a").len(), events(&one.span("a", "of one"))),
-        (2, vec!["told one"])
+        (2, vec!["event one"])
     );
     assert_chain(&other, "a", &["other", "of other"]);
     assert_chain(&other, "a", &["in no scope"]);
     assert_eq!(other.names("a").len(), 3);
-    assert_eq!(events(&other.span("a", "of other")), ["told other"]);
-    assert_eq!(events(&other.span("a", "in no scope")), ["told the default"]);
-    // Each counts what was the other's, which is not its own to record.
+    assert_eq!(events(&other.span("a", "of other")), ["event other"]);
+    assert_eq!(events(&other.span("a", "in no scope")), ["event default"]);
+    // Each registry counts the spans of the other one as unrouted.
     assert_eq!((unrouted(&one).0, unrouted(&other).0), (2, 1));
 }
 
 #[test]
-fn a_layer_without_its_registry_panics_nowhere_and_what_it_gets_is_counted() {
+fn a_layer_without_its_registry_counts_spans_and_does_not_panic() {
     let (world, a, _, _subscriber) = subscribed();
     let routing = world.registry.routing_provider();
     let open = a.in_span("a", |_| info_span!("open"));
@@ -311,7 +312,7 @@ fn a_layer_without_its_registry_panics_nowhere_and_what_it_gets_is_counted() {
     assert_eq!(
         world.status("a").spans.accepted,
         4,
-        "`open` and those of the scope are in its books"
+        "`open` and the spans of the scope are in the ledger"
     );
     assert_eq!(unrouted(&world), (1, 0));
     drop(world.registry);
@@ -320,10 +321,10 @@ fn a_layer_without_its_registry_panics_nowhere_and_what_it_gets_is_counted() {
     assert_eq!(routing.unrouted(), 2);
 }
 
-/// Has spans at the end of its thread.
-struct AtTheEnd(Dispatch);
+/// Creates spans in a thread-local destructor.
+struct SpanOnDrop(Dispatch);
 
-impl Drop for AtTheEnd {
+impl Drop for SpanOnDrop {
     fn drop(&mut self) {
         dispatcher::with_default(&self.0, || {
             let span = info_span!("at the end", field = tracing::field::Empty);
@@ -334,22 +335,23 @@ impl Drop for AtTheEnd {
 }
 
 thread_local! {
-    static AT_THE_END: RefCell<Option<AtTheEnd>> = const { RefCell::new(None) };
+    static SPAN_ON_DROP: RefCell<Option<SpanOnDrop>> = const { RefCell::new(None) };
 }
 
 #[test]
-fn spans_in_the_destructors_of_a_thread_that_has_nothing_current_any_more_change_nothing() {
-    // Where it goes wrong the process ends.
-    let name = "tracing_layer::spans_in_the_destructors_of_a_thread_that_has_nothing_current_any_more_change_nothing";
+fn tracing_spans_in_thread_local_destructors_are_ignored() {
+    // A failure would abort the process, so the test runs in a child.
+    let name = "tracing_layer::tracing_spans_in_thread_local_destructors_are_ignored";
     if !is_child::<&str>(name, &[]) {
         return;
     }
     let world = World::new(&["a"]);
     let (a, dispatch) = (world.tenant("a"), dispatch(&world));
     let thread = thread::spawn(move || {
-        // What is used first goes last: the `tracing` crate's own, this test's, what the layer has.
+        // Thread-local variables are dropped in reverse order of first use: those of `tracing`, of
+        // this test, of the layer.
         dispatcher::with_default(&Dispatch::new(registry()), || info_span!("first").in_scope(|| ()));
-        AT_THE_END.set(Some(AtTheEnd(dispatch.clone())));
+        SPAN_ON_DROP.set(Some(SpanOnDrop(dispatch.clone())));
         dispatcher::with_default(&dispatch, || {
             a.in_span("a", |_| info_span!("in time").in_scope(|| ()));
         });

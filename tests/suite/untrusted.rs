@@ -1,4 +1,4 @@
-//! Writers of tenants' files and of rows in a database that need not be trusted: what they get, and what they never get.
+//! Untrusted bindings from tenant files and database rows: what they may set, and what is refused.
 
 mod connections;
 mod files;
@@ -13,10 +13,10 @@ use tracer_registry::config::ResolveError;
 
 const FOLDER: &str = "tenants_dir = \"tenants.d\"\n";
 
-/// What the operator gives every tenant.
-const ANY: &str = "[tenants.\"*\"]\napi_key = { provider = \"test\", name = \"any\" }\n";
+/// The operator's wildcard table.
+const WILDCARD: &str = "[tenants.\"*\"]\napi_key = { provider = \"test\", name = \"any\" }\n";
 
-/// A server of somebody else's, where nothing may arrive.
+/// A foreign server, which must receive no connection.
 struct Attacker(TcpListener);
 
 impl Attacker {
@@ -30,14 +30,14 @@ impl Attacker {
         format!("http://{}", self.0.local_addr().expect("bound"))
     }
 
-    /// A connection that was begun is in the queue by now, whoever made it is done.
+    /// Call after the exports are done: a connection would be in the listen queue by now.
     fn assert_untouched(&self) {
-        let error = self.0.accept().expect_err("nobody connects");
+        let error = self.0.accept().expect_err("no connection");
         assert_eq!(error.kind(), ErrorKind::WouldBlock);
     }
 }
 
-/// What was refused, as `key: message`.
+/// Returns the refused settings, each as `key: message`.
 fn refused(error: &LookupError) -> Vec<String> {
     let LookupError::Resolve(ResolveError::Refused(refused)) = error else {
         panic!("{error}")

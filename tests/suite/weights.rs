@@ -1,4 +1,4 @@
-//! Who is sent first, where more wait than may be sent.
+//! Weighted fair sharing of export permits.
 
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
@@ -11,12 +11,13 @@ use tracer_registry::secret::Fingerprinter;
 
 use crate::support::{binding, collector, keys, quick, wait_for};
 
-/// Spans of each tenant.
+/// Spans per tenant.
 const SPANS: usize = 3_200;
 
 #[test]
-fn each_gets_a_share_of_the_sending_by_its_weight_whatever_the_size_of_its_spans() {
-    // None of them more than half of it: between two batches of one tracer others have their turn.
+fn export_bytes_are_shared_by_weight_whatever_the_size_of_spans() {
+    // No weight is more than half of the total: a tracer never gets two successive batches while
+    // others wait.
     let weights = [
         ("light", 50),
         ("usual", 100),
@@ -43,38 +44,40 @@ fn each_gets_a_share_of_the_sending_by_its_weight_whatever_the_size_of_its_spans
             max_export_batch_size: Some(40),
             scheduled_delay: Some(Duration::from_secs(3600)),
             compression: Some(Compression::None),
-            // A busy machine is no slow receiver: that would be sent in another line.
+            // Long enough that a busy machine does not count as a slow receiver, which has a
+            // separate semaphore.
             timeout: Some(Duration::from_secs(240)),
             ..quick()
         });
     for (name, weight) in weights {
         builder = builder.tenant(name, binding(name).endpoint(collector.url()).weight(weight));
     }
-    // Two requests that are never answered: one steps aside, the other one keeps the only place until everything is queued.
-    let mute = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let mute_url = format!("http://{}", mute.local_addr().expect("bound"));
+    // Two requests that are never answered. One is moved to the slow lanes; the other keeps the
+    // only permit until everything is queued.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let silent_url = format!("http://{}", silent.local_addr().expect("bound"));
     for plug in ["aside", "plug"] {
-        builder = builder.tenant(plug, binding(plug).endpoint(&mute_url));
+        builder = builder.tenant(plug, binding(plug).endpoint(&silent_url));
     }
     let registry = builder.build().expect("valid");
     let plugs = ["aside", "plug"].map(|plug| {
         let tracer = registry.tenant(plug).expect("configured");
         (0..40).for_each(|_| tracer.start_span("span").end());
-        mute.accept().expect("a connection")
+        silent.accept().expect("a connection")
     });
     let large = "x".repeat(300);
     for name in tenants {
         let tracer = registry.tenant(name).expect("configured");
         for _ in 0..SPANS {
             tracer.in_span("span", |span| {
-                // The one with the least weight has the largest spans.
+                // The tenant with the lowest weight has the largest spans.
                 if name == "light" {
                     span.set_attribute("large", large.clone());
                 }
             });
         }
     }
-    drop((plugs, mute));
+    drop((plugs, silent));
     let delivered = || {
         let statuses = registry.status().tracers;
         statuses.iter().map(|status| status.spans.delivered).sum::<u64>()
@@ -83,7 +86,10 @@ fn each_gets_a_share_of_the_sending_by_its_weight_whatever_the_size_of_its_spans
     drop(registry.shutdown(Duration::ZERO));
 
     let arrived = arrived.lock().expect("whole");
-    let until = arrived.iter().rposition(|(of, _)| of == "heavy").expect("it was sent");
+    let until = arrived
+        .iter()
+        .rposition(|(of, _)| of == "heavy")
+        .expect("the last batch of heavy");
     let sent = |name: &str| {
         let of_name = arrived[..until].iter().filter(|(of, _)| of == name);
         let bytes = of_name.map(|(_, bytes)| *bytes).sum::<usize>();

@@ -133,7 +133,7 @@ fn a_change_of_one_tenants_file_does_not_block_a_look_up_of_another() {
     files.write("tenants.d/slow.toml", &key("slow", "one"));
     files.write("tenants.d/busy.toml", &key("busy", "one"));
     let one = files.tenant("busy");
-    // This change arrivals after all that the watcher has seen.
+    // This change comes after all that the watcher has seen.
     let two = change(&one, "two");
     std::thread::scope(|scope| {
         let slow = scope.spawn(|| files.tenant("slow"));

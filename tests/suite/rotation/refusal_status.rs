@@ -1,4 +1,4 @@
-//! `TracerStatus::key` reports a refused key exactly while the receiver fault it.
+//! `TracerStatus::key` reports a refused key exactly while the receiver refuses it.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -102,7 +102,7 @@ fn a_response_to_a_request_with_the_old_key_does_not_change_the_status_of_the_ne
         assert_eq!(world.key("a").rotations, 1);
         first.answer(status);
         if status == 401 {
-            // The export repeats world_with_receiver once with the new key.
+            // The export repeats at once with the new key.
             let second = receiver.next_request();
             assert_eq!(second.key, next_key("a"));
             assert_eq!(world.key("a").refused, None, "only a refusal of the current key counts");
@@ -167,7 +167,7 @@ fn a_refused_key_is_an_error_from_the_first_refusal_until_a_key_is_accepted() {
     );
     assert_eq!(more.map(|refused| refused.since), Some(first.since));
 
-    // The next_request key is refused too: the status keeps the time of the first refusal.
+    // The next key is refused too: the status keeps the time of the first refusal.
     vault.put("a", &next_key("a"));
     wait_for("the next key", || world.key("a").rotations, |rotations| *rotations == 1);
     let hits = world.collector.fault_hits(fault);

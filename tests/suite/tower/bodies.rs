@@ -1,4 +1,4 @@
-//! A request's span ends with the response's body, however that comes about.
+//! The span of a request ends when the response body ends, fails or is dropped.
 
 use std::convert::Infallible;
 use std::io;
@@ -16,28 +16,28 @@ use tower::ServiceExt;
 use tower_layer::Layer;
 use tracer_registry_collector::{Span, StatusCode as SpanStatus};
 
-use super::client::{Server, attribute, ended, get_as, header_source};
-use super::{current, note, work};
+use super::client::{Server, attribute, get_as, header_source, wait_for_ended};
+use super::{current, record_span, work};
 use crate::support::{LONG, World};
 
-/// `error.type`, and the status.
+/// Returns `error.type` and the span status.
 fn end_of(span: &Span) -> (Option<&str>, SpanStatus) {
     (attribute(span, "error.type").as_str(), span.status.code)
 }
 
-/// Makes a span where it is dropped.
-struct AtTheEnd;
+/// Creates a span when dropped.
+struct SpanOnDrop;
 
-impl Drop for AtTheEnd {
+impl Drop for SpanOnDrop {
     fn drop(&mut self) {
-        note("dropped");
+        record_span("dropped");
     }
 }
 
-/// A body of which only the hint says that it is empty.
-struct Nothing;
+/// An empty body that reports its length only in the size hint.
+struct EmptyWithHint;
 
-impl http_body::Body for Nothing {
+impl http_body::Body for EmptyWithHint {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -53,16 +53,17 @@ impl http_body::Body for Nothing {
     }
 }
 
-/// Items, one for each permit, each with a span of its own; the end, where there is one.
+/// A stream with one item for each permit, each with its own span. Dropping the stream creates a
+/// span.
 fn gated(
     permits: &Arc<Semaphore>,
     items: usize,
 ) -> impl futures_util::Stream<Item = Result<String, io::Error>> + use<> {
-    let (permits, end) = (Arc::clone(permits), Arc::new(AtTheEnd));
+    let (permits, span_on_drop) = (Arc::clone(permits), Arc::new(SpanOnDrop));
     stream::iter(0..items).then(move |item| {
-        let (permits, end) = (Arc::clone(&permits), Arc::clone(&end));
+        let (permits, span_on_drop) = (Arc::clone(&permits), Arc::clone(&span_on_drop));
         async move {
-            let _kept = end;
+            let _dropped_with_item = span_on_drop;
             permits.acquire().await.expect("not closed").forget();
             work(format!("item {item}")).await;
             Ok(format!("item {item} of {}\n", current()))
@@ -71,24 +72,24 @@ fn gated(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_span_of_a_stream_ends_with_it_and_what_it_does_is_in_its_scope() {
+async fn the_span_of_a_streamed_response_ends_with_the_stream_which_runs_in_its_scope() {
     let world = World::new(&["acme"]);
     let permits = Arc::new(Semaphore::new(0));
-    let gate = Arc::clone(&permits);
-    let handler = move || std::future::ready(Body::from_stream(gated(&gate, 2)));
+    let handler_permits = Arc::clone(&permits);
+    let handler = move || std::future::ready(Body::from_stream(gated(&handler_permits, 2)));
     let server = Server::start(Router::new().route("/", get(handler)).layer(header_source(&world))).await;
     let request = "GET / HTTP/1.1\r\nhost: a\r\nx-tenant: acme\r\nconnection: close\r\n\r\n";
     permits.add_permits(1);
-    let mut begun = server.begin(request, "item 0 of tenant:acme\n").await;
-    // The first item came, and its span is the only one that ended.
-    ended(&world, "acme", 1);
+    let mut connection = server.begin(request, "item 0 of tenant:acme\n").await;
+    // The client has the first item; only the item's span has ended.
+    wait_for_ended(&world, "acme", 1);
     permits.add_permits(1);
     let mut rest = String::new();
-    tokio::io::AsyncReadExt::read_to_string(&mut begun, &mut rest)
+    tokio::io::AsyncReadExt::read_to_string(&mut connection, &mut rest)
         .await
-        .expect("it closes");
+        .expect("the server closes the connection");
     assert!(rest.contains("item 1 of tenant:acme"), "{rest}");
-    ended(&world, "acme", 4);
+    wait_for_ended(&world, "acme", 4);
     let span = world.span("acme", "GET");
     assert_eq!(end_of(&span), (None, SpanStatus::Unset));
     for name in ["item 0", "item 1", "dropped"] {
@@ -98,16 +99,16 @@ async fn the_span_of_a_stream_ends_with_it_and_what_it_does_is_in_its_scope() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_goes_away_in_the_middle_of_a_response_ends_the_span_as_cancelled() {
+async fn a_client_that_disconnects_during_the_response_ends_the_span_as_cancelled() {
     let world = World::new(&["acme"]);
     let permits = Arc::new(Semaphore::new(1));
-    let gate = Arc::clone(&permits);
-    let handler = move || std::future::ready(Body::from_stream(gated(&gate, 1_000)));
+    let handler_permits = Arc::clone(&permits);
+    let handler = move || std::future::ready(Body::from_stream(gated(&handler_permits, 1_000)));
     let server = Server::start(Router::new().route("/", get(handler)).layer(header_source(&world))).await;
     let request = "GET / HTTP/1.1\r\nhost: a\r\nx-tenant: acme\r\n\r\n";
     drop(server.begin(request, "item 0 of tenant:acme\n").await);
-    // One for the item, one for the destructor, one for the request.
-    ended(&world, "acme", 3);
+    // One span of the item, one of the destructor, one of the request.
+    wait_for_ended(&world, "acme", 3);
     let span = world.span("acme", "GET");
     assert_eq!(end_of(&span), (Some("cancelled"), SpanStatus::Error));
     assert_eq!(attribute(&span, "http.response.status_code"), 200);
@@ -115,43 +116,48 @@ async fn a_client_that_goes_away_in_the_middle_of_a_response_ends_the_span_as_ca
     assert_eq!(
         dropped.parent_span_id.as_ref(),
         Some(&span.span_id),
-        "dropped in the request's scope"
+        "the body is dropped in the scope of the request"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_goes_away_while_it_sends_or_waits_ends_the_span() {
+async fn a_client_that_disconnects_during_the_request_or_the_wait_ends_the_span() {
     let world = World::new(&["acme"]);
-    let begun = Arc::new(Notify::new());
-    let waiting = Arc::clone(&begun);
+    let connection = Arc::new(Notify::new());
+    let waiting = Arc::clone(&connection);
     let handler = move |body: Body| async move {
-        let _end = AtTheEnd;
+        let _end = SpanOnDrop;
         let read = body.collect().await;
         waiting.notify_one();
         if read.is_ok() {
             std::future::pending::<()>().await;
         }
-        // Nobody is there to read this.
+        // The client has disconnected.
         StatusCode::BAD_REQUEST
     };
     let server = Server::start(Router::new().route("/", any(handler)).layer(header_source(&world))).await;
     let head = "POST / HTTP/1.1\r\nhost: a\r\nx-tenant: acme\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n";
-    // In the middle of the request.
+    // The client disconnects while it sends the request.
     drop(server.begin(head, "100 Continue").await);
-    ended(&world, "acme", 2);
-    let half = world.span("acme", "POST");
-    // The service was told that the request broke off, or was dropped before it could look.
-    let status = attribute(&half, "http.response.status_code").as_u64();
-    assert!(status == Some(400) || end_of(&half).0 == Some("cancelled"), "{half:#?}");
+    wait_for_ended(&world, "acme", 2);
+    let partial = world.span("acme", "POST");
+    // The handler saw the error of the body and responded, or was dropped before.
+    let status = attribute(&partial, "http.response.status_code").as_u64();
+    assert!(
+        status == Some(400) || end_of(&partial).0 == Some("cancelled"),
+        "{partial:#?}"
+    );
 
-    // While the answer is awaited.
-    let mut whole = server.begin(head, "100 Continue").await;
-    tokio::io::AsyncWriteExt::write_all(&mut whole, b"123456789")
+    // The client disconnects while it waits for the response.
+    let mut complete = server.begin(head, "100 Continue").await;
+    tokio::io::AsyncWriteExt::write_all(&mut complete, b"123456789")
         .await
-        .expect("it reads");
-    tokio::time::timeout(LONG, begun.notified()).await.expect("in time");
-    drop(whole);
-    ended(&world, "acme", 4);
+        .expect("the server reads");
+    tokio::time::timeout(LONG, connection.notified())
+        .await
+        .expect("in time");
+    drop(complete);
+    wait_for_ended(&world, "acme", 4);
     let project = world.project("acme");
     let last = project.spans_named("POST").last().expect("two");
     assert_eq!(end_of(last), (Some("cancelled"), SpanStatus::Error));
@@ -160,12 +166,12 @@ async fn a_client_that_goes_away_while_it_sends_or_waits_ends_the_span() {
     assert_eq!(
         dropped.parent_span_id.as_ref(),
         Some(&last.span_id),
-        "dropped in the request's scope"
+        "the handler is dropped in the scope of the request"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_body_that_fails_and_a_panic_end_the_span_as_errors_and_go_on() {
+async fn a_failing_body_or_a_panic_ends_the_span_as_an_error_and_propagates() {
     let world = World::new(&["acme", "globex"]);
     let failing = async || Body::from_stream(stream::iter([Ok("some"), Err(io::Error::other("the disk is gone"))]));
     let panicking = async || {
@@ -188,7 +194,7 @@ async fn a_body_that_fails_and_a_panic_end_the_span_as_errors_and_go_on() {
     ] {
         assert!(
             server.send("GET", path, &[("x-tenant", "acme")]).await.is_none(),
-            "the connection breaks"
+            "the connection must break"
         );
         assert_eq!(get_as(&server, "globex", "/fine").await.text(), "tenant:globex");
         tokio::task::block_in_place(|| {
@@ -197,7 +203,7 @@ async fn a_body_that_fails_and_a_panic_end_the_span_as_errors_and_go_on() {
             world.flush();
         });
         let project = world.project("acme");
-        let span = project.spans().last().expect("one for each");
+        let span = project.spans().last().expect("one span for each request");
         assert_eq!(end_of(span), (Some(error), SpanStatus::Error), "{path}");
         assert_eq!(attribute(span, "http.response.status_code").as_u64(), status, "{path}");
         assert_eq!(attribute(span, "url.path"), path);
@@ -206,29 +212,29 @@ async fn a_body_that_fails_and_a_panic_end_the_span_as_errors_and_go_on() {
             .remove(tracer_registry::Selector::tenant("acme"))
             .expect("a name");
     }
-    ended(&world, "acme", 3);
+    wait_for_ended(&world, "acme", 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_response_whose_body_is_not_asked_for_was_not_cancelled() {
+async fn a_response_whose_body_is_never_polled_is_not_cancelled() {
     let world = World::new(&["acme"]);
-    let long = async || Body::from_stream(stream::iter([Ok::<_, Infallible>("never asked for")]));
-    let stated = async || {
-        // Of the stream itself nobody knows that it ends there.
+    let long = async || Body::from_stream(stream::iter([Ok::<_, Infallible>("never polled")]));
+    let with_length = async || {
+        // The stream itself never ends; only the header states the length.
         let body = Body::from_stream(stream::iter([Ok::<_, Infallible>("four")]).chain(stream::pending()));
         Response::builder()
             .header("content-length", "4")
             .body(body)
             .expect("a response")
     };
-    // Both say that nothing comes, and neither that it is at its end: a server drops them without a look.
-    let empty = async |stated: bool| {
+    // Both are empty, but not at their end: a server drops them without a poll.
+    let empty = async |with_length: bool| {
         let head = Response::builder();
-        if stated {
+        if with_length {
             let body = Body::from_stream(stream::empty::<Result<Bytes, Infallible>>());
             head.header("content-length", "0").body(body)
         } else {
-            head.body(Body::new(Nothing))
+            head.body(Body::new(EmptyWithHint))
         }
         .expect("a response")
     };
@@ -238,7 +244,7 @@ async fn a_response_whose_body_is_not_asked_for_was_not_cancelled() {
         .route("/long", any(long))
         .route("/none", get(async || StatusCode::NO_CONTENT))
         .route("/same", get(async || (StatusCode::NOT_MODIFIED, "never sent")))
-        .route("/stated", get(stated))
+        .route("/stated", get(with_length))
         .layer(header_source(&world));
     let server = Server::start(router).await;
     let acme = [("x-tenant", "acme")];
@@ -257,14 +263,14 @@ async fn a_response_whose_body_is_not_asked_for_was_not_cancelled() {
     for path in ["/empty/stated", "/empty/hinted"] {
         assert_eq!(get_as(&server, "acme", path).await.text(), "");
     }
-    ended(&world, "acme", 6);
+    wait_for_ended(&world, "acme", 6);
     for span in world.project("acme").spans() {
         assert_eq!(end_of(span), (None, SpanStatus::Unset), "{span:#?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn frames_trailers_hints_and_errors_are_those_of_the_service() {
+async fn frames_trailers_size_hints_and_errors_of_the_service_are_unchanged() {
     let world = World::new(&["acme"]);
     let mut trailers = HeaderMap::new();
     trailers.insert("x-checksum", "7".parse().expect("a value"));
@@ -290,20 +296,20 @@ async fn frames_trailers_hints_and_errors_are_those_of_the_service() {
     let all = body.collect().await.expect("no error");
     assert_eq!(all.trailers(), Some(&expected));
     assert_eq!(all.to_bytes(), "four");
-    let error: io::Error = ask("/fails").await.expect_err("it fails");
+    let error: io::Error = ask("/fails").await.expect_err("the service fails");
     assert_eq!(error.to_string(), "no");
-    ended(&world, "acme", 2);
+    wait_for_ended(&world, "acme", 2);
     let project = world.project("acme");
     let failed = project
         .spans()
         .iter()
         .find(|span| attribute(span, "url.path") == "/fails")
-        .expect("one");
+        .expect("the failed request");
     assert_eq!(end_of(failed), (Some("std::io::error::Error"), SpanStatus::Error));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_upgrade_and_a_tunnel_end_the_span_with_the_head() {
+async fn the_span_of_an_upgrade_or_a_tunnel_ends_with_the_response_head() {
     let world = World::new(&["acme"]);
     let service = header_source(&world).layer(tower::service_fn(async |request: Request<Full<Bytes>>| {
         let status = if request.method() == http::Method::CONNECT {
@@ -319,13 +325,13 @@ async fn an_upgrade_and_a_tunnel_end_the_span_with_the_head() {
             .method(method)
             .uri("example.com:443")
             .header("x-tenant", "acme");
-        let kept = service
+        let response = service
             .clone()
             .oneshot(request.body(Full::default()).expect("a request"))
             .await;
-        // The response is still there.
-        ended(&world, "acme", if method == "GET" { 1 } else { 2 });
+        // The response still exists.
+        wait_for_ended(&world, "acme", if method == "GET" { 1 } else { 2 });
         assert_eq!(end_of(&world.span("acme", method)), (None, SpanStatus::Unset));
-        drop(kept);
+        drop(response);
     }
 }

@@ -1,4 +1,4 @@
-//! A server on a free port, and clients of it.
+//! A server on a free port, and its clients.
 
 use std::net::SocketAddr;
 
@@ -17,7 +17,7 @@ use tracer_registry_collector::Span;
 
 use crate::support::{World, wait_for};
 
-/// A service over HTTP on loopback. It stops when this is dropped.
+/// An HTTP service on loopback. Stops when dropped.
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     client: Client<HttpConnector, Full<Bytes>>,
@@ -34,9 +34,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let serving = async {
-            axum::serve(listener, router)
-                .await
-                .expect("it serves until it is aborted");
+            axum::serve(listener, router).await.expect("serves until aborted");
         };
         Self {
             address,
@@ -49,7 +47,7 @@ impl Server {
         self.send("GET", path, headers).await.expect("an answer")
     }
 
-    /// None where the connection broke.
+    /// Returns `None` if the connection breaks.
     pub(super) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Option<Answer> {
         let mut request = Request::builder()
             .method(method)
@@ -65,16 +63,17 @@ impl Server {
         })
     }
 
-    /// Sends bytes and reads until something was answered that ends like this; the connection breaks when what this gives is dropped.
+    /// Sends bytes and reads until the response contains `until`. Dropping the stream closes the
+    /// connection.
     pub(super) async fn begin(&self, request: &str, until: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).await.expect("it listens");
-        stream.write_all(request.as_bytes()).await.expect("it reads");
-        let mut answered = Vec::new();
-        while !String::from_utf8_lossy(&answered).contains(until) {
+        let mut stream = TcpStream::connect(self.address).await.expect("the server listens");
+        stream.write_all(request.as_bytes()).await.expect("the server reads");
+        let mut response = Vec::new();
+        while !String::from_utf8_lossy(&response).contains(until) {
             let mut more = [0; 1024];
             let read = stream.read(&mut more).await.expect("an answer");
-            assert!(read > 0, "no {until:?} in {:?}", String::from_utf8_lossy(&answered));
-            answered.extend_from_slice(&more[..read]);
+            assert!(read > 0, "no {until:?} in {:?}", String::from_utf8_lossy(&response));
+            response.extend_from_slice(&more[..read]);
         }
         stream
     }
@@ -97,14 +96,15 @@ pub(super) async fn get_as(server: &Server, tenant: &str, path: &str) -> Answer 
     server.get(path, &[("x-tenant", tenant)]).await
 }
 
-/// Tenants by the header `x-tenant`.
+/// Creates a layer that reads the tenant from the header `x-tenant`.
 pub(super) fn header_source(world: &World) -> TenantLayer {
     let source = TenantSource::header(HeaderName::from_static("x-tenant"));
     TenantLayer::new(world.registry.clone(), source)
 }
 
-/// Waits until this many spans of a tenant ended, and sends them: a server may end one after its client has the answer.
-pub(super) fn ended(world: &World, tenant: &str, spans: u64) {
+/// Waits until this many spans of a tenant have wait_for_ended, then exports them. A server may end a span
+/// after the client has the response.
+pub(super) fn wait_for_ended(world: &World, tenant: &str, spans: u64) {
     tokio::task::block_in_place(|| {
         let accepted = || world.status(tenant).spans.accepted;
         wait_for("spans that ended", accepted, |ended| *ended >= spans);

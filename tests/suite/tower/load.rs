@@ -1,20 +1,21 @@
-//! Many requests of many tenants at once, a third of which break off: the program that does so, for a short time.
+//! Load: many concurrent requests of many tenants, a third of which break off. Runs the example for
+//! a short time.
 
 use crate::examples::command;
 
 #[test]
-fn two_hundred_requests_at_once_of_fifty_tenants_leak_lose_and_leave_open_nothing() {
+fn two_hundred_concurrent_requests_of_fifty_tenants_leak_and_lose_no_span() {
     let output = command("tower_load", "tower").arg("1500").output();
     let output = output.expect("the example can be started");
-    let shown = String::from_utf8_lossy(&output.stdout);
+    let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success(),
-        "{shown}{}",
+        "{stdout}{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    // 500 of them break off after one item of three.
+    // 500 requests break off after one of three items.
     assert!(
-        shown.contains("\n5000 spans accepted, 5000 received, 0 wrong, 0 tracers left open\nisolated\n"),
-        "{shown}"
+        stdout.contains("\n5000 spans accepted, 5000 received, 0 wrong, 0 tracers left open\nisolated\n"),
+        "{stdout}"
     );
 }

@@ -1,4 +1,4 @@
-//! Tracers that are not there when their first request comes.
+//! Requests whose tracer does not exist yet.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,24 +13,24 @@ use tower_layer::Layer;
 use tracer_registry::selector::Slug;
 use tracer_registry::source::{AsyncBindingSource, BindingFuture, SourceError};
 
-use super::client::{Server, ended, get_as, header_source};
+use super::client::{Server, get_as, header_source, wait_for_ended};
 use super::current;
 use crate::support::{World, binding, wait_for};
 
-/// Knows every tenant, and answers as many questions as there are permits.
+/// A binding source that knows every tenant and answers as many calls as it has permits.
 #[derive(Clone)]
 struct Slow {
     permits: Arc<Semaphore>,
-    asked: Arc<AtomicUsize>,
-    begun: Arc<Notify>,
+    calls: Arc<AtomicUsize>,
+    started: Arc<Notify>,
 }
 
 impl Slow {
     fn new() -> Self {
         Self {
             permits: Arc::new(Semaphore::new(0)),
-            asked: Arc::default(),
-            begun: Arc::default(),
+            calls: Arc::default(),
+            started: Arc::default(),
         }
     }
 
@@ -43,8 +43,8 @@ impl Slow {
 impl AsyncBindingSource for Slow {
     fn binding<'a>(&'a self, tenant: &'a Slug) -> BindingFuture<'a> {
         Box::pin(async move {
-            self.asked.fetch_add(1, Ordering::SeqCst);
-            self.begun.notify_one();
+            self.calls.fetch_add(1, Ordering::SeqCst);
+            self.started.notify_one();
             let permit = self.permits.acquire().await.map_err(|_| SourceError::new("closed"))?;
             permit.forget();
             Ok(Some(binding(tenant)))
@@ -53,13 +53,13 @@ impl AsyncBindingSource for Slow {
 }
 
 #[tokio::test]
-async fn while_requests_wait_for_their_tracer_the_only_thread_serves_others() {
+async fn a_single_thread_serves_other_requests_while_some_wait_for_their_tracer() {
     let slow = Slow::new();
     let world = slow.world();
     let server = Server::start(Router::new().fallback(async || current()).layer(header_source(&world))).await;
     let waiting = join_all((0..50).map(|_| get_as(&server, "acme", "/")));
     let others = async {
-        slow.begun.notified().await;
+        slow.started.notified().await;
         assert_eq!(get_as(&server, "there", "/").await.text(), "tenant:there");
         slow.permits.add_permits(1);
     };
@@ -67,11 +67,11 @@ async fn while_requests_wait_for_their_tracer_the_only_thread_serves_others() {
     for answer in answers {
         assert_eq!(answer.text(), "tenant:acme");
     }
-    assert_eq!(slow.asked.load(Ordering::SeqCst), 1, "asked once for all");
+    assert_eq!(slow.calls.load(Ordering::SeqCst), 1, "one call for all requests");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_time_of_the_look_up_is_part_of_the_span_and_who_goes_away_meanwhile_leaves_nothing() {
+async fn the_span_includes_the_look_up_and_a_request_cancelled_during_it_has_no_span() {
     let slow = Slow::new();
     let world = slow.world();
     world.collector.name_project("acme", &crate::support::key_of("acme"));
@@ -86,38 +86,38 @@ async fn the_time_of_the_look_up_is_part_of_the_span_and_who_goes_away_meanwhile
         let request = Request::get("/").header("x-tenant", "acme").body(Full::default());
         service.clone().oneshot(request.expect("a request"))
     };
-    // Dropped where it waits.
+    // Dropped during the look-up.
     tokio::select! {
         biased;
-        _ = ask() => panic!("nobody answered"),
-        () = slow.begun.notified() => {}
+        _ = ask() => panic!("the source has not answered"),
+        () = slow.started.notified() => {}
     }
     assert_eq!(served.load(Ordering::SeqCst), 0);
 
-    let asked = tokio::spawn(ask());
-    slow.begun.notified().await;
-    let between = std::time::SystemTime::now();
+    let calls = tokio::spawn(ask());
+    slow.started.notified().await;
+    let during_look_up = std::time::SystemTime::now();
     slow.permits.add_permits(1);
-    let answer = asked.await.expect("no panic").expect("no error");
+    let answer = calls.await.expect("no panic").expect("no error");
     let answer = http_body_util::BodyExt::collect(answer.into_body())
         .await
         .expect("a text");
     assert_eq!(answer.to_bytes(), "tenant:acme");
-    ended(&world, "acme", 1);
-    let began = world.span("acme", "GET").start_unix_nanos;
-    let between = between
+    wait_for_ended(&world, "acme", 1);
+    let start = world.span("acme", "GET").start_unix_nanos;
+    let during_look_up = during_look_up
         .duration_since(std::time::UNIX_EPOCH)
         .expect("after 1970")
         .as_nanos();
     assert!(
-        u128::from(began) <= between,
-        "{began} is when it came, before {between}"
+        u128::from(start) <= during_look_up,
+        "{start} must not be after {during_look_up}"
     );
     assert_eq!(served.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tracer_that_went_idle_while_its_body_is_read_is_the_same_until_the_body_ends() {
+async fn a_tracer_removed_from_the_pool_is_kept_until_the_response_body_ends() {
     let world = World::new(&["acme"]);
     let service = header_source(&world).layer(tower::service_fn(|_: Request<()>| {
         std::future::ready(Ok::<_, std::io::Error>(Response::new(Full::new(bytes::Bytes::from(
@@ -136,10 +136,10 @@ async fn a_tracer_that_went_idle_while_its_body_is_read_is_the_same_until_the_bo
             .expect("a name")
     );
     let status = || world.status("acme").tracers;
-    assert_eq!(status(), 1, "the body keeps it");
+    assert_eq!(status(), 1, "the body keeps the tracer");
     drop(http_body_util::BodyExt::collect(answer.into_body()).await);
     tokio::task::block_in_place(|| {
-        wait_for("the tracer ends", status, |tracers| *tracers == 0);
+        wait_for("the drop of the tracer", status, |tracers| *tracers == 0);
     });
-    ended(&world, "acme", 1);
+    wait_for_ended(&world, "acme", 1);
 }

@@ -1,4 +1,4 @@
-//! Requests that go out.
+//! The propagation layer of clients: headers and spans of outgoing requests.
 
 use axum::Router;
 use axum::routing::get;
@@ -12,13 +12,13 @@ use tower_layer::Layer;
 use tracer_registry::tower::PropagationLayer;
 use tracer_registry_collector::{SpanKind, StatusCode};
 
-use super::client::{Server, attribute, ended, get_as, header_source};
+use super::client::{Server, attribute, get_as, header_source, wait_for_ended};
 use crate::support::{World, binding};
 
 const FOREIGN: &str = "00-11111111111111111111111111111111-2222222222222222-01";
 
-/// What of a request went out.
-async fn sent(layer: PropagationLayer) -> Vec<String> {
+/// Sends a request with another tenant's headers. Returns the headers that were sent.
+async fn sent_headers(layer: PropagationLayer) -> Vec<String> {
     let service = layer.layer(tower::service_fn(async |request: Request<()>| {
         let all = request.headers().iter();
         let mut all: Vec<_> = all
@@ -42,7 +42,7 @@ async fn sent(layer: PropagationLayer) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_a_scope_only_its_own_trace_goes_out_and_outside_nothing_is_touched() {
+async fn a_request_in_a_scope_has_only_its_own_trace_headers_and_others_are_unchanged() {
     let world = World::new(&["acme"]);
     let acme = world.tenant("acme");
     let untouched = [
@@ -53,29 +53,29 @@ async fn in_a_scope_only_its_own_trace_goes_out_and_outside_nothing_is_touched()
         "x-mine: stays",
     ];
     for layer in [PropagationLayer::new(), PropagationLayer::new().with_spans()] {
-        assert_eq!(sent(layer).await, untouched);
-        // No span is open, so there is none to tell of.
+        assert_eq!(sent_headers(layer).await, untouched);
+        // Without spans of its own and outside a span, the layer has no trace to inject.
         if format!("{layer:?}").contains("false") {
-            assert_eq!(acme.scope(sent(layer)).await, ["x-mine: stays"]);
+            assert_eq!(acme.scope(sent_headers(layer)).await, ["x-mine: stays"]);
         }
-        let seen = acme.in_span_async("ask", async |_| sent(layer).await).await;
-        let [parent, state, mine] = seen.as_slice() else {
-            panic!("{seen:?}");
+        let headers = acme.in_span_async("ask", async |_| sent_headers(layer).await).await;
+        let [parent, state, mine] = headers.as_slice() else {
+            panic!("{headers:?}");
         };
         assert_eq!((state.as_str(), mine.as_str()), ("tracestate: ", "x-mine: stays"));
-        ended_all(&world);
+        flush(&world);
         let project = world.project("acme");
-        let trace = project.spans().last().expect("one ended").trace_id.clone();
+        let trace = project.spans().last().expect("one span has ended").trace_id.clone();
         assert!(parent.starts_with(&format!("traceparent: 00-{trace}-")), "{parent}");
     }
 }
 
-fn ended_all(world: &World) {
+fn flush(world: &World) {
     tokio::task::block_in_place(|| world.flush());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_trace_goes_on_through_two_services_and_a_clients_span_says_what_the_conventions_say() {
+async fn a_trace_continues_through_two_services_and_client_spans_follow_the_conventions() {
     let trusting = |name: &str| binding(name).trust_remote_parent(true);
     let world = World::with(&["acme", "globex"], |builder| {
         builder
@@ -106,30 +106,30 @@ async fn a_trace_goes_on_through_two_services_and_a_clients_span_says_what_the_c
     let front = Server::start(front).await;
     tokio::join!(get_as(&front, "acme", "/ask"), get_as(&front, "globex", "/ask"));
     for tenant in ["acme", "globex"] {
-        ended(&world, tenant, 5);
+        wait_for_ended(&world, tenant, 5);
         let project = world.project(tenant);
         assert_eq!(project.traces().len(), 1);
         let trees = "GET\n├─ GET\n│  └─ GET\n└─ GET\n   └─ GET";
         assert_eq!(project.tree().trim_end(), trees);
-        let asked: Vec<_> = project
+        let client_spans: Vec<_> = project
             .spans()
             .iter()
             .filter(|span| span.kind == SpanKind::Client)
             .collect();
-        let told = asked.iter().map(|span| {
-            let of = |name| attribute(span, name).clone();
+        let outcomes = client_spans.iter().map(|span| {
+            let attribute_of = |name| attribute(span, name).clone();
             (
-                of("url.full"),
-                of("http.response.status_code"),
-                of("error.type"),
+                attribute_of("url.full"),
+                attribute_of("http.response.status_code"),
+                attribute_of("error.type"),
                 span.status.code,
             )
         });
-        let mut told: Vec<_> = told.collect();
-        told.sort_by_key(|told| told.1.as_u64());
+        let mut outcomes: Vec<_> = outcomes.collect();
+        outcomes.sort_by_key(|outcomes| outcomes.1.as_u64());
         let url = |path: &str| format!("http://{address}{path}");
         assert_eq!(
-            told[0],
+            outcomes[0],
             (
                 url("/answer").into(),
                 200.into(),
@@ -138,16 +138,16 @@ async fn a_trace_goes_on_through_two_services_and_a_clients_span_says_what_the_c
             )
         );
         assert_eq!(
-            told[1],
+            outcomes[1],
             (url("/none").into(), 404.into(), "404".into(), StatusCode::Error)
         );
-        assert_eq!(attribute(asked[0], "server.port"), address.port());
+        assert_eq!(attribute(client_spans[0], "server.port"), address.port());
         world.assert_no_trace_of("s3cret", tenant);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_that_fails_or_is_given_up_is_an_error_and_a_body_that_is_not_read_is_none() {
+async fn a_failed_or_cancelled_request_is_an_error_and_an_unread_body_is_not() {
     let world = World::new(&["acme"]);
     let acme = world.tenant("acme");
     let service = PropagationLayer::new()
@@ -168,19 +168,19 @@ async fn a_request_that_fails_or_is_given_up_is_an_error_and_a_body_that_is_not_
     assert!(ask("/fails").await.is_err());
     assert!(futures_util::FutureExt::now_or_never(ask("/hangs")).is_none());
     drop(ask("/unread").await.expect("no error"));
-    ended(&world, "acme", 3);
+    wait_for_ended(&world, "acme", 3);
     let project = world.project("acme");
-    let told = project.spans().iter().map(|span| {
+    let outcomes = project.spans().iter().map(|span| {
         let path = attribute(span, "url.full")
             .as_str()
             .expect("a URL")
             .replace("http://other.example/", "");
         format!("{path} {}", attribute(span, "error.type"))
     });
-    let mut told: Vec<_> = told.collect();
-    told.sort();
+    let mut outcomes: Vec<_> = outcomes.collect();
+    outcomes.sort();
     assert_eq!(
-        told,
+        outcomes,
         ["fails \"std::io::error::Error\"", "hangs \"cancelled\"", "unread null"]
     );
 }

@@ -1,4 +1,4 @@
-//! What the span of a request says.
+//! Attributes and names of request spans.
 
 use axum::Router;
 use axum::extract::MatchedPath;
@@ -8,7 +8,7 @@ use http::uri::Scheme;
 use serde_json::{Value, json};
 use tracer_registry_collector::{Span, SpanKind, StatusCode as SpanStatus};
 
-use super::client::{Server, attribute, ended, get_as, header_source, path};
+use super::client::{Server, attribute, get_as, header_source, path, wait_for_ended};
 use crate::support::World;
 
 fn service(world: &World) -> Router {
@@ -21,7 +21,7 @@ fn service(world: &World) -> Router {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_servers_span_says_what_the_conventions_say_and_nothing_that_may_be_secret() {
+async fn a_server_span_follows_the_conventions_and_has_no_secrets() {
     let world = World::new(&["acme"]);
     let server = Server::start(service(&world)).await;
     let headers = [
@@ -31,7 +31,7 @@ async fn a_servers_span_says_what_the_conventions_say_and_nothing_that_may_be_se
         ("cookie", "s3cret"),
     ];
     server.get("/orders/7?token=s3cret", &headers).await.text();
-    ended(&world, "acme", 1);
+    wait_for_ended(&world, "acme", 1);
     let span = world.span("acme", "GET /orders/{id}");
     let expected = json!({
         "http.request.method": "GET",
@@ -44,23 +44,23 @@ async fn a_servers_span_says_what_the_conventions_say_and_nothing_that_may_be_se
         "url.scheme": "http",
         "user_agent.original": "a test",
     });
-    let shown: serde_json::Map<String, Value> = span
+    let attributes: serde_json::Map<String, Value> = span
         .attributes
         .iter()
         .filter(|(name, _)| !name.starts_with("honeyhive"))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
-    assert_eq!(Value::Object(shown), expected);
+    assert_eq!(Value::Object(attributes), expected);
     assert_eq!((span.kind, span.status.code), (SpanKind::Server, SpanStatus::Unset));
     world.assert_no_trace_of("s3cret", "acme");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_method_that_is_not_known_is_neither_a_name_nor_a_value() {
+async fn an_unknown_method_is_reported_as_other() {
     let world = World::new(&["acme"]);
     let server = Server::start(service(&world).layer(axum::middleware::from_fn(pass))).await;
     server.send("BREW", "/orders/7", &[("x-tenant", "acme")]).await;
-    ended(&world, "acme", 1);
+    wait_for_ended(&world, "acme", 1);
     let span = world.span("acme", "HTTP /orders/{id}");
     assert_eq!(attribute(&span, "http.request.method"), "_OTHER");
     assert_eq!(attribute(&span, "http.request.method_original"), "BREW");
@@ -71,13 +71,13 @@ async fn pass(request: axum::extract::Request, next: axum::middleware::Next) -> 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_status_of_the_servers_own_fault_is_an_error_and_one_of_the_clients_is_not() {
+async fn a_5xx_status_is_an_error_and_a_4xx_status_is_not() {
     let world = World::new(&["acme"]);
     let server = Server::start(service(&world)).await;
     get_as(&server, "acme", "/broken").await;
     get_as(&server, "acme", "/none").await;
-    ended(&world, "acme", 2);
-    let told = |name: &str| {
+    wait_for_ended(&world, "acme", 2);
+    let outcome = |name: &str| {
         let span = world.span("acme", name);
         let error_type = attribute(&span, "error.type").as_str().map(str::to_owned);
         (
@@ -87,14 +87,14 @@ async fn a_status_of_the_servers_own_fault_is_an_error_and_one_of_the_clients_is
         )
     };
     assert_eq!(
-        told("GET /broken"),
+        outcome("GET /broken"),
         (Some(502), Some("502".to_owned()), SpanStatus::Error)
     );
-    assert_eq!(told("GET /none"), (Some(404), None, SpanStatus::Unset));
+    assert_eq!(outcome("GET /none"), (Some(404), None, SpanStatus::Unset));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_client_may_make_long_is_cut() {
+async fn long_values_from_the_client_are_cut() {
     let world = World::new(&["acme"]);
     let layer = header_source(&world).scheme(Scheme::HTTPS);
     let server = Server::start(Router::new().fallback(async || "ok").layer(layer)).await;
@@ -106,7 +106,7 @@ async fn what_a_client_may_make_long_is_cut() {
         ("x-other", &long),
     ];
     server.get(&format!("/{segment}"), &headers).await.text();
-    ended(&world, "acme", 1);
+    wait_for_ended(&world, "acme", 1);
     let span: &Span = &world.span("acme", "GET");
     assert_eq!(path(span).len(), 1024);
     assert_eq!(

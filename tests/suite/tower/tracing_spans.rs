@@ -1,4 +1,4 @@
-//! Requests whose handlers have spans of the `tracing` crate.
+//! Request handlers with spans of the `tracing` crate.
 
 use http::{Request, Response};
 use tower::ServiceExt;
@@ -42,7 +42,7 @@ async fn spans_of_the_tracing_crate_are_children_of_their_request() {
 }
 
 #[tokio::test]
-async fn an_untraced_request_has_no_default_to_go_to() {
+async fn spans_of_an_untraced_request_do_not_use_the_default() {
     let world = World::with(&["acme", "default"], |builder| {
         let keyless = Binding::new().api_key(KeySource::file("/there/is/no/such/file"));
         builder
@@ -53,7 +53,7 @@ async fn an_untraced_request_has_no_default_to_go_to() {
     let subscriber = tracing_subscriber::registry().with(world.registry.tracing_layer());
     let _here = tracing::subscriber::set_default(subscriber);
     let layer = header_source(&world).on(TenantErrorKind::Unavailable, Fallback::Untraced);
-    // Its future is a child of the server's span, which is in no scope.
+    // The future is a child of the server's span, which is in no scope.
     let service = layer.layer(tower::service_fn(async |_: Request<()>| {
         load_order().in_current_span().await;
         load_order().await;

@@ -1,4 +1,4 @@
-//! Functions of every form: each compiles, gives what it gave, and has its span.
+//! Functions of each form: each compiles, returns the same value, and has its span.
 
 use std::fmt::Display;
 use std::hint::black_box;
@@ -21,7 +21,7 @@ struct Counter<T> {
     seen: Vec<T>,
 }
 
-/// Documented, and with attributes of its own.
+/// Documented, with other attributes.
 #[trace]
 #[inline]
 #[must_use]
@@ -86,7 +86,7 @@ fn never(message: &str) -> ! {
 #[trace(capture = outputs)]
 fn lends<'a, 'b: 'a>(list: &'a mut Vec<&'b str>, more: &'b str) -> &'a mut &'b str {
     list.push(more);
-    list.last_mut().expect("it was pushed")
+    list.last_mut().expect("just pushed")
 }
 
 #[trace(capture = inputs)]
@@ -167,7 +167,7 @@ impl Greets for Point {
 }
 
 #[test]
-fn functions_give_what_they_gave() {
+fn traced_functions_return_the_same_values() {
     let world = traced(|| {
         assert_eq!((plain(1), plain(5)), (2, 5));
         unit();
@@ -207,7 +207,7 @@ fn functions_give_what_they_gave() {
     assert_eq!(inputs("_unused"), None);
     assert_eq!(world.output("destructured", "result").as_deref(), Some("16"));
     assert_eq!(world.input("type", "match").as_deref(), Some(r#""[0, 0, 0]""#));
-    // What nothing is known of is told by its type.
+    // A value without known traits is captured as its type name.
     assert_eq!(world.input("opaque", "shown").as_deref(), Some(r#""<&str>""#));
     assert_eq!(
         world.input("generic", "value").as_deref(),
@@ -217,7 +217,7 @@ fn functions_give_what_they_gave() {
 }
 
 #[test]
-fn methods_with_self_in_every_form() {
+fn methods_with_each_form_of_self_are_traced() {
     let world = traced(|| {
         let mut counter = Counter::new(1);
         assert_eq!(counter.by_reference(2), 3);
@@ -254,25 +254,28 @@ fn methods_with_self_in_every_form() {
     assert_eq!(world.project("a").tree(), "later\n└─ point's name\n");
 }
 
-/// Calls a traced function when it goes.
-struct Calls;
+/// Calls a traced function when dropped.
+struct CallOnDrop;
 
-impl Drop for Calls {
+impl Drop for CallOnDrop {
     fn drop(&mut self) {
         let _ = plain(1);
     }
 }
 
 #[test]
-fn a_panic_is_the_functions_and_ends_the_span_with_an_error() {
+fn a_panic_propagates_unchanged_and_ends_the_span_with_an_error() {
     let world = traced(|| {
-        let caught = catch_unwind(AssertUnwindSafe(|| never("as it was")));
+        let caught = catch_unwind(AssertUnwindSafe(|| never("the payload")));
         let Err(payload) = caught;
-        assert_eq!(payload.downcast_ref::<String>().map(String::as_str), Some("as it was"));
-        // One that is called while somebody else's panic goes on is not told to have panicked.
+        assert_eq!(
+            payload.downcast_ref::<String>().map(String::as_str),
+            Some("the payload")
+        );
+        // A call during another function's unwinding has not panicked itself.
         let caught = catch_unwind(|| {
-            let _calls = Calls;
-            panic!("somebody else's");
+            let _calls = CallOnDrop;
+            panic!("in another function");
         });
         assert!(caught.is_err());
     });
@@ -298,23 +301,23 @@ fn deep_result(left: u32) -> Result<u32, String> {
     }
 }
 
-/// How deep a function may call itself on a thread's default stack.
-fn fits(work: impl FnOnce() -> u32 + Send + 'static) -> u32 {
+/// Runs work on a thread with the default stack size. Panics if it overflows.
+fn run_on_default_stack(work: impl FnOnce() -> u32 + Send + 'static) -> u32 {
     let world = World::new(&["a"]);
     let a = world.tenant("a");
     let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(move || {
         let _in_a = a.enter();
         work()
     });
-    thread.expect("a thread").join().expect("it does not overflow")
+    thread.expect("a thread").join().expect("no overflow")
 }
 
 #[test]
-fn ten_thousand_calls_within_each_other_fit_the_stack_of_a_thread() {
-    assert_eq!(fits(|| deep(10_000)), 10_000);
+fn ten_thousand_nested_calls_fit_the_default_stack() {
+    assert_eq!(run_on_default_stack(|| deep(10_000)), 10_000);
 }
 
 #[test]
-fn five_thousand_calls_that_return_a_result_do() {
-    assert_eq!(fits(|| deep_result(5_000).expect("no error")), 5_000);
+fn five_thousand_nested_calls_with_results_fit_the_default_stack() {
+    assert_eq!(run_on_default_stack(|| deep_result(5_000).expect("no error")), 5_000);
 }

@@ -1,4 +1,4 @@
-//! Functions that are async, or return futures.
+//! Async functions, and functions that return futures.
 
 use std::cell::Cell;
 use std::future::{Future, pending, ready};
@@ -66,7 +66,7 @@ fn overridden(text: &str) -> Later<'_, Result<usize, String>> {
     Box::pin(async move { Ok(text.len()) })
 }
 
-/// Only the call is traced, not its future.
+/// Traces only the call, not the future.
 #[trace(returns = value)]
 fn call_only() -> impl Future<Output = ()> {
     leaf();
@@ -119,7 +119,7 @@ impl Echo {
 }
 
 #[test]
-fn futures_give_what_they_gave_and_their_spans_last_as_long() {
+fn traced_futures_return_the_same_values_and_their_spans_end_with_them() {
     let world = traced_async(async {
         assert_eq!(asynchronous("3", 1).await.expect("a number"), 6);
         assert_eq!(opaque("4".to_owned()).await.expect("a number"), 4);
@@ -148,7 +148,7 @@ fn futures_give_what_they_gave_and_their_spans_last_as_long() {
 }
 
 #[test]
-fn implementations_of_an_async_trait_are_traced_under_each_other() {
+fn methods_of_an_async_trait_are_traced_as_parent_and_child() {
     let world = traced_async(async {
         assert_eq!(Echo.twice("why?").await.expect("an answer"), "why?why?");
         assert!(Echo.twice("").await.is_err());
@@ -168,7 +168,7 @@ fn implementations_of_an_async_trait_are_traced_under_each_other() {
         .map(|span| &*span.name)
         .collect();
     assert_eq!(failed.len(), 2, "{failed:?}");
-    // Not asked for, so not told.
+    // Without `err`, no message is recorded.
     assert!(
         spans
             .iter()
@@ -177,19 +177,20 @@ fn implementations_of_an_async_trait_are_traced_under_each_other() {
 }
 
 #[test]
-fn the_span_starts_at_the_first_poll_and_what_is_told_is_of_the_call() {
+fn the_span_of_a_future_starts_at_the_first_poll() {
     let world = World::new(&["a"]);
     let a = world.tenant("a");
     let unpolled = asynchronous("1", 1);
     let future = opaque("2".to_owned());
     let elsewhere = opaque("3".to_owned());
     drop(unpolled);
-    // Called outside, polled inside.
+    // Called outside a scope, polled inside.
     a.in_span("inside", |_| future.now_or_never().expect("ready").expect("a number"));
-    // Called inside, polled outside: as with `in_span_async`, the place of the call counts where nothing is current.
+    // Called inside, polled outside: like `in_span_async`, the scope of the call is used if none is
+    // current.
     let called_inside = a.in_span("called inside", |_| opaque("4".to_owned()));
     called_inside.now_or_never().expect("ready").expect("a number");
-    // An async function knows its first poll only.
+    // An async function only sees its first poll.
     let late = a.in_span("late", |_| asynchronous("5", 1));
     late.now_or_never();
     elsewhere.now_or_never().expect("ready").expect("a number");
@@ -201,7 +202,7 @@ fn the_span_starts_at_the_first_poll_and_what_is_told_is_of_the_call() {
 }
 
 #[test]
-fn a_future_that_is_dropped_is_cancelled_and_one_that_panics_failed() {
+fn a_dropped_future_is_cancelled_and_a_panicking_one_is_an_error() {
     let world = traced_async(async {
         tokio::select! {
             biased;
@@ -220,17 +221,17 @@ fn a_future_that_is_dropped_is_cancelled_and_one_that_panics_failed() {
         (StatusCode::Error, "panicked")
     );
     assert!(!panicked.attributes.contains_key("tracer_registry.cancelled"));
-    assert_eq!(world.names("a").len(), 2, "one that was never polled has no span");
+    assert_eq!(world.names("a").len(), 2, "a future that is never polled has no span");
 }
 
 #[test]
-fn futures_of_traced_functions_can_be_sent_where_they_could_be() {
-    fn sendable<T: Send + 'static>(_: T) {}
+fn traced_futures_are_send_if_the_untraced_ones_are() {
+    fn assert_send<T: Send + 'static>(_: T) {}
     let world = traced(|| {
-        sendable(opaque(String::new()));
-        sendable(asynchronous("1", 1));
-        sendable(boxed("static"));
-        sendable(Echo.consumed());
+        assert_send(opaque(String::new()));
+        assert_send(asynchronous("1", 1));
+        assert_send(boxed("static"));
+        assert_send(Echo.consumed());
     });
     assert!(world.names("a").is_empty());
     assert!(TracerRegistry::current().is_none());

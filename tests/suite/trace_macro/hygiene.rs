@@ -1,9 +1,9 @@
-//! Whatever things are called around a traced function, it works.
+//! Hygiene: names around a traced function do not change its expansion.
 
 use super::traced;
 
-#[expect(dead_code, reason = "they are in the way")]
-mod in_the_way {
+#[expect(dead_code, reason = "shadow names of the prelude")]
+mod shadowing {
     pub(super) struct Result;
     pub(super) struct Option;
     pub(super) struct String;
@@ -18,8 +18,8 @@ mod in_the_way {
 }
 
 mod surrounded {
-    #[allow(unused_imports, reason = "they are in the way")]
-    use super::in_the_way::*;
+    #[allow(unused_imports, reason = "shadow names of the prelude")]
+    use super::shadowing::*;
 
     use ::tracer_registry::trace;
 
@@ -41,7 +41,7 @@ mod surrounded {
         ::std::result::Result::Ok(life + work)
     }
 
-    /// Called a result, and none.
+    /// Returns a type that is named `Result` but is not `std::result::Result`.
     #[trace(capture = outputs)]
     pub(super) fn other_result() -> Result {
         Result
@@ -53,8 +53,8 @@ mod surrounded {
     }
 }
 
-/// Methods of the same names as those that an expansion calls.
-trait Meddles {
+/// Methods with the names of those that the expansion calls.
+trait Shadowing {
     fn tell(&self) -> i32 {
         1
     }
@@ -68,7 +68,7 @@ trait Meddles {
     }
 }
 
-impl<T: ?Sized> Meddles for &T {}
+impl<T: ?Sized> Shadowing for &T {}
 
 #[tracer_registry::trace(capture = both, fields(own = (&number).tell()))]
 fn meddled(number: i32) -> Result<i32, String> {
@@ -84,7 +84,7 @@ fn by_another_path(number: i32) -> i32 {
     number
 }
 
-macro_rules! makes {
+macro_rules! make_function {
     ($name:ident, $kind:ty, $value:expr) => {
         #[tracer_registry::trace(capture = both)]
         fn $name(number: $kind) -> $kind {
@@ -94,10 +94,10 @@ macro_rules! makes {
     };
 }
 
-makes!(made_by_a_macro, i32, 4);
+make_function!(made_by_a_macro, i32, 4);
 
 #[test]
-fn names_around_a_function_are_not_in_the_way() {
+fn names_around_a_traced_function_do_not_affect_it() {
     let world = traced(|| {
         assert_eq!(surrounded::called_the_same(1, 2, 3, 4, 5, 6, 7), Ok(28));
         assert_eq!(
@@ -123,6 +123,6 @@ fn names_around_a_function_are_not_in_the_way() {
     assert_eq!(world.output("meddled", "result").as_deref(), Some("6"));
     assert_eq!(world.input("by_another_path", "number").as_deref(), Some("2"));
     assert_eq!(world.output("made_by_a_macro", "result").as_deref(), Some("7"));
-    let other = world.output("other_result", "result").expect("told");
-    assert!(other.contains("in_the_way::Result"), "{other}");
+    let other = world.output("other_result", "result").expect("captured");
+    assert!(other.contains("shadowing::Result"), "{other}");
 }

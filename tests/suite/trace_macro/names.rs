@@ -1,4 +1,4 @@
-//! Names of spans by expressions.
+//! Span names from expressions.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -43,7 +43,7 @@ impl Client {
 }
 
 #[test]
-fn a_name_may_be_any_expression_that_makes_a_text() {
+fn a_span_name_can_be_any_string_expression() {
     let world = traced(|| {
         constant();
         text_of_a_macro();
@@ -70,26 +70,26 @@ fn a_name_may_be_any_expression_that_makes_a_text() {
 
 #[trace(name = named(calls, fails))]
 fn counted(calls: &Cell<u32>, fails: bool) {
-    assert_eq!(calls.get() % 10, 1, "after the name");
+    assert_eq!(calls.get() % 10, 1, "the name is evaluated first");
     calls.set(calls.get() + 9);
 }
 
 #[trace(name = named(calls, fails))]
 async fn counted_later(calls: &Cell<u32>, fails: bool) {
-    assert_eq!(calls.get() % 10, 1, "after the name");
+    assert_eq!(calls.get() % 10, 1, "the name is evaluated first");
     calls.set(calls.get() + 9);
 }
 
 fn named(calls: &Cell<u32>, fails: bool) -> String {
     calls.set(calls.get() + 1);
-    assert!(!fails, "the name cannot be made");
+    assert!(!fails, "the name panics");
     "counted".to_owned()
 }
 
 #[test]
-fn a_name_is_evaluated_once_for_each_call_before_the_body_and_its_panic_is_the_callers() {
+fn a_span_name_is_evaluated_once_per_call_before_the_body_and_its_panic_propagates() {
     let calls = Cell::new(0);
-    // In no scope the expression is evaluated as well.
+    // The expression is evaluated outside any scope too.
     counted(&calls, false);
     counted_later(&calls, false).now_or_never().expect("ready");
     assert_eq!(calls.get(), 20);
@@ -103,6 +103,6 @@ fn a_name_is_evaluated_once_for_each_call_before_the_body_and_its_panic_is_the_c
             catch_unwind(AssertUnwindSafe(fails)).expect_err("the name panics");
         }
     });
-    assert_eq!(calls.get(), 42, "no body ran after its name failed");
+    assert_eq!(calls.get(), 42, "no body may run after its name panicked");
     assert_eq!(world.names("a"), ["counted", "counted"]);
 }

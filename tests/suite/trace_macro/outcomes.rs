@@ -61,13 +61,13 @@ fn future() -> impl Future<Output = Fallible<()>> {
     std::future::ready(Err("not ready".to_owned()))
 }
 
-fn told(span: &Span) -> (StatusCode, &str, Option<&str>) {
+fn outcome(span: &Span) -> (StatusCode, &str, Option<&str>) {
     let error_type = span.attributes.get("error.type").and_then(|value| value.as_str());
     (span.status.code, &span.status.message, error_type)
 }
 
 #[test]
-fn an_error_is_a_status_always_and_a_message_where_asked_for() {
+fn an_error_always_sets_the_status_and_a_message_only_with_err() {
     let world = traced(|| {
         assert!(
             unasked().is_err()
@@ -77,9 +77,9 @@ fn an_error_is_a_status_always_and_a_message_where_asked_for() {
                 && nameless().is_err()
         );
     });
-    assert_eq!(told(&world.traced("unasked")), (StatusCode::Error, "", None));
+    assert_eq!(outcome(&world.traced("unasked")), (StatusCode::Error, "", None));
     let displayed = world.traced("displayed");
-    let (code, message, error_type) = told(&displayed);
+    let (code, message, error_type) = outcome(&displayed);
     assert_eq!((code, message), (StatusCode::Error, "the card was declined"));
     assert!(
         error_type.is_some_and(|name| name.ends_with("outcomes::Declined")),
@@ -87,30 +87,30 @@ fn an_error_is_a_status_always_and_a_message_where_asked_for() {
     );
     assert_eq!(displayed.events[0].name, "exception");
     assert_eq!(
-        told(&world.traced("aliased")),
+        outcome(&world.traced("aliased")),
         (StatusCode::Error, "a text", Some("alloc::string::String"))
     );
-    assert_eq!(told(&world.traced("debugged")).1, "DebugOnly");
-    assert!(told(&world.traced("nameless")).1.contains("outcomes::Neither"));
+    assert_eq!(outcome(&world.traced("debugged")).1, "DebugOnly");
+    assert!(outcome(&world.traced("nameless")).1.contains("outcomes::Neither"));
     assert_eq!(world.output("aliased", "result"), None);
 }
 
 #[test]
-fn a_success_is_not_an_error() {
+fn a_success_has_no_error_status() {
     let world = traced(|| assert_eq!(aliased(true), Ok(1)));
-    assert_eq!(told(&world.traced("aliased")), (StatusCode::Unset, "", None));
+    assert_eq!(outcome(&world.traced("aliased")), (StatusCode::Unset, "", None));
     assert_eq!(world.output("aliased", "result").as_deref(), Some("1"));
 }
 
 #[test]
-fn errors_of_futures_are_told_when_they_are_done() {
+fn errors_of_futures_are_recorded_at_completion() {
     let world = traced_async(async {
         assert!(later().await.is_err());
         assert!(future().await.is_err());
     });
-    assert_eq!(told(&world.traced("later")).1, "the card was declined");
+    assert_eq!(outcome(&world.traced("later")).1, "the card was declined");
     assert_eq!(
-        told(&world.traced("future")),
+        outcome(&world.traced("future")),
         (StatusCode::Error, "not ready", Some("alloc::string::String"))
     );
 }

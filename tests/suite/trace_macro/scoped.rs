@@ -1,4 +1,5 @@
-//! Where the code of a traced function runs that is not its body: what makes its future, what its arguments tell, what is left of it afterwards.
+//! The scope of code outside the body: the code that creates a future, captures arguments, or drops
+//! what is left.
 
 use std::cell::Cell;
 use std::fmt;
@@ -35,7 +36,7 @@ fn stream(registry: &TracerRegistry) -> BoxStream<'static, ()> {
 }
 
 #[test]
-fn what_a_function_without_its_tracer_does_at_the_call_lands_nowhere() {
+fn spans_of_the_call_of_a_function_without_its_tracer_land_in_no_project() {
     let world = World::new(&["b"]);
     world.tenant("b").in_span("of b", |_| {
         future(&world.registry).now_or_never().expect("ready");
@@ -50,33 +51,33 @@ fn what_a_function_without_its_tracer_does_at_the_call_lands_nowhere() {
     assert_eq!(world.project("b").tree(), "of b\n");
 }
 
-/// Gives one item, and calls a traced function whenever it does anything.
-struct Once(bool);
+/// Yields one item. Calls a traced function on each poll and when dropped.
+struct OneItem(bool);
 
-impl Once {
-    fn give(&mut self) -> Option<()> {
+impl OneItem {
+    fn poll_item(&mut self) -> Option<()> {
         inner("asked");
         self.0.then(|| self.0 = false)
     }
 }
 
-impl Iterator for Once {
+impl Iterator for OneItem {
     type Item = ();
 
     fn next(&mut self) -> Option<()> {
-        self.give()
+        self.poll_item()
     }
 }
 
-impl Stream for Once {
+impl Stream for OneItem {
     type Item = ();
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<()>> {
-        Poll::Ready(self.give())
+        Poll::Ready(self.poll_item())
     }
 }
 
-impl Drop for Once {
+impl Drop for OneItem {
     fn drop(&mut self) {
         inner("dropped");
     }
@@ -84,16 +85,16 @@ impl Drop for Once {
 
 #[trace(tracer = tracer)]
 fn iterator_of(tracer: Option<&TracerHandle>) -> impl Iterator<Item = ()> + use<> {
-    Once(true)
+    OneItem(true)
 }
 
 #[trace(tracer = tracer)]
 fn stream_of(tracer: Option<&TracerHandle>) -> impl Stream<Item = ()> + Unpin + use<> {
-    Once(true)
+    OneItem(true)
 }
 
 #[test]
-fn what_is_left_after_the_last_item_stays_in_its_scope() {
+fn polls_after_the_last_item_and_the_drop_run_in_the_scope_of_the_call() {
     let world = World::new(&["a", "b"]);
     let a = world.tenant("a");
     world.tenant("b").in_span("of b", |_| {
@@ -119,49 +120,49 @@ fn what_is_left_after_the_last_item_stays_in_its_scope() {
     );
 }
 
-/// Calls a traced function to tell what it is.
-struct Tells;
+/// Calls a traced function when serialized or displayed.
+struct TracedOutput;
 
-impl Serialize for Tells {
+impl Serialize for TracedOutput {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         inner("serialized");
         serializer.serialize_str("told")
     }
 }
 
-impl fmt::Display for Tells {
+impl fmt::Display for TracedOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         inner("displayed");
         f.write_str("told")
     }
 }
 
-#[trace(tracer = tracer, capture = both, skip(tracer, fails), fields(field = Tells), err)]
-async fn later(tracer: &TracerHandle, input: Tells, fails: bool) -> Result<Tells, Tells> {
-    let Tells = input;
-    if fails { Err(Tells) } else { Ok(Tells) }
+#[trace(tracer = tracer, capture = both, skip(tracer, fails), fields(field = TracedOutput), err)]
+async fn later(tracer: &TracerHandle, input: TracedOutput, fails: bool) -> Result<TracedOutput, TracedOutput> {
+    let TracedOutput = input;
+    if fails { Err(TracedOutput) } else { Ok(TracedOutput) }
 }
 
-#[trace(tracer = tracer, capture = inputs, skip(tracer), fields(field = Tells))]
-fn items(tracer: &TracerHandle, input: Tells) -> impl Iterator<Item = ()> + use<> {
-    let Tells = input;
+#[trace(tracer = tracer, capture = inputs, skip(tracer), fields(field = TracedOutput))]
+fn items(tracer: &TracerHandle, input: TracedOutput) -> impl Iterator<Item = ()> + use<> {
+    let TracedOutput = input;
     std::iter::empty()
 }
 
 #[test]
-fn what_tells_a_value_runs_in_the_scope_of_the_call() {
+fn serialize_and_display_run_in_the_scope_of_the_call() {
     let world = World::new(&["a", "b"]);
     let a = world.tenant("a");
-    let told = Cell::new(0);
+    let matching = Cell::new(0);
     world.tenant("b").in_span("of b", |_| {
         for fails in [false, true] {
-            let result = later(&a, Tells, fails).now_or_never().expect("ready");
-            told.set(told.get() + u32::from(result.is_err() == fails));
+            let result = later(&a, TracedOutput, fails).now_or_never().expect("ready");
+            matching.set(matching.get() + u32::from(result.is_err() == fails));
         }
-        assert_eq!(items(&a, Tells).count(), 0);
+        assert_eq!(items(&a, TracedOutput).count(), 0);
     });
     world.flush();
-    assert_eq!(told.get(), 2);
+    assert_eq!(matching.get(), 2);
     assert_eq!(world.project("b").tree(), "of b\n");
     let three = "├─ inner\n├─ inner\n└─ inner\n";
     assert_eq!(

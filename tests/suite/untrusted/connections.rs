@@ -3,7 +3,7 @@
 use serde_json::json;
 use tracer_registry::RegistryBuilder;
 use tracer_registry::check::{CheckMode, ConnectionCheck};
-use tracer_registry::config::{Binding, Export, Protocol, Proxy as Through, Untrusted};
+use tracer_registry::config::{Binding, Export, Protocol, Proxy as ProxyConfig, Untrusted};
 use tracer_registry::secret::Fingerprinter;
 use tracer_registry::selector::Slug;
 use tracer_registry::source::SourceError;
@@ -15,13 +15,13 @@ use crate::support::{World, collector, quick, registry, wait_for};
 
 const KEYS: &str = "keys = [\"provider:test/{tenant}\"]\n";
 
-/// The collector by a name that leads to a loopback address.
+/// Returns the collector's URL with a host name that resolves to a loopback address.
 fn by_name(url: &str) -> String {
     url.replace("127.0.0.1", "localhost")
 }
 
 #[test]
-fn a_name_that_leads_to_a_private_address_is_not_reached_also_where_the_operator_has_a_connection() {
+fn a_host_that_resolves_to_a_private_address_is_not_reached_even_over_the_operators_connection() {
     let files = Files::new(&["acme", "op"], FOLDER);
     let url = by_name(&files.world.collector.url());
     let text = |addresses: &str| {
@@ -42,7 +42,7 @@ fn a_name_that_leads_to_a_private_address_is_not_reached_also_where_the_operator
     let before = files.tenant("acme");
     before.in_span("stays here", |_| ());
     let last_error = || files.world.status("acme").last_error.map(|error| error.to_string());
-    let error = wait_for("the address to be refused", last_error, Option::is_some).expect("waited for");
+    let error = wait_for("the refused address", last_error, Option::is_some).expect("just seen");
     assert!(
         error.contains("localhost is ") && error.contains("which is loopback"),
         "{error}"
@@ -56,16 +56,16 @@ fn a_name_that_leads_to_a_private_address_is_not_reached_also_where_the_operator
     );
     assert!(files.world.names("acme").is_empty());
 
-    // The name may lead to both of them.
+    // The name may resolve to both addresses.
     assert!(line.starts_with("addresses = [\""), "{line}");
     files.rewrite(&text("addresses = [\"127.0.0.1\", \"::1\"]\n"));
-    let told = files.world.registry.reload().expect("without a fault");
-    assert_eq!(told.changed, [before.selector().clone()]);
+    let report = files.world.registry.reload().expect("without a fault");
+    assert_eq!(report.changed, [before.selector().clone()]);
     files.tenant("acme").in_span("arrives", |_| ());
     wait_for("the span", || files.world.names("acme"), |names| names == &["arrives"]);
 }
 
-/// A tenant from JSON that sends to the collector by its name.
+/// Creates a registry whose binding source returns JSON rows with the collector's URL as endpoint.
 fn untrusted(url: &str, fingerprinter: &Fingerprinter) -> RegistryBuilder {
     let row = json!({ "endpoint": url, "api_key": { "provider": "test", "name": "acme" } });
     let source = move |_: &Slug| -> Result<Option<Binding>, SourceError> {
@@ -79,7 +79,7 @@ fn untrusted(url: &str, fingerprinter: &Fingerprinter) -> RegistryBuilder {
 }
 
 #[test]
-fn whatever_the_protocol_an_address_that_is_not_allowed_is_not_reached() {
+fn an_address_that_is_not_allowed_is_not_reached_with_any_protocol() {
     let mut protocols = vec![Protocol::HttpProtobuf, Protocol::HttpJson];
     if cfg!(feature = "grpc") {
         protocols.push(Protocol::Grpc);
@@ -103,18 +103,18 @@ fn whatever_the_protocol_an_address_that_is_not_allowed_is_not_reached() {
         };
         world.tenant("acme").in_span("stays here", |_| ());
         let last_error = || world.status("acme").last_error.map(|error| error.to_string());
-        let error = wait_for("the address to be refused", last_error, Option::is_some).expect("waited for");
+        let error = wait_for("the refused address", last_error, Option::is_some).expect("just seen");
         assert!(error.contains("which is loopback"), "{protocol:?}: {error}");
         assert!(world.collector.requests().is_empty(), "{protocol:?}");
     }
 }
 
 #[test]
-fn through_a_proxy_a_host_is_asked_for_that_is_named_and_no_other() {
+fn a_proxy_is_used_for_allowed_host_names_but_not_with_a_wildcard() {
     let (fingerprinter, proxy) = (Fingerprinter::new(), Proxy::start(ProxyRule::Open));
     let collector = collector(&["acme"], &fingerprinter).start().expect("a free port");
     let url = by_name(&collector.url());
-    let defaults = || Binding::new().proxy(Through::url(&proxy.url));
+    let defaults = || Binding::new().proxy(ProxyConfig::url(&proxy.url));
     let named = untrusted(&url, &fingerprinter).defaults(defaults()).build();
     let world = World {
         registry: named.expect("valid"),
@@ -127,12 +127,12 @@ fn through_a_proxy_a_host_is_asked_for_that_is_named_and_no_other() {
         (vec!["through the proxy".to_owned()], 1)
     );
 
-    let any = Untrusted::new()
+    let with_wildcard = Untrusted::new()
         .key("provider:test/{tenant}")
-        .endpoint(by_wildcard(&url));
+        .endpoint(with_wildcard_host(&url));
     let registry = untrusted(&url, &fingerprinter)
         .defaults(defaults())
-        .untrusted(any)
+        .untrusted(with_wildcard)
         .build();
     let error = registry
         .expect("valid")
@@ -142,6 +142,6 @@ fn through_a_proxy_a_host_is_asked_for_that_is_named_and_no_other() {
     assert_eq!(proxy.heads().len(), 1);
 }
 
-fn by_wildcard(url: &str) -> String {
+fn with_wildcard_host(url: &str) -> String {
     url.replace("localhost", "*")
 }

@@ -1,17 +1,17 @@
-//! Hostile files in a folder of tenants.
+//! Hostile files in the tenants folder.
 
 use std::fs;
 
 use tracer_registry::check::CheckMode;
 
-use super::{ANY, Attacker, FOLDER, refused};
+use super::{Attacker, FOLDER, WILDCARD, refused};
 use crate::reload::Files;
 use crate::support::key_of;
 
 #[test]
-fn hostile_files_get_neither_the_operators_key_nor_anothers_run_nothing_and_reach_nobody() {
+fn hostile_files_get_no_foreign_key_run_no_command_and_reach_no_server() {
     let attacker = Attacker::new();
-    let text = format!("{FOLDER}{ANY}[tenants.globex]\napi_key = {{ provider = \"test\", name = \"globex\" }}\n");
+    let text = format!("{FOLDER}{WILDCARD}[tenants.globex]\napi_key = {{ provider = \"test\", name = \"globex\" }}\n");
     let files = Files::new(&["any", "globex"], &text);
     let (marker, secret) = (files.path("marker"), files.path("secret"));
     fs::write(&secret, "hh_a_secret_canary").expect("written");
@@ -40,14 +40,14 @@ fn hostile_files_get_neither_the_operators_key_nor_anothers_run_nothing_and_reac
     ] {
         files.write(&format!("tenants.d/{tenant}.toml"), &(endpoint.clone() + &more));
         let error = files.world.registry.tenant(tenant).expect_err(tenant);
-        let said = refused(&error);
-        // With the address, of which the attacker's is one that is not public.
-        assert_eq!(said.len(), lines.len() + 1, "{said:#?}");
+        let faults = refused(&error);
+        // One more fault for the address, because the attacker's is private.
+        assert_eq!(faults.len(), lines.len() + 1, "{faults:#?}");
         assert!(
             lines
                 .iter()
-                .all(|line| said.iter().any(|fault| fault.contains(line.as_str()))),
-            "{said:#?}"
+                .all(|line| faults.iter().any(|fault| fault.contains(line.as_str()))),
+            "{faults:#?}"
         );
         let shown = error.to_string();
         assert!(
@@ -70,15 +70,15 @@ fn hostile_files_get_neither_the_operators_key_nor_anothers_run_nothing_and_reac
     );
     assert!(files.world.registry.status().tracers.is_empty());
     attacker.assert_untouched();
-    assert!(!marker.exists(), "a command was run");
-    files.tenant("umbrella").in_span("of another", |_| ());
+    assert!(!marker.exists(), "the command must not run");
+    files.tenant("umbrella").in_span("of another tenant", |_| ());
     files.world.flush();
-    assert_eq!(files.world.names("any"), ["of another"]);
+    assert_eq!(files.world.names("any"), ["of another tenant"]);
 }
 
 #[test]
-fn with_the_lines_that_were_printed_the_tenants_spans_arrive_under_its_own_key() {
-    let files = Files::new(&["acme", "any"], &format!("{FOLDER}{ANY}"));
+fn with_the_suggested_settings_the_tenants_spans_arrive_under_its_own_key() {
+    let files = Files::new(&["acme", "any"], &format!("{FOLDER}{WILDCARD}"));
     fs::create_dir(files.path("keys")).expect("made");
     files.write("keys/acme", &key_of("acme"));
     let url = files.world.collector.url();
@@ -87,10 +87,13 @@ fn with_the_lines_that_were_printed_the_tenants_spans_arrive_under_its_own_key()
         "tenants.d/acme.toml",
         &format!("endpoint = \"{url}/\"\napi_key = {{ file = \"{key}\" }}\n"),
     );
-    assert!(files.world.registry.tenant("acme").is_err(), "nothing is allowed yet");
-    // The endpoint is the operator's own, said once more: that is no choice.
-    let said = refused(&files.world.registry.tenant("acme").expect_err("the key"));
-    let lines: Vec<&str> = said
+    assert!(
+        files.world.registry.tenant("acme").is_err(),
+        "the key is not allowed yet"
+    );
+    // The endpoint equals the operator's, so it needs no permission.
+    let faults = refused(&files.world.registry.tenant("acme").expect_err("the key is not allowed"));
+    let lines: Vec<&str> = faults
         .iter()
         .filter_map(|fault| fault.split("to allow it: ").nth(1))
         .collect();
@@ -102,21 +105,25 @@ fn with_the_lines_that_were_printed_the_tenants_spans_arrive_under_its_own_key()
         )]
     );
     let allowed = lines[0].replace("untrusted.", "[untrusted]\n");
-    files.rewrite(&format!("{FOLDER}{ANY}{allowed}\n"));
+    files.rewrite(&format!("{FOLDER}{WILDCARD}{allowed}\n"));
     files.world.registry.reload().expect("without a fault");
     files.tenant("acme").in_span("under its own key", |_| ());
     files.world.flush();
     assert_eq!(files.world.names("acme"), ["under its own key"]);
     files.write("tenants.d/globex.toml", &format!("api_key = {{ file = \"{key}\" }}\n"));
-    let error = files.world.registry.tenant("globex").expect_err("it is acme's");
+    let error = files
+        .world
+        .registry
+        .tenant("globex")
+        .expect_err("the key file belongs to acme");
     assert!(refused(&error)[0].contains("tenants.globex.api_key"), "{error}");
 }
 
 #[test]
-fn a_file_that_says_nothing_of_keys_is_laid_over_what_holds_for_every_tenant() {
+fn a_file_without_a_key_is_merged_over_the_wildcard_table() {
     let files = Files::new(
         &["any"],
-        &format!("{FOLDER}{ANY}metadata = {{ plan = \"standard\", region = \"eu\" }}\n"),
+        &format!("{FOLDER}{WILDCARD}metadata = {{ plan = \"standard\", region = \"eu\" }}\n"),
     );
     files.write("tenants.d/acme.toml", "metadata = { plan = \"team\" }\n");
     files.tenant("acme").in_span("asked", |_| ());

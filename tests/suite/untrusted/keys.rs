@@ -1,4 +1,4 @@
-//! Files of keys that untrusted layers may name: where links lead, also later.
+//! Key files that untrusted layers may name: symlink targets, at the look-up and later.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -29,7 +29,7 @@ fn files() -> Files {
     files
 }
 
-/// In place of a file, as a whole.
+/// Replaces a key file by a symlink, atomically.
 fn link(files: &Files, target: &str, name: &str) {
     symlink(target, files.path("keys/new")).expect("linked");
     fs::rename(files.path("keys/new"), files.path(&format!("keys/{name}"))).expect("replaced");
@@ -51,10 +51,10 @@ fn a_link_to_another_tenants_key_is_refused_by_a_look_up_and_by_a_rotation() {
     assert_eq!(before.error, None);
     link(&files, "globex", "acme");
     let now = || files.world.status("acme").key.expect("a key");
-    let refused = wait_for("the link to be seen", now, |key| key.error.is_some());
-    let error = refused.error.expect("seen");
+    let refused = wait_for("an error", now, |key| key.error.is_some());
+    let error = refused.error.expect("just seen");
     assert_eq!(*error.kind(), SecretErrorKind::LinkNotAllowed);
-    assert_eq!(refused.fingerprint, before.fingerprint, "the last good one is in use");
+    assert_eq!(refused.fingerprint, before.fingerprint, "the last valid key is in use");
     acme.in_span("still its own", |_| ());
     files.world.flush();
     assert_eq!(files.world.names("acme"), ["still its own"]);
@@ -84,7 +84,7 @@ fn a_mounted_secret_is_followed_through_a_swap_of_its_data() {
 }
 
 #[test]
-fn a_file_names_no_project_with_the_operators_key_and_any_with_its_own() {
+fn a_file_may_name_a_project_freely_only_with_its_own_key() {
     let files = files();
     let folder = files.path("keys").display().to_string();
     let operator = |more: &str| {
@@ -102,11 +102,11 @@ fn a_file_names_no_project_with_the_operators_key_and_any_with_its_own() {
         files.world.registry.tenant("acme")
     };
     let error = look_up(&operator(""), "project = \"globex\"\n").expect_err("another tenant's");
-    let said = refused(&error);
+    let faults = refused(&error);
     let line = "untrusted.projects = [\"globex\"]";
     assert!(
-        said.len() == 1 && said[0].starts_with("tenants.acme.project: ") && said[0].ends_with(line),
-        "{said:?}"
+        faults.len() == 1 && faults[0].starts_with("tenants.acme.project: ") && faults[0].ends_with(line),
+        "{faults:?}"
     );
     let own = format!("project = \"globex\"\napi_key = {{ file = \"{folder}/acme\" }}\n");
     for (operator, file, project, key) in [
@@ -127,6 +127,6 @@ fn a_file_names_no_project_with_the_operators_key_and_any_with_its_own() {
             panic!("{requests:#?}")
         };
         assert_eq!(request.header("langsmith-project"), Some(project));
-        assert_eq!(request.project.as_deref(), Some(key), "whose key it has");
+        assert_eq!(request.project.as_deref(), Some(key), "the key of the request");
     }
 }

@@ -1,4 +1,4 @@
-//! `[untrusted]` that changes while tracers are there.
+//! Changes of `[untrusted]` while tracers exist.
 
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,28 +8,28 @@ use tracer_registry::config::Binding;
 use tracer_registry::selector::Slug;
 use tracer_registry::source::SourceError;
 
-use super::{ANY, FOLDER, refused};
+use super::{FOLDER, WILDCARD, refused};
 use crate::dynamic_tenants::HOUR;
 use crate::reload::Files;
 
 const ALLOWED: &str = "[untrusted]\nkeys = [\"provider:test/{tenant}\"]\n";
 
 #[test]
-fn what_is_allowed_no_more_does_not_stay_in_use_and_is_never_replaced_by_another_key() {
-    static ASKED: AtomicUsize = AtomicUsize::new(0);
+fn a_binding_that_is_no_longer_allowed_is_not_used_and_no_other_key_replaces_it() {
+    static SOURCE_CALLS: AtomicUsize = AtomicUsize::new(0);
     let row = |tenant: &Slug| -> Result<Option<Binding>, SourceError> {
-        ASKED.fetch_add(1, Ordering::SeqCst);
+        SOURCE_CALLS.fetch_add(1, Ordering::SeqCst);
         let row = json!({ "api_key": { "provider": "test", "name": tenant.as_str() } });
         let binding = Binding::from_json(row).map_err(|error| SourceError::new(error.to_string()))?;
         Ok((tenant.as_str() == "globex").then_some(binding))
     };
-    let keep = tracer_registry::source::BindingCacheOptions {
+    let cache_options = tracer_registry::source::BindingCacheOptions {
         ttl: HOUR,
         ..tracer_registry::source::BindingCacheOptions::default()
     };
-    let text = format!("{FOLDER}{ANY}{ALLOWED}");
+    let text = format!("{FOLDER}{WILDCARD}{ALLOWED}");
     let files = Files::with(&["acme", "globex", "any"], &text, |builder| {
-        builder.binding_source(row).binding_cache(keep)
+        builder.binding_source(row).binding_cache(cache_options)
     });
     files.write(
         "tenants.d/acme.toml",
@@ -38,18 +38,21 @@ fn what_is_allowed_no_more_does_not_stay_in_use_and_is_never_replaced_by_another
     let before = ["acme", "globex"].map(|tenant| files.tenant(tenant));
     let other = files.tenant("initech");
 
-    files.rewrite(&format!("{FOLDER}{ANY}"));
-    let told = files.world.registry.reload().expect("without a fault");
-    let changed: Vec<String> = told.changed.iter().map(ToString::to_string).collect();
+    files.rewrite(&format!("{FOLDER}{WILDCARD}"));
+    let report = files.world.registry.reload().expect("without a fault");
+    let changed: Vec<String> = report.changed.iter().map(ToString::to_string).collect();
     assert_eq!(
-        (changed, told.kept.len()),
+        (changed, report.kept.len()),
         (vec!["tenant:acme".to_owned(), "tenant:globex".to_owned()], 0)
     );
     for tenant in ["acme", "globex"] {
         let error = files.world.registry.tenant(tenant).expect_err("not allowed");
         assert!(refused(&error)[0].contains("untrusted.keys"), "{error}");
     }
-    assert!(files.tenant("initech").same_tracer(&other), "nothing changed for it");
+    assert!(
+        files.tenant("initech").same_tracer(&other),
+        "the wildcard table is unchanged"
+    );
 
     files.rewrite(&text);
     files.world.registry.reload().expect("without a fault");
@@ -58,15 +61,15 @@ fn what_is_allowed_no_more_does_not_stay_in_use_and_is_never_replaced_by_another
         assert!(!again.same_tracer(before) && again.fingerprint() == before.fingerprint());
     }
     assert_eq!(
-        ASKED.load(Ordering::SeqCst),
+        SOURCE_CALLS.load(Ordering::SeqCst),
         2,
-        "what the source said of them is judged anew, and not asked for"
+        "cached bindings are checked again without a call of the source"
     );
 }
 
 #[test]
-fn a_file_that_turns_hostile_ends_its_tracer_and_no_other() {
-    let files = Files::new(&["acme", "globex", "any"], &format!("{FOLDER}{ANY}{ALLOWED}"));
+fn a_file_that_becomes_hostile_removes_only_its_tracer() {
+    let files = Files::new(&["acme", "globex", "any"], &format!("{FOLDER}{WILDCARD}{ALLOWED}"));
     for tenant in ["acme", "globex"] {
         let key = format!("api_key = {{ provider = \"test\", name = \"{tenant}\" }}\n");
         files.write(&format!("tenants.d/{tenant}.toml"), &key);
@@ -76,14 +79,18 @@ fn a_file_that_turns_hostile_ends_its_tracer_and_no_other() {
         "tenants.d/acme.toml",
         "api_key = { provider = \"test\", name = \"globex\" }\n",
     );
-    let told = files.world.registry.reload().expect("without a fault");
-    assert_eq!(told.changed, [before[0].selector().clone()]);
-    let error = files.world.registry.tenant("acme").expect_err("another one's key");
+    let report = files.world.registry.reload().expect("without a fault");
+    assert_eq!(report.changed, [before[0].selector().clone()]);
+    let error = files
+        .world
+        .registry
+        .tenant("acme")
+        .expect_err("the key of another tenant");
     assert!(refused(&error)[0].contains("tenants.acme.api_key"), "{error}");
     assert!(files.tenant("globex").same_tracer(&before[1]));
     fs::remove_file(files.path("tenants.d/acme.toml")).expect("there");
     files.world.registry.reload().expect("without a fault");
-    files.tenant("acme").in_span("with what every tenant has", |_| ());
+    files.tenant("acme").in_span("with the wildcard table", |_| ());
     files.world.flush();
-    assert_eq!(files.world.names("any"), ["with what every tenant has"]);
+    assert_eq!(files.world.names("any"), ["with the wildcard table"]);
 }

@@ -1,4 +1,4 @@
-//! What is told of arguments and results, and how much of it.
+//! Capture of arguments and results, and its limits.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -30,7 +30,7 @@ enum Choice {
 
 #[derive(Debug)]
 struct DebugOnly {
-    #[expect(dead_code, reason = "it is in the output of Debug")]
+    #[expect(dead_code, reason = "read by Debug")]
     secretless: &'static str,
 }
 
@@ -74,7 +74,7 @@ fn value<'a>(span: &'a Span, name: &str) -> &'a serde_json::Value {
 }
 
 #[test]
-fn values_are_told_as_json_else_by_debug_else_by_type() {
+fn values_are_captured_as_json_or_debug_output_or_the_type_name() {
     let world = traced(|| {
         let both = Both {
             text: "t",
@@ -107,7 +107,7 @@ fn values_are_told_as_json_else_by_debug_else_by_type() {
     assert!(
         value(&span, "honeyhive_inputs.neither")
             .to_string()
-            .contains("captured::Neither")
+            .contains("capture::Neither")
     );
     assert!(
         !span.attributes.contains_key("tracer_registry.cut_values"),
@@ -117,9 +117,9 @@ fn values_are_told_as_json_else_by_debug_else_by_type() {
 }
 
 #[test]
-fn nothing_is_told_unless_asked_for_and_a_part_of_it_can_be_left_out() {
+fn nothing_is_captured_by_default_and_arguments_can_be_skipped_or_redacted() {
     let world = traced(|| {
-        by_default("hunter2").expect("given back");
+        by_default("hunter2").expect("returned unchanged");
         chosen("hunter2", "4111111111111111", "small");
         skipped("hunter2");
     });
@@ -134,7 +134,7 @@ fn nothing_is_told_unless_asked_for_and_a_part_of_it_can_be_left_out() {
     assert_eq!(world.output("skipped", "result").as_deref(), Some("7"));
 }
 
-/// Says how many of its items were looked at.
+/// Counts how many of its items are serialized.
 struct Endless<'a>(&'a AtomicUsize);
 
 impl Serialize for Endless<'_> {
@@ -143,7 +143,7 @@ impl Serialize for Endless<'_> {
     }
 }
 
-/// Says how much of it was written.
+/// Counts how often its `Debug` implementation writes.
 struct Wordy<'a>(&'a AtomicUsize);
 
 impl fmt::Debug for Wordy<'_> {
@@ -176,7 +176,7 @@ fn texts(texts: &[String]) {}
 fn deep(nested: &Nested, wrapped: &Wrapped, after: i32) {}
 
 #[test]
-fn ten_megabytes_cost_no_more_than_what_is_kept() {
+fn capturing_ten_megabytes_costs_no_more_than_the_retained_part() {
     let text = "ä".repeat(5 << 20);
     let bytes = vec![7; 10 << 20];
     let (endless, wordy) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -199,8 +199,8 @@ fn ten_megabytes_cost_no_more_than_what_is_kept() {
     let kept = value(first, "honeyhive_inputs.text").as_str().expect("a text");
     assert_eq!(kept.len(), 32 << 10);
     assert!(first.attributes["tracer_registry.cut_values"].as_u64() >= Some(1));
-    let of_texts = world.traced("texts");
-    let sum: usize = of_texts
+    let texts_span = world.traced("texts");
+    let sum: usize = texts_span
         .attributes
         .iter()
         .filter(|(name, _)| name.contains("inputs.texts"))
@@ -210,7 +210,7 @@ fn ten_megabytes_cost_no_more_than_what_is_kept() {
 }
 
 #[test]
-fn what_is_nested_too_deep_is_left_out_and_what_follows_is_told() {
+fn values_nested_too_deep_are_cut_and_later_values_are_captured() {
     let nested = (0..100_000).fold(Nested { inner: None }, |inner, _| Nested {
         inner: Some(Box::new(inner)),
     });
@@ -219,7 +219,7 @@ fn what_is_nested_too_deep_is_left_out_and_what_follows_is_told() {
     let span = world.traced("deep");
     assert_eq!(*value(&span, "honeyhive_inputs.after"), 3);
     assert_eq!(*value(&span, "tracer_registry.cut_values"), 2);
-    // Dropped by recursion, they would overflow this test's stack.
+    // Dropped recursively, they would overflow the stack of this test.
     std::mem::forget((nested, wrapped));
 }
 
@@ -266,7 +266,7 @@ fn bad(
 }
 
 #[test]
-fn a_value_that_cannot_be_told_is_a_placeholder_and_nothing_else_notices() {
+fn a_value_that_cannot_be_captured_becomes_a_placeholder_and_the_call_is_unaffected() {
     let world = traced(|| {
         let keys = BTreeMap::from([((1, 2), 3)]);
         assert!(bad(Refuses, &Panics, FailsToDebug, keys.clone(), 0).is_ok());
@@ -307,7 +307,7 @@ impl Serialize for Counts<'_> {
 }
 
 #[test]
-fn what_is_told_is_asked_for_once_and_only_where_it_is_recorded() {
+fn values_are_captured_once_and_only_for_recorded_spans() {
     let (fields, values) = (AtomicUsize::new(0), AtomicUsize::new(0));
     assert_eq!(once(&fields, Counts(&values)), 0);
     let unsampled = crate::support::World::with(&[], |builder| {

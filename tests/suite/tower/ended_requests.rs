@@ -1,4 +1,4 @@
-//! Work that goes on after the request that it was begun in.
+//! Work that outlives the request in which it started.
 
 use std::time::Duration;
 
@@ -19,14 +19,14 @@ use tracing_subscriber::layer::SubscriberExt;
 use super::client::header_source;
 use crate::support::World;
 
-/// An actor that traces each message by the current scope.
+/// An actor whose messages are traced in the current scope.
 struct Actor {
     messages: mpsc::UnboundedSender<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
 
 impl Actor {
-    /// Starts one in the scope of this place.
+    /// Starts an actor in the current scope.
     fn start() -> Self {
         let (messages, mut inbox) = mpsc::unbounded_channel::<oneshot::Sender<()>>();
         let run = async move {
@@ -41,8 +41,8 @@ impl Actor {
 
     async fn ask(&self) {
         let (done, is_done) = oneshot::channel();
-        self.messages.send(done).expect("it runs");
-        is_done.await.expect("it answers");
+        self.messages.send(done).expect("the actor runs");
+        is_done.await.expect("the actor answers");
     }
 
     async fn end(self) {
@@ -70,7 +70,7 @@ async fn spans_of_an_actor_that_outlives_its_request_by_a_minute_are_counted_by_
     actor.ask().await;
     assert_eq!(stale(&world), StaleScopeStatus::default());
     tokio::time::advance(Duration::from_millis(1)).await;
-    // What the program means is not known here, so the span is recorded as ever.
+    // The registry cannot know the program's intent, so the span is recorded as usual.
     b.in_span_async("request", async |_| actor.ask().await).await;
     actor.end().await;
     let counted = stale(&world);
@@ -87,8 +87,9 @@ async fn spans_of_an_actor_that_outlives_its_request_by_a_minute_are_counted_by_
     assert_eq!(world.project("a").spans_named("work").count(), 3);
 }
 
-/// Starts an actor in a request of tenant a. Returns it, and the scope of the request, once the request has ended.
-async fn left_behind(world: &World, layer: TenantLayer) -> (Actor, Scope) {
+/// Starts an actor in a request of tenant `a`. Returns it and the request's scope after the request
+/// has ended.
+async fn actor_of_ended_request(world: &World, layer: TenantLayer) -> (Actor, Scope) {
     let (sender, mut actors) = mpsc::unbounded_channel();
     let service = layer.layer(tower::service_fn(move |_: Request<()>| {
         let sender = sender.clone();
@@ -100,7 +101,7 @@ async fn left_behind(world: &World, layer: TenantLayer) -> (Actor, Scope) {
     let request = Request::get("/").header("x-tenant", "a").body(());
     let response = service.oneshot(request.expect("a request")).await.expect("an answer");
     let (actor, scope) = actors.recv().await.expect("sent above");
-    // The span ends with the body.
+    // The span of the request ends with the body.
     actor.ask().await;
     assert!(
         scope
@@ -118,14 +119,14 @@ fn names(world: &World, tenant: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_scope_that_ends_with_its_request_is_nobodys_afterwards() {
+async fn a_scope_that_ends_with_its_request_has_no_tracer_afterwards() {
     let world = World::with(&["a", "b", "default"], |builder| {
         builder.routing_default(&Selector::tenant("default"))
     });
     let (a, b, _default) = (world.tenant("a"), world.tenant("b"), world.tenant("default"));
     let _subscriber = subscribe(&world);
     let layer = header_source(&world).scope_ends_with_request(true);
-    let (actor, scope) = left_behind(&world, layer).await;
+    let (actor, scope) = actor_of_ended_request(&world, layer).await;
     assert!(scope.tracer().is_none());
     let driver = world.registry.routing_provider().tracer("driver");
     scope.run(|| {
@@ -134,15 +135,15 @@ async fn a_scope_that_ends_with_its_request_is_nobodys_afterwards() {
         drop(driver.start("late query"));
         info_span!("late").in_scope(|| ());
         info_span!(parent: None, "late root").in_scope(|| ());
-        // Explicit handles, and what is inside their scopes.
-        a.in_span("of a handle", |_| info_span!("inside a handle's").in_scope(|| ()));
-        b.in_span("of another handle", |_| {
-            driver.in_span("inside another handle's", |_| ());
+        // Explicit handles, and work inside their scopes.
+        a.in_span("by a handle", |_| info_span!("inside a handle's scope").in_scope(|| ()));
+        b.in_span("by another handle", |_| {
+            driver.in_span("inside another handle's scope", |_| ());
         });
         let _entered = a.enter();
-        driver.in_span("inside what is entered", |_| ());
+        driver.in_span("inside an entered scope", |_| ());
     });
-    // The actor by itself, and in a request of another tenant.
+    // The actor alone, and in a request of another tenant.
     actor.ask().await;
     b.in_span_async("request of b", async |_| actor.ask().await).await;
     actor.end().await;
@@ -152,15 +153,15 @@ async fn a_scope_that_ends_with_its_request_is_nobodys_afterwards() {
         [
             "GET",
             "actor",
-            "inside a handle's",
-            "inside what is entered",
-            "of a handle",
+            "inside a handle's scope",
+            "inside an entered scope",
+            "by a handle",
             "work"
         ]
     );
     assert_eq!(
         names(&world, "b"),
-        ["inside another handle's", "of another handle", "request of b"]
+        ["by another handle", "inside another handle's scope", "request of b"]
     );
     assert_eq!(world.names("default"), Vec::<String>::new());
     let unrouted = world.registry.status().unrouted;
@@ -168,7 +169,7 @@ async fn a_scope_that_ends_with_its_request_is_nobodys_afterwards() {
 }
 
 #[tokio::test]
-async fn a_span_of_an_ended_request_that_is_entered_in_a_request_of_another_tenant_is_nobodys() {
+async fn a_span_of_an_ended_request_entered_in_another_tenants_request_has_no_tracer() {
     let world = World::with(&["a", "b", "default"], |builder| {
         builder.routing_default(&Selector::tenant("default"))
     });
@@ -185,7 +186,7 @@ async fn a_span_of_an_ended_request_that_is_entered_in_a_request_of_another_tena
     let request = Request::get("/").header("x-tenant", "a").body(()).expect("a request");
     drop(service.oneshot(request).await.expect("an answer"));
     let (kept, entered) = kept.recv().await.expect("sent above");
-    // What the tenant's own handle entered within the request is part of it.
+    // The scope of the tenant's own handle, entered within the request, ends with the request too.
     assert!(entered.tracer().is_none());
     let driver = world.registry.routing_provider().tracer("driver");
     b.in_span("request of b", |_| {
@@ -203,7 +204,7 @@ async fn a_span_of_an_ended_request_that_is_entered_in_a_request_of_another_tena
     assert_eq!(names(&world, "b"), ["request of b"]);
     assert_eq!(world.names("default"), Vec::<String>::new());
     let project = world.project("b");
-    let span = project.spans_named("request of b").next().expect("it is there");
+    let span = project.spans_named("request of b").next().expect("the request of b");
     let events: Vec<_> = span.events.iter().map(|event| event.name.as_str()).collect();
     assert_eq!(events, ["event of b"]);
     let unrouted = world.registry.status().unrouted;
@@ -211,13 +212,13 @@ async fn a_span_of_an_ended_request_that_is_entered_in_a_request_of_another_tena
 }
 
 #[tokio::test]
-async fn in_an_ended_scope_an_empty_context_leads_to_no_default() {
+async fn an_empty_context_in_an_ended_scope_does_not_use_the_default() {
     let world = World::with(&["a", "default"], |builder| {
         builder.routing_default(&Selector::tenant("default"))
     });
     let _default = world.tenant("default");
     let layer = header_source(&world).scope_ends_with_request(true);
-    let (actor, scope) = left_behind(&world, layer).await;
+    let (actor, scope) = actor_of_ended_request(&world, layer).await;
     let driver = world.registry.routing_provider().tracer("driver");
     scope.run(|| {
         driver.in_span_with_builder_and_context(SpanBuilder::from_name("late"), &Context::new(), |_| {
@@ -233,10 +234,10 @@ async fn in_an_ended_scope_an_empty_context_leads_to_no_default() {
 }
 
 #[tokio::test]
-async fn by_default_a_scope_outlives_its_request() {
+async fn a_scope_outlives_its_request_by_default() {
     let world = World::new(&["a"]);
     let _subscriber = subscribe(&world);
-    let (actor, scope) = left_behind(&world, header_source(&world)).await;
+    let (actor, scope) = actor_of_ended_request(&world, header_source(&world)).await;
     let driver = world.registry.routing_provider().tracer("driver");
     scope.run(|| driver.in_span("query", |_| ()));
     actor.ask().await;

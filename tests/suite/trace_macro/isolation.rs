@@ -1,4 +1,4 @@
-//! What must never cross from one tracer to another, through `#[trace]`.
+//! Isolation of tenants with `#[trace]`.
 
 use std::sync::mpsc;
 use std::thread;
@@ -21,7 +21,7 @@ async fn work_of_b(b: &TracerHandle, of_b: &Session) {
     more();
 }
 
-/// Outside any scope of b: no session, and none of a's.
+/// Outside any scope of `b`: the span has no session, in particular not a's.
 #[trace(tracer = a)]
 fn by_hand(a: &TracerHandle, b: &TracerHandle) {
     b.start_span("b by hand").end();
@@ -31,7 +31,7 @@ fn by_hand(a: &TracerHandle, b: &TracerHandle) {
 fn more() {}
 
 #[tokio::test]
-async fn a_function_traced_for_one_tenant_that_calls_one_traced_for_another_keeps_both_apart() {
+async fn nested_functions_of_two_tenants_keep_traces_and_sessions_separate() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let (of_a, of_b) = (a.session("of a").start(), b.session("of b").start());
@@ -73,7 +73,7 @@ fn nested(registry: &TracerRegistry, slug: &str, further: &[&str]) {
 }
 
 #[test]
-fn a_function_finds_its_own_ancestor_past_another_tenants() {
+fn a_traced_function_finds_its_ancestor_through_another_tenants_span() {
     let world = World::new(&["a", "b"]);
     nested(&world.registry, "a", &["b", "a", "b"]);
     world.flush();
@@ -95,7 +95,7 @@ fn by_several(registry: &&TracerRegistry) {}
 fn by_environment(registry: &TracerRegistry, environment: String) {}
 
 #[test]
-fn several_parts_are_one_selector() {
+fn several_parts_form_one_selector() {
     let world = World::with(&["a"], |builder| {
         builder
             .feature("search", binding("unused"))
@@ -130,7 +130,7 @@ impl Service {
 }
 
 #[test]
-fn a_tracer_is_named_in_several_ways_and_a_session_of_another_one_is_nothing_to_it() {
+fn a_tracer_can_be_a_handle_option_or_result_and_a_foreign_session_is_ignored() {
     let world = World::new(&["a", "b"]);
     let service = Service {
         tracer: world.tenant("a"),
@@ -147,7 +147,7 @@ fn a_tracer_is_named_in_several_ways_and_a_session_of_another_one_is_nothing_to_
 fn by_session(session: Option<&Session>) {}
 
 #[test]
-fn a_session_alone_names_its_tracer() {
+fn a_session_alone_selects_its_tracer() {
     let world = World::new(&["a", "b"]);
     let session = world.tenant("a").session("of a").start();
     world.tenant("b").in_span("b", |_| by_session(Some(&session)));
@@ -164,47 +164,47 @@ fn here(place: &'static str) {
 
 #[trace(name = "dropped branch")]
 async fn dropped() {
-    let _told = Told;
+    let _span_on_drop = SpanOnDrop;
     std::future::pending::<()>().await;
 }
 
-struct Told;
+struct SpanOnDrop;
 
-impl Drop for Told {
+impl Drop for SpanOnDrop {
     fn drop(&mut self) {
         here("in a drop");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn work_that_moves_takes_its_scope_along_and_nothing_else_does() {
+async fn work_moved_with_its_scope_is_in_the_trace_and_other_work_is_not() {
     let world = World::new(&["a", "b"]);
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let moves = a.in_span_async("moves", async |_| {
         let scope = Scope::current();
-        // With its scope: in the trace. Without: in none, whatever thread it is on.
-        thread::spawn(scope.wrap(|| here("a thread"))).join().expect("it ends");
-        thread::spawn(|| here("a bare thread")).join().expect("it ends");
+        // Work with the scope is in the trace; work without it is in none, on any thread.
+        thread::spawn(scope.wrap(|| here("a thread"))).join().expect("no panic");
+        thread::spawn(|| here("a bare thread")).join().expect("no panic");
         tokio::spawn(scope.scope(async { here("a task") }))
             .await
-            .expect("it ends");
-        tokio::spawn(async { here("a bare task") }).await.expect("it ends");
+            .expect("no panic");
+        tokio::spawn(async { here("a bare task") }).await.expect("no panic");
         tokio::task::spawn_blocking(scope.wrap(|| here("a blocking task")))
             .await
-            .expect("it ends");
+            .expect("no panic");
         let (jobs, inbox) = mpsc::channel::<Scope>();
         let b = b.clone();
         let worker = thread::spawn(move || {
-            // A worker of b's.
+            // This worker runs in b's scope.
             let _in_b = b.enter();
             for scope in inbox {
                 scope.run(|| here("a channel"));
             }
             here("a worker");
         });
-        jobs.send(scope).expect("it listens");
+        jobs.send(scope).expect("the worker receives");
         drop(jobs);
-        worker.join().expect("it ends");
+        worker.join().expect("no panic");
         tokio::select! {
             biased;
             () = dropped() => {}

@@ -1,4 +1,4 @@
-//! Calls that have no span.
+//! Calls without a span: outside a scope, or with a tracer that cannot be resolved.
 
 use std::cell::Cell;
 
@@ -34,7 +34,7 @@ fn items(runs: &Cell<u32>) -> impl Iterator<Item = u32> {
 }
 
 #[test]
-fn a_function_without_its_tracer_runs_once_and_nothing_in_it_lands_elsewhere() {
+fn a_function_without_its_tracer_runs_once_and_its_spans_land_in_no_project() {
     let world = World::new(&["a", "b"]);
     let runs = Cell::new(0);
     let b = world.tenant("b");
@@ -45,7 +45,7 @@ fn a_function_without_its_tracer_runs_once_and_nothing_in_it_lands_elsewhere() {
         assert!(polled.as_mut().now_or_never().is_none());
         assert!(polled.now_or_never().expect("ready").is_ok());
         assert_eq!(items(&runs).count(), 2);
-        // What names a tracer of its own is traced as ever.
+        // A call with a valid tracer is traced as usual.
         of(Ok(&world.tenant("a")), &runs);
     });
     assert_eq!(runs.get(), 5);
@@ -55,10 +55,10 @@ fn a_function_without_its_tracer_runs_once_and_nothing_in_it_lands_elsewhere() {
 }
 
 #[test]
-fn calls_without_a_span_are_counted_and_failures_told_ever_more_rarely() {
-    // The counts are of the process.
+fn calls_without_a_span_are_counted_and_failures_are_logged_at_growing_intervals() {
+    // The counters are process-wide, so the test needs its own process.
     if !is_child::<&str>(
-        "trace_macro::counted::calls_without_a_span_are_counted_and_failures_told_ever_more_rarely",
+        "trace_macro::unrouted_calls::calls_without_a_span_are_counted_and_failures_are_logged_at_growing_intervals",
         &[],
     ) {
         return;
@@ -75,7 +75,7 @@ fn calls_without_a_span_are_counted_and_failures_told_ever_more_rarely() {
         }
     });
     let counts = trace_counts();
-    // Those inside a function without its tracer are outside any scope as well.
+    // Calls inside a function without its tracer are outside any scope too.
     assert_eq!((counts.unrouted, counts.failed, runs.get()), (15 + 9, 9, 9));
     let lines = log.lines();
     assert_eq!(lines.len(), 4, "{lines:#?}");
@@ -93,10 +93,10 @@ fn by_name() {
 }
 
 #[test]
-fn a_name_alone_is_looked_up_in_the_registry_that_is_installed() {
-    // The process has one.
+fn a_tenant_without_a_registry_is_looked_up_in_the_global_registry() {
+    // The global registry is process-wide, so the test needs its own process.
     if !is_child::<&str>(
-        "trace_macro::counted::a_name_alone_is_looked_up_in_the_registry_that_is_installed",
+        "trace_macro::unrouted_calls::a_tenant_without_a_registry_is_looked_up_in_the_global_registry",
         &[],
     ) {
         return;

@@ -1,4 +1,4 @@
-//! What becomes of requests that have no tracer of their own.
+//! Fallbacks for requests without a tracer.
 
 use axum::Router;
 use http::{Request, Response, StatusCode};
@@ -8,7 +8,7 @@ use tower_layer::Layer;
 use tracer_registry::Selector;
 use tracer_registry::tower::{Fallback, TenantErrorKind, TenantLayer};
 
-use super::client::{Server, ended, get_as, header_source};
+use super::client::{Server, get_as, header_source, wait_for_ended};
 use super::{current, work};
 use crate::log::Log;
 use crate::support::World;
@@ -58,7 +58,7 @@ async fn a_tenant_that_cannot_be_traced_now_is_refused_as_unavailable() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_trouble_has_what_it_was_told() {
+async fn each_tenant_error_kind_has_its_own_fallback() {
     let world = World::with(&["acme", "fallback"], |builder| {
         let key = tracer_registry::KeySource::file("/there/is/no/such/file");
         builder.tenant("keyless", tracer_registry::config::Binding::new().api_key(key))
@@ -70,42 +70,42 @@ async fn each_trouble_has_what_it_was_told() {
         .on(TenantErrorKind::Unavailable, Fallback::Untraced);
     let server = Server::start(Router::new().fallback(async || current()).layer(layer)).await;
     for _ in 0..2 {
-        // The first one looks the fallback up, the second one finds it.
+        // The first request looks the fallback up; the second one finds it.
         assert_eq!(server.get("/", &[]).await.text(), "tenant:fallback");
     }
     assert_eq!(get_as(&server, "A", "/").await.status, StatusCode::IM_A_TEAPOT);
     assert_eq!(get_as(&server, "hooli", "/").await.status, StatusCode::FORBIDDEN);
-    assert_eq!(get_as(&server, "keyless", "/").await.text(), "nobody");
-    ended(&world, "fallback", 2);
+    assert_eq!(get_as(&server, "keyless", "/").await.text(), "untraced");
+    wait_for_ended(&world, "fallback", 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fallback_that_cannot_be_had_has_what_holds_for_that_and_no_second_fallback() {
+async fn an_unresolvable_fallback_uses_the_fallback_of_its_own_error_but_no_second_selector() {
     let world = World::new(&["acme"]);
     let service = || Router::new().fallback(async || current());
     let layer = header_source(&world).on(TenantErrorKind::Missing, selector("hooli"));
     let twice = layer.clone().on(TenantErrorKind::Unknown, selector("hooli"));
     let server = Server::start(service().layer(layer.on(TenantErrorKind::Unknown, Fallback::Untraced))).await;
-    assert_eq!(server.get("/", &[]).await.text(), "nobody");
+    assert_eq!(server.get("/", &[]).await.text(), "untraced");
     let server = Server::start(service().layer(twice)).await;
     assert_eq!(server.get("/", &[]).await.status, StatusCode::NOT_FOUND);
     assert_eq!(get_as(&server, "globex", "/").await.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_untraced_request_runs_in_no_scope_and_nothing_of_one_around_it_leaks_in() {
+async fn an_untraced_request_runs_in_no_scope_not_even_an_enclosing_one() {
     let world = World::new(&["acme", "globex"]);
     let layer = header_source(&world).on(TenantErrorKind::Missing, Fallback::Untraced);
-    // In the call, in the future, in the body, and where it is dropped.
+    // `current` is called in the call, in the future and in the body.
     let service = layer.layer(tower::service_fn(|_: Request<Body>| {
         let called = current();
         async move {
             let body = format!("{called}, {}", current());
-            Ok::<_, std::io::Error>(Response::new(Seen(Some(body))))
+            Ok::<_, std::io::Error>(Response::new(CurrentTracerBody(Some(body))))
         }
     }));
     let globex = world.tenant("globex");
-    let asked = globex.in_span_async("outer", async |_| {
+    let answer_text = globex.in_span_async("outer", async |_| {
         let answer = service
             .clone()
             .oneshot(Request::new(Body::default()))
@@ -113,28 +113,28 @@ async fn an_untraced_request_runs_in_no_scope_and_nothing_of_one_around_it_leaks
             .expect("no error");
         answer.into_body().collect().await.expect("a body").to_bytes()
     });
-    assert_eq!(asked.await, "nobody, nobody, nobody");
+    assert_eq!(answer_text.await, "untraced, untraced, untraced");
     let mut for_acme = Request::new(Body::default());
     for_acme
         .headers_mut()
         .insert("x-tenant", "acme".parse().expect("a value"));
-    let asked = globex.in_span_async("outer", async |_| {
+    let answer_text = globex.in_span_async("outer", async |_| {
         let answer = service.clone().oneshot(for_acme).await.expect("no error");
         answer.into_body().collect().await.expect("a body").to_bytes()
     });
-    assert_eq!(asked.await, "tenant:acme, tenant:acme, tenant:acme");
-    ended(&world, "acme", 1);
+    assert_eq!(answer_text.await, "tenant:acme, tenant:acme, tenant:acme");
+    wait_for_ended(&world, "acme", 1);
     assert_eq!(
         world.span("acme", "GET").parent_span_id,
         None,
-        "globex's span is nobody's parent"
+        "the span of globex must not be a parent"
     );
 }
 
-/// A body that says in what scope it was polled.
-struct Seen(Option<String>);
+/// A body that appends the tracer that is current when it is polled.
+struct CurrentTracerBody(Option<String>);
 
-impl http_body::Body for Seen {
+impl http_body::Body for CurrentTracerBody {
     type Data = bytes::Bytes;
     type Error = std::io::Error;
 
@@ -147,18 +147,18 @@ impl http_body::Body for Seen {
     }
 }
 
-/// A service that may be called only after it said that it is ready, and after each call is not.
-struct Picky {
+/// A service that panics if it is called without a preceding `poll_ready`.
+struct RequiresReady {
     is_ready: bool,
 }
 
-impl Clone for Picky {
+impl Clone for RequiresReady {
     fn clone(&self) -> Self {
         Self { is_ready: false }
     }
 }
 
-impl Service<Request<Body>> for Picky {
+impl Service<Request<Body>> for RequiresReady {
     type Response = Response<String>;
     type Error = std::io::Error;
     type Future = std::pin::Pin<Box<dyn Future<Output = Result<Response<String>, std::io::Error>> + Send>>;
@@ -169,10 +169,7 @@ impl Service<Request<Body>> for Picky {
     }
 
     fn call(&mut self, _: Request<Body>) -> Self::Future {
-        assert!(
-            std::mem::take(&mut self.is_ready),
-            "it was not asked whether it is ready"
-        );
+        assert!(std::mem::take(&mut self.is_ready), "called before it was ready");
         Box::pin(async {
             work("inside".to_owned()).await;
             Ok(Response::new(current()))
@@ -181,27 +178,28 @@ impl Service<Request<Body>> for Picky {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_service_that_said_it_is_ready_is_the_one_that_is_called() {
+async fn the_ready_service_is_the_one_that_is_called() {
     let world = World::new(&["acme"]);
     let layer: TenantLayer = header_source(&world);
-    let mut service = layer.layer(Picky { is_ready: false });
-    // The first one is looked up, the second one is there.
+    let mut service = layer.layer(RequiresReady { is_ready: false });
+    // The first request looks the tracer up; the second one finds it.
     for _ in 0..2 {
         let request = Request::get("/").header("x-tenant", "acme").body(Body::default());
-        let service = service.ready().await.expect("it is always ready");
+        let service = service.ready().await.expect("always ready");
         let answer = service.call(request.expect("a request")).await.expect("no error");
         assert_eq!(
             answer.into_body().collect().await.expect("a text").to_bytes(),
             "tenant:acme"
         );
     }
-    ended(&world, "acme", 4);
+    wait_for_ended(&world, "acme", 4);
 }
 
 #[tokio::test]
-async fn a_tracer_that_cannot_be_had_is_warned_of_once_a_minute_with_its_selector() {
+async fn a_failed_look_up_is_logged_once_a_minute_with_its_selector() {
     let log = Log::default();
-    // With one subscriber in the process, `tracing` asks that of the thread which comes to a line first, and other tests have none.
+    // With only one dispatcher, `tracing` caches a callsite's interest for the thread that reaches
+    // it first, where other tests have no subscriber.
     let _second = tracing::Dispatch::new(Log::default());
     let _here = tracing::dispatcher::set_default(&tracing::Dispatch::new(log.clone()));
     let world = World::with(&["acme"], |builder| {
@@ -211,7 +209,7 @@ async fn a_tracer_that_cannot_be_had_is_warned_of_once_a_minute_with_its_selecto
     let service = header_source(&world).layer(tower::service_fn(async |_: Request<()>| {
         Ok::<_, std::io::Error>(http::Response::new(String::new()))
     }));
-    for tenant in ["globex", "globex", "nobody", "acme"] {
+    for tenant in ["globex", "globex", "unknown", "acme"] {
         let request = Request::get("/").header("x-tenant", tenant).body(());
         drop(service.clone().oneshot(request.expect("a request")).await);
     }

@@ -1,4 +1,4 @@
-//! What is told of spans: events, fields, errors, and what a filter leaves of them.
+//! Events, fields and errors on spans, and filters.
 
 use tracer_registry_collector::{SpanKind, StatusCode};
 use tracing::dispatcher::{self, Dispatch};
@@ -13,7 +13,7 @@ use crate::routing::assert_chain;
 use crate::support::World;
 
 #[test]
-fn an_event_lands_on_a_span_of_the_tracer_that_the_code_runs_for_or_nowhere() {
+fn an_event_is_recorded_only_on_a_span_of_the_current_tracer() {
     let (world, a, b, _subscriber) = subscribed();
     a.in_span("by hand", |_| info!("without a span of the tracing crate"));
     a.in_span("a", |_| {
@@ -25,19 +25,23 @@ fn an_event_lands_on_a_span_of_the_tracer_that_the_code_runs_for_or_nowhere() {
             b.in_span("b", |_| {
                 info!("b-canary");
                 tracing::error!("b-canary that fails");
-                info!(parent: &of_a, "told of a");
-                info!(parent: None, "of nobody");
+                info!(parent: &of_a, "explicit a");
+                info!(parent: None, "without a span");
             });
             drop(in_b);
             info!("a-canary again");
         });
     });
     info!("in no scope");
-    assert_eq!(unrouted(&world), (0, 1), "the one in b's scope with a's span current");
+    assert_eq!(
+        unrouted(&world),
+        (0, 1),
+        "the event in b's scope while a's span is current"
+    );
     world.flush();
     assert_eq!(
         events(&world.span("a", "of a")),
-        ["a-canary", "told of a", "a-canary again"]
+        ["a-canary", "explicit a", "a-canary again"]
     );
     assert_eq!(events(&world.span("b", "b")), ["b-canary", "b-canary that fails"]);
     assert_eq!(world.span("b", "b").status.code, StatusCode::Error);
@@ -51,7 +55,7 @@ fn an_event_lands_on_a_span_of_the_tracer_that_the_code_runs_for_or_nowhere() {
 }
 
 #[test]
-fn a_log_line_of_opentelemetry_is_no_event_of_a_tenants_span() {
+fn log_events_of_opentelemetry_are_not_recorded_on_a_tenants_span() {
     let (world, a, _b, _subscriber) = subscribed();
     a.in_span("a", |_| {
         tracing::warn!(target: "opentelemetry", "a-canary of the API");
@@ -65,7 +69,7 @@ fn a_log_line_of_opentelemetry_is_no_event_of_a_tenants_span() {
 }
 
 #[test]
-fn a_span_of_opentelemetrys_own_crates_is_none_of_a_tenant() {
+fn spans_of_opentelemetrys_crates_are_not_recorded_for_a_tenant() {
     let (world, a, _b, _subscriber) = subscribed();
     a.in_span("a", |_| {
         let own = info_span!(target: "opentelemetry_sdk", "a-canary", late = tracing::field::Empty);
@@ -81,13 +85,13 @@ fn a_span_of_opentelemetrys_own_crates_is_none_of_a_tenant() {
     world.assert_no_trace_of("a-canary", "a");
 }
 
-/// OpenTelemetry logs while its current context is locked, and whoever asks for that context then panics.
+/// OpenTelemetry logs while its current context is borrowed; access to that context then panics.
 #[test]
-fn a_log_line_that_opentelemetry_writes_while_it_changes_the_context_does_no_harm() {
+fn a_log_event_that_opentelemetry_emits_during_a_context_change_is_harmless() {
     let (world, a, _b, _subscriber) = subscribed();
     a.in_span("a", |_| {
         let full = FullContextStack::new();
-        // "Too many contexts", at the level of a warning.
+        // OpenTelemetry logs a warning about too many contexts.
         drop(a.enter());
         drop(full);
         info!("afterwards");
@@ -97,7 +101,7 @@ fn a_log_line_that_opentelemetry_writes_while_it_changes_the_context_does_no_har
 }
 
 #[test]
-fn a_field_is_never_recorded_on_another_tracers_span_by_way_of_the_current_one() {
+fn a_field_is_never_recorded_on_another_tracers_span_through_the_current_span() {
     let (world, a, b, _subscriber) = subscribed();
     let made = a.in_span("a", |_| {
         info_span!("of a", own = tracing::field::Empty, by_b = tracing::field::Empty)
@@ -107,7 +111,7 @@ fn a_field_is_never_recorded_on_another_tracers_span_by_way_of_the_current_one()
         b.in_span("b", |_| tracing::Span::current().record("by_b", "b-canary").id());
     });
     assert_eq!(unrouted(&world), (0, 1));
-    // Who has the span at hand means it: what is told of a span lands on it, whoever the code runs for.
+    // An explicit span handle is intended: the field is recorded on that span in any scope.
     b.in_span("b", |_| made.record("by_b", "meant"));
     drop(made);
     assert_eq!(unrouted(&world), (0, 1));
@@ -127,7 +131,7 @@ fn fails(question: &str, times: u64) -> Result<(), std::io::Error> {
 }
 
 #[test]
-fn fields_and_errors_are_what_opentelemetry_has_them_as() {
+fn fields_and_errors_follow_opentelemetrys_conventions() {
     let (world, a, _, _subscriber) = subscribed();
     a.in_span("a", |_| {
         assert!(fails("why?", 2).is_err());
@@ -150,7 +154,7 @@ fn fields_and_errors_are_what_opentelemetry_has_them_as() {
     assert_eq!(span.attributes["question"], "why?");
     assert_eq!(span.attributes["times"], 2);
     assert_eq!(span.attributes["target"], module_path!());
-    assert!(span.attributes["code.file.path"].to_string().contains("telling.rs"));
+    assert!(span.attributes["code.file.path"].to_string().contains("recording.rs"));
     assert_eq!(span.scope.name, "tracing");
     assert_eq!(
         (span.status.code, span.status.message.as_str()),
@@ -179,13 +183,13 @@ fn fields_and_errors_are_what_opentelemetry_has_them_as() {
 }
 
 #[test]
-fn what_this_crate_tells_is_on_nobodys_span() {
+fn log_events_of_this_crate_are_on_no_span() {
     let (world, a, _, _subscriber) = subscribed();
     a.in_span("a", |_| {
         info_span!("of a").in_scope(|| {
             tracing::warn!(target: "tracer_registry::export::report", "about another tenant");
             tracing::info_span!(target: "tracer_registry", "ours").in_scope(|| ());
-            info!(target: "tracer_registry_of_somebody", "theirs");
+            info!(target: "tracer_registry_extension", "theirs");
         });
     });
     world.flush();
@@ -195,7 +199,7 @@ fn what_this_crate_tells_is_on_nobodys_span() {
 }
 
 #[test]
-fn a_filter_leaves_out_what_it_says_and_what_is_below_finds_its_parent() {
+fn a_filtered_span_is_left_out_and_its_children_use_its_parent() {
     let world = World::new(&["a"]);
     let a = world.tenant("a");
     let layer = world.registry.tracing_layer().with_filter(LevelFilter::INFO);
@@ -216,7 +220,7 @@ fn a_filter_leaves_out_what_it_says_and_what_is_below_finds_its_parent() {
 }
 
 #[test]
-fn past_the_limit_of_attached_contexts_nothing_is_told_of_the_span_that_stays_current() {
+fn beyond_the_limit_of_attached_contexts_nothing_is_recorded_on_the_current_span_of_another_tracer() {
     let (world, a, b, _subscriber) = subscribed();
     a.in_span("a", |_| {
         let of_a = info_span!("of a", by_b = tracing::field::Empty, own = tracing::field::Empty);
@@ -232,7 +236,7 @@ fn past_the_limit_of_attached_contexts_nothing_is_told_of_the_span_that_stays_cu
             drop(full);
         });
     });
-    assert_eq!(unrouted(&world), (1, 1), "the span, and the field");
+    assert_eq!(unrouted(&world), (1, 1), "the span and the field");
     world.flush();
     assert_eq!(events(&world.span("a", "of a")), ["a again"]);
     assert_eq!(world.span("a", "of a").attributes["own"], "a-value");

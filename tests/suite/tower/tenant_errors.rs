@@ -1,4 +1,4 @@
-//! What a request may say wrong about whose it is.
+//! Requests with a missing, invalid or unknown tenant.
 
 use axum::Router;
 use http::{HeaderName, Request, StatusCode};
@@ -19,17 +19,20 @@ fn service() -> Router {
     Router::new().fallback(async || current())
 }
 
-/// Sends the bytes of a request as they are, and reads the answer as text.
+/// Sends the bytes of a request unchanged and returns the response as text.
 async fn raw(server: &Server, request: &[u8]) -> String {
-    let mut stream = TcpStream::connect(server.address).await.expect("it listens");
-    stream.write_all(request).await.expect("it reads");
+    let mut stream = TcpStream::connect(server.address).await.expect("the server listens");
+    stream.write_all(request).await.expect("the server reads");
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.expect("it answers and closes");
+    stream
+        .read_to_end(&mut answer)
+        .await
+        .expect("the server responds and closes");
     String::from_utf8_lossy(&answer).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_fault_of_the_header_is_refused_counted_by_its_reason_and_not_repeated() {
+async fn each_invalid_header_is_refused_and_counted_by_reason_without_echoing_it() {
     let world = World::new(&["acme"]);
     let layer = header_source(&world);
     let server = Server::start(service().layer(layer.clone())).await;
@@ -76,7 +79,7 @@ async fn each_fault_of_the_header_is_refused_counted_by_its_reason_and_not_repea
         .sum();
     assert_eq!(sum, 10, "{all}");
     world.flush();
-    assert!(world.registry.status().tracers.is_empty(), "nobody's tracer was made");
+    assert!(world.registry.status().tracers.is_empty(), "no tracer may be created");
 }
 
 fn counted(layer: &TenantLayer, reason: &str) -> u64 {
@@ -84,7 +87,7 @@ fn counted(layer: &TenantLayer, reason: &str) -> u64 {
     all[reason].as_u64().expect("a reason")
 }
 
-/// The tenant that a source finds in a request, or the reason why not.
+/// Returns the tenant that a source finds in a request, or the counted reason.
 async fn found(world: &World, source: TenantSource, request: Request<Full<&'static [u8]>>) -> String {
     let layer = TenantLayer::new(world.registry.clone(), source);
     let service = layer.layer(tower::service_fn(async |_| {
@@ -112,7 +115,7 @@ fn request(uri: &str, headers: &[(&str, &str)]) -> Request<Full<&'static [u8]>> 
 }
 
 #[tokio::test]
-async fn a_host_is_taken_without_its_port_and_in_lower_case_and_only_where_it_is_said_once() {
+async fn a_host_is_used_in_lower_case_without_its_port_and_only_if_it_is_unambiguous() {
     let world = World::new(&["acme", "acme.example.com"]);
     for (uri, hosts, whole, label) in [
         ("/", vec!["acme.example.com"], "tenant:acme.example.com", "tenant:acme"),
@@ -174,15 +177,15 @@ async fn a_host_is_taken_without_its_port_and_in_lower_case_and_only_where_it_is
         ("/", vec![], "missing", "missing"),
     ] {
         let headers: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
-        let of_host = found(&world, TenantSource::host(), request(uri, &headers)).await;
-        assert_eq!(of_host, whole, "{uri} {hosts:?}");
-        let of_label = found(&world, TenantSource::first_host_label(), request(uri, &headers)).await;
-        assert_eq!(of_label, label, "{uri} {hosts:?}");
+        let by_host = found(&world, TenantSource::host(), request(uri, &headers)).await;
+        assert_eq!(by_host, whole, "{uri} {hosts:?}");
+        let by_label = found(&world, TenantSource::first_host_label(), request(uri, &headers)).await;
+        assert_eq!(by_label, label, "{uri} {hosts:?}");
     }
 }
 
 #[tokio::test]
-async fn a_tenant_is_in_the_path_the_extensions_or_wherever_a_function_finds_it() {
+async fn a_tenant_is_read_from_the_path_the_extensions_or_by_a_function() {
     #[derive(Clone)]
     struct User(&'static str);
 
@@ -197,16 +200,16 @@ async fn a_tenant_is_in_the_path_the_extensions_or_wherever_a_function_finds_it(
         ("/tenants", "missing"),
         ("/", "missing"),
     ] {
-        let of_path = found(&world, TenantSource::path_segment(1), request(path, &[])).await;
-        assert_eq!(of_path, expected, "{path}");
+        let by_path = found(&world, TenantSource::path_segment(1), request(path, &[])).await;
+        assert_eq!(by_path, expected, "{path}");
     }
-    let of_first = found(&world, TenantSource::path_segment(0), request("/", &[])).await;
-    assert_eq!(of_first, "empty", "there is one, and it is empty");
+    let by_first = found(&world, TenantSource::path_segment(0), request("/", &[])).await;
+    assert_eq!(by_first, "empty", "the first segment exists and is empty");
     let by_user = || TenantSource::extension(|user: &User| user.0);
-    let mut of_user = request("/", &[("x-tenant", "other")]);
-    assert_eq!(found(&world, by_user(), of_user.clone()).await, "missing");
-    of_user.extensions_mut().insert(User("acme"));
-    assert_eq!(found(&world, by_user(), of_user).await, "tenant:acme");
+    let mut request_of_user = request("/", &[("x-tenant", "other")]);
+    assert_eq!(found(&world, by_user(), request_of_user.clone()).await, "missing");
+    request_of_user.extensions_mut().insert(User("acme"));
+    assert_eq!(found(&world, by_user(), request_of_user).await, "tenant:acme");
 
     let both = || {
         TenantSource::from_fn(|request| {
@@ -218,9 +221,15 @@ async fn a_tenant_is_in_the_path_the_extensions_or_wherever_a_function_finds_it(
             Ok(selector.transpose()?)
         })
     };
-    let asked = |tenant| request("/", &[("x-tenant", tenant)]);
-    assert_eq!(found(&world, both(), asked("acme")).await, "feature:search,tenant:acme");
-    assert_eq!(found(&world, both(), asked("acme")).await, "feature:search,tenant:acme");
-    assert_eq!(found(&world, both(), asked("")).await, "empty");
+    let with_tenant = |tenant| request("/", &[("x-tenant", tenant)]);
+    assert_eq!(
+        found(&world, both(), with_tenant("acme")).await,
+        "feature:search,tenant:acme"
+    );
+    assert_eq!(
+        found(&world, both(), with_tenant("acme")).await,
+        "feature:search,tenant:acme"
+    );
+    assert_eq!(found(&world, both(), with_tenant("")).await, "empty");
     assert_eq!(found(&world, both(), request("/", &[])).await, "missing");
 }

@@ -1,4 +1,4 @@
-//! Calls of gRPC that are none, and calls that do not say how they ended.
+//! gRPC status: requests that only claim to be calls, and calls without a readable status.
 
 use std::convert::Infallible;
 
@@ -14,7 +14,7 @@ use tower_layer::Layer;
 use tracer_registry::tower::PropagationLayer;
 use tracer_registry_collector::{Span, StatusCode};
 
-use super::client::{attribute, ended, header_source};
+use super::client::{attribute, header_source, wait_for_ended};
 use crate::support::World;
 
 const GRPC: (&str, &str) = ("content-type", "application/grpc");
@@ -26,7 +26,7 @@ fn head(headers: &[(&str, &str)]) -> Builder {
         .fold(head, |head, (name, value)| head.header(*name, *value))
 }
 
-/// A message, and trailers where there are any.
+/// A message body, with `grpc-status` trailers if given.
 fn message(trailers: Option<&'static str>) -> Body {
     let trailers = trailers.map(|code| {
         let mut trailers = HeaderMap::new();
@@ -59,50 +59,50 @@ fn request(path: &str) -> Request<Body> {
     request.header(GRPC.0, GRPC.1).body(Body::empty()).expect("a request")
 }
 
-/// The name, the code, `error.type`, and the status.
-fn told(span: &Span) -> (&str, &Value, &Value, StatusCode) {
+/// Returns the name, the gRPC code, `error.type` and the span status.
+fn outcome(span: &Span) -> (&str, &Value, &Value, StatusCode) {
     let code = attribute(span, "rpc.grpc.status_code");
     (&span.name, code, attribute(span, "error.type"), span.status.code)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_that_says_it_is_a_call_is_one_only_where_the_service_answers_it_as_one() {
+async fn a_request_with_a_grpc_content_type_is_a_call_only_if_the_service_answers_with_grpc() {
     let world = World::new(&["acme"]);
     let service = header_source(&world).layer(tower::service_fn(answer::<Body>));
     for path in ["/x/random", "/unknown.Service/Random", "/a.B/Fine"] {
-        let answered = service.clone().oneshot(request(path)).await.expect("an answer");
-        answered.into_body().collect().await.expect("a body");
+        let response = service.clone().oneshot(request(path)).await.expect("an answer");
+        response.into_body().collect().await.expect("a body");
     }
     let hanging = service.clone().oneshot(request("/a.B/Hang"));
     assert!(futures_util::FutureExt::now_or_never(hanging).is_none());
-    ended(&world, "acme", 4);
+    wait_for_ended(&world, "acme", 4);
     let project = world.project("acme");
-    let of = |path: &str| {
+    let span_of = |path: &str| {
         let span = project.spans().iter().find(|span| attribute(span, "url.path") == path);
-        span.expect("one for each")
+        span.expect("one span for each path")
     };
     let (http, unknown, fine, hung) = (
-        of("/x/random"),
-        of("/unknown.Service/Random"),
-        of("/a.B/Fine"),
-        of("/a.B/Hang"),
+        span_of("/x/random"),
+        span_of("/unknown.Service/Random"),
+        span_of("/a.B/Fine"),
+        span_of("/a.B/Hang"),
     );
-    assert_eq!(told(http), ("POST", &Value::Null, &Value::Null, StatusCode::Unset));
+    assert_eq!(outcome(http), ("POST", &Value::Null, &Value::Null, StatusCode::Unset));
     assert_eq!(attribute(http, "rpc.system"), &Value::Null);
     assert_eq!(attribute(http, "http.response.status_code"), 200);
     assert_eq!(
-        told(unknown),
+        outcome(unknown),
         ("POST", &json!(12), &json!("UNIMPLEMENTED"), StatusCode::Error)
     );
-    assert_eq!(told(fine), ("a.B/Fine", &json!(0), &Value::Null, StatusCode::Unset));
-    assert_eq!(told(hung), ("POST", &json!(1), &Value::Null, StatusCode::Unset));
+    assert_eq!(outcome(fine), ("a.B/Fine", &json!(0), &Value::Null, StatusCode::Unset));
+    assert_eq!(outcome(hung), ("POST", &json!(1), &Value::Null, StatusCode::Unset));
     for call in [unknown, fine, hung] {
         assert_eq!(attribute(call, "rpc.system"), "grpc");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_that_ends_without_a_code_that_can_be_read_is_unknown_and_one_that_told_it_keeps_it() {
+async fn a_call_without_a_readable_status_is_unknown_and_a_status_in_the_head_is_kept() {
     let world = World::new(&["acme"]);
     let server = header_source(&world).layer(tower::service_fn(answer::<Body>));
     let client = PropagationLayer::new()
@@ -111,10 +111,10 @@ async fn a_call_that_ends_without_a_code_that_can_be_read_is_unknown_and_one_tha
     let (unknown, none, error) = (json!("UNKNOWN"), Value::Null, StatusCode::Error);
     let acme = world.tenant("acme");
     let mut count = 0;
-    for (path, of_server, of_client) in [
+    for (path, server_outcome, client_outcome) in [
         ("/a.B/Silent", (json!(2), &unknown, error), (json!(2), &unknown, error)),
         ("/a.B/Large", (json!(2), &unknown, error), (json!(2), &unknown, error)),
-        // Dropped in the middle of the body.
+        // The body is dropped unread.
         (
             "/a.B/InHead",
             (json!(5), &none, StatusCode::Unset),
@@ -132,25 +132,25 @@ async fn a_call_that_ends_without_a_code_that_can_be_read_is_unknown_and_one_tha
                 while frames.next().await.is_some() {}
             }
         };
-        let answered = server.clone().oneshot(request(path)).await.expect("an answer");
-        read(Body::new(answered.into_body())).await;
+        let response = server.clone().oneshot(request(path)).await.expect("an answer");
+        read(Body::new(response.into_body())).await;
         count += 1;
-        ended(&world, "acme", count);
-        let answered = acme
+        wait_for_ended(&world, "acme", count);
+        let response = acme
             .scope(client.clone().oneshot(request(path)))
             .await
             .expect("an answer");
-        read(Body::new(answered.into_body())).await;
+        read(Body::new(response.into_body())).await;
         count += 1;
-        ended(&world, "acme", count);
+        wait_for_ended(&world, "acme", count);
         let project = world.project("acme");
         let [.., server, client] = project.spans() else {
-            panic!("both ends");
+            panic!("spans of server and client");
         };
-        for (span, (code, error_type, status)) in [(server, of_server), (client, of_client)] {
-            let (_, told_code, told_error, told_status) = told(span);
+        for (span, (code, error_type, status)) in [(server, server_outcome), (client, client_outcome)] {
+            let (_, code_found, error_found, status_found) = outcome(span);
             assert_eq!(
-                (told_code, told_error, told_status),
+                (code_found, error_found, status_found),
                 (&code, error_type, status),
                 "{path} {:?}",
                 span.kind

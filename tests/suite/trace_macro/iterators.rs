@@ -1,4 +1,4 @@
-//! Functions that return streams and iterators.
+//! Functions that return streams or iterators.
 
 use std::iter::FusedIterator;
 use std::pin::Pin;
@@ -58,7 +58,7 @@ fn the_span_of_a_stream_lasts_until_its_last_item() {
     let world = traced_async(async {
         let mut stream = Box::pin(opaque(2));
         while let Some(item) = stream.next().await {
-            // What is done with an item is not the stream's.
+            // The consumer of an item is outside the stream's scope.
             assert!(item.is_ok() && TracerRegistry::current().expect("in a").current_span().is_none());
         }
         made(99);

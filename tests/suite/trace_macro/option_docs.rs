@@ -1,13 +1,14 @@
-//! The documentation of the options of `#[trace]`.
+//! The documentation lists each option of `#[trace]`.
 
-/// Names of all options: the macro lists them in its error for an unknown one, which `ui` compares.
+/// Returns the names of all options, from the macro's error for an unknown option, which `ui`
+/// checks.
 fn options() -> Vec<&'static str> {
     let errors = include_str!("../../ui/options.stderr");
     let (_, names) = errors.split_once(": expected one of ").expect("an unknown option");
     names.lines().next().expect("one line").split(", ").collect()
 }
 
-/// Names in the first column of the table of options.
+/// Returns the names in the first column of the table of options.
 fn documented(page: &str) -> Vec<&str> {
     let lines = page.lines().map(|line| line.trim_start_matches("/// "));
     let rows = lines

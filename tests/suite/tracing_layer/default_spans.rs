@@ -1,4 +1,4 @@
-//! Spans that were made in no scope and are the default's: they are somebody's, and still no scope.
+//! Spans created outside any scope belong to the default tracer, but are no scope.
 
 use opentelemetry::Context;
 use opentelemetry::trace::{Tracer, TracerProvider};
@@ -10,7 +10,7 @@ use super::{dispatch, events, unrouted};
 use crate::routing::assert_chain;
 use crate::support::World;
 
-/// A tenant and a default, which is there already, and a subscriber for this thread.
+/// Creates a tenant, a default that exists already, and a subscriber for this thread.
 fn with_default() -> (World, TracerHandle, TracerHandle, DefaultGuard) {
     let world = World::with(&["a", "default"], |builder| {
         builder.routing_default(&Selector::tenant("default"))
@@ -21,14 +21,14 @@ fn with_default() -> (World, TracerHandle, TracerHandle, DefaultGuard) {
 }
 
 #[test]
-fn a_span_under_one_that_was_made_in_no_scope_brings_the_default_into_no_scope() {
+fn the_default_does_not_enter_a_scope_through_its_spans() {
     let (world, a, _default, _subscriber) = with_default();
     let server = info_span!("server");
     server.in_scope(|| {
         info_span!("middleware").in_scope(|| {
             info!("to the middleware");
             let _request = a.enter();
-            // What `in_current_span` does.
+            // As `in_current_span` does.
             Span::current().in_scope(|| info_span!("of a").in_scope(|| info!("to a")));
             info_span!(parent: &server, "of a as well").in_scope(|| ());
         });
@@ -50,7 +50,7 @@ fn a_span_under_one_that_was_made_in_no_scope_brings_the_default_into_no_scope()
 }
 
 #[test]
-fn a_request_of_the_defaults_own_tracer_keeps_its_session_and_its_span() {
+fn a_request_of_the_default_tracer_keeps_its_session_and_span() {
     let (world, _a, default, _subscriber) = with_default();
     let session = default.session("s").start();
     info_span!("server").in_scope(|| {
@@ -63,7 +63,7 @@ fn a_request_of_the_defaults_own_tracer_keeps_its_session_and_its_span() {
                     let current = TracerRegistry::current();
                     assert!(
                         current.is_some_and(|current| current.same_tracer(&default)),
-                        "it was made in a scope"
+                        "the span was created in a scope"
                     );
                 });
             });
@@ -74,8 +74,8 @@ fn a_request_of_the_defaults_own_tracer_keeps_its_session_and_its_span() {
     assert_chain(&world, "default", &["server", "middleware", "beside"]);
     for (name, is_in) in [("middleware", false), ("request", true), ("work", true)] {
         let span = world.span("default", name);
-        let of = span.attributes.get("honeyhive.session_id");
-        assert_eq!(of.is_some_and(|id| *id == session.id()), is_in, "{name}");
+        let session_id = span.attributes.get("honeyhive.session_id");
+        assert_eq!(session_id.is_some_and(|id| *id == session.id()), is_in, "{name}");
     }
 }
 
@@ -83,7 +83,7 @@ fn a_request_of_the_defaults_own_tracer_keeps_its_session_and_its_span() {
 fn names_no_tracer() {}
 
 #[test]
-fn inside_the_defaults_span_code_runs_for_nobody_and_what_is_routed_is_its_child() {
+fn inside_a_span_of_the_default_no_tracer_is_current_and_routed_spans_are_its_children() {
     let (world, _a, default, _subscriber) = with_default();
     let driver = world.registry.routing_provider().tracer("driver");
     info_span!("server").in_scope(|| {
@@ -101,7 +101,7 @@ fn inside_the_defaults_span_code_runs_for_nobody_and_what_is_routed_is_its_child
 }
 
 #[test]
-fn leaving_a_span_that_changed_nothing_takes_back_nothing() {
+fn exiting_a_span_that_did_not_change_the_scope_restores_nothing() {
     let (world, a, _default, _subscriber) = with_default();
     let server = info_span!("server");
     server.in_scope(|| {
@@ -113,8 +113,8 @@ fn leaving_a_span_that_changed_nothing_takes_back_nothing() {
     assert_chain(&world, "default", &["server", "still of the server"]);
 }
 
-/// Makes a span in every way that knows no tenants.
-fn make_everything(world: &World, server: &Span) {
+/// Creates spans in each way that needs no tenant.
+fn create_all_kinds(world: &World, server: &Span) {
     let driver = world.registry.routing_provider().tracer("driver");
     info_span!("s").in_scope(|| info_span!("below").in_scope(|| ()));
     info_span!(parent: None, "root").in_scope(|| ());
@@ -125,15 +125,15 @@ fn make_everything(world: &World, server: &Span) {
 }
 
 #[trace(registry = world.registry, tenant = "hooli")]
-fn for_somebody_who_cannot_be_had(world: &World, server: &Span) {
-    make_everything(world, server);
+fn for_unknown_tenant(world: &World, server: &Span) {
+    create_all_kinds(world, server);
 }
 
 #[test]
-fn work_for_a_tracer_that_cannot_be_had_goes_to_no_default() {
+fn work_for_a_tracer_that_cannot_be_resolved_does_not_use_the_default() {
     let (world, _a, _default, _subscriber) = with_default();
     let server = info_span!("server");
-    server.in_scope(|| for_somebody_who_cannot_be_had(&world, &server));
+    server.in_scope(|| for_unknown_tenant(&world, &server));
     info_span!("afterwards").in_scope(|| ());
     drop(server);
     assert_eq!(unrouted(&world), (8, 0));
