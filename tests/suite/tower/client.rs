@@ -102,7 +102,7 @@ pub(super) fn header_source(world: &World) -> TenantLayer {
     TenantLayer::new(world.registry.clone(), source)
 }
 
-/// Waits until this many spans of a tenant have wait_for_ended, then exports them. A server may end a span
+/// Waits until this many spans of a tenant have ended, then exports them. A server may end a span
 /// after the client has the response.
 pub(super) fn wait_for_ended(world: &World, tenant: &str, spans: u64) {
     tokio::task::block_in_place(|| {
