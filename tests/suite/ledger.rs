@@ -49,18 +49,18 @@ fn ledgers_balance_at_every_moment_and_match_the_receiver_at_the_end() {
         };
         let world = World::with(&TENANTS, |builder| builder.export(export));
         // Per tenant: the number of spans about to end, and of spans that have ended.
-        let (begun, ended) = (
+        let (started, ended) = (
             [const { AtomicU64::new(0) }; TENANTS.len()],
             [const { AtomicU64::new(0) }; TENANTS.len()],
         );
         let done = AtomicBool::new(false);
         thread::scope(|threads| {
-            let watcher = threads.spawn(|| watch(&world, &begun, &ended, &done));
+            let watcher = threads.spawn(|| watch(&world, &started, &ended, &done));
             let mut producers = Vec::new();
             for (index, tenant) in TENANTS.into_iter().enumerate() {
                 for _ in 0..2 {
-                    let (world, begun, ended) = (&world, &begun[index], &ended[index]);
-                    producers.push(threads.spawn(move || produce(world, tenant, begun, ended)));
+                    let (world, started, ended) = (&world, &started[index], &ended[index]);
+                    producers.push(threads.spawn(move || produce(world, tenant, started, ended)));
                 }
             }
             let mut random = StdRng::seed_from_u64(seed);
@@ -90,7 +90,7 @@ fn ledgers_balance_at_every_moment_and_match_the_receiver_at_the_end() {
     }
 }
 
-fn produce(world: &World, tenant: &str, begun: &AtomicU64, ended: &AtomicU64) {
+fn produce(world: &World, tenant: &str, started: &AtomicU64, ended: &AtomicU64) {
     let tracer = world.tenant(tenant);
     for n in 0..SPANS {
         if n % 50 == 0 {
@@ -100,19 +100,19 @@ fn produce(world: &World, tenant: &str, begun: &AtomicU64, ended: &AtomicU64) {
             }
         }
         let span = tracer.start_span("span");
-        begun.fetch_add(1, Ordering::SeqCst);
+        started.fetch_add(1, Ordering::SeqCst);
         drop(span);
         ended.fetch_add(1, Ordering::SeqCst);
     }
 }
 
 /// Checks the ledgers until `done` is set. Returns the number of checks.
-fn watch(world: &World, begun: &[AtomicU64], ended: &[AtomicU64], done: &AtomicBool) -> u64 {
+fn watch(world: &World, started: &[AtomicU64], ended: &[AtomicU64], done: &AtomicBool) -> u64 {
     let mut checks = 0;
     while !done.load(Ordering::SeqCst) {
         let before: Vec<u64> = ended.iter().map(|count| count.load(Ordering::SeqCst)).collect();
         let status = world.registry.status();
-        let after: Vec<u64> = begun.iter().map(|count| count.load(Ordering::SeqCst)).collect();
+        let after: Vec<u64> = started.iter().map(|count| count.load(Ordering::SeqCst)).collect();
         for tracer in &status.tracers {
             assert_balanced(&tracer.spans, tracer);
             assert_balanced(&tracer.session_events, tracer);

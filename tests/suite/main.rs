@@ -1,5 +1,5 @@
-//! Behaviour, tested against real parts: a real receiver on loopback, real files, real processes. One binary, so that they are linked
-//! once.
+//! Behaviour, tested with real parts: a receiver on loopback, files, processes. All tests are in one
+//! binary, so they are linked once.
 
 mod architecture;
 mod batch_splitting;

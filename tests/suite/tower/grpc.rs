@@ -58,7 +58,7 @@ impl Decoder for RawCodec {
 
 type ResponseStream = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
 
-/// Streams the current tracer's selector, then ends as the method's name says.
+/// Streams the current tracer's selector, then ends with the status for the method's name.
 fn answer(method: &str) -> Result<tonic::Response<ResponseStream>, Status> {
     let first = stream::once(async { Ok(Bytes::from(current())) });
     let code = match method {

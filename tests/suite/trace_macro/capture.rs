@@ -37,7 +37,7 @@ struct DebugOnly {
 struct Neither;
 
 #[trace(capture = both)]
-fn told(
+fn captured(
     both: &Both,
     choices: Vec<Choice>,
     debug: DebugOnly,
@@ -84,9 +84,9 @@ fn values_are_captured_as_json_or_debug_output_or_the_type_name() {
             by_number: HashMap::from([(7, true)]),
         };
         let choices = vec![Choice::Newtype(1), Choice::Tuple(2, 3)];
-        told(&both, choices, DebugOnly { secretless: "d" }, &Neither, (None, 2));
+        captured(&both, choices, DebugOnly { secretless: "d" }, &Neither, (None, 2));
     });
-    let span = world.traced("told");
+    let span = world.traced("captured");
     for (name, expected) in [
         ("inputs.both.text", serde_json::json!("t")),
         ("inputs.both.list.0", 0.5.into()),
@@ -292,8 +292,8 @@ fn a_value_that_cannot_be_captured_becomes_a_placeholder_and_the_call_is_unaffec
 }
 
 #[trace(capture = both, fields(counted = seen.fetch_add(1, Ordering::Relaxed)))]
-fn once(seen: &AtomicUsize, told: Counts<'_>) -> usize {
-    let _ = told;
+fn once(seen: &AtomicUsize, counts: Counts<'_>) -> usize {
+    let _ = counts;
     seen.load(Ordering::Relaxed)
 }
 

@@ -23,22 +23,22 @@ mod surrounded {
 
     use ::tracer_registry::trace;
 
-    #[trace(capture = both, err, fields(told = told, life = life), session = ::std::option::Option::<::tracer_registry::Session>::None)]
+    #[trace(capture = both, err, fields(recorder = recorder, work = work), session = ::std::option::Option::<::tracer_registry::Session>::None)]
     pub(super) fn called_the_same(
-        life: i32,
-        told: i32,
+        work: i32,
+        recorder: i32,
         value: i32,
         returned: i32,
         private: i32,
         span: i32,
         error: i32,
     ) -> ::std::result::Result<i32, &'static str> {
-        ::std::result::Result::Ok(life + told + value + returned + private + span + error)
+        ::std::result::Result::Ok(work + recorder + value + returned + private + span + error)
     }
 
     #[trace(capture = both)]
-    pub(super) async fn later(life: i32, work: i32) -> ::std::result::Result<i32, &'static str> {
-        ::std::result::Result::Ok(life + work)
+    pub(super) async fn later(capture: i32, work: i32) -> ::std::result::Result<i32, &'static str> {
+        ::std::result::Result::Ok(capture + work)
     }
 
     /// Returns a type that is named `Result` but is not `std::result::Result`.
@@ -53,9 +53,9 @@ mod surrounded {
     }
 }
 
-/// Methods with the names of those that the expansion calls.
+/// Methods with the names of those that the expansion calls, without their prefix.
 trait Shadowing {
-    fn tell(&self) -> i32 {
+    fn record(&self) -> i32 {
         1
     }
 
@@ -70,9 +70,9 @@ trait Shadowing {
 
 impl<T: ?Sized> Shadowing for &T {}
 
-#[tracer_registry::trace(capture = both, fields(own = (&number).tell()))]
+#[tracer_registry::trace(capture = both, fields(own = (&number).record()))]
 fn meddled(number: i32) -> Result<i32, String> {
-    Ok((&number).tell() + (&number).split() + (&number).outcome())
+    Ok((&number).record() + (&number).split() + (&number).outcome())
 }
 
 mod renamed {
@@ -88,8 +88,8 @@ macro_rules! make_function {
     ($name:ident, $kind:ty, $value:expr) => {
         #[tracer_registry::trace(capture = both)]
         fn $name(number: $kind) -> $kind {
-            let life = $value;
-            number + life
+            let returned = $value;
+            number + returned
         }
     };
 }
@@ -111,10 +111,10 @@ fn names_around_a_traced_function_do_not_affect_it() {
     });
     let span = world.traced("called_the_same");
     assert_eq!(
-        (&span.attributes["told"], &span.attributes["life"]),
+        (&span.attributes["recorder"], &span.attributes["work"]),
         (&2.into(), &1.into())
     );
-    let inputs = ["life", "told", "value", "returned", "private", "span", "error"];
+    let inputs = ["work", "recorder", "value", "returned", "private", "span", "error"];
     for (name, value) in inputs.into_iter().zip(1..) {
         assert_eq!(world.input("called_the_same", name), Some(value.to_string()), "{name}");
     }

@@ -126,14 +126,14 @@ struct TracedOutput;
 impl Serialize for TracedOutput {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         inner("serialized");
-        serializer.serialize_str("told")
+        serializer.serialize_str("text")
     }
 }
 
 impl fmt::Display for TracedOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         inner("displayed");
-        f.write_str("told")
+        f.write_str("text")
     }
 }
 
