@@ -107,9 +107,8 @@ settings! {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ServerErrors {
-    /// After three attempts, the batch is sent in halves, alternating with other requests, until
-    /// the span that causes the failure is alone. If nothing is accepted, it is retried as after a
-    /// 503.
+    /// After three attempts, the batch is sent in halves, while other requests continue, until the
+    /// span that causes the failure is alone. If nothing is accepted, it is retried as after a 503.
     #[default]
     Halve,
     /// The batch is retried as after a 503.
