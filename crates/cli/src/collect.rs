@@ -15,10 +15,10 @@ pub(crate) struct Arguments {
     /// Address to listen on; 4318 is the standard OTLP/HTTP port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4318")]
     listen: String,
-    /// Accept this Host header too, for example the container's name; "*" accepts all. Repeatable
+    /// Also accept requests for this host; "*" accepts all. Repeatable
     #[arg(long, value_name = "HOST")]
     allow_host: Vec<String>,
-    /// Read API keys from this header too, for example a binding's auth.header. Repeatable
+    /// Also read keys from this header, such as a binding's auth.header. Repeatable
     #[arg(long, value_name = "NAME")]
     key_header: Vec<String>,
 }

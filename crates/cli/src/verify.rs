@@ -17,7 +17,7 @@ const SHOWN: usize = 10;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Seed of the random programs; the same seed generates the same programs
+    /// Seed of the random programs; the same seed generates the same ones
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Tenants in the first of the two registries
@@ -32,13 +32,13 @@ pub(crate) struct Arguments {
     /// Run for this many seconds instead of a number of operations
     #[arg(long, value_name = "N", conflicts_with = "operations")]
     seconds: Option<NonZeroU64>,
-    /// Also run the programs on plain SDK providers, for comparison; the exit code ignores them
+    /// Also run the programs on plain SDK providers; the exit code ignores them
     #[arg(long)]
     peer: bool,
-    /// Also evict tracers, reload configurations, remove tenants and rotate keys while programs run
+    /// Also disturb the registries: evictions, reloads, removed tenants, rotated keys
     #[arg(long)]
     chaos: bool,
-    /// Seconds until a program of up to 4000 operations, with its checks, counts as hung
+    /// Seconds until a program, with its checks, counts as hung
     #[arg(long, value_name = "N", default_value = "300")]
     limit: NonZeroU64,
     /// Print only JSON
@@ -71,9 +71,10 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
 fn show(out: &mut impl Write, report: &VerifyReport) -> Result<(), CliError> {
     writeln!(
         out,
-        "{} operations in {} programs on {} tracers of 2 registries, {} concurrent threads\n",
+        "{} operations in {} {} on {} tracers of 2 registries, {} concurrent threads\n",
         report.total_operations(),
         report.rounds,
+        if report.rounds == 1 { "program" } else { "programs" },
         report.tracers,
         report.threads
     )?;

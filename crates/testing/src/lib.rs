@@ -1,4 +1,4 @@
-//! Test support for `tracer-registry`: [`TestRegistry`] for the tests of a service, and [`verify`],
+//! Test support for `tracer-registry`: [`TestRegistry`] for the tests of a service, and [`verify()`],
 //! which runs random programs and checks that no data crosses between tracers.
 //!
 //! Both use only the public API of `tracer-registry`, and the local collector as an independent

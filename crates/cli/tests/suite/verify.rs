@@ -25,6 +25,7 @@ fn the_last_line_is_the_summary() {
     assert!(output.status.success(), "{stdout}{stderr}");
     let summary = "isolated: 0 leaked, 0 lost, 0 duplicated, 0 other deviations in 1000 operations, seed 3\n";
     assert!(stdout.ends_with(summary), "{stdout}");
+    assert!(stdout.starts_with("1000 operations in 1 program on "), "{stdout}");
     assert!(!stdout.contains("plain providers"), "{stdout}");
     assert_eq!(stderr, "");
 }

@@ -284,7 +284,7 @@ impl Kind {
             Self::Baggage { .. } => "baggage",
             Self::Ask => "query of the current scope",
             Self::Inject { .. } => "outgoing headers",
-            Self::Incoming { .. } => "forged incoming headers",
+            Self::Incoming { .. } => "spoofed incoming headers",
             Self::Dedicated { .. } => "dedicated tracer",
             Self::Misname { .. } => "look-up of an unknown name",
             Self::Panic { .. } => "panic",
