@@ -223,7 +223,7 @@ fn ambiguous_or_out_of_range_json_values_are_bad_requests() {
         ("hexadecimal", json!({ "traceId": "xyz" })),
         ("hexadecimal", json!({ "spanId": "abc" })),
         (
-            "2 of stringValue",
+            "two of stringValue",
             json!({ "attributes": [{ "key": "a", "value": { "stringValue": "", "intValue": 1 } }] }),
         ),
         ("64 bits", json!({ "startTimeUnixNano": -1 })),
