@@ -40,7 +40,7 @@ pub(crate) fn rows(options: &Options, receiver: &Receiver) -> Result<Vec<Row>> {
         "creating a tracer, key from the environment",
         shown(plan.tracers),
         "ns",
-        Target::RatioAtMost(2.5),
+        Target::RatioAtMost(2.0),
     );
     Ok(vec![row.measured(ours, "provider without a processor", peer)])
 }

@@ -21,7 +21,11 @@ pub(crate) enum Job {
     /// Cost of creating tracers.
     Creation { plan: Plan, rounds: usize },
     /// Cost of finding tracers.
-    Lookup { rounds: usize, plan: Plan },
+    Lookup {
+        rounds: usize,
+        plan: Plan,
+        peer_hashes_fast: bool,
+    },
     /// Cost of a span for its thread.
     Enqueue {
         layout: enqueue::ThreadLayout,
@@ -59,7 +63,11 @@ pub(crate) fn run(job: &Job) -> Result<()> {
     let text = match *job {
         Job::Idle { side, plan, time } => json(&idle::measure(side, &plan, time)?),
         Job::Creation { plan, rounds } => json(&creation::measure(&plan, rounds)?),
-        Job::Lookup { plan, rounds } => json(&lookup::measure(&plan, rounds)?),
+        Job::Lookup {
+            plan,
+            rounds,
+            peer_hashes_fast,
+        } => json(&lookup::measure(&plan, rounds, peer_hashes_fast)?),
         Job::Churn { ports, tenants } => json(&churn::measure(ports, tenants)?),
         Job::Rotation { plan, time, rotate } => json(&rotation::measure(&plan, time, rotate)?),
         Job::Reload { ports, rounds } => json(&reload::measure(ports, rounds)?),
