@@ -118,10 +118,7 @@ pub(crate) fn fill(
         api_key,
         untrusted,
         backend: merged.backend.unwrap_or_default(),
-        endpoint: merged
-            .endpoint
-            .as_deref()
-            .map(|text| Endpoint::new(text).expect("a checked URL")),
+        endpoint: merged.endpoint.as_deref().map(Endpoint::from_checked),
         project,
         auth: merged.auth,
         tls: merged.tls.unwrap_or_default().fill(selector)?,

@@ -29,35 +29,27 @@ pub(crate) enum EndpointError {
 
 impl Endpoint {
     pub(crate) fn new(text: &str) -> Result<Self, EndpointError> {
-        if text.contains('@') {
-            return Err(EndpointError::UserInfo);
+        check(text)?;
+        Ok(Self::from_checked(text))
+    }
+
+    /// As [`new`](Self::new), for a text that was checked: a configuration is checked once, and its
+    /// endpoints are read for each tracer.
+    pub(crate) fn from_checked(text: &str) -> Self {
+        let (scheme, rest) = text.split_once("://").expect("a checked URL");
+        let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+        let default_port = if scheme.eq_ignore_ascii_case("https") {
+            ":443"
+        } else {
+            ":80"
+        };
+        let authority = authority.strip_suffix(default_port).unwrap_or(authority);
+        let mut origin = text[..scheme.len() + "://".len() + authority.len()].to_owned();
+        origin.make_ascii_lowercase();
+        Self {
+            origin,
+            path: path.trim_end_matches('/').to_owned(),
         }
-        if text.contains(['?', '#']) {
-            return Err(EndpointError::Query);
-        }
-        let (scheme, rest) = text.split_once("://").ok_or(EndpointError::Syntax)?;
-        if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
-            return Err(EndpointError::Scheme);
-        }
-        if !rest.bytes().all(|byte| byte.is_ascii_graphic()) || rest.contains('\\') || rest.starts_with(['/', ':']) {
-            return Err(EndpointError::Syntax);
-        }
-        let uri: Uri = text.parse().map_err(|_| EndpointError::Syntax)?;
-        let authority = uri
-            .authority()
-            .ok_or(EndpointError::Syntax)?
-            .as_str()
-            .to_ascii_lowercase();
-        if !is_host_and_port(&authority) || uri.path().split('/').any(|segment| segment == "." || segment == "..") {
-            return Err(EndpointError::Syntax);
-        }
-        let scheme = scheme.to_ascii_lowercase();
-        let default_port = if scheme == "https" { ":443" } else { ":80" };
-        let authority = authority.strip_suffix(default_port).unwrap_or(&authority);
-        Ok(Self {
-            origin: format!("{scheme}://{authority}"),
-            path: uri.path().trim_end_matches('/').to_owned(),
-        })
     }
 
     /// Returns the path, empty if there is none.
@@ -100,6 +92,29 @@ impl Endpoint {
     pub(crate) fn known(text: &'static str) -> Self {
         Self::new(text).expect("a valid built-in URL")
     }
+}
+
+fn check(text: &str) -> Result<(), EndpointError> {
+    if text.contains('@') {
+        return Err(EndpointError::UserInfo);
+    }
+    if text.contains(['?', '#']) {
+        return Err(EndpointError::Query);
+    }
+    let (scheme, rest) = text.split_once("://").ok_or(EndpointError::Syntax)?;
+    if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+        return Err(EndpointError::Scheme);
+    }
+    if !rest.bytes().all(|byte| byte.is_ascii_graphic()) || rest.contains('\\') || rest.starts_with(['/', ':']) {
+        return Err(EndpointError::Syntax);
+    }
+    let uri: Uri = text.parse().map_err(|_| EndpointError::Syntax)?;
+    let authority = uri.authority().ok_or(EndpointError::Syntax)?.as_str();
+    let has_dots = uri.path().split('/').any(|segment| segment == "." || segment == "..");
+    if !is_host_and_port(&authority.to_ascii_lowercase()) || has_dots {
+        return Err(EndpointError::Syntax);
+    }
+    Ok(())
 }
 
 /// Checks host and port. The URI parser checks only the characters.
