@@ -161,24 +161,26 @@ impl ProjectSetting {
         protocol: Protocol,
     ) -> Result<(Option<String>, Option<ProjectAttribute>), DestinationError> {
         let backend = binding.backend;
-        Ok(match (&binding.project, self.from_alternatives(binding, protocol)) {
-            (Some(_), Some((carrier, _))) => {
-                let by = carrier.to_string();
-                return Err(DestinationError::ProjectTwice { backend, by });
-            }
-            (Some(project), None) => {
-                let name = self.format.apply(project);
-                let sent = ProjectAttribute::new(self.carrier, &name, backend)?;
-                (Some(name), Some(sent))
-            }
-            (None, Some((_, name))) => (Some(name), None),
-            (None, None) if self.is_required => return Err(DestinationError::ProjectMissing(backend)),
-            (None, None) => (self.default.map(str::to_owned), None),
-        })
+        Ok(
+            match (&binding.project, self.project_in_alternatives(binding, protocol)) {
+                (Some(_), Some((carrier, _))) => {
+                    let by = carrier.to_string();
+                    return Err(DestinationError::ProjectTwice { backend, by });
+                }
+                (Some(project), None) => {
+                    let name = self.format.apply(project);
+                    let sent = ProjectAttribute::new(self.carrier, &name, backend)?;
+                    (Some(name), Some(sent))
+                }
+                (None, Some((_, name))) => (Some(name), None),
+                (None, None) if self.is_required => return Err(DestinationError::ProjectMissing(backend)),
+                (None, None) => (self.default.map(str::to_owned), None),
+            },
+        )
     }
 
     /// Returns the project that a binding sets directly in its headers or resource attributes.
-    fn from_alternatives(&self, binding: &ResolvedBinding, protocol: Protocol) -> Option<(Carrier, String)> {
+    fn project_in_alternatives(&self, binding: &ResolvedBinding, protocol: Protocol) -> Option<(Carrier, String)> {
         let mut carriers = self.alternatives.iter().chain([&self.carrier]);
         carriers.find_map(|carrier| {
             let name = match carrier {

@@ -84,7 +84,7 @@ pub(crate) fn load(
         (false, _) => whole.overlay(&file_layer(Layer::Default, path, defined_paths, problems)),
         (true, Some(file)) => whole.overlay(&file_layer(Layer::Default, &file, defined_paths, problems)),
         (true, None) => {
-            problems.add_unread("the folder has no default.toml, default.yaml, default.yml or default.json")
+            problems.add_unread("the folder has no default.toml, default.yaml, default.yml or default.json");
         }
     }
     let mut local = Document::default();

@@ -19,6 +19,7 @@ use http_body_util::Full;
 use hyper_util::client::legacy::{Builder, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+#[cfg(feature = "tls")]
 use super::connector::Connector;
 use super::proxy::Proxy;
 use super::proxy_connector::ProxyConnector;
@@ -34,7 +35,6 @@ use crate::export::schedule::capacity_queue::CapacityQueue;
 use crate::secret::ApiKey;
 use crate::util::error_source::root_cause;
 use crate::util::fork::{ForkGuard, ForkLock};
-#[cfg(feature = "tls")]
 
 /// How long an idle connection is kept. Shorter than usual for servers and load balancers, so that
 /// the client closes first.
@@ -216,7 +216,7 @@ impl ConnectionPool {
         let identity = Arc::new(Identity::new(&key.tls, &self.platform, self.strict_permissions)?);
         #[cfg(feature = "tls")]
         let connector = Connector {
-            proxy_connector: connector,
+            proxy: connector,
             identity: Arc::clone(&identity),
             blocking: self.blocking.clone(),
             multiplexes: Arc::clone(&multiplexes),

@@ -21,7 +21,7 @@ use crate::util::error_source::BoxError;
 /// Opens connections for one [`ConnectionKey`](super::connections::ConnectionKey).
 #[derive(Clone, Debug)]
 pub(crate) struct Connector {
-    pub(crate) proxy_connector: ProxyConnector,
+    pub(crate) proxy: ProxyConnector,
     pub(crate) identity: Arc<Identity>,
     pub(crate) blocking: Blocking,
     /// Set when the server chooses HTTP/2.
@@ -38,7 +38,7 @@ impl Connector {
             // Copies share the cache of TLS sessions.
             Arc::make_mut(&mut config).alpn_protocols = vec![b"h2".to_vec()];
         }
-        let mut https = HttpsConnector::from((self.proxy_connector, config));
+        let mut https = HttpsConnector::from((self.proxy, config));
         poll_fn(|cx| https.poll_ready(cx)).await?;
         let is_tls = to.scheme_str() == Some("https");
         let connection = https.call(to).await?;

@@ -76,11 +76,11 @@ impl Engine {
             return receiver.recv().ok();
         };
         let mut answer = None;
-        let received = &mut answer;
+        let result = &mut answer;
         // Bounded by the request timeout.
         inline.drive(after(Duration::MAX), move || match receiver.try_recv() {
             Ok(answer) => {
-                *received = Some(answer);
+                *result = Some(answer);
                 true
             }
             Err(TryRecvError::Disconnected) => true,

@@ -83,7 +83,6 @@ struct ScopeMessage<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(clippy::struct_field_names, reason = "the names of the specification")]
 struct SpanMessage<'a> {
     trace_id: String,
     span_id: String,
