@@ -134,12 +134,12 @@ impl KeyStore {
 
     #[cfg(feature = "watch")]
     fn note_changes(&self, changed: &BTreeSet<PathBuf>) {
-        let is_concerned = |origin: &KeyOrigin| origin.source.path().is_some_and(|path| changed.contains(&path));
+        let is_affected = |origin: &KeyOrigin| origin.source.path().is_some_and(|path| changed.contains(&path));
         let keys = self.keys.lock();
-        let by_origin = keys.by_origin.iter().filter(|(origin, _)| is_concerned(origin));
-        let concerned: Vec<Arc<RotatingKey>> = by_origin.filter_map(|(_, key)| key.upgrade()).collect();
+        let by_origin = keys.by_origin.iter().filter(|(origin, _)| is_affected(origin));
+        let affected: Vec<Arc<RotatingKey>> = by_origin.filter_map(|(_, key)| key.upgrade()).collect();
         drop(keys);
-        for key in concerned {
+        for key in affected {
             key.note_change();
         }
     }

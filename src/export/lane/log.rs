@@ -27,8 +27,8 @@ impl Lane {
         let Some(ledger) = self.selector_ledger() else { return };
         let (reason, count) = match outcome {
             Outcome::Delivered { rejected: 0 } => {
-                let is_concerned = |subject| matches!(subject, Subject::Dropped(of, _) if of == kind);
-                return self.write(&ledger.episodes.end_if_calm(is_concerned));
+                let is_affected = |subject| matches!(subject, Subject::Dropped(of, _) if of == kind);
+                return self.write(&ledger.episodes.end_if_calm(is_affected));
             }
             Outcome::Delivered { rejected } => (DropReason::Rejected, rejected),
             Outcome::Refused(reason) | Outcome::Dropped(reason) => (reason, count),

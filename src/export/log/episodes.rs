@@ -76,20 +76,20 @@ impl Episodes {
         })
     }
 
-    /// Ends the problems for which `concerned` returns true. Returns their lines.
-    pub(crate) fn end(&self, concerned: impl Fn(Subject) -> bool) -> Vec<LogLine> {
-        self.end_with(concerned, Episode::end)
+    /// Ends the problems for which `affected` returns true. Returns their lines.
+    pub(crate) fn end(&self, affected: impl Fn(Subject) -> bool) -> Vec<LogLine> {
+        self.end_with(affected, Episode::end)
     }
 
-    /// Ends the problems for which `concerned` returns true, if they did not recur since the last
+    /// Ends the problems for which `affected` returns true, if they did not recur since the last
     /// call. Returns their lines.
-    pub(crate) fn end_if_calm(&self, concerned: impl Fn(Subject) -> bool) -> Vec<LogLine> {
-        self.end_with(concerned, Episode::end_if_calm)
+    pub(crate) fn end_if_calm(&self, affected: impl Fn(Subject) -> bool) -> Vec<LogLine> {
+        self.end_with(affected, Episode::end_if_calm)
     }
 
-    fn end_with(&self, concerned: impl Fn(Subject) -> bool, end: impl Fn(&mut Episode) -> Option<u64>) -> Vec<LogLine> {
+    fn end_with(&self, affected: impl Fn(Subject) -> bool, end: impl Fn(&mut Episode) -> Option<u64>) -> Vec<LogLine> {
         self.lines(|subject, episode| {
-            let transition = Transition::Ends(Some(episode).filter(|_| concerned(subject)).and_then(&end)?);
+            let transition = Transition::Ends(Some(episode).filter(|_| affected(subject)).and_then(&end)?);
             Some(LogLine { subject, transition })
         })
     }

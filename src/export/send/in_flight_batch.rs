@@ -102,7 +102,7 @@ impl InFlightBatch {
             .chain(self.parts.waiting.drain(..))
             .chain(faulted.into_iter().map(|faulted| faulted.part));
         let unsent: Vec<_> = unsent.map(|part| self.batch.numbers(&part)).collect();
-        // A quarantined batch has its own start time, which says nothing about the queue.
+        // A quarantined batch has its own start time, so it must not expire queued spans.
         let max_elapsed = match self.age {
             Age::Since(_) => Duration::ZERO,
             Age::Queue | Age::Spans(_) | Age::Event(_) => lane.shared().settings.retry.max_elapsed,

@@ -1,8 +1,8 @@
 //! Ordered queue of one session's events: a request is sent after the previous one has its outcome.
 //!
 //! A start is sent alone. Consecutive enrichments share a request if merging them loses nothing
-//! ([`MergedEnrichment`]). Each remains an event of its own: it is counted individually and, if the merged
-//! request is refused, sent individually.
+//! ([`MergedEnrichment`]). Each remains an event of its own: it is counted individually and, if the
+//! merged request is refused, sent individually.
 
 #[cfg(test)]
 mod tests;

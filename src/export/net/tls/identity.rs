@@ -155,8 +155,8 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// Returns the rustls error among the causes, if any. It may be inside an I/O error, whose `source`
-/// skips it.
+/// Returns the rustls error among the causes, if any. Looks inside I/O errors too, because their
+/// `source` skips the inner error.
 fn rustls_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
     let mut cause = Some(error);
     while let Some(error) = cause {
