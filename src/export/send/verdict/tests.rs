@@ -347,7 +347,6 @@ fn a_success_that_is_not_an_otlp_response_is_dropped_with_its_text() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table")]
 fn a_success_with_an_unreadable_body_is_delivered_with_a_warning() {
     let broken = || Some(Truncation::Broken("reset".to_owned()));
     let late = Some(Truncation::TimedOut(Duration::from_secs(1)));
