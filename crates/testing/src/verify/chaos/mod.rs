@@ -280,8 +280,8 @@ impl Chaos {
     /// another tracer.
     fn reload(&self, registries: Registries<'_>, state: &ConfigState, registry: usize, changed: &[usize]) -> Disturbed {
         let witness = self.witness(registries, state, registry, changed)?;
-        let changes: Vec<_> = changed.iter().map(|member| (*member, state.of(*member))).collect();
-        self.history.begin(&changes);
+        let updates: Vec<_> = changed.iter().map(|member| (*member, state.of(*member))).collect();
+        self.history.begin(&updates);
         self.write(state, registry, None)?;
         let report = registries.all[registry].reload();
         self.history.done();

@@ -213,22 +213,12 @@ impl Oracle<'_> {
             }
             Kind::JoinSet { carried: along } => {
                 for child in op.body.iter() {
-                    let strand = child.id;
-                    self.op(
-                        child,
-                        &State {
-                            strand,
-                            ..state.at(carried(*along))
-                        },
-                    );
+                    self.op(child, &state.at(carried(*along)).on_strand(child.id));
                 }
             }
             Kind::Deferred { carried: along } => {
-                let state = state
-                    .at(carried(*along))
-                    .inside(Frame::AllDone)
-                    .reaching(Handle::AllEnded);
-                self.block(&op.body, &State { strand: op.id, ..state });
+                let state = state.at(carried(*along)).inside(Frame::AllDone);
+                self.block(&op.body, &state.reaching(Handle::AllEnded).on_strand(op.id));
             }
             // Its items run in the captured scope, whichever task reads them.
             Kind::Stream { .. } => self.block(&op.body, state),
@@ -405,6 +395,10 @@ impl State {
 
     fn at(&self, env: Env) -> Self {
         Self { env, ..self.clone() }
+    }
+
+    fn on_strand(&self, strand: OpId) -> Self {
+        Self { strand, ..self.clone() }
     }
 
     fn reaching(&self, handle: Handle) -> Self {

@@ -98,33 +98,7 @@ impl Printer<'_> {
 
     fn describe(&self, op: &Op) -> String {
         match &op.kind {
-            Kind::Span {
-                target,
-                how: How::Closure,
-            } => format!("{}.in_span", self.name(*target)),
-            Kind::Span {
-                target,
-                how: How::Trait,
-            } => format!("{}.tracer().in_span", self.name(*target)),
-            Kind::Span {
-                target,
-                how: How::Routed,
-            } => {
-                format!("routing provider in the scope of {}: in_span", self.name(*target))
-            }
-            Kind::Span {
-                target,
-                how: How::Traced,
-            } => format!("#[trace(tracer = {})] fn", self.name(*target)),
-            Kind::Span {
-                target,
-                how: How::TracedInScope,
-            } => format!("in the scope of {}: #[trace] fn", self.name(*target)),
-            Kind::Span {
-                target,
-                how: How::Subscriber,
-            } => format!("in the scope of {}: a span of the tracing crate", self.name(*target)),
-            Kind::Span { target, .. } => format!("with Context::with_span({}.start_span())", self.name(*target)),
+            Kind::Span { target, how } => self.span(*target, *how),
             Kind::Loose {
                 target,
                 elsewhere: false,
@@ -203,6 +177,19 @@ impl Printer<'_> {
                 let name = self.cast[*member].name();
                 format!("[{name}].start_span(), rotate its key, span.end(), [{name}].force_flush()")
             }
+        }
+    }
+
+    fn span(&self, target: TracerRef, how: How) -> String {
+        let name = self.name(target);
+        match how {
+            How::Closure => format!("{name}.in_span"),
+            How::Trait => format!("{name}.tracer().in_span"),
+            How::Routed => format!("in the scope of {name}: routing provider in_span"),
+            How::Traced => format!("#[trace(tracer = {name})] fn"),
+            How::TracedInScope => format!("in the scope of {name}: #[trace] fn"),
+            How::Subscriber => format!("in the scope of {name}: a span of the tracing crate"),
+            How::ByHand { .. } => format!("with Context::with_span({name}.start_span())"),
         }
     }
 
