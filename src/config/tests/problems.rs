@@ -57,11 +57,8 @@ timeout = "0s"
         .iter()
         .map(|problem| {
             let file = problem.file().rsplit('/').next().expect("a name");
-            let file = if problem.key() == "local.yaml" {
-                "(folder)"
-            } else {
-                file
-            };
+            let is_folder = problem.key() == "local.yaml";
+            let file = if is_folder { "(folder)" } else { file };
             format!("{file} {}", problem.key())
         })
         .collect();

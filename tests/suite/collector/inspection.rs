@@ -56,10 +56,10 @@ fn a_project_can_be_named_after_its_first_request_and_by_a_second_key() {
 fn an_observer_is_called_for_each_request() {
     let seen: Arc<Mutex<Vec<Received>>> = Arc::default();
     let observed = Arc::clone(&seen);
-    let observer = move |received: &Received| observed.lock().unwrap().push(received.clone());
+    let observe = move |received: &Received| observed.lock().unwrap().push(received.clone());
     let collector = LocalCollector::builder()
         .project("acme", "key-a")
-        .observer(observer)
+        .observe(observe)
         .start()
         .unwrap();
     let mut linked = span("one", 1);
