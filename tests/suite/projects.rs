@@ -281,8 +281,8 @@ fn a_sending_check_reports_failures_that_an_empty_export_cannot_show() {
     for (answer, fate) in [
         (not_found, Some(SpanFate::Dropped(DropReason::Refused))),
         (rejected, Some(SpanFate::Dropped(DropReason::Rejected))),
-        (unavailable, Some(SpanFate::Repeated)),
-        (refused, Some(SpanFate::WaitForAnotherKey)),
+        (unavailable, Some(SpanFate::Retried)),
+        (refused, Some(SpanFate::WaitsForAnotherKey)),
         (accepted, None),
     ] {
         let export = Export {

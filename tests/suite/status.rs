@@ -253,7 +253,7 @@ fn a_request_that_is_repeated_says_when_and_as_which_attempt() {
     // The waits are random: up to an hour, and now and then next to nothing.
     let far = |status: &TracerStatus| {
         let request = status.oldest_request;
-        let request = request.filter(|request| request.state == RequestState::WaitsToRepeat);
+        let request = request.filter(|request| request.state == RequestState::WaitsToRetry);
         let due = request.and_then(|request| request.next_attempt);
         due.is_some_and(|due| due > SystemTime::now() + Duration::from_secs(1))
     };

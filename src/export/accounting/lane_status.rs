@@ -65,13 +65,13 @@ pub struct RequestStatus {
 #[non_exhaustive]
 pub enum RequestState {
     /// Waits for a permit: the number of concurrent requests is limited.
-    WaitsForPlace,
+    WaitsForPermit,
     /// Waits at an open breaker, or for the end of a wait that the receiver requested.
     WaitsAtBreaker,
     /// Sent, without an answer yet.
     Sent,
     /// Failed, and waits for its next attempt.
-    WaitsToRepeat,
+    WaitsToRetry,
 }
 
 /// A series of failed attempts of one kind without a success in between.
@@ -128,7 +128,7 @@ impl RequestStatus {
         Self {
             kind,
             since: wall_time::to_millis(SystemTime::now()),
-            state: RequestState::WaitsForPlace,
+            state: RequestState::WaitsForPermit,
             attempt: 1,
             next_attempt: None,
             asked_wait_ms: None,

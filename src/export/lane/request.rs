@@ -29,7 +29,7 @@ impl Lane {
 impl RequestGuard<'_> {
     /// The request waits for a permit to be sent.
     pub(crate) fn wait_for_permit(&self) {
-        self.change(|status| status.change(RequestState::WaitsForPlace, None));
+        self.change(|status| status.change(RequestState::WaitsForPermit, None));
     }
 
     /// The request waits at an open breaker.
@@ -56,14 +56,14 @@ impl RequestGuard<'_> {
         self.change(|status| {
             status.attempt = before.saturating_add(2);
             status.asked_wait_ms = requested.map(|requested| u64::try_from(requested.as_millis()).unwrap_or(u64::MAX));
-            status.change(RequestState::WaitsToRepeat, None);
+            status.change(RequestState::WaitsToRetry, None);
         });
     }
 
     /// The request waits this long before its next attempt.
     pub(crate) fn wait_to_retry(&self, wait: Duration) {
         let due = SystemTime::now().checked_add(wait).map(wall_time::to_millis);
-        self.change(|status| status.change(RequestState::WaitsToRepeat, due));
+        self.change(|status| status.change(RequestState::WaitsToRetry, due));
     }
 
     fn change(&self, change: impl FnOnce(&mut RequestStatus)) {
@@ -107,7 +107,7 @@ mod tests {
         let status = shown().expect("two requests are in progress");
         assert_eq!(
             (status.state, status.attempt, status.asked_wait_ms),
-            (RequestState::WaitsToRepeat, 2, Some(1500))
+            (RequestState::WaitsToRetry, 2, Some(1500))
         );
         let wait = status
             .next_attempt
@@ -118,7 +118,7 @@ mod tests {
         let status = shown().expect("one request is in progress");
         assert_eq!(
             (status.state, status.attempt, status.next_attempt),
-            (RequestState::WaitsForPlace, 1, None)
+            (RequestState::WaitsForPermit, 1, None)
         );
         drop(second);
         assert_eq!(shown(), None);

@@ -43,9 +43,9 @@ pub(crate) enum ProbeContent {
 #[non_exhaustive]
 pub enum SpanFate {
     /// Retried for up to `export.retry.max_elapsed`, then dropped.
-    Repeated,
+    Retried,
     /// Kept until another key is available, for up to `export.retry.max_elapsed`, then dropped.
-    WaitForAnotherKey,
+    WaitsForAnotherKey,
     /// Dropped at once.
     Dropped(DropReason),
 }
@@ -120,9 +120,9 @@ async fn probe(
             warning: Some(error),
         } => Err((SpanFate::Dropped(DropReason::Rejected), error)),
         Verdict::Delivered { .. } => Ok(()),
-        Verdict::Deny { error } => Err((SpanFate::WaitForAnotherKey, error)),
+        Verdict::Deny { error } => Err((SpanFate::WaitsForAnotherKey, error)),
         // A fault counts as an outage while no other span is delivered.
-        Verdict::Retry { error, .. } | Verdict::Fault { error } => Err((SpanFate::Repeated, error)),
+        Verdict::Retry { error, .. } | Verdict::Fault { error } => Err((SpanFate::Retried, error)),
         Verdict::Refuse { error, reason } | Verdict::Drop { error, reason } => Err((SpanFate::Dropped(reason), error)),
     }
 }
@@ -130,8 +130,8 @@ async fn probe(
 impl fmt::Display for SpanFate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Repeated => f.write_str("retried for up to export.retry.max_elapsed"),
-            Self::WaitForAnotherKey => f.write_str("kept for another key for up to export.retry.max_elapsed"),
+            Self::Retried => f.write_str("retried for up to export.retry.max_elapsed"),
+            Self::WaitsForAnotherKey => f.write_str("kept for another key for up to export.retry.max_elapsed"),
             Self::Dropped(reason) => {
                 f.write_str("dropped as ")?;
                 reason.serialize(f)

@@ -59,7 +59,7 @@ fn an_observer_is_called_for_each_request() {
     let observe = move |received: &Received| observed.lock().unwrap().push(received.clone());
     let collector = LocalCollector::builder()
         .project("acme", "key-a")
-        .observe(observe)
+        .observer(observe)
         .start()
         .unwrap();
     let mut linked = span("one", 1);

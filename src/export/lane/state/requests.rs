@@ -58,9 +58,9 @@ impl Requests {
         let mut status = statuses.find(|status| is_pending(status.kind))?;
         let admitted_at = admitted_at(breakers(status.kind));
         match status.state {
-            RequestState::WaitsForPlace | RequestState::Sent => {}
+            RequestState::WaitsForPermit | RequestState::Sent => {}
             RequestState::WaitsAtBreaker => status.next_attempt = admitted_at,
-            RequestState::WaitsToRepeat => status.next_attempt = status.next_attempt.max(admitted_at),
+            RequestState::WaitsToRetry => status.next_attempt = status.next_attempt.max(admitted_at),
         }
         Some(status)
     }
