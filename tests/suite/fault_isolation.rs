@@ -21,7 +21,7 @@ fn one_tenants_failures_do_not_affect_another_tenant() {
         Fault::reset(),
         Fault::status(429).retry_after("60"),
     ] {
-        let shown = format!("{fault:?}");
+        let case = format!("{fault:?}");
         let world = World::new(&["a", "b"]);
         world.collector.fault(fault.only(key_of("a")));
         let (a, b) = (world.tenant("a"), world.tenant("b"));
@@ -40,9 +40,9 @@ fn one_tenants_failures_do_not_affect_another_tenant() {
         assert_eq!(
             (status.spans.delivered, status.spans.lost(), status.last_error),
             (50, 0, None),
-            "{shown}"
+            "{case}"
         );
-        assert!(world.names("a").is_empty(), "{shown}");
+        assert!(world.names("a").is_empty(), "{case}");
         drop(world.registry.shutdown(Duration::from_millis(10)));
     }
 }
@@ -178,12 +178,12 @@ fn a_flood_of_spans_drops_only_spans_of_the_flooding_tenant() {
             calm.start_span("span");
         }
     }
-    let (of_flood, of_calm) = (world.status("flood"), world.status("calm"));
-    let dropped = of_flood.spans.lost();
-    assert!(dropped > 3000, "{of_flood:#?}");
-    assert_eq!((of_calm.spans.pending(), of_calm.spans.lost()), (100, 0));
-    assert!(of_flood.queued_bytes + of_calm.queued_bytes <= 1 << 20);
-    assert!(of_calm.queued_bytes > 100 * 300, "{of_calm:#?}");
+    let (flood_status, calm_status) = (world.status("flood"), world.status("calm"));
+    let dropped = flood_status.spans.lost();
+    assert!(dropped > 3000, "{flood_status:#?}");
+    assert_eq!((calm_status.spans.pending(), calm_status.spans.lost()), (100, 0));
+    assert!(flood_status.queued_bytes + calm_status.queued_bytes <= 1 << 20);
+    assert!(calm_status.queued_bytes > 100 * 300, "{calm_status:#?}");
     world.collector.clear_fault(down);
     let report = world.registry.force_flush(LONG);
     assert_eq!(report.lost(), dropped, "{report}");
@@ -206,12 +206,12 @@ fn a_flood_of_large_enrichments_drops_only_enrichments_of_the_flooding_tenant() 
     });
     let down = world.collector.fault(Fault::status(503));
     let (flood, calm) = (world.tenant("flood"), world.tenant("calm"));
-    let (of_flood, of_calm) = (flood.session("s").start(), calm.session("s").start());
+    let (flood_session, calm_session) = (flood.session("s").start(), calm.session("s").start());
     flood.start_span("before");
     for index in 0..2000 {
-        of_flood.enrich(Enrichment::new().metadata(format!("key {index}"), "x".repeat(2000)));
+        flood_session.enrich(Enrichment::new().metadata(format!("key {index}"), "x".repeat(2000)));
         if index % 100 == 0 {
-            of_calm.enrich(Enrichment::new().metadata(format!("key {index}"), "x".repeat(200)));
+            calm_session.enrich(Enrichment::new().metadata(format!("key {index}"), "x".repeat(200)));
             calm.start_span("span");
         }
     }
@@ -239,11 +239,14 @@ fn a_flood_of_large_enrichments_drops_only_enrichments_of_the_flooding_tenant() 
         let session = project.session(session.id()).expect("started");
         session.metadata.len() as u64
     };
-    assert_eq!((stored("flood", &of_flood), stored("calm", &of_calm)), (kept - 1, 20));
+    assert_eq!(
+        (stored("flood", &flood_session), stored("calm", &calm_session)),
+        (kept - 1, 20)
+    );
     for tenant in ["flood", "calm"] {
         assert_eq!(world.status(tenant).queued_bytes, 0, "{tenant}");
     }
-    of_flood.enrich(Enrichment::new().metadata("room", "again"));
+    flood_session.enrich(Enrichment::new().metadata("room", "again"));
     world
         .registry
         .force_flush(LONG)

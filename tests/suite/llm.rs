@@ -280,9 +280,9 @@ fn a_value_nested_ten_thousand_deep_is_cut_on_a_small_stack() {
 #[test]
 fn data_recorded_on_an_ended_or_unsampled_span_is_ignored() {
     let fixture = Fixture::honeyhive(as_is);
-    let mut kept = None;
-    fixture.span("ended", |span| kept = Some(span.clone()));
-    let span = kept.expect("it ran");
+    let mut ended_span = None;
+    fixture.span("ended", |span| ended_span = Some(span.clone()));
+    let span = ended_span.expect("it ran");
     record_all_kinds(&span);
     span.metadata("deep", nested(20));
     span.record_error(&fmt::Error);

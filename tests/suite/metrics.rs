@@ -177,16 +177,16 @@ fn the_sum_of_all_series_always_matches_the_ledgers_with_any_number_of_tenants()
             .iter()
             .filter(|tracer| !reading.named().contains(&tracer.selector.to_string()))
     };
-    let of_others = (
+    let ledgers_of_others = (
         sum_of(others().map(|tracer| &tracer.spans)),
         sum_of(others().map(|tracer| &tracer.session_events)),
     );
-    assert_matches_ledgers(&reading, &is_other, &of_others.0, &of_others.1);
+    assert_matches_ledgers(&reading, &is_other, &ledgers_of_others.0, &ledgers_of_others.1);
     let spans = sum_of(status.tracers.iter().map(|tracer| &tracer.spans));
     let events = sum_of(status.tracers.iter().map(|tracer| &tracer.session_events));
     assert_matches_ledgers(&reading, &|_| true, &spans, &events);
     assert!(
-        spans.lost() > 0 && events.accepted > 0 && of_others.0.accepted > 0,
+        spans.lost() > 0 && events.accepted > 0 && ledgers_of_others.0.accepted > 0,
         "{spans:#?}"
     );
     assert_eq!((reading.all(LIVE), reading.all(STARTED)), (0, accepted(&status)));
@@ -309,8 +309,8 @@ fn a_series_names_the_tracer_and_its_server_but_no_key() {
         Some(&1)
     );
     assert_eq!(exported(&[kind, ("otel.metric.overflow", "true")]), Some(&1));
-    let shown = format!("{reading:?}");
-    assert!(!shown.contains(&key_of("a")) && !shown.contains(&key_of("b")));
+    let output = format!("{reading:?}");
+    assert!(!output.contains(&key_of("a")) && !output.contains(&key_of("b")));
 }
 
 #[test]

@@ -40,8 +40,8 @@ fn warnings(registry: &TracerRegistry) -> Vec<String> {
     let project_warnings = |checked: &CheckedBinding| {
         let warnings = checked.warnings.iter();
         let warnings = warnings.filter(|warning| matches!(warning, CheckWarning::SharedProject { .. }));
-        let shown = warnings.map(|warning| format!("{}: {warning}", checked.selector));
-        shown.collect::<Vec<_>>()
+        let output = warnings.map(|warning| format!("{}: {warning}", checked.selector));
+        output.collect::<Vec<_>>()
     };
     registry
         .check(CheckMode::Keys)
@@ -355,6 +355,6 @@ fn a_sending_check_sends_one_marked_span_to_the_project_of_each_binding() {
     }
     let status = world.registry.status();
     assert!(status.tracers.is_empty(), "check must not create a tracer: {status:?}");
-    let shown = serde_json::to_value(world.registry.check(CheckMode::Send)).expect("JSON");
-    assert_eq!(shown[0]["connection"], json!("delivered"));
+    let output = serde_json::to_value(world.registry.check(CheckMode::Send)).expect("JSON");
+    assert_eq!(output[0]["connection"], json!("delivered"));
 }

@@ -176,9 +176,9 @@ fn the_error_names_the_reason_why_a_proxy_refused() {
             |error| error.as_ref().is_some_and(|error| error.to_string().contains(expected)),
         );
         assert!(matches!(error, Some(ExportError::Connection { .. })), "{error:?}");
-        let shown = format!("{error:?}");
-        assert!(shown.contains("the proxy http://127.0.0.1:"), "{shown}");
-        assert!(!shown.contains("canary") && !shown.contains("aGhf"), "{shown}");
+        let output = format!("{error:?}");
+        assert!(output.contains("the proxy http://127.0.0.1:"), "{output}");
+        assert!(!output.contains("canary") && !output.contains("aGhf"), "{output}");
         assert_eq!(secure.server.requests(), [], "no request bypasses the proxy");
     }
 }
@@ -196,12 +196,12 @@ fn credentials_that_a_forwarding_proxy_echoes_appear_in_no_output() {
         });
         world.tenant("a").start_span("span").end();
         drop(world.registry.force_flush(LONG));
-        let shown = format!("{:?}", world.status("a"));
+        let output = format!("{:?}", world.status("a"));
         assert!(
-            shown.contains("407") && shown.contains("receiver message withheld"),
-            "{shown}"
+            output.contains("407") && output.contains("receiver message withheld"),
+            "{output}"
         );
-        assert_shows_nothing_of(&key_of("one"), &shown);
+        assert_shows_nothing_of(&key_of("one"), &output);
     }
 }
 

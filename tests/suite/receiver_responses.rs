@@ -292,8 +292,8 @@ fn a_key_in_a_response_page_is_withheld() {
         let report = registry.force_flush(LONG);
         assert_eq!(report.tracers[0].dropped[&DropReason::Refused], 1, "{report}");
         let checked = registry.check(CheckMode::Connect);
-        let shown = format!("{report} {report:?} {:?} {checked:?}", registry.status());
-        assert!(shown.contains("receiver message withheld"), "{shown}");
-        assert_shows_nothing_of(&key, &shown);
+        let output = format!("{report} {report:?} {:?} {checked:?}", registry.status());
+        assert!(output.contains("receiver message withheld"), "{output}");
+        assert_shows_nothing_of(&key, &output);
     }
 }

@@ -257,7 +257,7 @@ fn after_a_reload_look_ups_use_the_new_configuration_and_every_span_arrives() {
     let (started, ended, stop) = (AtomicU64::new(1), AtomicU64::new(1), AtomicBool::new(false));
     let spans = AtomicU64::new(0);
     // Number of the last reload with a look-up that started after it and ended before the next one.
-    let seen = AtomicU64::new(0);
+    let last_checked = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -270,7 +270,7 @@ fn after_a_reload_look_ups_use_the_new_configuration_and_every_span_arrives() {
                             acme.fingerprint(),
                             fingerprints[usize::try_from(after % 2).expect("0 or 1")]
                         );
-                        seen.fetch_max(after, Ordering::SeqCst);
+                        last_checked.fetch_max(after, Ordering::SeqCst);
                     }
                     // Fewer spans than the queue holds, even if the reloads are slow.
                     if spans.fetch_add(1, Ordering::SeqCst) < 4000 {
@@ -286,17 +286,17 @@ fn after_a_reload_look_ups_use_the_new_configuration_and_every_span_arrives() {
             files.world.registry.reload().expect("without a fault");
             ended.store(key, Ordering::SeqCst);
             let now = Instant::now();
-            while seen.load(Ordering::SeqCst) != key && now.elapsed() < LONG {
+            while last_checked.load(Ordering::SeqCst) != key && now.elapsed() < LONG {
                 std::thread::yield_now();
             }
-            if seen.load(Ordering::SeqCst) != key {
+            if last_checked.load(Ordering::SeqCst) != key {
                 break;
             }
         }
         stop.store(true, Ordering::SeqCst);
     });
     assert_eq!(
-        seen.load(Ordering::SeqCst),
+        last_checked.load(Ordering::SeqCst),
         99,
         "a look-up must run between any two reloads"
     );

@@ -97,9 +97,9 @@ async fn the_servers_span_is_a_child_of_the_clients_and_receives_its_baggage() {
         }));
     assert_eq!(asked.await, "plan=pro");
     tokio::task::block_in_place(|| world.flush());
-    let (asked, served) = (world.span("acme", "asked"), world.span("acme", "served"));
-    assert_eq!(served.parent_span_id.as_ref(), Some(&asked.span_id));
-    assert_eq!(served.trace_id, asked.trace_id);
+    let (client_span, server_span) = (world.span("acme", "asked"), world.span("acme", "served"));
+    assert_eq!(server_span.parent_span_id.as_ref(), Some(&client_span.span_id));
+    assert_eq!(server_span.trace_id, client_span.trace_id);
 }
 
 /// Middleware that yields once, then records the current tracer.

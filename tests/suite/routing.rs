@@ -250,10 +250,10 @@ fn an_explicit_context_takes_precedence_over_the_current_one() {
     let (a, b) = (world.tenant("a"), world.tenant("b"));
     let routing = world.registry.routing_provider();
     let tracer = routing.tracer("t");
-    let of_a = a.in_span("a", |span| span.context().clone());
+    let context_of_a = a.in_span("a", |span| span.context().clone());
     let in_b = |tracer_of_b: &TracerHandle| {
         tracer_of_b.in_span("b", |_| {
-            tracer.start_with_context("given", &of_a).end();
+            tracer.start_with_context("given", &context_of_a).end();
             tracer.start_with_context("root", &Context::new()).end();
         });
     };

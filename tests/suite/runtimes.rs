@@ -51,11 +51,14 @@ async fn spans_of_many_tasks_arrive_if_the_registry_is_dropped_in_a_task() {
     for n in 0..100 {
         let outer = project
             .span_named(&format!("outer-{n}"))
-            .expect("there")
+            .expect("received")
             .span_id
             .clone();
         assert_eq!(
-            project.span_named(&format!("inner-{n}")).expect("there").parent_span_id,
+            project
+                .span_named(&format!("inner-{n}"))
+                .expect("received")
+                .parent_span_id,
             Some(outer)
         );
     }
@@ -244,8 +247,8 @@ async fn a_cancelled_or_panicking_future_ends_its_span() {
     );
     let unused = a.in_span_async("never-polled", async |_| ());
     drop(unused);
-    let of_thread = a.clone();
-    let thread = std::thread::spawn(move || of_thread.in_span("sync-panic", |_| panic!("on purpose")));
+    let thread_tracer = a.clone();
+    let thread = std::thread::spawn(move || thread_tracer.in_span("sync-panic", |_| panic!("on purpose")));
     assert!(thread.join().is_err());
     a.start_span("after").end();
     world.flush();

@@ -282,12 +282,12 @@ fn a_stream_produces_its_items_in_its_scope_and_the_consumer_keeps_its_own() {
     b.in_span("reader", |_| {
         let mut items = pin!(items);
         let mut task = Task::from_waker(Waker::noop());
-        let mut seen = 0;
+        let mut count = 0;
         while let Poll::Ready(Some(_)) = items.as_mut().poll_next_unpin(&mut task) {
             assert_eq!(current().as_deref(), Some("tenant:b"));
-            seen += 1;
+            count += 1;
         }
-        assert_eq!(seen, 3);
+        assert_eq!(count, 3);
     });
     world.flush();
     assert_children(&world, "a", "item", "request", 3);

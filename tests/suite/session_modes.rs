@@ -105,13 +105,13 @@ fn a_trace_started_in_a_session_is_no_session_itself() {
     });
     world.flush();
     let session_of = |name: &str| world.span("a", name).attributes.get(ID).cloned();
-    assert_eq!(session_of("root").expect("one"), session.id());
+    assert_eq!(session_of("root").expect("in a session"), session.id());
     assert_eq!(
         session_of("after the end"),
         None,
         "no session was started for the trace"
     );
-    assert_eq!(session_of("in it").expect("one"), next.id());
+    assert_eq!(session_of("in it").expect("in a session"), next.id());
     let outside = session_of("outside").expect("the session of its trace");
     let after_end = session_of("after the end, too").expect("the session of its trace");
     let mut ids: Vec<_> = world
@@ -340,10 +340,10 @@ fn the_default_session_applies_to_spans_of_its_tracer_outside_any_session() {
     world.flush();
     let session_of = |name: &str| world.span("a", name).attributes.get(ID).cloned();
     assert_eq!(session_of("before"), None);
-    assert_eq!(session_of("daemon").expect("one"), default.id());
-    assert_eq!(session_of("in request").expect("one"), other.id());
+    assert_eq!(session_of("daemon").expect("in a session"), default.id());
+    assert_eq!(session_of("in request").expect("in a session"), other.id());
     assert_eq!(session_of("after"), None);
-    assert_eq!(session_of("in next").expect("one"), next.id());
+    assert_eq!(session_of("in next").expect("in a session"), next.id());
     world.assert_no_trace_of(default.id(), "b");
 }
 

@@ -77,17 +77,17 @@ fn a_session_starts_with_its_data_and_the_bindings_metadata_as_defaults() {
     let stored = project.session(&id.to_string()).expect("started");
     assert_eq!(stored.name.as_deref(), Some("chat"));
     assert_eq!(stored.source.as_deref(), Some("test"));
-    let shown = serde_json::to_value(stored).expect("JSON");
-    assert_eq!(shown["metadata"], json!({"plan": "free", "region": "eu"}));
-    assert_eq!(shown["inputs"], json!({"question": "why?"}));
+    let output = serde_json::to_value(stored).expect("JSON");
+    assert_eq!(output["metadata"], json!({"plan": "free", "region": "eu"}));
+    assert_eq!(output["inputs"], json!({"question": "why?"}));
     assert_eq!(
-        shown["user_properties"],
+        output["user_properties"],
         json!({"tier": {"name": "gold"}, "seen": true})
     );
-    assert_eq!(shown["feedback"], json!({"rating": 5}));
-    assert_eq!(shown["metrics"], json!({"ms": 1.5}));
-    assert_eq!(shown["config"], json!({"model": "m"}));
-    assert_eq!(shown["outputs"], json!({"result": "yes"}));
+    assert_eq!(output["feedback"], json!({"rating": 5}));
+    assert_eq!(output["metrics"], json!({"ms": 1.5}));
+    assert_eq!(output["config"], json!({"model": "m"}));
+    assert_eq!(output["outputs"], json!({"result": "yes"}));
     assert_eq!(stored.operations.len(), 2, "an empty enrichment is not sent");
     assert_eq!(world.status("a").session_events.delivered, 2);
 }

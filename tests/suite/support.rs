@@ -216,13 +216,13 @@ impl World {
 
     pub(crate) fn status(&self, tenant: &str) -> TracerStatus {
         let status = self.registry.status();
-        let of_tenant = |status: &&TracerStatus| {
+        let is_tenant = |status: &&TracerStatus| {
             status
                 .selector
                 .get(SelectorKind::Tenant)
                 .is_some_and(|name| **name == *tenant)
         };
-        let found = status.tracers.iter().find(of_tenant);
+        let found = status.tracers.iter().find(is_tenant);
         found
             .cloned()
             .unwrap_or_else(|| panic!("{tenant} was not looked up: {status:#?}"))

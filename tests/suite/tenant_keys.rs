@@ -76,7 +76,7 @@ fn a_key_that_a_server_echoes_appears_in_no_output() {
             .tenant("basic", to("basic").auth("authorization", AuthScheme::Basic))
             .tenant("raw", to("raw").auth("x-api-key", AuthScheme::Raw))
     });
-    let mut shown = Vec::new();
+    let mut output = Vec::new();
     for tenant in tenants {
         let key = key_of(tenant);
         let tracer = world.tenant(tenant);
@@ -87,37 +87,37 @@ fn a_key_that_a_server_echoes_appears_in_no_output() {
                     .fault(Fault::status(status).body(format!("no: {echo}")));
                 let session = tracer.session("s").start();
                 session.enrich(Enrichment::new().metadata("m", 1));
-                tracer.in_span("span", |span| shown.push(format!("{span:?}")));
+                tracer.in_span("span", |span| output.push(format!("{span:?}")));
                 let report = world.registry.force_flush(LONG);
                 assert_eq!(report.lost(), 3, "{report}");
                 let status = world.registry.status();
-                shown.push(format!("{report:?} {report} {status:?}"));
-                shown.push(serde_json::to_string(&(report, status)).expect("serializable"));
-                shown.push(format!("{session:?} {:?}", tracer.session("x")));
+                output.push(format!("{report:?} {report} {status:?}"));
+                output.push(serde_json::to_string(&(report, status)).expect("serializable"));
+                output.push(format!("{session:?} {:?}", tracer.session("x")));
                 receiver.collector.clear_faults();
             }
         }
-        shown.push(format!(
+        output.push(format!(
             "{tracer:?} {:?} {}",
             tracer.fingerprint(),
             tracer.fingerprint()
         ));
-        shown.push(format!("{:?}", tracer.tracer("library")));
+        output.push(format!("{:?}", tracer.tracer("library")));
     }
     let checked = world.registry.check(CheckMode::Connect);
-    shown.push(format!(
+    output.push(format!(
         "{:?} {:?} {checked:?}",
         world.registry,
         world.registry.config()
     ));
-    shown.push(serde_json::to_string(&checked).expect("serializable"));
+    output.push(serde_json::to_string(&checked).expect("serializable"));
     let report = world.registry.shutdown(LONG);
-    shown.push(format!("{report:?} {:?}", world.registry.tenant("bearer")));
-    let shown = shown.join(" ");
-    assert!(shown.contains("answered 401"), "a request was refused: {shown}");
-    assert!(shown.contains("receiver message withheld: "), "{shown}");
+    output.push(format!("{report:?} {:?}", world.registry.tenant("bearer")));
+    let output = output.join(" ");
+    assert!(output.contains("answered 401"), "a request was refused: {output}");
+    assert!(output.contains("receiver message withheld: "), "{output}");
     for tenant in tenants {
-        assert_shows_nothing_of(&key_of(tenant), &shown);
+        assert_shows_nothing_of(&key_of(tenant), &output);
     }
 }
 

@@ -25,7 +25,7 @@ fn a_tenant_an_environment_and_a_feature_each_have_their_own_project() {
         registry.feature("search"),
     ];
     for (number, tracer) in tracers.into_iter().enumerate() {
-        tracer.expect("known").start_span(number.to_string()).end();
+        tracer.expect("configured").start_span(number.to_string()).end();
     }
     let projects = [
         "acme",
@@ -52,7 +52,7 @@ fn only_named_tenants_are_known() {
 fn spans_are_selected_by_name_attribute_session_and_parent() {
     for backend in [BackendName::Honeyhive, BackendName::Otlp] {
         let test = TestRegistry::builder().backend(backend).start();
-        let acme = test.registry().tenant("acme").expect("any");
+        let acme = test.registry().tenant("acme").expect("any tenant is known");
         let session = acme.session("chat").metadata("plan", "enterprise").start();
         {
             let _in_session = session.enter();
@@ -103,7 +103,7 @@ fn spans_under_another_tenants_key_are_a_leak() {
         .start();
     test.registry()
         .tenant("globex")
-        .expect("known")
+        .expect("configured")
         .start_span("lost")
         .end();
     let leaks = test.leaks();
@@ -134,7 +134,7 @@ fn a_parent_trace_or_session_of_another_project_is_a_leak_unless_it_is_external(
         })
         .start();
     let registry = test.registry();
-    let [acme, globex, initech] = ["acme", "globex", "initech"].map(|name| registry.tenant(name).expect("known"));
+    let [acme, globex, initech] = ["acme", "globex", "initech"].map(|name| registry.tenant(name).expect("configured"));
     let outside = HashMap::from([(
         "traceparent".to_owned(),
         "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned(),
@@ -170,13 +170,13 @@ fn a_parent_trace_or_session_of_another_project_is_a_leak_unless_it_is_external(
     assert!(elsewhere.force_flush(LONG).is_complete());
     globex.extract(&headers).run(|| globex.start_span("called").end());
     let leaks = test.leaks();
-    let of_initech = |project: &str| project == "initech";
+    let is_initech = |project: &str| project == "initech";
     assert!(
         leaks.iter().all(|leak| match leak {
-            Leak::Parent { project, parent, .. } => of_initech(project) && parent == "calls",
+            Leak::Parent { project, parent, .. } => is_initech(project) && parent == "calls",
             Leak::Session {
                 project, session: id, ..
-            } => of_initech(project) && id == session.id(),
+            } => is_initech(project) && id == session.id(),
             Leak::Trace { projects, .. } => *projects == ["acme", "initech"],
             _ => false,
         }),
@@ -190,7 +190,7 @@ fn a_canary_is_found_in_any_request() {
     let test = TestRegistry::start();
     let canary = test.canary("acme");
     let registry = test.registry();
-    let [acme, globex] = ["acme", "globex"].map(|name| registry.tenant(name).expect("any"));
+    let [acme, globex] = ["acme", "globex"].map(|name| registry.tenant(name).expect("any tenant is known"));
     acme.in_span(format!("about {canary}"), |span| {
         span.input("question", canary.as_str());
     });
@@ -216,7 +216,11 @@ fn a_canary_is_found_in_any_request() {
 #[test]
 fn two_concurrent_test_registries_see_only_their_own_spans() {
     let [one, two] = [TestRegistry::start(), TestRegistry::start()];
-    let tracer = |test: &TestRegistry| test.registry().get(Selector::tenant("acme")).expect("any");
+    let tracer = |test: &TestRegistry| {
+        test.registry()
+            .get(Selector::tenant("acme"))
+            .expect("any tenant is known")
+    };
     tracer(&one).start_span("one").end();
     tracer(&two).start_span("two").end();
     assert_eq!(one.project("acme").tree(), "one\n");
@@ -228,7 +232,7 @@ fn undelivered_spans_fail_the_test_that_reads_them() {
     let test = TestRegistry::builder()
         .configure(|builder| builder.export(crate::support::once()))
         .start();
-    let acme = test.registry().tenant("acme").expect("any");
+    let acme = test.registry().tenant("acme").expect("any tenant is known");
     test.collector()
         .fault(tracer_registry_collector::Fault::status(400).times(1));
     acme.start_span("refused").end();

@@ -106,7 +106,7 @@ fn spans_wait_while_no_thread_can_resolve_the_receivers_name() {
     registry.tenant("a").expect("configured").start_span("span");
     let status = || registry.status().tracers[0].clone();
     let refused = wait_for("an error", status, |status| status.last_error.is_some());
-    let error = refused.last_error.expect("seen").to_string();
+    let error = refused.last_error.expect("just seen").to_string();
     assert!(
         error.contains("cannot start a thread: Resource temporarily unavailable"),
         "{error}"
@@ -166,7 +166,7 @@ fn a_key_is_read_again_after_no_thread_could_read_it() {
         .expect("valid");
     allow_threads(0);
     registry.tenant("a").expect("configured").start_span("span");
-    let key = || registry.status().tracers[0].key.clone().expect("it has one");
+    let key = || registry.status().tracers[0].key.clone().expect("the tracer has a key");
     let refused = wait_for("an error", key, |key| {
         let error = key.error.as_ref().map(ToString::to_string).unwrap_or_default();
         error.contains("cannot start a thread to read the key: Resource temporarily unavailable")
@@ -204,7 +204,13 @@ fn a_key_file_is_followed_even_without_file_events() {
     wait_for("a line of the log", || log.lines(), is_logged);
     allow_all_threads();
     fs::write(&file, key_of("a")).expect("writable");
-    let rotations = || registry.status().tracers[0].key.clone().expect("it has one").rotations;
+    let rotations = || {
+        registry.status().tracers[0]
+            .key
+            .clone()
+            .expect("the tracer has a key")
+            .rotations
+    };
     wait_for("the other key", rotations, |rotations| *rotations == 1);
     drop(a);
     assert!(registry.shutdown(LONG).is_complete());

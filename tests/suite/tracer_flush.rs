@@ -41,10 +41,10 @@ fn a_tracer_flush_ends_at_its_timeout_and_reports_pending_entries() {
         let _session = a.session("s").start();
         a.start_span("span").end();
         b.start_span("queued").end();
-        let begun = Instant::now();
+        let start = Instant::now();
         let report = a.force_flush(Duration::from_millis(200));
-        assert!(begun.elapsed() >= Duration::from_millis(200), "{mode:?}");
-        assert!(begun.elapsed() < AT_ONCE, "{mode:?}: {:?}", begun.elapsed());
+        assert!(start.elapsed() >= Duration::from_millis(200), "{mode:?}");
+        assert!(start.elapsed() < AT_ONCE, "{mode:?}: {:?}", start.elapsed());
         assert_eq!(
             (pending(&report), report.is_complete()),
             ((1, 1), false),
@@ -53,9 +53,9 @@ fn a_tracer_flush_ends_at_its_timeout_and_reports_pending_entries() {
         assert_eq!(world.status("b").spans.queued, 1, "the span of b must stay queued");
         assert!(world.names("b").is_empty());
         // The flush of another tracer neither waits for this one nor reports it.
-        let begun = Instant::now();
+        let start = Instant::now();
         let report = b.force_flush(LONG);
-        assert!(begun.elapsed() < AT_ONCE, "{mode:?}: {:?}", begun.elapsed());
+        assert!(start.elapsed() < AT_ONCE, "{mode:?}: {:?}", start.elapsed());
         assert_eq!(
             (report.selector.to_string().as_str(), report.delivered),
             ("tenant:b", 1)
@@ -71,20 +71,20 @@ fn a_tracer_flush_sends_nothing_of_other_tracers() {
         let world = world(mode);
         let (a, b) = (world.tenant("a"), world.tenant("b"));
         // The background mode sends full batches and session events without a flush.
-        let of_b = if mode == ExportMode::Inline { 2000 } else { 3 };
+        let spans_of_b = if mode == ExportMode::Inline { 2000 } else { 3 };
         for _ in 0..3 {
             a.start_span("a").end();
         }
-        for _ in 0..of_b {
+        for _ in 0..spans_of_b {
             b.start_span("b").end();
         }
-        let _of_b = (mode == ExportMode::Inline).then(|| b.session("s").start());
+        let _session_of_b = (mode == ExportMode::Inline).then(|| b.session("s").start());
         let _session = a.session("s").start();
         let report = a.force_flush(LONG);
         assert!(report.is_complete(), "{report}");
         assert_eq!((report.delivered, report.session_events.delivered), (3, 1));
         assert_eq!((world.names("a").len(), world.names("b").len()), (3, 0));
-        assert_eq!(world.status("b").spans.queued, of_b);
+        assert_eq!(world.status("b").spans.queued, spans_of_b);
         assert!(world.project("b").sessions().is_empty());
     }
 }
@@ -147,9 +147,9 @@ fn a_tracer_flush_after_the_registry_is_dropped_returns_at_once() {
         a.start_span("span").end();
         drop(registry);
         a.start_span("after").end();
-        let begun = Instant::now();
+        let start = Instant::now();
         let report = a.force_flush(LONG);
-        assert!(begun.elapsed() < AT_ONCE);
+        assert!(start.elapsed() < AT_ONCE);
         assert_eq!(
             (report.delivered, report.lost(), pending(&report)),
             (0, 0, (0, 0)),

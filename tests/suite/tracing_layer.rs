@@ -71,8 +71,8 @@ async fn tracing_spans_go_to_the_tracer_of_the_scope_as_children_of_its_span() {
     world.flush();
     assert_chain(&world, "b", &["b", "third_party", "b within"]);
     assert_chain(&world, "a", &["a", "a within", "third_party"]);
-    let of_a = world.project("a");
-    assert_eq!((of_a.spans().len(), world.project("b").spans().len()), (3, 3));
+    let project_a = world.project("a");
+    assert_eq!((project_a.spans().len(), world.project("b").spans().len()), (3, 3));
     for span in world.project("b").spans() {
         assert_eq!(span.attributes["honeyhive.session_id"], session.id());
     }
@@ -273,12 +273,12 @@ fn layers_of_two_registries_on_one_subscriber_are_independent() {
         .with(one.registry.tracing_layer())
         .with(other.registry.tracing_layer());
     let _subscriber = dispatcher::set_default(&Dispatch::new(subscriber));
-    let (of_one, _default) = (one.tenant("a"), other.tenant("a"));
-    of_one.in_span("one", |_| {
+    let (tracer_of_one, _default) = (one.tenant("a"), other.tenant("a"));
+    tracer_of_one.in_span("one", |_| {
         info_span!("of one").in_scope(|| {
             info!("event one");
-            let of_other = other.tenant("a");
-            of_other.in_span("other", |_| info_span!("of other").in_scope(|| info!("event other")));
+            let tracer_of_other = other.tenant("a");
+            tracer_of_other.in_span("other", |_| info_span!("of other").in_scope(|| info!("event other")));
         });
     });
     info_span!("in no scope").in_scope(|| info!("event default"));

@@ -32,7 +32,7 @@ fn export_bytes_are_shared_by_weight_whatever_the_size_of_spans() {
     let collector = collector(&tenants, &fingerprinter)
         .observer(move |received| {
             let request = (received.project.clone().unwrap_or_default(), received.wire_bytes);
-            observed.lock().expect("whole").push(request);
+            observed.lock().expect("not poisoned").push(request);
         })
         .start()
         .expect("a free port");
@@ -85,14 +85,14 @@ fn export_bytes_are_shared_by_weight_whatever_the_size_of_spans() {
     wait_for("all spans", delivered, |spans| *spans == (tenants.len() * SPANS) as u64);
     drop(registry.shutdown(Duration::ZERO));
 
-    let arrived = arrived.lock().expect("whole");
+    let arrived = arrived.lock().expect("not poisoned");
     let until = arrived
         .iter()
-        .rposition(|(of, _)| of == "heavy")
+        .rposition(|(tenant, _)| tenant == "heavy")
         .expect("the last batch of heavy");
     let sent = |name: &str| {
-        let of_name = arrived[..until].iter().filter(|(of, _)| of == name);
-        let bytes = of_name.map(|(_, bytes)| *bytes).sum::<usize>();
+        let requests_of = arrived[..until].iter().filter(|(tenant, _)| tenant == name);
+        let bytes = requests_of.map(|(_, bytes)| *bytes).sum::<usize>();
         f64::from(u32::try_from(bytes).expect("some kilobytes"))
     };
     for (name, weight) in weights {

@@ -91,19 +91,19 @@ fn with_recursive_source(existing: &[&str]) -> (TracerRegistry, Arc<Mutex<Vec<Lo
     let registry = registry(&["a", "b"])
         .tenant("existing", binding("existing"))
         .secret_source("test", move |name: &str| {
-            let asked = match name {
+            let looked_up = match name {
                 "a" => "b",
                 "b" => "a",
                 _ => return Ok(SecretString::from(key_of(name))),
             };
             let registry = inner.get().expect("made before the first look-up");
             registry.tenant("existing").expect("an existing tracer is found");
-            let asked = [
-                registry.tenant(asked),
+            let looked_up = [
+                registry.tenant(looked_up),
                 registry.tenant(name),
-                registry.dedicated(Selector::tenant(asked)),
+                registry.dedicated(Selector::tenant(looked_up)),
             ];
-            let found = asked.into_iter().filter_map(Result::err);
+            let found = looked_up.into_iter().filter_map(Result::err);
             errors.lock().expect("no panic").extend(found);
             Ok(SecretString::from(key_of(name)))
         })

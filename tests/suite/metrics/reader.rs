@@ -116,8 +116,8 @@ impl Reading {
 
     /// Returns the sum over all series of the instrument that match.
     pub(crate) fn sum(&self, instrument: &str, has: impl Fn(&BTreeMap<String, String>) -> bool) -> i64 {
-        let of_it = self.values.iter().filter(|((name, _), _)| name == instrument);
-        of_it
+        let points_of_instrument = self.values.iter().filter(|((name, _), _)| name == instrument);
+        points_of_instrument
             .filter(|((_, attributes), _)| has(attributes))
             .map(|(_, value)| value)
             .sum()

@@ -106,15 +106,15 @@ fn a_half_written_key_loses_no_data_whether_the_old_key_is_valid_or_not() {
 #[test]
 fn no_status_or_log_of_a_rotation_shows_a_key() {
     let log = Log::default();
-    let of_thread = tracing::subscriber::set_default(log.clone());
+    let subscriber = tracing::subscriber::set_default(log.clone());
     let keys = Keys::new(&["a"], endless_backoff());
     let world = &keys.world;
     let a = world.tenant("a");
-    let mut shown = Vec::new();
+    let mut output = Vec::new();
     let mut record = || {
         let status = world.registry.status();
-        shown.push(format!("{status:?} {a:?} {:?} {}", world.registry, a.fingerprint()));
-        shown.push(serde_json::to_string(&status).expect("serializable"));
+        output.push(format!("{status:?} {a:?} {:?} {}", world.registry, a.fingerprint()));
+        output.push(serde_json::to_string(&status).expect("serializable"));
     };
     record();
     keys.write("a", &format!("{0}\n{0}", next_key("a")));
@@ -129,13 +129,13 @@ fn no_status_or_log_of_a_rotation_shows_a_key() {
     keys.write("a", &next_key("a"));
     world.wait_for_spans("a", 1);
     record();
-    shown.push(format!("{:?}", world.registry.force_flush(crate::support::LONG)));
-    drop(of_thread);
-    shown.extend(log.lines());
-    let shown = shown.join(" ");
+    output.push(format!("{:?}", world.registry.force_flush(crate::support::LONG)));
+    drop(subscriber);
+    output.extend(log.lines());
+    let output = output.join(" ");
     assert!(
-        shown.contains("control character") && shown.contains("answered 401"),
-        "{shown}"
+        output.contains("control character") && output.contains("answered 401"),
+        "{output}"
     );
-    assert!(!shown.contains("canary"), "{shown}");
+    assert!(!output.contains("canary"), "{output}");
 }

@@ -284,7 +284,7 @@ fn a_grpc_refusal_has_its_status_code() {
         key.refused.map(|refused| refused.status),
         Some(KeyRefusalStatus::Grpc(16))
     );
-    let shown = serde_json::to_value(&key).expect("serializable");
-    assert_eq!(shown["refused"]["status"]["grpc"], 16, "{shown}");
+    let output = serde_json::to_value(&key).expect("serializable");
+    assert_eq!(output["refused"]["status"]["grpc"], 16, "{output}");
     drop(world.registry.shutdown(std::time::Duration::ZERO));
 }

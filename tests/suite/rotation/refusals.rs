@@ -168,8 +168,8 @@ fn a_failing_source_keeps_the_last_valid_key_and_the_status_has_the_error() {
             },
         );
         assert_eq!(key.fingerprint, first);
-        let shown = key.error.map(|error| error.to_string()).unwrap_or_default();
-        assert!(shown.starts_with("provider vault, secret a: "), "{shown}");
+        let message = key.error.map(|error| error.to_string()).unwrap_or_default();
+        assert!(message.starts_with("provider vault, secret a: "), "{message}");
         // The receiver accepts the old key again.
         world.collector.clear_fault(refused);
         world.flush();

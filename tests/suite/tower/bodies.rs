@@ -159,10 +159,10 @@ async fn a_client_that_disconnects_during_the_request_or_the_wait_ends_the_span(
     drop(complete);
     wait_for_ended(&world, "acme", 4);
     let project = world.project("acme");
-    let last = project.spans_named("POST").last().expect("two");
+    let last = project.spans_named("POST").last().expect("two requests");
     assert_eq!(end_of(last), (Some("cancelled"), SpanStatus::Error));
     assert_eq!(attribute(last, "http.response.status_code"), &serde_json::Value::Null);
-    let dropped = project.spans_named("dropped").last().expect("two");
+    let dropped = project.spans_named("dropped").last().expect("two requests");
     assert_eq!(
         dropped.parent_span_id.as_ref(),
         Some(&last.span_id),

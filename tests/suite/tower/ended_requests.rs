@@ -176,7 +176,7 @@ async fn a_span_of_an_ended_request_entered_in_another_tenants_request_has_no_tr
     let (a, b, _default) = (world.tenant("a"), world.tenant("b"), world.tenant("default"));
     let _subscriber = subscribe(&world);
     let layer = header_source(&world).scope_ends_with_request(true);
-    let (sender, mut kept) = mpsc::unbounded_channel();
+    let (sender, mut span_of_request) = mpsc::unbounded_channel();
     let handle = a.clone();
     let service = layer.layer(tower::service_fn(move |_: Request<()>| {
         let entered = handle.in_span("inside", |_| Scope::current());
@@ -185,12 +185,12 @@ async fn a_span_of_an_ended_request_entered_in_another_tenants_request_has_no_tr
     }));
     let request = Request::get("/").header("x-tenant", "a").body(()).expect("a request");
     drop(service.oneshot(request).await.expect("an answer"));
-    let (kept, entered) = kept.recv().await.expect("sent above");
+    let (span_of_request, entered) = span_of_request.recv().await.expect("sent above");
     // The scope of the tenant's own handle, entered within the request, ends with the request too.
     assert!(entered.tracer().is_none());
     let driver = world.registry.routing_provider().tracer("driver");
     b.in_span("request of b", |_| {
-        kept.in_scope(|| {
+        span_of_request.in_scope(|| {
             assert!(TracerRegistry::current().is_none());
             info_span!("late").in_scope(|| tracing::info!("late event"));
             tracing::info!("late event");
@@ -198,7 +198,7 @@ async fn a_span_of_an_ended_request_entered_in_another_tenants_request_has_no_tr
         });
         tracing::info!("event of b");
     });
-    drop(kept);
+    drop(span_of_request);
     world.flush();
     assert_eq!(names(&world, "a"), ["GET", "inside", "kept"]);
     assert_eq!(names(&world, "b"), ["request of b"]);

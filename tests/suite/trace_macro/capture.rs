@@ -196,8 +196,8 @@ fn capturing_ten_megabytes_costs_no_more_than_the_retained_part() {
     let project = world.project("a");
     let spans = project.spans();
     let first = &spans[0];
-    let kept = value(first, "honeyhive_inputs.text").as_str().expect("a text");
-    assert_eq!(kept.len(), 32 << 10);
+    let retained = value(first, "honeyhive_inputs.text").as_str().expect("a text");
+    assert_eq!(retained.len(), 32 << 10);
     assert!(first.attributes["tracer_registry.cut_values"].as_u64() >= Some(1));
     let texts_span = world.traced("texts");
     let sum: usize = texts_span

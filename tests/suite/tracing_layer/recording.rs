@@ -17,15 +17,15 @@ fn an_event_is_recorded_only_on_a_span_of_the_current_tracer() {
     let (world, a, b, _subscriber) = subscribed();
     a.in_span("by hand", |_| info!("without a span of the tracing crate"));
     a.in_span("a", |_| {
-        let of_a = info_span!("of a");
-        of_a.in_scope(|| {
+        let span_of_a = info_span!("of a");
+        span_of_a.in_scope(|| {
             info!("a-canary");
             let in_b = b.enter();
             info!("b-canary in no span");
             b.in_span("b", |_| {
                 info!("b-canary");
                 tracing::error!("b-canary that fails");
-                info!(parent: &of_a, "explicit a");
+                info!(parent: &span_of_a, "explicit a");
                 info!(parent: None, "without a span");
             });
             drop(in_b);
@@ -223,8 +223,8 @@ fn a_filtered_span_is_left_out_and_its_children_use_its_parent() {
 fn beyond_the_limit_of_attached_contexts_nothing_is_recorded_on_the_current_span_of_another_tracer() {
     let (world, a, b, _subscriber) = subscribed();
     a.in_span("a", |_| {
-        let of_a = info_span!("of a", by_b = tracing::field::Empty, own = tracing::field::Empty);
-        of_a.in_scope(|| {
+        let span_of_a = info_span!("of a", by_b = tracing::field::Empty, own = tracing::field::Empty);
+        span_of_a.in_scope(|| {
             let full = FullContextStack::new();
             let in_b = b.enter();
             info!("b-canary");

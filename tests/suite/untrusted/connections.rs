@@ -49,10 +49,10 @@ fn a_host_that_resolves_to_a_private_address_is_not_reached_even_over_the_operat
     );
     let (_, line) = error.split_once("to allow it: untrusted.").expect("a line");
     let checked = files.world.registry.check(CheckMode::Connect);
-    let of_acme = checked.iter().find(|it| it.selector == "tenant:acme").expect("checked");
+    let acme = checked.iter().find(|it| it.selector == "tenant:acme").expect("checked");
     assert!(
-        matches!(&of_acme.connection, ConnectionCheck::Failed(error) if error.to_string().contains("which is loopback")),
-        "{of_acme:?}"
+        matches!(&acme.connection, ConnectionCheck::Failed(error) if error.to_string().contains("which is loopback")),
+        "{acme:?}"
     );
     assert!(files.world.names("acme").is_empty());
 

@@ -49,12 +49,12 @@ fn hostile_files_get_no_foreign_key_run_no_command_and_reach_no_server() {
                 .all(|line| faults.iter().any(|fault| fault.contains(line.as_str()))),
             "{faults:#?}"
         );
-        let shown = error.to_string();
+        let output = error.to_string();
         assert!(
-            shown.contains(&format!("tenants.d/{tenant}.toml: tenants.{tenant}.")),
-            "{shown}"
+            output.contains(&format!("tenants.d/{tenant}.toml: tenants.{tenant}.")),
+            "{output}"
         );
-        assert!(!shown.contains("canary"), "{shown}");
+        assert!(!output.contains("canary"), "{output}");
     }
     let checked = files.world.registry.check(CheckMode::Connect);
     let faulty: Vec<&str> = checked
@@ -63,10 +63,10 @@ fn hostile_files_get_no_foreign_key_run_no_command_and_reach_no_server() {
         .map(|it| it.selector.as_str())
         .collect();
     assert_eq!(faulty, ["tenant:acme", "tenant:evil", "tenant:reader", "tenant:thief"]);
-    let shown = serde_json::to_string(&checked).expect("JSON");
+    let output = serde_json::to_string(&checked).expect("JSON");
     assert!(
-        !shown.contains("canary") && !shown.contains(&key_of("globex")),
-        "{shown}"
+        !output.contains("canary") && !output.contains(&key_of("globex")),
+        "{output}"
     );
     assert!(files.world.registry.status().tracers.is_empty());
     attacker.assert_untouched();

@@ -44,7 +44,7 @@ fn a_link_to_another_tenants_key_is_refused_by_a_look_up_and_by_a_rotation() {
         matches!(&error, LookupError::Secret(error) if *error.kind() == SecretErrorKind::LinkNotAllowed),
         "{error}"
     );
-    fs::remove_file(files.path("keys/acme")).expect("there");
+    fs::remove_file(files.path("keys/acme")).expect("removed");
     files.write("keys/acme", &key_of("acme"));
     let acme = files.tenant("acme");
     let before = files.world.status("acme").key.expect("a key");

@@ -88,7 +88,7 @@ fn a_file_that_becomes_hostile_removes_only_its_tracer() {
         .expect_err("the key of another tenant");
     assert!(refused(&error)[0].contains("tenants.acme.api_key"), "{error}");
     assert!(files.tenant("globex").same_tracer(&before[1]));
-    fs::remove_file(files.path("tenants.d/acme.toml")).expect("there");
+    fs::remove_file(files.path("tenants.d/acme.toml")).expect("removed");
     files.world.registry.reload().expect("without a fault");
     files.tenant("acme").in_span("with the wildcard table", |_| ());
     files.world.flush();
