@@ -153,9 +153,9 @@ async fn a_scope_that_ends_with_its_request_has_no_tracer_afterwards() {
         [
             "GET",
             "actor",
+            "by a handle",
             "inside a handle's scope",
             "inside an entered scope",
-            "by a handle",
             "work"
         ]
     );
