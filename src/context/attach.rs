@@ -160,10 +160,12 @@ fn is_same(one: &Context, other: &Context) -> bool {
         (None, None) => is_untraced(one) == is_untraced(other),
         _ => false,
     };
-    same_scope && has_same_span(one, other) && one.is_telemetry_suppressed() == other.is_telemetry_suppressed()
+    let same_span =
+        one.has_active_span() == other.has_active_span() && (!one.has_active_span() || has_same_span(one, other));
+    same_scope && same_span && one.is_telemetry_suppressed() == other.is_telemetry_suppressed()
 }
 
-/// Contexts without an active span have the same invalid one.
+/// Whether two contexts with an active span have the same one.
 fn has_same_span(one: &Context, other: &Context) -> bool {
     std::ptr::eq(one.span().span_context(), other.span().span_context())
 }

@@ -4,11 +4,11 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-#[cfg(feature = "tracing")]
-use std::sync::OnceLock;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "tracing")]
+use arc_swap::ArcSwapOption;
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanBuilder, SpanContext, TraceContextExt, TracerProvider};
 use opentelemetry_sdk::Resource;
@@ -53,7 +53,7 @@ pub(crate) struct Instance {
     pub(super) sdk: SdkTracer,
     /// The SDK tracer for spans of the `tracing` crate, once there is one.
     #[cfg(feature = "tracing")]
-    pub(super) sdk_for_tracing: OnceLock<Box<SdkTracer>>,
+    pub(super) sdk_for_tracing: ArcSwapOption<SdkTracer>,
     pub(super) lane: Arc<Lane>,
     pub(super) default_session: DefaultSession,
     /// Digest of its binding.
@@ -90,7 +90,7 @@ impl TracerHandle {
             propagate_session_id: binding.propagate_session_id,
             sdk: provider.tracer(SCOPE),
             #[cfg(feature = "tracing")]
-            sdk_for_tracing: OnceLock::new(),
+            sdk_for_tracing: ArcSwapOption::empty(),
             provider,
             lane,
             default_session: DefaultSession::default(),

@@ -49,9 +49,17 @@ impl TracerHandle {
     pub(crate) fn open_for_tracing(&self, builder: SpanBuilder, from: &Context) -> OpenSpan {
         use opentelemetry::trace::TracerProvider as _;
 
-        let create = || Box::new(self.0.provider.tracer("tracing"));
-        let sdk = self.0.sdk_for_tracing.get_or_init(create);
-        self.open_in(sdk, builder, from, Moment::now())
+        // Never waits for another thread, which a forked child does not have.
+        let known = self.0.sdk_for_tracing.load();
+        let sdk = match &*known {
+            Some(sdk) => Arc::clone(sdk),
+            None => {
+                let created = Arc::new(self.0.provider.tracer("tracing"));
+                self.0.sdk_for_tracing.store(Some(Arc::clone(&created)));
+                created
+            }
+        };
+        self.open_in(&sdk, builder, from, Moment::now())
     }
 
     /// Like [`open`](Self::open), for work that began earlier.

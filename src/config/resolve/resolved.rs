@@ -75,7 +75,8 @@ pub(crate) struct Digest([u64; 2]);
 
 impl ResolvedBinding {
     /// Returns equal digests for equal bindings within this process. Both halves hash the whole
-    /// binding, so two bindings of one selector do not collide by chance.
+    /// binding, so two bindings of one selector do not collide by chance. Not a security check: a
+    /// collision leaves a tenant with its own earlier binding.
     pub(crate) fn digest(&self) -> Digest {
         let hasher = |half| SeedableRandomState::with_seed(half, SharedSeed::global_random());
         Digest([0, 1].map(|half| hasher(half).hash_one(self)))

@@ -36,6 +36,7 @@ impl Endpoint {
     /// As [`new`](Self::new), for a text that was checked: a configuration is checked once, and its
     /// endpoints are read for each tracer.
     pub(crate) fn from_checked(text: &str) -> Self {
+        debug_assert!(check(text).is_ok(), "an endpoint that was not checked");
         let (scheme, rest) = text.split_once("://").expect("a checked URL");
         let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
         let default_port = if scheme.eq_ignore_ascii_case("https") {

@@ -99,6 +99,8 @@ impl Lane {
         let chunk = state.reserve_slot(bytes, &self.shared.chunks);
         chunk.push(span);
         if let (Some(cut), Some(span)) = (cut, chunk.last_mut()) {
+            // A vector that is full would double.
+            span.attributes.reserve_exact(1);
             span.attributes.extend(cut_values(CUT_VALUES, cut));
         }
         self.note_queued(&mut state);

@@ -32,6 +32,7 @@ use crate::config::{Binding, Config, Document, Export, ExportSettings, Protocol}
 use crate::export::ExportError;
 use crate::export::net::connections::ConnectionKey;
 use crate::export::net::transport::Transport;
+use crate::export::queue::byte_size::byte_size;
 use crate::export::send::deliver::run_request;
 use crate::export::test_fixtures::span;
 use crate::secret::{KeyReader, KeySource, SecretError, SecretSources};
@@ -406,4 +407,19 @@ fn cut_values_are_removed_when_their_span_ends() {
         lane.state.lock().rare().cut_values.is_empty(),
         "a refused span removes them too"
     );
+}
+
+#[test]
+fn the_count_of_cut_values_is_in_the_size_of_its_span() {
+    let (lane, _ledger, _events_rx) = lane(Binding::new());
+    let mut full = span("full".to_owned());
+    let id = full.span_context.span_id();
+    full.attributes = Vec::with_capacity(100);
+    full.attributes.resize(100, KeyValue::new("key", true));
+    lane.note_cut(id, 1);
+    lane.push(full);
+    let state = lane.state.lock();
+    let queued = state.spans.last().expect("it is queued");
+    assert_eq!(queued.attributes.len(), 101);
+    assert!(state.spans.bytes() >= byte_size(queued));
 }

@@ -13,7 +13,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::OnceLock;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -42,7 +41,7 @@ pub(crate) enum Subject {
 
 /// Log state of one selector or endpoint. Allocates with the first problem.
 #[derive(Debug, Default)]
-pub(crate) struct Episodes(OnceLock<Box<ForkLock<BTreeMap<Subject, Episode>>>>);
+pub(crate) struct Episodes(ForkLock<Option<Box<BTreeMap<Subject, Episode>>>>);
 
 /// A line to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,10 +59,13 @@ pub(crate) enum Transition {
 }
 
 impl Episodes {
-    /// Records `count` occurrences. Returns whether a line is due.
+    /// Records `count` occurrences. Returns whether a line is due. Runs on application threads, also
+    /// in forked children.
     pub(crate) fn note(&self, subject: Subject, count: u64) -> bool {
-        let episodes = self.0.get_or_init(Box::default);
-        let mut episodes = episodes.lock();
+        let Some(mut episodes) = self.0.lock_unless_forked() else {
+            return false;
+        };
+        let episodes = episodes.get_or_insert_default();
         episodes.entry(subject).or_default().note(count, Instant::now())
     }
 
@@ -95,12 +97,9 @@ impl Episodes {
     }
 
     fn lines(&self, mut line: impl FnMut(Subject, &mut Episode) -> Option<LogLine>) -> Vec<LogLine> {
-        let Some(episodes) = self.0.get() else {
-            return Vec::new();
-        };
-        let mut episodes = episodes.lock();
+        let mut episodes = self.0.lock();
+        let episodes = episodes.iter_mut().flat_map(|episodes| episodes.iter_mut());
         episodes
-            .iter_mut()
             .filter_map(|(subject, episode)| line(*subject, episode))
             .collect()
     }
