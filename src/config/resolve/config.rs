@@ -35,6 +35,8 @@ const COMPARED: usize = 250;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub(crate) document: Document,
+    /// The binding that every other one is overlaid on.
+    defaults: Binding,
     routes: Routes,
     pub(crate) routing_default: Option<Selector>,
     active_environment: Option<Slug>,
@@ -125,6 +127,10 @@ impl Config {
         let proxies = proxy::read_urls(&document, variables, &mut problems);
         layers::check_folder(document.tenants_dir.as_deref(), &mut problems);
         let routing_default = document.routing.default.as_ref();
+        let mut defaults = document.defaults.clone();
+        // Set explicitly, because the defaults are written for this backend even if they do not
+        // name it.
+        defaults.backend.get_or_insert_default();
         let config = Self {
             active_environment,
             proxies,
@@ -138,6 +144,7 @@ impl Config {
             // Invalid patterns were reported above.
             untrusted: Rules::read(&document.untrusted, &mut Problems::default()),
             document,
+            defaults,
             has_variables: true,
             path: None,
             defined_paths: DefinedPaths::default(),
@@ -209,7 +216,7 @@ impl Config {
 
     /// Returns the key source of any tenant, combined with other parts.
     fn wildcard_key(&self, parts: Option<&Selector>) -> Result<KeySource, ResolveError> {
-        let mut merged = self.defaults();
+        let mut merged = self.defaults.clone();
         let mut at = LayerOrigin::Defaults;
         let tables = parts.into_iter().flat_map(Selector::parts);
         let tables = tables.filter_map(|(part, name)| {
@@ -306,7 +313,7 @@ impl Config {
         tenant: Option<&TenantBinding>,
     ) -> Result<ResolvedBinding, ResolveError> {
         let mut merged = MergedLayers::new(selector, &self.untrusted);
-        merged.overlay(&self.defaults(), LayerOrigin::Defaults)?;
+        merged.overlay(&self.defaults, LayerOrigin::Defaults)?;
         // Of routes with equally many parts, the last one written wins.
         let routes = self.routes.matching(selector);
         for (part, name) in selector.parts() {
@@ -378,15 +385,6 @@ impl Config {
         scored.sort_by(|one, other| other.0.total_cmp(&one.0).then_with(|| one.1.cmp(other.1)));
         let nearest = scored.into_iter().take(MAX_SUGGESTIONS);
         nearest.map(|(_, known)| known.clone()).collect()
-    }
-
-    /// Returns the binding that every other one is overlaid on.
-    fn defaults(&self) -> Binding {
-        let mut defaults = self.document.defaults.clone();
-        // Set explicitly, because the defaults are written for this backend even if they do not
-        // name it.
-        defaults.backend.get_or_insert_default();
-        defaults
     }
 
     fn bindings(&self, part: SelectorKind) -> &BTreeMap<String, Binding> {

@@ -148,8 +148,9 @@ impl<'a> MergedLayers<'a> {
         Ok(crate::config::rules::template::fill_source(source, self.selector)?)
     }
 
-    /// Checks that the key, project and proxy may be used with the endpoint. Returns the non-public
-    /// addresses that an untrusted endpoint may have, or `None` if the operator set the endpoint.
+    /// Checks that the key, project and proxy may be used with the endpoint. Returns the merged
+    /// binding, and the non-public addresses that an untrusted endpoint may have (`None` if the
+    /// operator set the endpoint).
     ///
     /// # Errors
     /// Returns [`ResolveError::Refused`] with every setting of untrusted layers that is not
@@ -159,7 +160,7 @@ impl<'a> MergedLayers<'a> {
         key: Option<&KeySource>,
         project: Option<&str>,
         proxy: Option<&ResolvedProxy>,
-    ) -> Result<Option<Arc<Addresses>>, ResolveError> {
+    ) -> Result<(Binding, Option<Arc<Addresses>>), ResolveError> {
         let rules = self.rules;
         if let Some(origin) = self.endpoint_layer.or(self.backend_layer) {
             self.problems.enter_untrusted(origin.file());
@@ -206,6 +207,7 @@ impl<'a> MergedLayers<'a> {
             }
         }
         self.problems.into_result().map_err(ResolveError::Refused)?;
-        Ok(self.endpoint_layer.map(|_| Arc::clone(&rules.addresses)))
+        let addresses = self.endpoint_layer.map(|_| Arc::clone(&rules.addresses));
+        Ok((self.binding, addresses))
     }
 }

@@ -89,16 +89,15 @@ pub(crate) fn fill(
     selector: &Selector,
     proxies: [&ProxyUrls; 2],
 ) -> Result<ResolvedBinding, ResolveError> {
-    let merged = layers.binding.clone();
-    let proxy = match &merged.proxy {
+    let proxy = match &layers.binding.proxy {
         Some(proxy) => ResolvedProxy::resolve(proxy, proxies, selector)?,
         None => None,
     };
-    let project = merged.project.as_deref();
+    let project = layers.binding.project.as_deref();
     let project = project.map(|project| template::fill(project, selector)).transpose()?;
     // Refused settings are reported first, because they may be the reason for a missing key.
     let api_key = layers.key();
-    let untrusted = layers.check(api_key.as_ref().ok(), project.as_deref(), proxy.as_ref())?;
+    let (merged, untrusted) = layers.check(api_key.as_ref().ok(), project.as_deref(), proxy.as_ref())?;
     let api_key = api_key?;
     let mut headers = Vec::with_capacity(merged.headers.len());
     for (name, value) in &*merged.headers {
