@@ -11,7 +11,7 @@
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let registry = TracerRegistry::from_config("config/default.toml")?;
+//! let registry = TracerRegistry::from_config("config")?;
 //!
 //! let acme = registry.tenant_async("acme").await?; // the first call creates the tracer, later calls find it
 //! let session = acme.session("chat").metadata("plan", "enterprise").start();
@@ -200,6 +200,7 @@ mod docs {
     mod migration {}
     #[doc = include_str!("../docs/operations.md")]
     mod operations {}
+    #[cfg(feature = "tower")]
     #[doc = include_str!("../docs/sessions.md")]
     mod sessions {}
     #[doc = include_str!("../docs/status.md")]

@@ -187,8 +187,11 @@ fn the_code_of_every_page_is_a_doc_test() {
 }
 
 #[test]
-fn the_crate_page_lists_every_feature() {
-    let (manifest, lib) = (read("Cargo.toml"), read("src/lib.rs"));
+fn both_tables_of_features_list_every_feature() {
+    let (manifest, lib, page) = (read("Cargo.toml"), read("src/lib.rs"), read("docs/configuration.md"));
+    let listed: Vec<&str> = rows(&page, "## Cargo features")
+        .filter_map(|row| code_spans(row).next())
+        .collect();
     let (_, features) = manifest.split_once("\n[features]\n").expect("a section of features");
     let (features, _) = features.split_once("\n[").expect("a section after it");
     let names = features
@@ -197,7 +200,11 @@ fn the_crate_page_lists_every_feature() {
         .map(|(name, _)| name);
     for name in names.filter(|name| *name != "default" && !name.starts_with('#')) {
         let row = format!("//! | `{name}` |");
-        assert!(lib.contains(&row), "no row of the table is for {name}");
+        assert!(lib.contains(&row), "src/lib.rs does not list the feature {name}");
+        assert!(
+            listed.contains(&name),
+            "docs/configuration.md does not list the feature {name}"
+        );
     }
 }
 
