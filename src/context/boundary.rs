@@ -20,7 +20,7 @@ pub(crate) struct Boundary {
     stale: StaleScopes,
 }
 
-/// Data dropped from outgoing requests, parents and links.
+/// Baggage omitted from outgoing requests, and foreign parents and links removed from spans.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PropagationStatus {

@@ -1,4 +1,13 @@
-//! Entering a scope, and hiding the context it is entered over.
+//! Enters the scope of a tracer.
+//!
+//! - A tracer's *own* spans, scopes and contexts are those that it created or entered.
+//! - If the current context has another tracer's scope or span, the new scope *hides* that context.
+//!   It does not inherit the span and the baggage, but keeps the context, so that the other tracer
+//!   can continue from it.
+//! - A span made current *manually* was made current through OpenTelemetry's API, not by this
+//!   crate, so no scope remembers it.
+//! - The [`Root`] of a scope is the first span made current in it, such as a request's span. It
+//!   records when that span ended. The end of a request's span also ends the scope.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,24 +22,25 @@ use super::scope::{
 };
 use super::{Identity, Root};
 
-/// Maximum number of hidden contexts that a scope keeps. Beyond that the oldest are forgotten.
+/// Maximum number of hidden contexts that a scope keeps. Beyond that, the oldest are dropped.
 const MAX_HIDDEN: usize = 32;
 
 /// A context that a tracer entered.
 ///
-/// Puts the scope into the context last, together with the span if there is one, because
-/// OpenTelemetry copies all values of a context to add one.
+/// The scope is separate until the context is built, so that scope and span are added together:
+/// OpenTelemetry copies all values of a context each time one is added.
 pub(crate) struct Entered<'cx> {
     base: Cow<'cx, Context>,
-    /// `None` if `base` has it.
+    /// `None` if `base` already contains the scope.
     scope: Option<ContextScope>,
 }
 
 /// Enters the scope of a tracer from a context.
 ///
-/// Inside a scope of the same tracer, keeps the context and replaces the session if one is given.
-/// Inside another tracer's scope or under another tracer's span, hides that whole context,
-/// including its span and baggage, and continues this tracer's innermost context, if any.
+/// - In a scope of the same tracer: keeps the context, and replaces the session if one is given.
+/// - In another tracer's scope, or if another tracer's span is active: hides that context, and
+///   continues from this tracer's innermost context, if any.
+/// - Otherwise: adds the scope to the context, without its baggage.
 pub(crate) fn enter<'cx>(
     identity: &Identity,
     owner: impl FnOnce() -> Owner,
@@ -111,8 +121,8 @@ impl Entered<'_> {
         }
     }
 
-    /// Returns a context with a span of the tracer current in its scope. Also returns the scope's
-    /// new root if the span is the first one there.
+    /// Returns a context in which a span of the tracer is current. Also returns the scope's root if
+    /// the span is the first one in the scope.
     pub(crate) fn with_span(self, span: impl Span + Send + Sync + 'static) -> (Context, Option<Arc<Root>>) {
         let Some(scope) = self.scope.as_ref().or_else(|| self.base.get::<ContextScope>()) else {
             return (self.base.with_span(span), None);
@@ -135,8 +145,8 @@ impl Entered<'_> {
     }
 }
 
-/// Returns the context without its baggage. Baggage set outside any scope has no owner; keeping it
-/// would give it to the first tracer entered.
+/// Returns the context without its baggage. Baggage set outside any scope belongs to no tracer, so
+/// no tracer may inherit it.
 fn without_baggage(cx: &Context) -> Cow<'_, Context> {
     if cx.baggage().is_empty() {
         Cow::Borrowed(cx)
@@ -145,7 +155,7 @@ fn without_baggage(cx: &Context) -> Cow<'_, Context> {
     }
 }
 
-/// Replaces the root of a span's context, for everything created in it.
+/// Returns the context of a span with another root, which scopes and spans created in it inherit.
 #[cfg(feature = "tower")]
 pub(crate) fn with_root(cx: &Context, root: &Arc<Root>) -> Context {
     match cx.get::<ContextScope>() {
@@ -157,7 +167,7 @@ pub(crate) fn with_root(cx: &Context, root: &Arc<Root>) -> Context {
     }
 }
 
-/// Returns a context with a remote span current in the scope of a tracer that trusts it.
+/// Returns a context in which a remote span is current. The tracer of the scope must trust it.
 pub(crate) fn with_trusted_span(entered: &Context, span: SpanContext) -> Context {
     match entered.get::<ContextScope>() {
         Some(scope) if span.is_valid() => entered.with_value(scope.remembering(Some(span.clone()), None)),
@@ -166,8 +176,8 @@ pub(crate) fn with_trusted_span(entered: &Context, span: SpanContext) -> Context
     .with_remote_span_context(span)
 }
 
-/// Replaces the baggage of a context. Copies the scope value, because attachments are compared by
-/// its address.
+/// Returns a context with other baggage. Adds a copy of the scope: `attach` does not compare
+/// baggage, and distinguishes the new context from `entered` by the address of the scope.
 pub(crate) fn with_baggage(entered: &Context, baggage: Baggage) -> Context {
     let cx = entered.with_baggage(baggage);
     match entered.get::<ContextScope>() {
@@ -176,8 +186,8 @@ pub(crate) fn with_baggage(entered: &Context, baggage: Baggage) -> Context {
     }
 }
 
-/// Enters over another tracer's context: its scope, or its span made current manually inside or
-/// outside the own scope.
+/// Enters a scope that hides a context: one in another tracer's scope, or one in which another
+/// tracer's span was made current manually. `own` is the scope of `from` if this tracer owns it.
 fn enter_over(
     owner: Owner,
     session: Option<SessionScope>,
@@ -187,15 +197,14 @@ fn enter_over(
     let identity = &*Arc::clone(&owner.identity);
     let outer = own_context(identity, from);
     let before = outer.and_then(|outer| own_scope(identity, outer));
-    // The own span made current manually in another tracer's scope. Only its id is taken from
-    // there.
+    // An own span that was made current manually in another tracer's scope. Only its id is used.
     let manual = own_active(identity, from).or_else(|| {
         let hidden = from.get::<ContextScope>()?.hidden(identity)?;
         let bare = hidden.get::<ContextScope>().is_none();
         bare.then(|| hidden.span().span_context().clone())
     });
-    // The active span of the own outer context. If it was made current manually, the scope there
-    // does not remember it.
+    // The active own span of the outer context. The scope there does not remember it if it was made
+    // current manually.
     let in_outer = outer.and_then(|outer| own_active(identity, outer));
     let scope = ContextScope {
         entry: Arc::new(ScopeEntry {
@@ -208,13 +217,13 @@ fn enter_over(
         root: before.and_then(ContextScope::open_root),
     };
     if own.is_some() {
-        // The own scope, under a span of another tracer.
+        // Keep the own scope's context, without the other tracer's span.
         return Entered {
             base: Cow::Owned(with_span_of(from, &scope)),
             scope: Some(scope),
         };
     }
-    // Continue the own outer context, with its span and baggage, if there is one.
+    // Continue from the own outer context, with its span and baggage, if there is one.
     let base = outer.cloned().unwrap_or_default();
     let base = match manual {
         Some(span) => base.with_remote_span_context(span),
@@ -226,8 +235,7 @@ fn enter_over(
     }
 }
 
-/// Returns the contexts that a scope of `identity` hides when it is entered over another tracer's
-/// context.
+/// Returns the contexts that a scope of `identity` hides if it is entered from `from`.
 fn hide(identity: &Identity, from: &Context) -> Option<Box<[Context]>> {
     let outer = from.get::<ContextScope>();
     let before = outer
@@ -240,8 +248,8 @@ fn hide(identity: &Identity, from: &Context) -> Option<Box<[Context]>> {
         .collect();
     let other = outer.filter(|outer| !outer.is_of(identity));
     if let Some(other) = other {
-        // Without the contexts it hides itself: the list stays flat, so dropping it does not
-        // recurse.
+        // Remove the list of contexts that this scope hides. They are already in `hidden`, and a
+        // nested list would make the drop recursive.
         let scope = ContextScope {
             entry: Arc::new(ScopeEntry {
                 hidden: None,
@@ -256,7 +264,8 @@ fn hide(identity: &Identity, from: &Context) -> Option<Box<[Context]>> {
         });
     }
     if is_foreign(identity, from) && other.is_none_or(|other| is_foreign(other.identity(), from)) {
-        // The active span is in no scope. Keep only its id, for the tracer that created it.
+        // The active span was made current manually. Keep only its id, for the tracer that created
+        // it.
         let span = from.span().span_context().clone();
         hidden.push(Context::new().with_remote_span_context(span));
     }
@@ -278,8 +287,8 @@ fn with_span_of(cx: &Context, scope: &ContextScope) -> Context {
     }
 }
 
-/// Marks the scope of a context as not entered: its span was created outside any scope and assigned
-/// to the default tracer.
+/// Marks the scope of a context as the default tracer's. Use it for a span that was created outside
+/// any scope and went to the default tracer: code in the span still counts as outside any scope.
 #[cfg(feature = "tracing")]
 pub(crate) fn by_default(cx: &Context) -> Context {
     let Some(scope) = cx.get::<ContextScope>() else {
@@ -294,8 +303,8 @@ pub(crate) fn by_default(cx: &Context) -> Context {
     })
 }
 
-/// Returns the scope of a context with its session and baggage but without a span of its tracer: a
-/// span started there is a root span.
+/// Returns a context with the same scope, session and baggage, but without a span of the scope's
+/// tracer. A span that the tracer starts in it begins a new trace.
 #[cfg(feature = "tracing")]
 pub(crate) fn without_parent(cx: &Context) -> Context {
     let Some(scope) = cx.get::<ContextScope>() else {
@@ -311,13 +320,13 @@ pub(crate) fn without_parent(cx: &Context) -> Context {
     let scope = ContextScope {
         entry: Arc::new(entry),
         span: None,
-        // Gets a new root, unless the scope has ended.
+        // The next span becomes the root, unless the scope has ended.
         root: scope.root.clone().filter(|root| root.is_scope_over()),
     };
     with_span_of(cx, &scope).with_value(scope)
 }
 
-/// Copies the baggage.
+/// Copies the baggage, because `Baggage` is not `Clone`.
 fn copied(baggage: &Baggage) -> Baggage {
     let entries = baggage.iter();
     entries
