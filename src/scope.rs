@@ -9,12 +9,12 @@ use crate::context::{self, InScope, ScopeGuard};
 use crate::session::Session;
 use crate::tracer::TracerHandle;
 
-/// A captured scope: the tracer, session, span and baggage that were current, for use elsewhere.
-/// Like Python's `contextvars.copy_context()`.
+/// A captured scope: the current tracer, session, span and baggage, for use in another thread, task
+/// or callback. Like Python's `contextvars.copy_context()`.
 ///
-/// Cheap to clone, `Send` and `Sync`. Pass it to wherever the work continues: in a closure for a
-/// thread, with a message in a channel, behind a callback's pointer. It wraps an OpenTelemetry
-/// [`Context`], so code that moves contexts also moves scopes.
+/// Cheap to clone, `Send` and `Sync`. Move it into a thread's closure, send it with a message, or
+/// store it with a callback. It wraps an OpenTelemetry [`Context`], so code that passes contexts on
+/// also passes scopes on.
 ///
 /// ```
 /// use std::sync::mpsc;
@@ -39,12 +39,12 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Captures the scope that is current on this thread or in this task.
+    /// Captures the current scope of this thread or task.
     pub fn current() -> Self {
         Self { cx: context::current() }
     }
 
-    /// Returns the tracer that code in the scope runs for.
+    /// Returns the tracer of the scope. `None` outside any scope.
     pub fn tracer(&self) -> Option<TracerHandle> {
         let (owner, _) = context::scope_of(&self.cx)?;
         TracerHandle::of_scope(owner)
@@ -55,10 +55,10 @@ impl Scope {
         Session::of_context(&self.cx)
     }
 
-    /// Makes the scope current on this thread until the guard is dropped, replacing the current
-    /// one.
+    /// Makes the scope current on this thread, in place of the current one, until the guard is
+    /// dropped.
     ///
-    /// The guard stays on its thread:
+    /// The guard cannot move to another thread:
     ///
     /// ```compile_fail,E0277
     /// # fn demo(scope: tracer_registry::Scope) {
@@ -77,8 +77,8 @@ impl Scope {
         f()
     }
 
-    /// Wraps a closure to run in the scope wherever it is called, such as in `std::thread::spawn`,
-    /// `spawn_blocking` or a thread pool.
+    /// Wraps a closure so that it runs in the scope, for `std::thread::spawn`, `spawn_blocking` or
+    /// a thread pool.
     pub fn wrap<F, T>(&self, f: F) -> impl FnOnce() -> T + use<F, T>
     where
         F: FnOnce() -> T,
@@ -95,7 +95,8 @@ impl Scope {
         InScope::new(future, self.cx.clone())
     }
 
-    /// Polls a stream in the scope. Code that consumes the items runs outside it.
+    /// Wraps a stream so that it is polled in the scope. Code that consumes its items runs outside
+    /// the scope.
     pub fn stream<S: Stream>(&self, stream: S) -> impl Stream<Item = S::Item> + use<S> {
         InScope::new(stream, self.cx.clone())
     }

@@ -33,8 +33,8 @@ pub struct SessionBuilder {
 /// A handle of a session. Cheap to clone, usable on any thread and in any task. Keeps its tracer
 /// alive.
 ///
-/// Spans created in its scope carry its id. Holding the handle does not make the session current;
-/// spans outside its scope carry it only if it is [the default](Self::make_default).
+/// Spans that its tracer starts in the session's [`scope`](Self::scope) carry its id. Other spans
+/// carry it only if the session is [the default](Self::make_default).
 #[derive(Clone)]
 pub struct Session {
     state: Arc<SessionState>,
@@ -42,7 +42,7 @@ pub struct Session {
 }
 
 impl TracerHandle {
-    /// Builds a session: a group of spans with its own id and metadata.
+    /// Creates a builder for a session: a group of spans with its own id and metadata.
     pub fn session(&self, name: impl Into<String>) -> SessionBuilder {
         SessionBuilder {
             tracer: self.clone(),
@@ -68,13 +68,13 @@ impl SessionBuilder {
         self
     }
 
-    /// Sets one input.
+    /// Sets one input of the session.
     pub fn input(mut self, key: impl Into<String>, value: impl IntoJson) -> Self {
         self.data.inputs.insert(key.into(), bounded(value));
         self
     }
 
-    /// Sets one user property.
+    /// Sets one property of the user.
     pub fn user_property(mut self, key: impl Into<String>, value: impl IntoJson) -> Self {
         self.data.user_properties.insert(key.into(), bounded(value));
         self
@@ -83,9 +83,9 @@ impl SessionBuilder {
     /// Starts the session. Never waits: the start is sent in the background, and a failure is
     /// recorded in the tracer's ledger.
     ///
-    /// Makes no call if the backend has no session API or the binding sets `auto_create`. Then each
-    /// span of the session carries the name, metadata and user properties, and a separate span
-    /// `session.start` carries the inputs, if any.
+    /// If the backend has no session API, or the binding has `sessions = "auto_create"`, the start
+    /// is sent on spans: each span of the session carries the name, metadata and user properties,
+    /// and a separate span `session.start` carries the inputs, if any.
     pub fn start(self) -> Session {
         let id = self.id.unwrap_or_else(new_session_id);
         Session {
@@ -96,9 +96,9 @@ impl SessionBuilder {
 }
 
 impl Session {
-    /// Returns the session of the current scope. It was entered with [`scope`](Self::scope) or
-    /// [`enter`](Self::enter), received with a request, or belongs to the trace if each trace is a
-    /// session.
+    /// Returns the session of the current scope: one entered with [`scope`](Self::scope) or
+    /// [`enter`](Self::enter), one received with a request, or the trace's session with `sessions =
+    /// "per_trace"`.
     pub fn current() -> Option<Self> {
         Self::of_context(&context::current())
     }
@@ -130,8 +130,9 @@ impl Session {
         &self.tracer
     }
 
-    /// Runs a future in the session: spans of its tracer created in it carry the session's id. The
-    /// scope moves with the future between threads and ends with it.
+    /// Runs a future with this session and its tracer current. Spans that the tracer starts in it
+    /// carry the session's id. The scope follows the future between threads, and ends when the
+    /// future completes or is dropped.
     ///
     /// # Cancel safety
     /// Same as the future's.
@@ -139,8 +140,9 @@ impl Session {
         InScope::new(future, self.context(&context::current()))
     }
 
-    /// Runs this thread in the session until the guard is dropped. Like that of
-    /// [`TracerHandle::enter`], the guard cannot leave its thread:
+    /// Makes this session and its tracer current on this thread until the guard is dropped.
+    ///
+    /// The guard cannot move to another thread:
     ///
     /// ```compile_fail,E0277
     /// # fn demo(session: tracer_registry::Session) {
@@ -153,19 +155,19 @@ impl Session {
         context::attach(&self.context(&context::current()))
     }
 
-    /// Makes this the session of all spans that its tracer starts outside any session, until
-    /// [`end`](Self::end). Replaces the previous default.
+    /// Makes this the default session: spans that its tracer starts outside any session carry it
+    /// until its [`end`](Self::end). Replaces the tracer's previous default.
     pub fn make_default(&self) {
         self.tracer.set_default_session(self.state.stamp());
     }
 
-    /// Sends additional session data, after everything sent before. Never waits.
+    /// Adds data to the session, after all data sent before. Never waits.
     ///
-    /// Queued enrichments are merged into one request if the backend ends up with the same data.
-    /// Each still counts individually, and one that the backend refuses does not affect the others.
+    /// Consecutive queued enrichments share a request if merging them loses nothing. The ledger
+    /// still counts each one. If the backend refuses the shared request, each is sent in its own.
     ///
-    /// If the backend has no session API or the binding sets `auto_create`, sends a separate span
-    /// `session.enrich` with the session's id and the enrichment as attributes.
+    /// If the backend has no session API, or the binding has `sessions = "auto_create"`, the data
+    /// is sent as attributes of a separate span `session.enrich`.
     pub fn enrich(&self, enrichment: Enrichment) {
         self.state.enrich(enrichment.parts);
     }
@@ -174,8 +176,11 @@ impl Session {
     /// scopes; open spans keep it. [`enrich`](Self::enrich) still works afterwards. A second call
     /// does nothing.
     ///
-    /// A session received with a request ends for this request only; the process that started it
-    /// sends its duration. If each trace is a session, the trace's spans keep it.
+    /// Exceptions:
+    /// - A session received with a request ends only for this request. Its duration is sent by the
+    ///   process that started it.
+    /// - The session of a trace (`sessions = "per_trace"`) stays on all spans of the trace, also on
+    ///   those started later.
     pub fn end(&self) {
         self.state.end();
     }

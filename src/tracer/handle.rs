@@ -26,19 +26,19 @@ use crate::secret::Fingerprint;
 use crate::selector::Selector;
 use crate::span::{ActiveSpan, RegistrySpan};
 
-/// Instrumentation scope of spans created by the handle itself. Static, so that a span allocates no
-/// string.
+/// Instrumentation scope of spans that the handle starts itself. Static, so that a span allocates
+/// no string.
 const SCOPE: &str = "tracer-registry";
 
-/// Empty, because a provider without a resource reads environment variables. The lane's destination
-/// has the resource that is sent.
+/// Empty, because an SDK provider without a resource reads environment variables. The resource that
+/// is sent is part of the lane's destination.
 static NO_RESOURCE: LazyLock<Resource> = LazyLock::new(|| Resource::builder_empty().build());
 
 /// A handle of one isolated tracer with its own provider, queue, ledger and key.
 ///
-/// Cheap to clone (an `Arc`), `Send`, `Sync` and `'static`. A span belongs to the tracer whose
-/// handle started it. Its parent is the innermost span of the same tracer and its session that of
-/// the innermost scope of the same tracer, whatever other tracers have current.
+/// Cheap to clone (an `Arc`), `Send`, `Sync` and `'static`. A span belongs to the tracer that
+/// starts it. Its parent is the tracer's innermost current span, and its session is that of the
+/// tracer's innermost scope. Current spans and scopes of other tracers have no effect.
 ///
 /// Implements [`TracerProvider`]. Handles are equal if they refer to the same tracer.
 #[derive(Clone)]
@@ -49,16 +49,16 @@ pub(crate) struct Instance {
     pub(super) trust_remote_parent: bool,
     pub(super) propagate_session_id: bool,
     pub(super) provider: SdkTracerProvider,
-    /// The SDK tracer for spans created by the handle itself.
+    /// SDK tracer for spans that the handle starts itself.
     pub(super) sdk: SdkTracer,
-    /// The SDK tracer for spans of the `tracing` crate, once there is one.
+    /// SDK tracer for spans of the `tracing` crate. Created with the first such span.
     #[cfg(feature = "tracing")]
     pub(super) sdk_for_tracing: ArcSwapOption<SdkTracer>,
     pub(super) lane: Arc<Lane>,
     pub(super) default_session: DefaultSession,
-    /// Digest of its binding.
+    /// Digest of the binding that the tracer was created with.
     pub(super) digest: Digest,
-    /// Settings present in the tenant's file at creation; empty without a file.
+    /// Settings in the tenant's file when the tracer was created. Empty without a file.
     #[cfg_attr(
         not(feature = "watch"),
         expect(dead_code, reason = "only the file watcher compares it")
@@ -68,7 +68,7 @@ pub(crate) struct Instance {
 }
 
 impl TracerHandle {
-    /// `expires` is when the binding must be resolved again.
+    /// Creates a tracer. Its binding must be resolved again at `expires`.
     pub(crate) fn new(
         binding: &ResolvedBinding,
         defined_paths: DefinedPaths,
@@ -76,7 +76,7 @@ impl TracerHandle {
         lane: Arc<Lane>,
     ) -> Self {
         let identity = Arc::clone(&lane.identity);
-        // Sets everything that environment variables could otherwise set.
+        // Set everything that the SDK would otherwise read from environment variables.
         let provider = SdkTracerProvider::builder()
             .with_resource(NO_RESOURCE.clone())
             .with_sampler(sampler(binding))
@@ -110,8 +110,8 @@ impl TracerHandle {
         self.0.lane.fingerprint()
     }
 
-    /// Runs an async closure in a new span that is current while the closure's future runs, on any
-    /// thread.
+    /// Runs an async closure in a new span. The span is current during each poll of the closure's
+    /// future, on any thread.
     ///
     /// ```
     /// # async fn demo(acme: tracer_registry::TracerHandle) {
@@ -122,10 +122,10 @@ impl TracerHandle {
     /// # }
     /// ```
     ///
-    /// The span starts when the future is first polled, with the parent and session current then,
-    /// so `session.scope(acme.in_span_async(..))` is in the session. If nothing is current then,
-    /// for example in a spawned task, it uses the parent and session current at the call of
-    /// `in_span_async`.
+    /// The span starts at the first poll of the returned future. It takes its parent and session
+    /// from the context of that poll, so `session.scope(acme.in_span_async(..))` is in the session.
+    /// If no scope or span is current there, as in a spawned task, it takes them from the context
+    /// of the call to `in_span_async`.
     ///
     /// # Cancel safety
     /// Dropping the future ends the span.
@@ -140,8 +140,8 @@ impl TracerHandle {
             let open = handle.open(builder, &context::current_or(called_in));
             let cx = open.span.context().clone();
             let future = {
-                // The closure runs before its future is first polled; spans it creates are children
-                // too.
+                // The closure runs before the first poll of its future. Spans that it starts are
+                // children too.
                 let _entered = context::attach(&cx);
                 f(open.span.clone())
             };
@@ -156,27 +156,30 @@ impl TracerHandle {
         f(open.span.clone())
     }
 
-    /// Starts a span under the current span of this tracer without making it current. Ends when
-    /// dropped or ended.
+    /// Starts a span without making it current. Its parent is this tracer's current span. The span
+    /// ends when it is dropped or its `end` is called.
     pub fn start_span(&self, name: impl Into<Cow<'static, str>>) -> RegistrySpan {
         self.start_here(&self.0.sdk, SpanBuilder::from_name(name))
     }
 
     /// Sends the spans and session events that this tracer has accepted so far, and waits up to
-    /// `timeout`. Other tracers are neither sent nor waited for.
+    /// `timeout`. Does not send or wait for the data of other tracers.
     ///
-    /// The report covers this tracer alone, even if its selector has others (dedicated and pooled),
-    /// since the last report that covered it. The registry's next report does not repeat it.
+    /// The report covers only this tracer, not other tracers of its selector. It counts only what
+    /// no earlier report counted, of this tracer or of the registry, and no later report counts it
+    /// again.
     ///
     /// Blocks the thread; for async code see
-    /// [`TracerRegistry::force_flush`](crate::TracerRegistry::force_flush). Does nothing once the
-    /// registry is gone.
+    /// [`TracerRegistry::force_flush`](crate::TracerRegistry::force_flush). Does nothing after the
+    /// registry was dropped.
     pub fn force_flush(&self, timeout: Duration) -> TracerReport {
         self.lane().flush(timeout)
     }
 
-    /// Runs a future for this tracer: spans created in it through the current context belong to the
-    /// tracer. The scope moves with the future between threads and ends with it.
+    /// Runs a future with this tracer current. Code in it that names no tracer uses this one:
+    /// [`TracerRegistry::current`](crate::TracerRegistry::current), `#[trace]`, and spans of the
+    /// `tracing` crate and of OpenTelemetry's global provider. The scope follows the future between
+    /// threads, and ends when the future completes or is dropped.
     ///
     /// # Cancel safety
     /// Same as the future's.
@@ -184,9 +187,10 @@ impl TracerHandle {
         InScope::new(future, self.scope_context(None, &context::current()))
     }
 
-    /// Runs this thread for this tracer until the guard is dropped.
+    /// Makes this tracer current on this thread until the guard is dropped. Otherwise like
+    /// [`scope`](Self::scope).
     ///
-    /// The guard cannot leave its thread:
+    /// The guard cannot move to another thread:
     ///
     /// ```compile_fail,E0277
     /// # fn demo(acme: tracer_registry::TracerHandle) {
@@ -207,14 +211,14 @@ impl TracerHandle {
         context::enter(&self.0.identity, || self.owner(), session, from)
     }
 
-    /// Returns the tracer of a scope's owner.
+    /// Returns the tracer that owns a scope.
     pub(crate) fn of_scope(owner: &Owner) -> Option<Self> {
         let tracer = Arc::clone(&owner.tracer).downcast::<Instance>();
         tracer.ok().map(Self)
     }
 
-    /// Returns a token of this tracer that does not keep it in use. While the token is held, no
-    /// other tracer's token has the same address. For tests of isolation.
+    /// Returns a token that identifies this tracer, for tests of isolation. Does not prevent the
+    /// tracer's eviction. While the token is held, no other tracer's token has the same address.
     #[doc(hidden)]
     pub fn instance_token(&self) -> Arc<dyn Any + Send + Sync> {
         Arc::clone(&self.0.identity) as Arc<dyn Any + Send + Sync>
@@ -232,8 +236,8 @@ impl TracerHandle {
         self.0.propagate_session_id
     }
 
-    /// Returns the id of the session that a span started now would carry, unless its session comes
-    /// from its trace.
+    /// Returns the session id that a span started in `cx` would carry. `None` without a session, or
+    /// if the session is that of the span's trace.
     pub(crate) fn session_id(&self, cx: &Context) -> Option<String> {
         let mut builder = SpanBuilder::default();
         self.stamp_session(&mut builder, cx.into());
@@ -248,9 +252,11 @@ impl TracerHandle {
         }
     }
 
-    /// Returns the innermost open span of this tracer that is current, even if scopes of other
-    /// tracers hide it. Does not find a span below another tracer's span that was made current
-    /// manually, because only its id is known.
+    /// Returns this tracer's innermost current span, if it is open. Finds it also inside scopes of
+    /// other tracers.
+    ///
+    /// Returns `None` if code made another tracer's span current above it directly through
+    /// OpenTelemetry's [`Context`]: then only the id of this tracer's span is known.
     pub fn current_span(&self) -> Option<ActiveSpan> {
         let cx = context::with_open_span(&self.0.identity, &context::current())?;
         Some(ActiveSpan::new(cx, Arc::clone(&self.0.lane)))
@@ -261,7 +267,7 @@ impl TracerHandle {
     }
 
     /// Whether other handles exist, including those inside sessions, scopes and current contexts.
-    /// False stays true while no look-up returns a handle; true may be out of date.
+    /// If false, only a look-up can create another one. If true, they may have been dropped since.
     pub(crate) fn is_shared(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
@@ -278,12 +284,12 @@ impl TracerHandle {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Returns the digest of the binding at creation.
+    /// Returns the digest of the binding that the tracer was created with.
     pub(crate) fn digest(&self) -> Digest {
         self.0.digest
     }
 
-    /// Returns the settings present in the tenant's file at creation.
+    /// Returns the settings in the tenant's file when the tracer was created.
     #[cfg(feature = "watch")]
     pub(crate) fn defined_paths(&self) -> &DefinedPaths {
         &self.0.defined_paths
@@ -302,8 +308,7 @@ impl TracerHandle {
         self.0.default_session.set(stamp);
     }
 
-    /// Returns the span context for outgoing requests: the parent that a span started now would
-    /// have.
+    /// Returns the span context for outgoing requests: the parent of a span started in `cx`.
     pub(crate) fn outgoing_span(&self, cx: &Context) -> Option<SpanContext> {
         let parent = ScopedContext::from(cx).parent(&self.0.identity, self.0.trust_remote_parent);
         parent.has_active_span().then(|| parent.span().span_context().clone())
@@ -312,7 +317,7 @@ impl TracerHandle {
 
 fn sampler(binding: &ResolvedBinding) -> Sampler {
     let root = match binding.sampling.ratio {
-        // All parents are the tracer's own sampled spans.
+        // Every parent is a sampled span of this tracer.
         1.0.. if !binding.trust_remote_parent => return Sampler::AlwaysOn,
         1.0.. => Sampler::AlwaysOn,
         ratio => Sampler::TraceIdRatioBased(ratio),
