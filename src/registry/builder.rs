@@ -11,8 +11,7 @@ use crate::config::{ActiveEnvironment, Binding, Config, Document, Export, Metric
 use crate::secret::{Fingerprinter, SecretSource, SecretSources};
 use crate::selector::SelectorBuilder;
 
-/// Builds a [`TracerRegistry`] from bindings defined in code or from a loaded configuration, with
-/// optional custom secret sources.
+/// Builder of a [`TracerRegistry`], from a loaded configuration or from bindings defined in code.
 #[derive(Debug, Default)]
 #[must_use = "call `build` to create the registry"]
 pub struct RegistryBuilder {
@@ -41,14 +40,14 @@ impl TracerRegistry {
 }
 
 impl RegistryBuilder {
-    /// Uses a loaded configuration. Combining it with bindings or settings defined in code is an
-    /// error.
+    /// Uses a loaded configuration. [`build`](Self::build) fails if bindings or settings are also
+    /// defined in code.
     pub fn config(mut self, config: Config) -> Self {
         self.config = Some(config);
         self
     }
 
-    /// Sets the binding that every other binding starts from.
+    /// Sets the default binding. All other bindings override its settings.
     pub fn defaults(mut self, binding: Binding) -> Self {
         self.document.defaults = binding;
         self
@@ -66,23 +65,25 @@ impl RegistryBuilder {
         self
     }
 
-    /// Sets the binding of a tenant. `"*"` applies to every tenant without its own binding.
+    /// Sets the binding of a tenant. That of `"*"` applies to each tenant without its own binding.
     pub fn tenant(mut self, slug: impl Into<String>, binding: Binding) -> Self {
         self.document.tenants.insert(slug.into(), binding);
         self
     }
 
-    /// Adds a binding that overrides those of a selector's parts if the selector contains all parts
-    /// of `when`. The tenant `"*"` matches every known tenant:
-    /// `Selector::feature("search").tenant("*")` with `{tenant}` in its binding gives each tenant a
-    /// separate project for searches.
+    /// Adds a binding for selectors that contain all parts of `when`. It overrides the bindings of
+    /// the environment, the feature and the tenant.
+    ///
+    /// The tenant `"*"` in `when` matches every known tenant. For example, a route for
+    /// `Selector::feature("search").tenant("*")` with the project `search-{tenant}` separates the
+    /// searches of each tenant.
     pub fn route(mut self, when: &SelectorBuilder, binding: Binding) -> Self {
         self.document.routes.push(Route::new(when, binding));
         self
     }
 
-    /// Sets the tracer of spans created outside any scope, like `routing.default` in the
-    /// configuration.
+    /// Sets the selector of the tracer that receives spans created outside any scope, like
+    /// `routing.default` in the configuration.
     pub fn routing_default(mut self, default: &SelectorBuilder) -> Self {
         self.document.routing = Routing {
             default: Some(default.into()),
@@ -129,46 +130,48 @@ impl RegistryBuilder {
         self
     }
 
-    /// Whether to reject a key file that every user of the machine may read or write, like
+    /// Sets whether to refuse a key file that every user of the machine may read or write, like
     /// `keys.strict_permissions` in the configuration. Default: false.
     pub fn strict_permissions(mut self, strict: bool) -> Self {
         self.document.keys.strict_permissions = Some(strict);
         self
     }
 
-    /// Sets what files of `tenants_dir` and bindings from [`Binding::from_json`] may choose, like
-    /// `[untrusted]` in the configuration. Default: neither a key nor an endpoint.
+    /// Sets which keys, endpoints and projects untrusted bindings may choose, like `[untrusted]` in
+    /// the configuration. Files of `tenants_dir` and bindings from [`Binding::from_json`] are
+    /// untrusted. Default: none.
     pub fn untrusted(mut self, untrusted: Untrusted) -> Self {
         self.document.untrusted = untrusted;
         self
     }
 
-    /// Whether to watch the configuration files, like `reload.watch` in the configuration.
+    /// Sets whether to watch the configuration files, like `reload.watch` in the configuration.
     pub fn watch(mut self, watch: bool) -> Self {
         self.document.reload.watch = Some(watch);
         self
     }
 
-    /// Sets the source of tenants' bindings. Replaces an earlier source.
+    /// Sets the source of bindings for tenants that have neither a binding nor a file. Replaces an
+    /// earlier source.
     pub fn binding_source(mut self, source: impl BindingSource) -> Self {
         self.source = Some(Source::Blocking(Arc::new(source)));
         self
     }
 
-    /// Like [`binding_source`](Self::binding_source), for an asynchronous source.
+    /// Like [`binding_source`](Self::binding_source), for an async source.
     pub fn async_binding_source(mut self, source: impl AsyncBindingSource) -> Self {
         self.source = Some(Source::Async(Arc::new(source)));
         self
     }
 
-    /// Sets the lifetime and number of cached source answers.
+    /// Sets how many answers of the binding source are cached, and for how long.
     pub fn binding_cache(mut self, options: BindingCacheOptions) -> Self {
         self.binding_cache = options;
         self
     }
 
-    /// Makes fingerprints comparable with those of another program that uses the same
-    /// fingerprinter.
+    /// Sets the fingerprinter of API keys. Programs with the same fingerprinter compute the same
+    /// fingerprint of a key.
     pub fn fingerprinter(mut self, fingerprinter: Fingerprinter) -> Self {
         self.fingerprinter = fingerprinter;
         self

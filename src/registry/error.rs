@@ -12,7 +12,7 @@ use crate::util::system_error::SystemError;
 
 use super::binding_cache::SourceError;
 
-/// Error of building a registry. Nothing is started. `Debug` prints the message, with every error
+/// Error of building a registry. Nothing was started. `Debug` prints the message, with every error
 /// of the configuration.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -33,18 +33,21 @@ pub enum BuildError {
 
 debug_as_display!(BuildError);
 
-/// Error of a look-up. Other tracers are not affected, and the next look-up tries again. `Debug`
-/// prints the message.
+/// Error of a look-up. `Debug` prints the message.
 ///
-/// [`is_unknown`](Self::is_unknown) and [`is_temporary`](Self::is_temporary) classify the error;
-/// docs/operations.md lists the variants.
+/// It does not affect other tracers and is not cached: the next look-up tries again. Only the
+/// answer of a binding source that a tenant is unknown is cached, for
+/// [`negative_ttl`](crate::source::BindingCacheOptions::negative_ttl).
+///
+/// [`is_unknown`](Self::is_unknown) and [`is_temporary`](Self::is_temporary) classify the error.
+/// docs/operations.md lists the cause and the remedy of each variant.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LookupError {
     /// The selector is invalid: it is empty or has an invalid name.
     #[error(transparent)]
     Selector(#[from] SelectorError),
-    /// The configuration has no binding for the selector, or an incomplete one.
+    /// The selector has no binding, or one that is incomplete or not allowed.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
     /// The tenant's binding from a file of `tenants_dir` or from the binding source is invalid.
@@ -59,8 +62,8 @@ pub enum LookupError {
         error: SourceError,
     },
     /// The tenant's binding comes from an
-    /// [`AsyncBindingSource`](crate::source::AsyncBindingSource), which this look-up cannot wait
-    /// for. Once its tracer exists, all look-ups find it.
+    /// [`AsyncBindingSource`](crate::source::AsyncBindingSource), and this look-up is not async.
+    /// After an async look-up has created the tracer, this look-up returns it.
     #[error("binding source for tenant {0:?} is async: use tenant_async or get_async")]
     OnlyAsync(Slug),
     /// The binding has no valid destination.
@@ -99,7 +102,8 @@ pub enum LookupError {
         /// The value of `pool.max_tracers`.
         max_tracers: usize,
     },
-    /// The process is a fork of the registry's process, without its threads.
+    /// The process was forked after the registry was created, and has none of the registry's
+    /// threads.
     #[error("the process was forked after the registry was created: create a registry in the child")]
     Forked,
     /// The registry was shut down.
@@ -113,18 +117,18 @@ impl LookupError {
     /// Whether the tenant, environment or feature is unknown to the configuration, `tenants_dir`
     /// and the binding source.
     ///
-    /// False for invalid names ([`Selector`](Self::Selector)), and if a file or the source cannot
-    /// be read.
+    /// False if the name is invalid ([`Selector`](Self::Selector)), or if a file or the source
+    /// cannot be read.
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::Resolve(ResolveError::Unknown { .. }))
     }
 
     /// Whether the same look-up may succeed later without a change of the configuration. True if
-    /// the pool is full, a secret or binding source failed, or a key or certificate file does not
-    /// exist yet.
+    /// the pool is full, a secret or binding source failed or panicked, or a key or certificate
+    /// file does not exist yet.
     ///
-    /// Every look-up tries again on its own. Use this to choose the answer to a request: 503
-    /// instead of 500.
+    /// Use it to choose the status of a response: 503 if true, otherwise 500. Each look-up tries
+    /// again in any case.
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Source { .. } | Self::Panicked(_) | Self::PoolFull { .. } => true,

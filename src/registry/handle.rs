@@ -17,12 +17,13 @@ use crate::secret::{Fingerprinter, KeyReader};
 use crate::selector::{Selector, SelectorError};
 use crate::tracer::TracerHandle;
 
-/// Isolated tracers by tenant, environment and feature. Each is created on first look-up and pooled
-/// until it is idle and its timeout expires or its slot is needed.
+/// A registry of isolated tracers by tenant, environment and feature. The first look-up of a
+/// selector creates its tracer and adds it to the pool. The pool evicts idle tracers, after
+/// `pool.idle_timeout` or when it needs a slot.
 ///
 /// Cheap to clone (an `Arc`), `Send`, `Sync` and `'static`: create one at start-up and keep it.
-/// Dropping the last clone without [`shutdown`](Self::shutdown) delivers queued data for up to
-/// `export.drop_timeout` and logs one line about the rest.
+/// Dropping the last clone without [`shutdown`](Self::shutdown) waits up to `export.drop_timeout`
+/// for the delivery of queued data, and logs one line if data is lost.
 #[derive(Clone)]
 pub struct TracerRegistry(pub(super) Arc<Inner>);
 
@@ -35,18 +36,18 @@ pub(crate) struct Inner {
     pub(super) accounting: Arc<Accounting>,
     pub(super) default_route: DefaultRoute,
     pub(super) unrouted: Arc<Unrouted>,
-    /// Asynchronous look-ups in progress, keyed by selector and the bindings generation they began
-    /// in.
+    /// Asynchronous look-ups in progress, by selector and by the generation of the bindings in
+    /// which they began.
     pub(super) look_ups: SingleFlight<(Selector, u64), Result<TracerHandle, LookupError>>,
 }
 
 impl TracerRegistry {
     /// Removes the tracer of a selector from the pool. Returns whether the pool had one.
     ///
-    /// The next look-up creates a new tracer and reads its key again. No data is lost: handles,
-    /// sessions and spans keep the old tracer, which sends its data when the last of them is
-    /// dropped. Dedicated tracers are not affected. Does nothing in a forked child of the
-    /// registry's process.
+    /// The next look-up creates a new tracer and reads its key again. The removed tracer keeps
+    /// working for existing handles, sessions and spans, and loses no data: when the last of them
+    /// is dropped, it sends the rest. Dedicated tracers are not affected. Does nothing in a forked
+    /// child of the registry's process.
     ///
     /// # Errors
     /// [`SelectorError`] if the selector is not valid.
@@ -57,19 +58,19 @@ impl TracerRegistry {
         let selector = selector.try_into().map_err(Into::into)?;
         let removed = !self.0.engine.is_forked() && self.0.state.pool.remove(&selector);
         if removed {
-            // After the removal: a look-up that begins from here on reads the key again and does
-            // not join an earlier one.
+            // After the removal, so that a later look-up reads the key again instead of joining
+            // one that began before.
             self.0.state.bindings.note_change();
         }
         Ok(removed)
     }
 
-    /// Returns the running configuration. A later reload does not change the returned value.
+    /// Returns the current configuration. A later reload does not change the returned value.
     pub fn config(&self) -> Arc<Config> {
         self.0.state.bindings.config()
     }
 
-    /// Returns the mark that distinguishes this registry's tracers from those of other registries.
+    /// Returns the mark that identifies the tracers of this registry.
     #[cfg(feature = "tracing")]
     pub(crate) fn engine_mark(&self) -> EngineMark {
         self.0.engine.mark()

@@ -12,19 +12,21 @@ impl TracerRegistry {
     /// async code uses [`tenant_async`](Self::tenant_async).
     ///
     /// The first look-up reads the key and creates the tracer; concurrent look-ups of the same slug
-    /// wait for it. A failed look-up leaves nothing behind, and the next one tries again.
+    /// wait for it. If it fails, the next look-up tries again. Never returns another tenant's
+    /// tracer.
     ///
     /// # Waiting
-    /// An existing tracer is returned without waiting. A missing one waits for:
-    /// - its key: a file is read at once, a command may take its `timeout` (10 s by default), a
-    ///   custom secret source takes as long as it takes;
-    /// - a blocking binding source, as long as it takes;
-    /// - a free slot, at most 250 ms, if the pool holds `pool.max_tracers` tracers and
-    ///   `pool.when_full` is `reject`. With `grow` it never waits for a slot.
+    /// Returns an existing tracer at once, unless its binding from a blocking binding source has
+    /// expired: then it waits for the source. To create a tracer, it waits for:
+    /// - the key: a command runs for up to its `timeout` (default: 10 s), a custom secret source
+    ///   without a limit;
+    /// - a blocking binding source, without a limit;
+    /// - a free slot, for up to 250 ms, if the pool holds `pool.max_tracers` tracers and
+    ///   `pool.when_full` is `reject`. With `grow` it does not wait for a slot.
     ///
     /// # Errors
-    /// [`LookupError`] if the name is invalid or not configured, or its key cannot be read. Never
-    /// returns another tenant's tracer.
+    /// [`LookupError`], for example if the name is invalid or not configured, or the key cannot be
+    /// read.
     pub fn tenant(&self, slug: &str) -> Result<TracerHandle, LookupError> {
         self.0.single(SelectorKind::Tenant, slug)
     }
@@ -50,8 +52,8 @@ impl TracerRegistry {
     /// Returns the tracer of a selector. The first look-up blocks the thread, like
     /// [`tenant`](Self::tenant); async code uses [`get_async`](Self::get_async).
     ///
-    /// A selector with several parts merges their bindings and has its own tracer. Accepts a
-    /// builder such as [`Selector::tenant`], whose names are validated here, or a `&Selector`.
+    /// A selector with several parts has its own tracer, with the merged bindings of its parts.
+    /// Accepts a `&Selector`, or a builder such as [`Selector::tenant`], and validates its names.
     ///
     /// ```
     /// # use tracer_registry::{LookupError, Selector, TracerRegistry};
@@ -91,8 +93,9 @@ impl TracerRegistry {
     /// Creates a tracer outside the pool, for one request or one job. Blocks the thread while it
     /// reads the key and the binding; never waits for a free slot.
     ///
-    /// Shares only the engine and the accounting with other tracers of the same selector. When its
-    /// last handle, span and session are dropped, the engine sends its data in the background.
+    /// It has its own queue. Status and reports combine it with the other tracers of its selector.
+    /// When its last handle, span and session are dropped, its remaining data is sent in the
+    /// background.
     ///
     /// # Errors
     /// Same as [`tenant`](Self::tenant).
@@ -107,8 +110,8 @@ impl TracerRegistry {
             .make(&self.0.state.bindings.resolve(&selector, &SourceQuery::Ask)?)
     }
 
-    /// Returns the tracer of the current scope, of any registry: the one that
-    /// [`TracerHandle::scope`] or a similar call made current on this thread or in this task.
+    /// Returns the current tracer: the one that [`TracerHandle::scope`] or a similar call made
+    /// current on this thread or in this task. It may belong to any registry of the process.
     ///
     /// ```
     /// use tracer_registry::TracerRegistry;
@@ -134,7 +137,7 @@ impl Inner {
         if let Some(found) = self.state.pool.find_single(part, name) {
             return self.open(found);
         }
-        // Validate only on a miss: names in the pool were validated on insertion.
+        // Validate only if the pool has no such name, because names in the pool are valid.
         let name = Slug::new(name).map_err(|source| SelectorError::Slug { part, source })?;
         self.look_up(&Selector::of(part, name), &SourceQuery::Ask)
     }

@@ -1,9 +1,9 @@
 //! Limits the number of tracers, and defines what a look-up does when the pool is full.
 //!
-//! A look-up never evicts tracers itself. It requests a sweep on the engine's threads and waits for
-//! one that begins after the request. So it is refused only if no tracer was idle. Without engine
-//! threads (`export.mode = "inline"`) it runs the sweep itself. If the pool may grow, it requests a
-//! sweep and does not wait.
+//! A look-up requests a sweep on the engine's threads and waits for one that begins after the
+//! request. So it is refused only if that sweep finds no idle tracer, or after [`MAX_WAIT`]. If the
+//! pool may grow, it requests a sweep and does not wait. Without engine threads (`export.mode =
+//! "inline"`) it runs the sweep itself.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar};
@@ -18,14 +18,14 @@ use crate::selector::Selector;
 use crate::util::fork::{ForkLock, wait_timeout};
 
 /// Maximum time a look-up waits for a free slot. Reached only if the engine's threads are busy or
-/// gone.
+/// gone, or if other look-ups keep taking the freed slots.
 const MAX_WAIT: Duration = Duration::from_millis(250);
 
-/// A sweep for capacity frees more than one slot per this many, so that not every new tracer waits
-/// for a sweep.
+/// A sweep for a waiting look-up also frees slots for later ones, so that not each new tracer needs
+/// a sweep: one slot per this many slots of the pool, and one more.
 const SLOTS_PER_ADVANCE: usize = 16;
 
-/// The capacity of one pool. Its atomics are relaxed: they order no other memory.
+/// Capacity of one pool. Its atomics are relaxed, because they order no other memory.
 pub(super) struct Capacity {
     max: usize,
     pub(super) when_full: WhenFull,
@@ -35,7 +35,7 @@ pub(super) struct Capacity {
     warned: AtomicBool,
     full: ForkLock<Episode>,
     lines: Arc<LineBudget>,
-    /// Whether a line about refused look-ups was logged.
+    /// Whether refused look-ups were logged since the pool last had a free slot.
     is_full_logged: AtomicBool,
     sweeps: ForkLock<Sweeps>,
     swept: Condvar,
@@ -46,11 +46,11 @@ pub(super) struct Capacity {
 struct Sweeps {
     begun: u64,
     ended: u64,
-    /// The last sweep needed to evict tracers, but none was idle.
+    /// The last sweep had to evict tracers, but none was idle.
     freed_nothing: bool,
     /// Look-ups that wait for a sweep.
     waiting: usize,
-    /// A look-up exceeded the limit and requested a sweep without waiting.
+    /// Whether a look-up created a tracer above the limit and requested a sweep without waiting.
     is_above: bool,
 }
 
@@ -102,7 +102,7 @@ impl Capacity {
     /// found the pool full.
     pub(super) fn wait_for_sweep(&self, since: Instant) -> bool {
         let mut sweeps = self.sweeps.lock();
-        // Not the running sweep: it may have passed a tracer that has become idle since.
+        // Not the running sweep: a tracer that it has already checked may be idle by now.
         let wanted = sweeps.begun + 1;
         sweeps.waiting += 1;
         self.wake.notify_one();
@@ -155,7 +155,7 @@ impl Capacity {
         (self.tracers() + wanted).saturating_sub(self.max)
     }
 
-    /// Ends a sweep that should have evicted `too_many` tracers and evicted `freed`.
+    /// Ends a sweep that was to evict `too_many` tracers and evicted `freed`.
     pub(super) fn end_sweep(&self, too_many: usize, freed: usize) {
         let mut sweeps = self.sweeps.lock();
         sweeps.ended = sweeps.begun;
@@ -194,8 +194,8 @@ impl Capacity {
         }
     }
 
-    /// Requests a sweep for a tracer above the limit without waiting, and logs the first such
-    /// tracer.
+    /// Requests a sweep because a tracer was created above the limit. Does not wait. Logs the first
+    /// such tracer.
     pub(super) fn note_above(&self) {
         self.sweeps.lock().is_above = true;
         self.wake.notify_one();

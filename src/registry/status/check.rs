@@ -19,19 +19,21 @@ use crate::util::serde_display;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CheckedBinding {
-    /// Selector of the binding. `tenant:*`, alone or as a part, stands for tenants without their
-    /// own table, whose key cannot be read without a name.
+    /// Selector of the binding. `tenants_dir` if that folder cannot be read.
+    ///
+    /// The tenant `*`, as in `tenant:*` and `feature:search,tenant:*`, stands for all tenants
+    /// without their own table. Their key is not read, because its source may depend on the name.
     pub selector: String,
-    /// Source of its key.
+    /// Source of its API key.
     pub key_source: Option<String>,
     /// Endpoint that would receive its spans.
     pub endpoint: Option<String>,
-    /// Project that would receive its spans, as sent to the backend. `None` if only the key selects
-    /// it or it is unknown.
+    /// Project that would receive its spans, as sent to the backend. `None` if the key selects it,
+    /// or if it is unknown.
     pub project: Option<String>,
     /// Fingerprint of its API key.
     pub fingerprint: Option<Fingerprint>,
-    /// Possible improvements, if a look-up succeeds.
+    /// Properties of a working binding that could be safer.
     pub warnings: Vec<CheckWarning>,
     /// Error that a look-up would return.
     #[serde(serialize_with = "serde_display::serialize")]
@@ -40,17 +42,17 @@ pub struct CheckedBinding {
     pub connection: ConnectionCheck,
 }
 
-/// Depth of [`TracerRegistry::check`].
+/// Extent of [`TracerRegistry::check`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckMode {
     /// Reads the keys.
     Keys,
-    /// Also sends an empty export with each key. Verifies the credential, but not that the project
-    /// exists or that spans are accepted.
+    /// Reads the keys and sends an empty export with each one. Verifies that the endpoint accepts
+    /// the key, but not that the project exists or that spans are accepted.
     Connect,
-    /// Also sends one span with each key to the project of its binding. The span is named
-    /// `tracer_registry.check`, has an attribute `tracer_registry.check`, and has the attributes of
-    /// every span of the tracer. No ledger counts it.
+    /// Reads the keys and sends one span with each one, to the project of its binding. The span has
+    /// the name `tracer_registry.check`, the attribute `tracer_registry.check`, and the attributes
+    /// that every span of the tracer has. No ledger counts it.
     Send,
 }
 
@@ -59,19 +61,19 @@ pub enum CheckMode {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ConnectionCheck {
-    /// Not contacted.
+    /// The endpoint was not contacted.
     NotTried,
-    /// Accepted an empty export: the key is valid.
+    /// The endpoint accepted an empty export: the key is valid.
     Accepted,
-    /// Accepted a span.
+    /// The endpoint accepted a span.
     Delivered,
-    /// Did not accept an empty export.
+    /// The endpoint did not accept an empty export.
     Failed(ExportError),
-    /// Did not accept a span.
+    /// The endpoint did not accept a span.
     NotDelivered {
-        /// How spans with this answer are handled.
+        /// What would happen to a program's spans after the same error.
         fate: SpanFate,
-        /// The endpoint's answer.
+        /// The error.
         error: ExportError,
     },
 }
@@ -89,8 +91,9 @@ impl CheckedBinding {
 
 impl TracerRegistry {
     /// Checks every binding of the configuration and of all files in `tenants_dir`: its key, its
-    /// endpoint and, depending on `mode`, whether the endpoint accepts the key. Creates no tracer.
-    /// Blocks the thread, for up to `export.timeout` if it contacts endpoints.
+    /// endpoint and, depending on `mode`, whether the endpoint accepts the key or a span. Creates
+    /// no tracer. Blocks the thread while it reads the keys and, if it contacts endpoints, for up
+    /// to `export.timeout`.
     pub fn check(&self, mode: CheckMode) -> Vec<CheckedBinding> {
         check(&self.0, mode)
     }
@@ -148,7 +151,7 @@ fn check(registry: &Inner, mode: CheckMode) -> Vec<CheckedBinding> {
             (Some(Ok(())), _) => ConnectionCheck::Accepted,
             (Some(Err((fate, error))), CheckMode::Send) => ConnectionCheck::NotDelivered { fate, error },
             (Some(Err((_, error))), _) => ConnectionCheck::Failed(error),
-            // The engine was stopped in the meantime.
+            // The engine stopped during the check.
             (None, _) => ConnectionCheck::NotTried,
         };
     }
@@ -168,7 +171,7 @@ fn check(registry: &Inner, mode: CheckMode) -> Vec<CheckedBinding> {
             .map(|(selector, source)| CheckedBinding {
                 key_source: source.as_ref().ok().map(ToString::to_string),
                 error: source.err().map(Into::into),
-                // About the first one, which is for tenants alone.
+                // The only warning is about the first entry, `tenant:*`.
                 warnings: warnings.by_ref().collect(),
                 ..CheckedBinding::new(selector)
             }),
@@ -176,8 +179,8 @@ fn check(registry: &Inner, mode: CheckMode) -> Vec<CheckedBinding> {
     checked
 }
 
-/// Returns a warning if tenants without their own table send to one project, by comparing two
-/// unused tenant names.
+/// Returns a warning if all tenants without their own table send to one project. Compares the
+/// projects of two unused tenant names.
 fn shared_by_wildcard(registry: &Inner, config: &Config) -> Option<CheckWarning> {
     // Before taking any lock: after a fork, a lock that another thread held is never released.
     registry.check_not_forked().ok()?;

@@ -6,7 +6,7 @@ use crate::registry::handle::TracerRegistry;
 use crate::util::wall_time;
 
 impl TracerRegistry {
-    /// Returns the state of all tracers. Empty in a forked child of the registry's process.
+    /// Returns the status of all tracers. Empty in a forked child of the registry's process.
     pub fn status(&self) -> Status {
         if self.0.engine.is_forked() {
             return Status::default();

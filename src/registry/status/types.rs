@@ -12,27 +12,27 @@ use crate::registry::unrouted::UnroutedStatus;
 use crate::selector::Selector;
 use crate::util::wall_time;
 
-/// All tracers at one moment.
+/// Status of a registry and its tracers. Counters start when the registry is created.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Status {
     /// State of the running configuration.
     pub configuration: ConfigurationStatus,
-    /// Sorted by selector.
+    /// One entry per selector, sorted by selector.
     pub tracers: Vec<TracerStatus>,
     /// The pool of tracers.
     pub pool: PoolStatus,
-    /// Totals of selectors that are no longer listed.
+    /// Totals of selectors that are no longer in `tracers`.
     pub evicted_totals: EvictedTotals,
     /// Spans and events that were not recorded because no tracer was in scope.
     pub unrouted: UnroutedStatus,
-    /// Spans of work that continues long after its request.
+    /// Spans started in the scope of a request more than 60 s after the request ended.
     pub stale_scope_spans: StaleScopeStatus,
-    /// Data dropped from outgoing requests, parents and links.
+    /// Baggage omitted from outgoing requests, and foreign parents and links removed from spans.
     pub propagation: PropagationStatus,
 }
 
-/// The pool of tracers. Counts are since the registry was created.
+/// The pool of tracers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PoolStatus {
@@ -40,7 +40,7 @@ pub struct PoolStatus {
     pub tracers: usize,
     /// Limit of `tracers`: `pool.max_tracers`.
     pub max_tracers: usize,
-    /// Tracers evicted after the idle timeout or because a slot was needed.
+    /// Tracers evicted because their idle timeout ended or a slot was needed.
     pub evicted: u64,
     /// Look-ups refused because the pool was full.
     pub rejected: u64,
@@ -48,9 +48,12 @@ pub struct PoolStatus {
     pub grown: u64,
 }
 
-/// Totals of selectors without a tracer that are no longer listed, because too many others came
-/// after them. Contains only settled data. Together with the listed selectors, this is all data
-/// ever accepted.
+/// Totals of selectors that [`Status::tracers`] no longer lists.
+///
+/// The registry lists the last 1,000 selectors without a tracer, and 1,000 more with losses that no
+/// report contained yet. It adds the counts of older ones to these totals. They contain only data
+/// that was delivered or dropped. Together with the listed selectors, they count all data that the
+/// registry ever accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EvictedTotals {
@@ -62,8 +65,8 @@ pub struct EvictedTotals {
     pub session_events: LedgerSnapshot,
 }
 
-/// State of one selector at one moment: its pooled tracer, its dedicated ones, and those that are
-/// gone, combined.
+/// Status of one selector. Combines its pooled tracer, its dedicated tracers and its former
+/// tracers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TracerStatus {
@@ -71,7 +74,7 @@ pub struct TracerStatus {
     pub selector: Selector,
     /// Number of its tracers, including dedicated ones.
     pub tracers: usize,
-    /// Destination of its spans, from its newest tracer. `None` without a tracer.
+    /// Destination of its newest tracer. `None` if it has no tracer.
     pub destination: Option<DestinationStatus>,
     /// Ledger of its spans.
     pub spans: LedgerSnapshot,
@@ -82,29 +85,28 @@ pub struct TracerStatus {
     pub oldest_queued: Option<SystemTime>,
     /// Ledger of the starts and enrichments of its sessions.
     pub session_events: LedgerSnapshot,
-    /// The request in progress for the longest time. `None` if there is none.
+    /// The oldest request in progress. `None` if none is in progress.
     pub oldest_request: Option<RequestStatus>,
-    /// The last error. Stays until the next one; [`errors`](Self::errors) shows whether it is over.
-    /// If both spans and session events had an error, a current error takes precedence over one
-    /// that is over.
+    /// The last error of a request. Kept after later requests succeed; then [`ErrorsStatus::over`]
+    /// in [`errors`](Self::errors) is set. If requests with spans and requests with session events
+    /// both failed, this is the error of the kind that still fails.
     pub last_error: Option<ExportError>,
-    /// The series of failures that ended with `last_error`: when, how often, and whether it is
-    /// over. `None` if there was none.
+    /// Time and number of the consecutive failures up to `last_error`. `None` if no request failed.
     pub errors: Option<ErrorsStatus>,
-    /// The last span that the receiver refused individually. `None` if there was none.
+    /// The last span that the receiver refused when it was sent alone. `None` if there was none.
     pub last_refused_span: Option<RefusedSpan>,
     /// When the receiver last accepted data.
     #[serde(with = "wall_time::optional")]
     pub last_delivery: Option<SystemTime>,
-    /// State of its breakers, from its newest tracer.
+    /// State of the breakers of its newest tracer.
     pub breakers: Breakers,
-    /// Its key, from its newest tracer. `None` without a tracer.
+    /// Key of its newest tracer. `None` if it has no tracer.
     pub key: Option<KeyStatus>,
 }
 
 impl Status {
-    /// Returns the state of one selector, if it is listed: it has a tracer, or was among the last
-    /// that had one.
+    /// Returns the status of one selector. `None` if it never had a tracer, or if its counts have
+    /// moved to `evicted_totals`.
     pub fn tracer(&self, selector: &Selector) -> Option<&TracerStatus> {
         self.tracers.iter().find(|tracer| tracer.selector == *selector)
     }

@@ -19,26 +19,29 @@ use crate::util::printable::printable_path;
 #[non_exhaustive]
 pub enum CheckWarning {
     /// Another selector sends to the same project, so users with access to it see the spans of
-    /// both. Does not apply to selectors of which one contains all parts of the other, such as a
-    /// tenant and its feature. A look-up logs it too, once per project.
+    /// both. Look-ups also log it, once per project.
+    ///
+    /// Not reported if one selector contains all parts of the other, as `tenant:acme` and
+    /// `feature:search,tenant:acme`.
     SharedProject {
-        /// The first other selector. `None` stands for every tenant without its own table.
+        /// The first other selector. `None` in the warning of `tenant:*`, which means that all
+        /// tenants without their own table share the project.
         other: Option<Selector>,
-        /// Number of selectors that send there, including this one and those without a warning. 0
-        /// for every tenant without its own table.
+        /// Number of all selectors that send to the project, including this one. 0 in the warning
+        /// of `tenant:*`, because the number of tenants is unknown.
         selectors: usize,
         /// The project's name, if known.
         project: Option<String>,
-        /// How to resolve it.
+        /// How to separate the projects.
         advice: &'static str,
     },
     /// Every user of the machine may read or write a key file: the binding's key, the proxy
-    /// credentials, or the private key of a client certificate. Group access does not count. Not
-    /// logged at run time.
+    /// credentials, or the private key of a client certificate. Ignores the permissions of the
+    /// group. Reported only by checks, not by look-ups.
     OpenKeyFile {
-        /// The file as named in the configuration.
+        /// The file, as named in the configuration.
         file: PathBuf,
-        /// Its mode, after following links.
+        /// Mode of the file. For a link, that of its target.
         mode: u32,
     },
 }
