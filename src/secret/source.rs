@@ -10,8 +10,11 @@ use secrecy::SecretString;
 use super::{ConfinedFile, KeyCommand, SecretError, file};
 use crate::util::printable::{printable, printable_path};
 
-/// A source of keys. Read on the first look-up of a tracer, on the calling thread, and again in the
-/// background when the key may have changed.
+/// A source of API keys.
+///
+/// The look-up that creates a tracer reads the key: a blocking look-up on its thread, an async one
+/// on a blocking thread of the runtime. When the key may have changed, a background thread of the
+/// registry reads it again.
 ///
 /// `Display` and `Debug` show the source without a command's arguments, which may contain a token
 /// for the secret manager.
@@ -22,35 +25,38 @@ pub enum KeySource {
     Env(String),
     /// A file. One newline at its end is not part of the key.
     File(PathBuf),
-    /// A file that an untrusted layer names and the operator allows.
+    /// A file that an untrusted binding names and the operator's `[untrusted]` allows.
     Confined(ConfinedFile),
     /// A systemd credential: a file in `$CREDENTIALS_DIRECTORY`.
     Credential(String),
     /// A command that prints the key.
     Exec(KeyCommand),
-    /// A [`SecretSource`] of the program, by the name it has in the registry's builder.
+    /// A [`SecretSource`] registered with the registry's builder.
     Provider {
-        /// Name of the source.
+        /// Name of the source in the builder.
         provider: String,
         /// Name of the secret in that source.
         name: String,
     },
 }
 
-/// A program's own secret manager.
+/// A custom source of secrets, such as a secret manager.
 ///
-/// Registered with the registry's builder under a name, and used by bindings with the key `{
-/// provider = "<that name>", name = "..." }`. Closures of the same signature are sources too.
+/// Register it under a name with the registry's builder. Bindings with the key `{ provider =
+/// "<that name>", name = "..." }` use it. Closures with the signature of `fetch` implement it.
 ///
-/// The registry calls `fetch` once per tracer that it creates, on the thread of the look-up and
-/// outside any lock, and again on its own thread if a receiver refuses the key. `fetch` may block:
-/// other look-ups of the same tracer then wait, and those of other tracers do not. It must not look
-/// up tracers of the same registry.
+/// The registry calls `fetch` without holding a lock:
+///
+/// - when it creates a tracer, on the thread that creates it (see [`KeySource`]);
+/// - when a receiver refuses the key, on a background thread.
+///
+/// `fetch` may block. Other look-ups of the same tracer then wait; those of other tracers do not.
+/// It must not look up tracers of the same registry.
 pub trait SecretSource: Send + Sync + 'static {
     /// Reads the secret of that name.
     ///
     /// # Errors
-    /// Returns [`SecretError::refused`] with the reason, and without the secret.
+    /// [`SecretError::refused`] with the reason, which must not contain the secret.
     fn fetch(&self, name: &str) -> Result<SecretString, SecretError>;
 }
 
@@ -63,7 +69,7 @@ where
     }
 }
 
-/// A program's own [`SecretSource`]s by name.
+/// Custom [`SecretSource`]s by name.
 #[derive(Clone, Default)]
 pub struct SecretSources(BTreeMap<String, Arc<dyn SecretSource>>);
 

@@ -1,4 +1,4 @@
-//! The checked configuration, and its resolution for a selector.
+//! The checked configuration, and the resolution of a selector's binding.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -58,17 +58,16 @@ pub struct Config {
 impl Config {
     /// Reads a configuration from a file, or from a folder with a file called `default`.
     ///
-    /// A folder, or a file called `default.toml` (`.yaml`, `.yml`, `.json`), is layered: `default`,
-    /// then the file named after the active environment, then `local`, then the variables
-    /// `TRACER_REGISTRY__SECTION__KEY`. A file of any other name is combined with the variables
-    /// alone. Environments called `default` or `local` have no file of their own. Reads no key.
+    /// A folder, or a file called `default.toml` (`.yaml`, `.yml`, `.json`), has layers, lowest
+    /// first: `default`, the file named after the active environment, `local`, and the variables
+    /// `TRACER_REGISTRY__SECTION__KEY`. A file of any other name has only the variables above it.
+    /// An environment called `default` or `local` has no separate file. Reads no key.
     ///
     /// Variable names are converted to lower case, and empty variables are ignored. A variable for
-    /// an environment, feature or tenant changes the one table of the files whose name matches,
-    /// with `_` for `-`, `_` and `.`: `TRACER_REGISTRY__TENANTS__ACME_EU__SOURCE` changes
-    /// `[tenants.acme-eu]`. It is a problem if none or several match. Write lists, and metadata
-    /// that is a number or a boolean, as JSON:
-    /// `TRACER_REGISTRY__TENANTS__ACME__API_KEY__EXEC=["pass", "acme"]`.
+    /// an environment, feature or tenant changes an existing table. Its name has `_` in place of
+    /// `-` and `.`: `TRACER_REGISTRY__TENANTS__ACME_EU__SOURCE` changes `[tenants.acme-eu]`. It is
+    /// an error if no table or several tables match. Write lists, and metadata that is a number or
+    /// a boolean, as JSON: `TRACER_REGISTRY__TENANTS__ACME__API_KEY__EXEC=["pass", "acme"]`.
     ///
     /// # Errors
     /// Returns a [`ConfigError`] with every problem of every layer.
@@ -76,8 +75,8 @@ impl Config {
         Self::load_with(path.as_ref(), &Variables::from_process())
     }
 
-    /// Reads the same files again, from the same location. A configuration built in code is
-    /// returned unchanged.
+    /// Reads the same files again, from the same location. Returns a configuration built in code
+    /// unchanged.
     ///
     /// # Errors
     /// Returns a [`ConfigError`] with every problem of every layer.
@@ -141,7 +140,7 @@ impl Config {
             keys: document.keys.settings(),
             reload: document.reload.settings(),
             pool: document.pool.settings(),
-            // Invalid patterns were reported above.
+            // Ignores the problems, because the check of the document has already reported them.
             untrusted: Rules::read(&document.untrusted, &mut Problems::default()),
             document,
             defaults,
@@ -173,8 +172,8 @@ impl Config {
         &self.pool
     }
 
-    /// Returns every selector that the configuration names, without the wildcard. A route with
-    /// `tenant = "*"` yields one selector per tenant with a table.
+    /// Returns every selector that the configuration names, except those with the tenant `"*"`. A
+    /// route with `tenant = "*"` yields one selector for each tenant with a table.
     pub fn selectors(&self) -> Vec<Selector> {
         let single = SelectorKind::ALL.into_iter().flat_map(|part| {
             let names = self.bindings(part).keys().filter_map(|name| Slug::new(name).ok());
@@ -186,8 +185,8 @@ impl Config {
         single.chain(exact).chain(wildcard).collect()
     }
 
-    /// Returns the selectors that routes with `tenant = "*"` form with a tenant, without those that
-    /// have their own route.
+    /// Returns the parts of each route with `tenant = "*"`, with this tenant in place of `"*"`.
+    /// Omits selectors for which an exact route exists.
     pub(crate) fn wildcard_route_selectors(&self, tenant: &Slug) -> Vec<Selector> {
         let parts = self.routes.wildcard_parts();
         let selectors = parts.map(|parts| parts.clone().with_tenant(tenant.clone()));
@@ -199,8 +198,9 @@ impl Config {
         self.document.tenants.contains_key(WILDCARD)
     }
 
-    /// Returns the key sources for tenants without a table, with placeholders: for `tenant:*`, and
-    /// for each route with `tenant = "*"`. Empty without a wildcard table.
+    /// Returns the key sources of tenants that use the table `[tenants."*"]`: that of `tenant:*`
+    /// first, then that of each route with `tenant = "*"`. Placeholders such as `{tenant}` are not
+    /// filled in. Empty without that table.
     pub(crate) fn wildcard_keys(&self) -> Vec<(String, Result<KeySource, ResolveError>)> {
         if !self.has_wildcard() {
             return Vec::new();
@@ -214,7 +214,8 @@ impl Config {
             .collect()
     }
 
-    /// Returns the key source of any tenant, combined with other parts.
+    /// Returns the key source of a tenant that uses the table `[tenants."*"]`, in a selector with
+    /// these other parts.
     fn wildcard_key(&self, parts: Option<&Selector>) -> Result<KeySource, ResolveError> {
         let mut merged = self.defaults.clone();
         let mut at = LayerOrigin::Defaults;
@@ -265,15 +266,15 @@ impl Config {
     }
 
     #[cfg(feature = "watch")]
-    /// Returns the files that it was read from, and those that would be overlaid if they existed.
-    /// Empty if it was built in code.
+    /// Returns the files of all layers, including those that do not exist. Empty if the
+    /// configuration was built in code.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let path = self.path.as_deref();
         path.map_or_else(Vec::new, |path| layers::files(path, self.active_environment()))
     }
 
     #[cfg(feature = "watch")]
-    /// Returns whether the files of `newer` lack a table or setting of these.
+    /// Returns whether the files of `newer` lack a table or setting of this configuration's files.
     pub(crate) fn any_removed_in(&self, newer: &Self) -> bool {
         self.defined_paths.any_removed_in(&newer.defined_paths)
     }
@@ -283,9 +284,9 @@ impl Config {
         self.has_variables
     }
 
-    /// Merges the bindings for a selector: defaults < environment < feature < tenant < route.
-    /// Routes with fewer parts come before those with more. The key is the last one set. Does not
-    /// use tenant files or the program's binding source.
+    /// Merges the bindings for a selector. Later ones override earlier ones: defaults, environment,
+    /// feature, tenant, then routes, those with fewer parts first. Does not use tenant files or the
+    /// program's binding source.
     ///
     /// # Errors
     /// Returns a [`ResolveError`] for a name that is not configured, a selector without a key, or a
@@ -392,7 +393,8 @@ impl Config {
         bindings
     }
 
-    /// Returns the table for a name, and the table's own name.
+    /// Returns the table for a name, and the name of that table: the same name, or `"*"` for a
+    /// tenant without a table.
     fn binding_of<'a>(&'a self, part: SelectorKind, name: &'a str) -> Option<(&'a str, &'a Binding)> {
         let bindings = self.bindings(part);
         let table = |name: &'a str| bindings.get(name).map(|binding| (name, binding));

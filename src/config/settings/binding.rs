@@ -24,8 +24,9 @@ table! {
     /// Settings for an environment, a feature, a tenant, a route, or for all selectors
     /// (`[defaults]`).
     ///
-    /// Every setting is optional; unset ones come from the bindings below. `Debug` shows no value
-    /// that could be a misplaced key.
+    /// Every setting is optional. A setting overrides that of lower bindings: defaults <
+    /// environment < feature < tenant < route. `Debug` omits all values that may contain a key by
+    /// mistake, such as those of `headers`.
     #[derive(Clone, Debug, Default, PartialEq)]
     #[overlay(Binding::overlay)]
     pub struct Binding {
@@ -34,20 +35,23 @@ table! {
         #[untrusted(checked)]
         pub(crate) api_key: Option<KeySource>,
         /// Backend to send to. It defines the key header, the path for spans and the names of
-        /// session attributes. Default: honeyhive.
+        /// session attributes. Default: `honeyhive`.
         #[untrusted(checked)]
         pub(crate) backend: Option<BackendName>,
-        /// URL of the backend. Without a path, the backend's own paths are used. The path of an
-        /// `otlp` endpoint is used unchanged; for other backends it is the base of their paths,
-        /// unless it ends in `/v1/traces`. Default: the backend's own URL.
+        /// URL of the backend. Default: the backend's own URL. Spans are sent to:
+        ///
+        /// - the backend's default path, if the URL has no path;
+        /// - the path of the URL, if it ends in `/v1/traces` or the backend is `otlp`;
+        /// - otherwise the path of the URL followed by `/v1/traces`, or by
+        ///   `/opentelemetry/v1/traces` if the backend is `honeyhive`.
         #[schema(with = "Option<String>")]
         #[untrusted(checked)]
         #[take(url)]
         #[rule(values::url)]
         pub(crate) endpoint: Redacted<Option<String>>,
-        /// Project that receives the spans, for backends whose key does not select it: `phoenix`,
-        /// `langsmith`, `braintrust`, and `mlflow`, where it is the id of an experiment. Default:
-        /// the backend's default project; `mlflow` has none.
+        /// Project that receives the spans, for backends on which the key does not select it:
+        /// `phoenix`, `langsmith`, `braintrust` and `mlflow`. For `mlflow` it is the id of an
+        /// experiment and required. Default: the backend's default project.
         #[untrusted(checked)]
         #[rule(values::project)]
         pub(crate) project: Option<String>,
@@ -61,10 +65,13 @@ table! {
         pub(crate) proxy: Option<Proxy>,
         /// Additional headers of every request. Headers that carry keys are refused.
         pub(crate) headers: Redacted<BTreeMap<String, String>>,
-        /// The `source` of sessions and spans, such as `production`.
+        /// Label of the place that the data comes from, such as `production`. Sent to HoneyHive as
+        /// the `source` of sessions and spans, and to other backends as the resource attribute
+        /// `deployment.environment.name`. Unrelated to the source of the key.
         #[untrusted(free)]
         pub(crate) source: Option<String>,
-        /// Metadata of every session and, if the backend expects it there, of every span.
+        /// Metadata of every session. Also sent on every span or, if the backend has no attribute
+        /// for it, on the resource.
         #[untrusted(free)]
         pub(crate) metadata: Redacted<BTreeMap<String, serde_json::Value>>,
         /// Resource attributes, such as `service.name`: strings, numbers and booleans.
@@ -77,14 +84,14 @@ table! {
         /// Limits of a span. Default: 128 each, as in the OpenTelemetry specification.
         #[untrusted(lowered)]
         pub(crate) limits: Option<Limits>,
-        /// What is accepted from incoming requests and added to outgoing ones.
+        /// Whether to trust remote parents and to propagate the session's id. Default: neither.
         #[untrusted(lowered)]
         pub(crate) propagation: Option<Propagation>,
         /// How sessions are created. Default: explicit.
         #[untrusted(free)]
         pub(crate) sessions: Option<SessionMode>,
-        /// Share of the sending capacity if tracers compete for it: twice the weight sends twice
-        /// the bytes. Default: 100.
+        /// Share of the sending capacity when tracers compete for it: a tracer with twice the
+        /// weight sends twice the bytes. Default: 100.
         #[schema(range(min = 1, max = 10_000))]
         #[take(weight)]
         #[limit(in_weights)]
@@ -93,13 +100,17 @@ table! {
         /// Whether the binding is untrusted: it may set only what `[untrusted]` allows.
         pub(crate) untrusted: bool,
         #[state]
-        /// Change by an upper layer of this table that discarded the lower layers' key.
+        /// Change that discarded the key when the layers of this table (files, variables) were
+        /// merged. `None` if a later layer set a key.
         pub(crate) discarded: Option<Change>,
     }
 }
 
-/// A change that discards the key and `auth` of lower tables, because a key is valid only for the
-/// destination that it was written with. A change of backend or endpoint also discards `project`.
+/// A setting that determines who receives the key. If a binding changes it, the key and `auth` of
+/// lower bindings are discarded, because they were written for another receiver.
+///
+/// A change of the backend or endpoint also discards `project`. A change of the backend also
+/// discards the endpoint and the certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
@@ -178,7 +189,7 @@ pub enum AuthScheme {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Sampling {
-    /// Fraction of traces to record, from 0.0 to 1.0. All spans of a trace are recorded or none.
+    /// Fraction of traces to record, from 0.0 to 1.0. Records either all spans of a trace or none.
     #[cfg_attr(feature = "schema", schemars(range(min = 0.0, max = 1.0)))]
     pub ratio: f64,
 }
@@ -187,8 +198,8 @@ table! {
     /// Limits of a span. Excess items are dropped and counted on the span.
     #[derive(Clone, Debug, Default, PartialEq, Copy, Eq, Hash)]
     pub struct Limits {
-        /// Maximum attributes of a span. The session's id, the source and the count of cut values
-        /// do not count, and are never dropped.
+        /// Maximum attributes of a span. Not counted and never dropped are the session's id, the
+        /// `source` and `metadata` of the binding, and `tracer_registry.cut_values`.
         #[max(Limits::DEFAULT)]
         pub attributes: Option<u32>,
         /// Maximum events of a span.
@@ -212,7 +223,7 @@ impl Limits {
 }
 
 table! {
-    /// What is accepted from incoming requests and added to outgoing ones.
+    /// Trust in incoming requests, and propagation of the session's id.
     #[derive(Clone, Debug, Default, PartialEq, Copy, Eq)]
     pub struct Propagation {
         /// Whether a remote span (from a `traceparent` header) may be the parent of this tracer's
@@ -235,11 +246,11 @@ pub enum SessionMode {
     /// The program starts sessions. Spans outside a session have none.
     #[default]
     Explicit,
-    /// Like `explicit`, but each trace that starts outside a session is its own session, with the
-    /// trace id as a UUID.
+    /// Like `explicit`. Also, each trace that starts outside a session is a session, with the trace
+    /// id as its UUID.
     PerTrace,
-    /// The program starts sessions, and the backend creates them from span attributes. Nothing else
-    /// is sent.
+    /// The program starts sessions. Only spans are sent, and the backend creates the sessions from
+    /// their attributes.
     AutoCreate,
 }
 
@@ -290,7 +301,7 @@ fn in_weights(weight: u32) -> Option<String> {
 }
 
 impl BackendName {
-    /// Returns whether a project's name selects the same project under every key. On other backends
+    /// Returns whether a project's name selects the same project with every key. On other backends,
     /// a key belongs to one project, or to an account with its own projects.
     pub(crate) fn shares_projects(self) -> bool {
         matches!(self, Self::Phoenix | Self::Mlflow)
@@ -338,8 +349,8 @@ impl Binding {
         self
     }
 
-    /// Sets the project that receives the spans, for backends whose key does not select it. For
-    /// MLflow, it is the id of an experiment.
+    /// Sets the project that receives the spans, for backends on which the key does not select it.
+    /// For MLflow, it is the id of an experiment.
     pub fn project(mut self, project: impl Into<String>) -> Self {
         self.project = Some(project.into());
         self
@@ -372,7 +383,8 @@ impl Binding {
         self
     }
 
-    /// Sets the `source` of sessions and spans.
+    /// Sets the label of the place that the data comes from, such as `production`. Unrelated to the
+    /// source of the key.
     pub fn source(mut self, source: impl Into<String>) -> Self {
         self.source = Some(source.into());
         self
@@ -422,16 +434,16 @@ impl Binding {
         self
     }
 
-    /// Sets the share of the sending capacity if tracers compete for it, from 1 to 10000. Default:
-    /// 100.
+    /// Sets the share of the sending capacity when tracers compete for it, from 1 to 10000.
+    /// Default: 100.
     pub fn weight(mut self, weight: u32) -> Self {
         self.weight = Some(weight);
         self
     }
 
-    /// Marks the binding as trusted, like one written in code. Use it only for JSON that the
-    /// operator alone can write. A binding from [`from_json`](Self::from_json) stays untrusted even
-    /// if builder methods change it.
+    /// Marks a binding from [`from_json`](Self::from_json) as trusted, so that `[untrusted]` does
+    /// not restrict it. Use it only for JSON that no one but the operator can write. Without it,
+    /// the binding stays untrusted even if builder methods change it.
     pub fn trusted(mut self) -> Self {
         self.untrusted = false;
         self
