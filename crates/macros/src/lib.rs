@@ -40,29 +40,31 @@ use proc_macro::TokenStream;
 ///   counts the call.
 /// - If the named tracer cannot be resolved (`None`, an error, an unknown name), the function runs
 ///   without a span and outside any scope, so its callees do not trace into the caller's project.
-///   `trace_counts().failed` counts the call. The log reports the first failure, the second, the
-///   fourth and so on.
-/// - Each call evaluates the option expressions once, `name` first, before the function body, also
-///   outside any scope. They see the arguments. A panic in them reaches the caller. `?`, `return`
-///   and `.await` in them are compile errors, so do a look-up that may wait before the call.
-/// - A look-up by name that creates the tracer reads its key on the calling thread.
-/// - The expression of `name` is moved: write `text.clone()` if the function needs the text too.
+///   `trace_counts().failed` counts the call. The log reports failures 1, 2, 4, 8 and so on.
+/// - Each call evaluates the option expressions once, before the function body and `name` first,
+///   also if the function then runs untraced. They see the arguments. A panic in them reaches the
+///   caller. `?`, `return` and `.await` in them are compile errors.
+/// - A look-up by `tenant`, `feature` or `environment` blocks the thread if it must create the
+///   tracer. In async code, call `tenant_async` or `get_async` first and pass the result as
+///   `tracer`.
+/// - The value of `name` is moved: write `text.clone()` if the function needs the text too.
 ///
 /// # Lifetime of the span
-/// - `async fn`: from the first poll until the future completes or is dropped. The scope is that of
-///   the first poll, so wrap a spawned task in `Scope::scope`.
-/// - A return type of `impl Future`, `Pin<Box<dyn Future>>`, `BoxFuture` or `LocalBoxFuture`,
-///   including `#[async_trait]`: the same. If nothing is current at the first poll, the scope of
-///   the call applies. The function itself runs at the call, outside the span. If its tracer cannot
-///   be resolved, it runs outside any scope. Options and arguments are evaluated at the call.
+/// - `async fn`: from the first poll until the future completes or is dropped. The span starts in
+///   the scope of the first poll, so wrap a spawned task in `Scope::scope`.
+/// - `fn` that returns `impl Future`, `Pin<Box<dyn Future>>`, `BoxFuture` or `LocalBoxFuture`,
+///   including `#[async_trait]`: the same span. If no scope or span is current at the first poll,
+///   it starts in the scope of the call. Options, arguments and the body of the `fn` itself are
+///   evaluated at the call, outside the span; outside any scope if the tracer cannot be resolved.
 /// - `impl Stream`, `BoxStream` and the like: from the first poll until the last item or the drop.
 /// - `impl Iterator` and `Box<dyn Iterator>`: from the call until the last item or the drop. The
 ///   returned iterator implements `DoubleEndedIterator`, `ExactSizeIterator` and `FusedIterator` if
 ///   the inner one does, but never `Clone`.
-/// - The span does not cover the consumer's work on the items. After the last item, further polls
-///   and the drop run in the same scope as before, outside the span.
-/// - A type alias needs `returns = ..`. A value that is not an `impl Trait` is boxed again, so
-///   `type Later<T> = Pin<Box<dyn Future<Output = T>>>` works and a named future type does not.
+/// - The span of a stream or iterator is not current in the code that consumes its items. After the
+///   last item, further polls and the drop run in the same scope as before, outside the span.
+/// - A type alias needs `returns = ..` and must name a boxed trait object, as in `type Later<T> =
+///   Pin<Box<dyn Future<Output = T>>>`: the macro boxes its wrapper again. A named future type does
+///   not work.
 /// - Arguments drop before the span ends, in the same order as without the attribute. Parts that an
 ///   argument pattern ignores, as in `(a, _)`, drop last, after the span. An argument `_` drops in
 ///   order.
@@ -70,9 +72,9 @@ use proc_macro::TokenStream;
 /// # Outcome
 /// - `Err` sets the status to error without a message. With `err` the message is the error's
 ///   `Display`, else its `Debug`, else its type, up to 32 KiB; the span also gets the event of
-///   `ActiveSpan::record_error`. For a plain return value, a `Result` is recognized by a type name
-///   that ends in `Result`, or if `err` or `capture = outputs` is given. The output of a future is
-///   always checked.
+///   `ActiveSpan::record_error`. The output of a future is always checked for `Err`. Another return
+///   value is checked if the name of its type ends in `Result`, or with `err` or `capture =
+///   outputs`.
 /// - A panic sets the status to error, `panicked`, and continues.
 /// - A future that is dropped after its first poll ends its span with the attribute
 ///   `tracer_registry.cancelled` and no status.
@@ -83,19 +85,21 @@ use proc_macro::TokenStream;
 /// the tracer's backend. An output is the value of an `Ok`, never an error.
 ///
 /// - A value is captured by `serde::Serialize`, else by `Debug`, else as its type name, `<name>`.
-///   In a generic function the written bounds decide. Bytes of `serialize_bytes` are captured as
-///   their length. `self` and arguments that begin with `_` are never captured.
+///   For a generic type, only the bounds in the signature count: with `T: Debug`, a value is
+///   captured by `Debug` even if it implements `Serialize`. Bytes (`serialize_bytes`) are captured
+///   as their length. `self` and arguments that begin with `_` are never captured.
 /// - Limits: 128 values, 16 levels, 32 KiB for one text (4 KiB for one `Debug` text), and 256 KiB
 ///   of texts and names for the inputs of a call and again for its outputs. Serialization stops at
 ///   the limit, so the cost does not grow with the value. (The standard library's `Debug` of a list
 ///   still visits all items, and writes nothing.) `tracer_registry.cut_values` is a lower bound for
 ///   the number of values left out.
-/// - The placeholder is `<not serializable>` if serialization fails and `<panicked>` if it panics.
-///   The panic is caught after the panic hook ran; with `panic = "abort"` it aborts.
+/// - A value is replaced by `<not serializable>` if its `Serialize` or `Debug` fails, and by
+///   `<panicked>` if that panics. The panic hook runs first; with `panic = "abort"` the process
+///   aborts.
 ///
-/// Values and fields are read only if the span is recorded, and in its scope. For a returned future
-/// or stream they are read at the call, before the span exists, in the caller's scope; if the
-/// tracer cannot be resolved, they are not read.
+/// Values and fields are read with the span current, and only if the span is recorded. Exception:
+/// arguments and fields of a function that returns a future or stream are read at the call, before
+/// the span exists, in the caller's scope, unless the tracer cannot be resolved.
 ///
 /// # Compile errors
 /// `const fn`, `extern fn`, functions without a body and `impl` blocks are rejected. So is

@@ -1,19 +1,25 @@
 //! The memory budget of a registry: one limit in bytes for all tracers, shared fairly.
 //!
-//! A tracer may hold at most as much as stays free. A single flooding tracer gets half of the
-//! budget, two get a third each, and so on; the number of tracers does not matter. A tracer that
-//! exceeds its share loses its newest span or session event.
+//! A tracer may reserve `more` bytes if `held + more <= free - more`, where `held` is what it has
+//! reserved and `free` what no tracer has reserved. So it never holds more than stays free:
+//!
+//! - One tracer that fills its queue gets half of the budget. Two that do so at the same time get a
+//!   third each, three a quarter each. Other tracers do not reduce these shares unless they hold
+//!   data.
+//! - If the first one has its half before the second begins, the second gets a quarter.
+//!
+//! A span or session event that does not fit is dropped.
 //!
 //! Above three quarters of the budget, the engine sends the oldest queues early, which frees memory
-//! for all tracers. The threshold is not one half: a single tracer with a dead receiver holds that
-//! much, and the other tracers must keep their full batches.
+//! for all tracers. The threshold is above one half, because a single tracer with a dead receiver
+//! holds half; other tracers should then still fill their batches.
 //!
-//! A tracer reserves bytes ahead, half of what it holds, so that most spans do not touch the shared
-//! counter.
+//! A tracer reserves half of what it holds ahead, at most [`STEP`] bytes, so that most spans do not
+//! touch the shared counter.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Most bytes that a tracer reserves ahead.
+/// Maximum bytes that a tracer reserves ahead.
 const STEP: usize = 16 << 10;
 
 /// Memory limit for the queued and in-flight data of all tracers.
@@ -26,10 +32,11 @@ pub(crate) struct Budget {
 /// Memory that one tracer holds of the budget. Guarded by the lane's lock.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryShare {
+    /// Reserved bytes. At least the sum of the others.
     taken: usize,
     queued: usize,
     in_flight: usize,
-    /// Session events that are accepted and not completed.
+    /// Session events that were accepted and are not completed.
     events: usize,
 }
 
@@ -41,8 +48,8 @@ impl Budget {
         }
     }
 
-    /// Reserves `more` bytes for a tracer that holds `held`, if at least as much as it then holds
-    /// stays free.
+    /// Reserves `more` bytes for a tracer that has reserved `held`, if at least as much stays free
+    /// as it then holds: `held + more <= free - more`.
     fn reserve(&self, held: usize, more: usize) -> bool {
         let may = |taken: usize| (held + 2 * more <= self.max.saturating_sub(taken)).then_some(taken + more);
         // Relaxed: the counter orders no other data.
@@ -94,7 +101,7 @@ impl MemoryShare {
         true
     }
 
-    /// Moves bytes from queued to in flight. They count until [`complete`](Self::complete).
+    /// Moves bytes from queued to in flight. They stay reserved until [`complete`](Self::complete).
     pub(crate) fn send(&mut self, bytes: usize) {
         self.queued -= bytes;
         self.in_flight += bytes;
@@ -106,8 +113,8 @@ impl MemoryShare {
         self.release_excess(budget);
     }
 
-    /// Completes session events that had `bytes` when they were accepted. Any order: each session
-    /// has its own queue.
+    /// Completes session events that had `bytes` when they were accepted. They may complete in any
+    /// order, because each session has its own queue.
     pub(crate) fn complete_events(&mut self, bytes: usize, budget: &Budget) {
         self.events -= bytes;
         self.release_excess(budget);

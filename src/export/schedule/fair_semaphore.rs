@@ -1,13 +1,13 @@
 //! A fair semaphore (start-time fair queueing): each tracer gets a share of the permits by its
 //! weight.
 //!
-//! Each tracer has a [`VirtualTime`]: bytes sent divided by its weight. The lowest goes next. An
-//! idle tracer is advanced to the time of the last tracer that got a permit, so it cannot save up
-//! credit. Bytes are charged when a permit is used, because the batch size is not known before. So
-//! no quantum has to be guessed, unlike deficit round robin.
+//! Each tracer has a [`VirtualTime`]: bytes sent divided by its weight. The waiter with the lowest
+//! time gets the next permit. An idle tracer is advanced to the time of the last tracer that got a
+//! permit, so it cannot save up credit. Bytes are charged when a permit is used, because the batch
+//! size is not known before. So it needs no quantum, unlike deficit round robin.
 //!
-//! A tracer requests its next permit after its last batch completes. So waiting tracers always come
-//! between two batches of one tracer.
+//! A tracer requests its next permit only after its last batch completes. So it does not send two
+//! batches in a row while another tracer waits.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,9 +27,9 @@ struct State {
     free: usize,
     /// Virtual time of the last tracer that got a permit.
     now: u64,
-    /// Waiters by virtual time and arrival number. A dropped waiter stays until its turn.
+    /// Waiters by virtual time and arrival number. A dropped waiter is removed when its turn comes.
     waiting: BTreeMap<(u64, u64), oneshot::Sender<()>>,
-    /// Number of waiters so far.
+    /// Number of waiters so far: the arrival number of the next one.
     numbers: u64,
 }
 
@@ -45,7 +45,8 @@ pub(crate) struct VirtualTime {
 #[must_use]
 pub(crate) struct Permit<'a>(&'a FairSemaphore);
 
-/// A waiter for a permit. On drop, passes on a permit granted meanwhile.
+/// A waiter for a permit. If a permit was granted but not taken, the drop passes it to the next
+/// waiter.
 #[derive(Debug)]
 struct Waiter<'a> {
     semaphore: &'a FairSemaphore,
@@ -92,7 +93,7 @@ impl FairSemaphore {
     /// Waits for a permit.
     ///
     /// # Cancel safety
-    /// A permit granted meanwhile passes to the next waiter.
+    /// A permit that was granted but not taken passes to the next waiter.
     pub(crate) async fn acquire(&self, time: &VirtualTime) -> Permit<'_> {
         match self.enter(time) {
             Ok(permit) => permit,
@@ -100,7 +101,8 @@ impl FairSemaphore {
         }
     }
 
-    /// Returns a permit if one is free, otherwise a waiter. If one is free, nothing waits.
+    /// Returns a permit if one is free, otherwise a waiter. While a permit is free, there are no
+    /// waiters.
     fn enter(&self, time: &VirtualTime) -> Result<Permit<'_>, Waiter<'_>> {
         let mut state = self.state.lock();
         let at = time.sent.load(Ordering::Relaxed);
@@ -162,8 +164,8 @@ mod tests {
 
     use super::*;
 
-    /// Returns the bytes sent by each tracer, given as weight and request size. Each always has
-    /// something to send.
+    /// Sends `count` requests and returns the bytes that each tracer sent. A tracer is its weight
+    /// and the size of its requests, and always has data to send.
     fn sent(tracers: &[(u32, usize)], count: usize) -> Vec<usize> {
         let semaphore = FairSemaphore::new(1);
         let times: Vec<VirtualTime> = tracers.iter().map(|(weight, _)| VirtualTime::new(*weight)).collect();
