@@ -54,8 +54,9 @@ use proc_macro::TokenStream;
 ///   the scope of the first poll, so wrap a spawned task in `Scope::scope`.
 /// - `fn` that returns `impl Future`, `Pin<Box<dyn Future>>`, `BoxFuture` or `LocalBoxFuture`,
 ///   including `#[async_trait]`: the same span. If no scope or span is current at the first poll,
-///   it starts in the scope of the call. Options, arguments and the body of the `fn` itself are
-///   evaluated at the call, outside the span; outside any scope if the tracer cannot be resolved.
+///   it starts in the scope of the call. Options, arguments and the body of the `fn` are evaluated
+///   at the call, outside the span. If the tracer cannot be resolved, the body runs outside any
+///   scope.
 /// - `impl Stream`, `BoxStream` and the like: from the first poll until the last item or the drop.
 /// - `impl Iterator` and `Box<dyn Iterator>`: from the call until the last item or the drop. The
 ///   returned iterator implements `DoubleEndedIterator`, `ExactSizeIterator` and `FusedIterator` if
@@ -75,7 +76,7 @@ use proc_macro::TokenStream;
 ///   `ActiveSpan::record_error`. The output of a future is always checked for `Err`. Another return
 ///   value is checked if the name of its type ends in `Result`, or with `err` or `capture =
 ///   outputs`.
-/// - A panic sets the status to error, `panicked`, and continues.
+/// - A panic sets the status to error with the message `panicked`, and continues to the caller.
 /// - A future that is dropped after its first poll ends its span with the attribute
 ///   `tracer_registry.cancelled` and no status.
 ///
