@@ -35,7 +35,7 @@ const COMPARED: usize = 250;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub(crate) document: Document,
-    /// The binding that every other one is overlaid on.
+    /// The binding of `[defaults]`, the lowest layer.
     defaults: Binding,
     routes: Routes,
     pub(crate) routing_default: Option<Selector>,
@@ -127,8 +127,8 @@ impl Config {
         layers::check_folder(document.tenants_dir.as_deref(), &mut problems);
         let routing_default = document.routing.default.as_ref();
         let mut defaults = document.defaults.clone();
-        // Set explicitly, because the defaults are written for this backend even if they do not
-        // name it.
+        // Set the default backend, so that an upper binding that names the same one is not a change
+        // of backend, which would discard the key.
         defaults.backend.get_or_insert_default();
         let config = Self {
             active_environment,
