@@ -7,7 +7,8 @@
 //! - A span made current *manually* was made current through OpenTelemetry's API, not by this
 //!   crate, so no scope remembers it.
 //! - The [`Root`] of a scope is the first span made current in it, such as a request's span. It
-//!   records when that span ended. The end of a request's span also ends the scope.
+//!   records when that span ended. With `scope_ends_with_request(true)`, the end of that span also
+//!   ends the scope.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -38,9 +39,9 @@ pub(crate) struct Entered<'cx> {
 /// Enters the scope of a tracer from a context.
 ///
 /// - In a scope of the same tracer: keeps the context, and replaces the session if one is given.
-/// - In another tracer's scope, or if another tracer's span is active: hides that context, and
-///   continues from this tracer's innermost context, if any.
-/// - Otherwise: adds the scope to the context, without its baggage.
+/// - If the scope or the current span belongs to another tracer: hides `from`, and continues from
+///   this tracer's innermost context, if any.
+/// - Otherwise: removes the baggage of the context and adds the scope.
 pub(crate) fn enter<'cx>(
     identity: &Identity,
     owner: impl FnOnce() -> Owner,
@@ -155,7 +156,8 @@ fn without_baggage(cx: &Context) -> Cow<'_, Context> {
     }
 }
 
-/// Returns the context of a span with another root, which scopes and spans created in it inherit.
+/// Returns `cx` with `root` as the root of its scope. Scopes and spans created in it inherit that
+/// root.
 #[cfg(feature = "tower")]
 pub(crate) fn with_root(cx: &Context, root: &Arc<Root>) -> Context {
     match cx.get::<ContextScope>() {
@@ -176,8 +178,8 @@ pub(crate) fn with_trusted_span(entered: &Context, span: SpanContext) -> Context
     .with_remote_span_context(span)
 }
 
-/// Returns a context with other baggage. Adds a copy of the scope: `attach` does not compare
-/// baggage, and distinguishes the new context from `entered` by the address of the scope.
+/// Returns a context with other baggage. Also copies the scope, because `attach` tells contexts
+/// apart by the address of the scope and would take the new context for `entered`.
 pub(crate) fn with_baggage(entered: &Context, baggage: Baggage) -> Context {
     let cx = entered.with_baggage(baggage);
     match entered.get::<ContextScope>() {
@@ -248,7 +250,7 @@ fn hide(identity: &Identity, from: &Context) -> Option<Box<[Context]>> {
         .collect();
     let other = outer.filter(|outer| !outer.is_of(identity));
     if let Some(other) = other {
-        // Remove the list of contexts that this scope hides. They are already in `hidden`, and a
+        // Drop `other`'s own list of hidden contexts. They are already in `hidden`, and a
         // nested list would make the drop recursive.
         let scope = ContextScope {
             entry: Arc::new(ScopeEntry {
