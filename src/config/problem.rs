@@ -60,6 +60,18 @@ pub(crate) enum Layer {
     Whole,
 }
 
+impl Layer {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Default => "the default file",
+            Self::Environment => "the file of the active environment",
+            Self::Local => "the local file",
+            Self::Variables => "the variables TRACER_REGISTRY__*",
+            Self::Whole => "the configuration",
+        }
+    }
+}
+
 /// Collects the problems of one layer after another.
 #[derive(Debug, Default)]
 pub(crate) struct Problems {

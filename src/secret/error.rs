@@ -23,7 +23,7 @@ pub struct SecretError {
 #[non_exhaustive]
 pub enum SecretErrorKind {
     /// The environment variable is not set.
-    #[error("not set")]
+    #[error("not set in the environment of this process")]
     Unset,
     /// The source returned nothing.
     #[error("empty")]

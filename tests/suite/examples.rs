@@ -121,9 +121,9 @@ fn a_serverless_function_flushes_inline_after_each_invocation() {
     expect_lines(
         "serverless",
         &[
-            "tenant:acme: 1 spans delivered",
-            "tenant:acme: 1 spans delivered",
-            "tenant:acme: 1 spans delivered",
+            "tenant:acme: 1 span delivered",
+            "tenant:acme: 1 span delivered",
+            "tenant:acme: 1 span delivered",
             "received: 3",
         ],
     );

@@ -6,8 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use opentelemetry::trace::Span as _;
-use tracer_registry::TracerRegistry;
-use tracer_registry::config::{Export, ExportMode, IdleTimeout, Pool};
+use tracer_registry::config::{Binding, Export, ExportMode, IdleTimeout, Pool};
+use tracer_registry::{KeySource, Selector, TracerRegistry};
 use tracer_registry_collector::{Endpoint, Fault};
 use tracing::subscriber::with_default;
 use tracing_subscriber::Layer;
@@ -103,6 +103,36 @@ fn a_refused_key_and_its_dropped_spans_are_each_logged_once_at_start_and_end() {
     world.collector.fault(Fault::reject_key().only(key_of("a")));
     assert_lines("too soon after the previous lines", || send(&world, "a", 1), &[]);
     drop(world.registry.shutdown(Duration::ZERO));
+}
+
+#[test]
+fn a_new_key_is_logged_once_it_is_accepted_with_its_source_and_fingerprint() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let file = folder.path().join("key");
+    std::fs::write(&file, key_of("a")).expect("written");
+    let world = World::with(&["b"], |builder| {
+        builder
+            .export(inline())
+            .tenant("a", Binding::new().api_key(KeySource::file(&file)))
+    });
+    let held = world.tenant("a");
+    assert_lines("the first key", || send(&world, "a", 1), &[]);
+    std::fs::write(&file, key_of("b")).expect("written");
+    let open = || drop(world.registry.dedicated(Selector::tenant("a")).expect("a readable key"));
+    assert_lines("a new key that no receiver has seen", open, &[]);
+    let log = Log::with_recoveries();
+    with_default(log.clone(), || (0..2).for_each(|_| send(&world, "a", 1)));
+    let [line] = <[String; 1]>::try_from(log.lines()).expect("one line");
+    let fingerprint = format!("fingerprint={} ", held.fingerprint());
+    for part in [
+        "INFO ",
+        "receiver accepts the new API key",
+        file.to_str().expect("text"),
+        &fingerprint,
+    ] {
+        assert!(line.contains(part), "no {part:?} in {line:?}");
+    }
+    assert!(!line.contains(&key_of("b")), "{line:?}");
 }
 
 #[test]

@@ -101,7 +101,10 @@ fn an_environment_variable_is_read_as_a_key_or_refused() {
         assert_eq!(error_kind(&variable(name)), expected, "{name}");
     }
     let error = variable("UNSET").read(&SecretSources::default()).expect_err("unset");
-    assert_eq!(error.to_string(), "environment variable UNSET: not set");
+    assert_eq!(
+        error.to_string(),
+        "environment variable UNSET: not set in the environment of this process"
+    );
 }
 
 #[test]

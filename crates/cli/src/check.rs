@@ -111,7 +111,8 @@ fn write_table(out: &mut impl Write, checked: &[CheckedBinding]) -> Result<(), C
         )?;
     }
     let failed = checked.iter().filter(|binding| binding.is_faulty()).count();
-    writeln!(out, "{} bindings, {failed} failed", checked.len())?;
+    let bindings = if checked.len() == 1 { "binding" } else { "bindings" };
+    writeln!(out, "{} {bindings}, {failed} failed", checked.len())?;
     Ok(())
 }
 

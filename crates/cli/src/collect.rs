@@ -1,12 +1,12 @@
 //! `collect`: runs the local collector.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 
 use clap::Args;
 use tracer_registry::text::printable;
-use tracer_registry_collector::{CollectorBuilder, Format, LocalCollector, Received};
+use tracer_registry_collector::{CollectorBuilder, CollectorError, Format, LocalCollector, Received};
 
 use super::error::{CliError, Outcome};
 
@@ -52,12 +52,19 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
                 skipped_by_observer.fetch_add(1, Ordering::SeqCst);
             }
         })
-        .start()?;
+        .start()
+        .map_err(|error| match &error {
+            CollectorError::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                CliError::AddressInUse(error)
+            }
+            _ => error.into(),
+        })?;
     let url = collector.url();
     super::signal::on_interrupt(move || drop(sender.send(Event::Interrupted)))?;
     writeln!(out, "listening on {url} (ctrl-c to stop)")?;
     writeln!(out, "  OTLP/HTTP traces   {url}/v1/traces")?;
     writeln!(out, "  HoneyHive clients  HH_API_URL={url}")?;
+    writeln!(out, "  tracer-registry    endpoint = \"{url}\"")?;
     writeln!(out, "  received data      {url}/api/projects")?;
     out.flush()?;
     while let Ok(Event::Received(line)) = events.recv() {
@@ -85,13 +92,21 @@ fn line(received: &Received) -> String {
         format!("{} spans", received.spans)
     };
     format!(
-        "{}  {} {}: {spans}, {} bytes{format}{}",
+        "{}{}  {} {}: {spans}, {} bytes{format}{}",
         truncated(&project),
+        selector(received),
         truncated(&received.path),
         received.status,
         received.body_bytes,
         sessions(&received.sessions)
     )
+}
+
+/// Returns the selector that this project's exporter states in the resource of each request.
+fn selector(received: &Received) -> String {
+    let mut resources = received.stored.iter().map(|span| &span.resource.attributes);
+    let selector = resources.find_map(|attributes| attributes.get("tracer_registry.selector")?.as_str());
+    selector.map_or_else(String::new, |selector| format!(" ({})", truncated(selector)))
 }
 
 fn sessions(ids: &[String]) -> String {

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use tracer_registry::config::ConfigError;
 use tracer_registry::{BuildError, LookupError};
 use tracer_registry_collector::CollectorError;
 use tracer_registry_testing::VerifyError;
@@ -23,12 +24,16 @@ impl Outcome {
 /// Error that stopped a subcommand.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
+    #[error("invalid configuration")]
+    Config(#[source] ConfigError),
     #[error("cannot build the registry")]
-    Build(#[from] BuildError),
+    Build(#[source] BuildError),
     #[error("cannot get a tracer")]
     Lookup(#[from] LookupError),
     #[error("cannot start the local collector")]
     Collector(#[from] CollectorError),
+    #[error("cannot start the local collector; use --listen for another address")]
+    AddressInUse(#[source] CollectorError),
     #[error("cannot write the output")]
     Output(#[from] io::Error),
     #[error("cannot write the output as JSON")]
@@ -39,6 +44,15 @@ pub(super) enum CliError {
     Demo { action: &'static str, source: io::Error },
     #[error("request to the demo service failed: {0}")]
     Request(String),
+}
+
+impl From<BuildError> for CliError {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::Config(error) => Self::Config(error),
+            error => Self::Build(error),
+        }
+    }
 }
 
 impl CliError {

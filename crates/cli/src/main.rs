@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use anstream::adapter::strip_str;
 use anstream::{stderr, stdout};
 use clap::{Parser, Subcommand};
-use tracer_registry::BuildError;
+use tracer_registry::config::ConfigError;
 use tracer_registry::config::json_schema;
 use tracer_registry::text::printable;
 
@@ -124,11 +124,10 @@ fn report(error: &CliError) {
 /// line per fault; in any other text a line break comes from outside.
 fn lines(error: &(dyn Error + 'static)) -> String {
     let text = error.to_string();
-    match error.downcast_ref() {
-        Some(BuildError::Config(_)) => {
-            let lines = text.lines().map(|line| printable(line).to_string());
-            lines.collect::<Vec<_>>().join("\n")
-        }
-        _ => printable(&text).to_string(),
+    if error.is::<ConfigError>() {
+        let lines = text.lines().map(|line| printable(line).to_string());
+        lines.collect::<Vec<_>>().join("\n")
+    } else {
+        printable(&text).to_string()
     }
 }

@@ -8,16 +8,16 @@ use crate::config::problem::{Layer, Problems};
 use crate::config::read::declared::DeclaredNames;
 use crate::config::read::defined_paths::DefinedPathsBuilder;
 use crate::config::read::parse::{self, Syntax};
+use crate::config::read::table::Table;
 use crate::config::read::variables::Variables;
 use crate::config::rules::check;
+use crate::config::settings::binding::Binding;
 use crate::config::settings::document::{ActiveEnvironment, Document};
-use crate::config::settings::setting::read_whole;
+use crate::config::settings::setting::{Fields as _, field_names, read_whole};
 use crate::selector::Slug;
 use crate::util::regular_file;
 use crate::util::system_error::SystemError;
 
-/// File name in problems of variables.
-const VARIABLES: &str = "the variables TRACER_REGISTRY__*";
 /// Name of the lowest layer.
 const DEFAULT: &str = "default";
 /// Name of the layer for one machine, above all other files.
@@ -109,15 +109,16 @@ pub(crate) fn load(
             && environment != LOCAL
             && Slug::new(&environment).is_ok()
         {
-            whole.overlay(&environment_layer(folder, &environment, defined_paths, problems));
+            let file = environment_layer(folder, &environment, defined_paths, problems);
+            whole.overlay_layer(&file, Layer::Environment);
         }
     }
-    whole.overlay(&local);
-    problems.enter(Layer::Variables, VARIABLES);
+    whole.overlay_layer(&local, Layer::Local);
+    problems.enter(Layer::Variables, Layer::Variables.name());
     let declared = DeclaredNames::new(&whole, problems.has_unread_file());
     let tree = variables.tree(Some(&declared), problems);
     let from_variables = layer(tree, Path::new(""), defined_paths, problems);
-    whole.overlay(&from_variables);
+    whole.overlay_layer(&from_variables, Layer::Variables);
     problems.enter(Layer::Whole, path.display().to_string());
     whole
 }
@@ -225,8 +226,17 @@ fn layer(
     problems: &mut Problems,
 ) -> Document {
     defined_paths.add_file(problems.layer(), &value);
-    let document = read_whole(value, String::new(), folder, problems);
+    let document = read_document(value, folder, problems);
     check::document(&document, problems);
+    document
+}
+
+fn read_document(value: serde_json::Value, folder: &Path, problems: &mut Problems) -> Document {
+    let Some(mut table) = Table::new(value, String::new(), folder, problems) else {
+        return Document::default();
+    };
+    let document = Document::take_fields(&mut table);
+    table.finish_root(&field_names::<Binding>());
     document
 }
 

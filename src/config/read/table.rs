@@ -1,7 +1,8 @@
 //! A configuration table whose fields are taken one at a time, collecting all problems.
 //!
 //! serde would stop at the first problem and repeat the unexpected value. This reader never repeats
-//! a value, because any value may be a misplaced key.
+//! a value that may be a misplaced key. It shows only short names given for a setting with few
+//! possible values.
 
 use std::path::Path;
 
@@ -11,6 +12,9 @@ use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value};
 
 use crate::config::problem::{Layer, Problems, quoted};
+
+/// Maximum length of a shown value.
+const MAX_SHOWN_NAME: usize = 20;
 
 /// Minimum similarity of a known field that is suggested for an unknown one.
 const MIN_SIMILARITY: f64 = 0.8;
@@ -27,7 +31,8 @@ pub(crate) struct Table<'a> {
     /// Base folder of relative paths.
     pub(crate) folder: &'a Path,
     pub(crate) problems: &'a mut Problems,
-    known: Vec<&'static str>,
+    /// Names of the fields that were taken.
+    pub(crate) known: Vec<&'static str>,
 }
 
 impl<'a> Table<'a> {
@@ -70,8 +75,19 @@ impl<'a> Table<'a> {
     /// Takes a field. In variables, where every value is a string, a string that `read` refuses is
     /// parsed as JSON.
     fn take_with<T>(&mut self, field: &'static str, expected: &str, read: impl Fn(Value) -> Option<T>) -> Option<T> {
+        let found = self.fields.get(field).map_or("null", kind);
+        self.take_found(field, expected, found, read)
+    }
+
+    /// Like [`take_with`](Self::take_with), with the description of the value for a problem.
+    fn take_found<T>(
+        &mut self,
+        field: &'static str,
+        expected: &str,
+        found: &str,
+        read: impl Fn(Value) -> Option<T>,
+    ) -> Option<T> {
         let value = self.value(field)?;
-        let found = kind(&value);
         let in_variables = self.problems.layer() == Layer::Variables;
         let text = value.as_str().filter(|_| in_variables).map(str::to_owned);
         let taken = read(value).or_else(|| read(serde_json::from_str(&text?).ok()?));
@@ -88,7 +104,12 @@ impl<'a> Table<'a> {
         let nearest = text.and_then(|text| nearest(text, choices));
         let hint = nearest.map_or_else(String::new, |nearest| format!(" (did you mean \"{nearest}\"?)"));
         let choices: Vec<String> = choices.iter().map(|choice| format!("\"{choice}\"")).collect();
-        self.take(field, &format!("one of {}{hint}", choices.join(", ")))
+        let found = match self.fields.get(field) {
+            Some(Value::String(text)) if is_short_name(text) => format!("\"{text}\""),
+            other => kind(other.unwrap_or(&Value::Null)).to_owned(),
+        };
+        let expected = format!("one of {}{hint}", choices.join(", "));
+        self.take_found(field, &expected, &found, |value| serde_json::from_value(value).ok())
     }
 
     pub(crate) fn required(&mut self, field: &'static str) -> Option<String> {
@@ -144,10 +165,19 @@ impl<'a> Table<'a> {
 
     /// Adds a problem for every field that was not taken.
     pub(crate) fn finish(self) {
+        self.finish_root(&[]);
+    }
+
+    /// Like [`finish`](Self::finish), for a document. `of_bindings` are the fields of its bindings.
+    pub(crate) fn finish_root(self, of_bindings: &[&str]) {
         for field in self.fields.keys() {
-            let hint = nearest(field, &self.known)
-                .map(|known| format!("; did you mean `{known}`?"))
-                .unwrap_or_default();
+            let hint = if of_bindings.contains(&field.as_str()) {
+                "; it belongs in [defaults] or in the table of a tenant".to_owned()
+            } else {
+                nearest(field, &self.known)
+                    .map(|known| format!("; did you mean `{known}`?"))
+                    .unwrap_or_default()
+            };
             let path = self.path_of(&quoted(field));
             self.problems.add(path, format!("unknown field{hint}"));
         }
@@ -165,6 +195,12 @@ impl<'a> Table<'a> {
             format!("{}.{field}", self.path)
         }
     }
+}
+
+/// Whether a value is short and has only letters, `-` and `_`. Generated keys have digits or are longer.
+fn is_short_name(text: &str) -> bool {
+    let in_name = |c: char| c.is_ascii_alphabetic() || c == '-' || c == '_';
+    (1..=MAX_SHOWN_NAME).contains(&text.len()) && text.chars().all(in_name)
 }
 
 /// Returns the names of an enum's variants, as serde passes them to a deserializer.

@@ -237,10 +237,7 @@ impl Config {
                 at = origin;
             }
         }
-        let discarded = |change| ResolveError::KeyDiscarded {
-            change,
-            at: at.to_string(),
-        };
+        let discarded = |key| ResolveError::discarded(key, at);
         let none = merged.discarded.map_or(ResolveError::NoKey, discarded);
         merged.api_key.ok_or(none)
     }

@@ -4,7 +4,8 @@ use http::HeaderName;
 
 use crate::config::problem::ConfigError;
 use crate::config::rules::template::TemplateError;
-use crate::config::settings::binding::Change;
+use crate::config::settings::binding::{Change, DiscardedKey};
+use crate::config::untrusted::LayerOrigin;
 use crate::selector::{SelectorKind, Slug};
 use crate::util::serde_display::debug_as_display;
 
@@ -22,12 +23,13 @@ pub enum ResolveError {
         /// Similar configured names.
         similar: Vec<String>,
     },
-    /// A table changes where the key would be sent, and has no key of its own.
-    #[error("no api_key: {at} changes {change}, which discards the key of lower tables; set api_key there too")]
+    /// A table, or an upper layer of it, changes where the key would be sent and sets no key.
+    #[error("no api_key: {at} changes {change}, which discards the key set below it; set api_key there too")]
     KeyDiscarded {
         /// Changed setting.
         change: Change,
-        /// Table or tenant file with the change.
+        /// Table or tenant file with the change, and its layer if the key was discarded within one
+        /// table.
         at: String,
     },
     /// An untrusted layer contains settings that `[untrusted]` does not allow.
@@ -45,6 +47,18 @@ pub enum ResolveError {
 }
 
 debug_as_display!(ResolveError);
+
+impl ResolveError {
+    pub(crate) fn discarded(key: DiscardedKey, origin: LayerOrigin<'_>) -> Self {
+        Self::KeyDiscarded {
+            change: key.change,
+            at: match key.layer {
+                Some(layer) => format!("{origin} in {}", layer.name()),
+                None => origin.to_string(),
+            },
+        }
+    }
+}
 
 fn suggestions(similar: &[String]) -> String {
     if similar.is_empty() {

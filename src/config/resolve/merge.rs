@@ -25,7 +25,7 @@ use crate::config::resolve::error::ResolveError;
 use crate::config::resolve::proxy::ResolvedProxy;
 use crate::config::rules::endpoint::Endpoint;
 use crate::config::rules::template::TemplateError;
-use crate::config::settings::binding::{Binding, Change};
+use crate::config::settings::binding::{Binding, Change, DiscardedKey};
 use crate::config::untrusted::{self, Addresses, LayerOrigin, Rules};
 use crate::secret::KeySource;
 use crate::selector::{Selector, SelectorKind};
@@ -42,8 +42,8 @@ pub(crate) struct MergedLayers<'a> {
     key_is_untrusted: bool,
     /// Untrusted layer that set the project, and whether it also set its own key.
     project_layer: Option<(LayerOrigin<'a>, bool)>,
-    /// Change that discarded the last key, and the layer with that change.
-    discarded: Option<(Change, String)>,
+    /// The last discarded key, and the table with the change.
+    discarded: Option<(DiscardedKey, LayerOrigin<'a>)>,
     problems: Problems,
 }
 
@@ -105,8 +105,8 @@ impl<'a> MergedLayers<'a> {
         }
         self.discarded = match (self.binding.discarded, self.discarded.take()) {
             (None, _) => None,
-            (Some(change), Some(earlier)) if earlier.0 == change => Some(earlier),
-            (Some(change), _) => Some((change, origin.to_string())),
+            (Some(key), Some(earlier)) if earlier.0 == key => Some(earlier),
+            (Some(key), _) => Some((key, origin)),
         };
         Ok(())
     }
@@ -137,11 +137,8 @@ impl<'a> MergedLayers<'a> {
     /// Returns the key source, with placeholders filled in.
     pub(crate) fn key(&self) -> Result<KeySource, ResolveError> {
         let Some(source) = &self.binding.api_key else {
-            return Err(match &self.discarded {
-                Some((change, at)) => ResolveError::KeyDiscarded {
-                    change: *change,
-                    at: at.clone(),
-                },
+            return Err(match self.discarded {
+                Some((key, origin)) => ResolveError::discarded(key, origin),
                 None => ResolveError::NoKey,
             });
         };

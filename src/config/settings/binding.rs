@@ -6,6 +6,7 @@ use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::problem::Layer;
 use crate::config::read::table::Table;
 use crate::config::rules::values;
 use crate::config::settings::declare::table;
@@ -100,9 +101,9 @@ table! {
         /// Whether the binding is untrusted: it may set only what `[untrusted]` allows.
         pub(crate) untrusted: bool,
         #[state]
-        /// Change that discarded the key when the layers of this table (files, variables) were
-        /// merged. `None` if a later layer set a key.
-        pub(crate) discarded: Option<Change>,
+        /// Key that was discarded when the layers of this table (files, variables) were merged.
+        /// `None` if a later layer set a key.
+        pub(crate) discarded: Option<DiscardedKey>,
     }
 }
 
@@ -122,6 +123,14 @@ pub enum Change {
     Proxy,
     /// The certificate authorities.
     Authority,
+}
+
+/// A discarded key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DiscardedKey {
+    pub(crate) change: Change,
+    /// Layer with the change, if the key was discarded within one table.
+    pub(crate) layer: Option<Layer>,
 }
 
 /// Kind of backend.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::config::problem::quoted;
+use crate::config::problem::{Layer, quoted};
 use crate::config::read::table::Table;
 use crate::config::rules::values::needs_feature;
 use crate::config::settings::binding::{BackendName, Binding};
@@ -226,6 +226,23 @@ impl Document {
             self.defaults.backend.get_or_insert_default();
         }
         self.overlay_fields(over);
+    }
+
+    /// Overlays the document of a layer. Keys that it discards are attributed to the layer.
+    pub(crate) fn overlay_layer(&mut self, over: &Self, layer: Layer) {
+        self.overlay(over);
+        for binding in self.bindings_mut() {
+            if let Some(discarded) = &mut binding.discarded {
+                discarded.layer.get_or_insert(layer);
+            }
+        }
+    }
+
+    fn bindings_mut(&mut self) -> impl Iterator<Item = &mut Binding> {
+        let tables = [&mut self.environments, &mut self.features, &mut self.tenants];
+        let named = tables.into_iter().flat_map(BTreeMap::values_mut);
+        let routes = self.routes.iter_mut().map(|route| &mut route.binding);
+        std::iter::once(&mut self.defaults).chain(named).chain(routes)
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::config::read::table::Table;
 use crate::config::rules::endpoint::Endpoint;
-use crate::config::settings::binding::{Binding, Change};
+use crate::config::settings::binding::{Binding, Change, DiscardedKey};
 use crate::config::settings::setting::{Entry, Fields};
 use crate::config::settings::tls::Tls;
 
@@ -22,7 +22,7 @@ impl Binding {
             *self.endpoint = None;
             self.tls = None;
         }
-        if let Some(change) = change.or(over.discarded) {
+        if let Some(change) = change.or(over.discarded.map(|discarded| discarded.change)) {
             self.discard_key(change);
         }
         if over.discarded.is_some() {
@@ -63,7 +63,7 @@ impl Binding {
 
     fn discard_key(&mut self, change: Change) {
         if self.api_key.take().is_some() {
-            self.discarded = Some(change);
+            self.discarded = Some(DiscardedKey { change, layer: None });
         }
         self.auth = None;
         if matches!(change, Change::Backend | Change::Endpoint) {

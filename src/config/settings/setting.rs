@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::config::problem::{Layer, Problems};
 use crate::config::read::table::{COUNT, DURATION, TEXT, Table, kind};
@@ -59,6 +59,17 @@ pub(crate) fn read_whole<T: Fields>(value: Value, path: String, folder: &Path, p
     let read = T::take_fields(&mut table);
     table.finish();
     read
+}
+
+/// Returns the names of a table's fields.
+pub(crate) fn field_names<T: Fields>() -> Vec<&'static str> {
+    let mut ignored = Problems::default();
+    let empty = Value::Object(Map::new());
+    let Some(mut table) = Table::new(empty, String::new(), Path::new(""), &mut ignored) else {
+        return Vec::new();
+    };
+    T::take_fields(&mut table);
+    table.known
 }
 
 /// A named entry of a map.

@@ -91,6 +91,51 @@ fn a_key_discarded_by_another_file_is_not_replaced_by_the_default_key() {
 }
 
 #[test]
+fn the_error_of_a_discarded_key_names_the_layer_with_the_change() {
+    let key = "[defaults]\nendpoint = 'https://a.example'\napi_key = { env = 'K' }\n[tenants.t]\n";
+    let change = "[defaults]\nendpoint = 'https://b.example'";
+    let endpoint = ("TRACER_REGISTRY__DEFAULTS__ENDPOINT", "https://b.example");
+    let active = "active_environment = 'eu'\n";
+    for (files, variables, at) in [
+        (
+            vec![("default.toml", key.to_owned())],
+            vec![endpoint],
+            "[defaults] in the variables TRACER_REGISTRY__*",
+        ),
+        (
+            vec![("default.toml", key.to_owned()), ("local.toml", change.to_owned())],
+            vec![],
+            "[defaults] in the local file",
+        ),
+        (
+            vec![
+                ("default.toml", format!("{active}{key}[environments.eu]")),
+                ("eu.toml", change.to_owned()),
+            ],
+            vec![],
+            "[defaults] in the file of the active environment",
+        ),
+        (
+            vec![(
+                "default.toml",
+                format!("{key}api_key = {{ env = 'T' }}\nendpoint = 'https://a.example'"),
+            )],
+            vec![("TRACER_REGISTRY__TENANTS__T__ENDPOINT", "https://b.example")],
+            "[tenants.t] in the variables TRACER_REGISTRY__*",
+        ),
+    ] {
+        let files: Vec<_> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        let config = Folder::new(&files).load(&variables).expect("valid");
+        assert_eq!(
+            try_resolve(&config, "tenant:t").expect_err("discarded").to_string(),
+            format!(
+                "no api_key: {at} changes the endpoint, which discards the key set below it; set api_key there too"
+            )
+        );
+    }
+}
+
+#[test]
 fn wildcard_keys_reports_a_discarded_key_like_a_look_up() {
     let config = toml(&format!("{DEFAULTS}[tenants.'*']\nendpoint = 'https://b.example'")).expect("valid");
     assert_eq!(

@@ -101,7 +101,7 @@ api_key = { env = "LANGFUSE" }
     assert_eq!((same.auth, same.api_key), (Some(auth), env("HONEYHIVE")));
     assert_eq!(
         try_resolve(&config, "tenant:other").expect_err("discarded").to_string(),
-        "no api_key: [tenants.other] changes the backend, which discards the key of lower tables; set api_key there too"
+        "no api_key: [tenants.other] changes the backend, which discards the key set below it; set api_key there too"
     );
     let own = resolve(&config, "tenant:own");
     assert_eq!(

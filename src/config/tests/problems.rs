@@ -110,7 +110,15 @@ fn a_problem_states_the_rule_and_a_suggestion() {
         ("tenant = {}", "tenant: unknown field; did you mean `tenants`?"),
         (
             "[defaults]\nbackend = 'honeyhve'",
-            "defaults.backend: expected one of \"honeyhive\", \"otlp\", \"langfuse\", \"phoenix\", \"langsmith\", \"logfire\", \"braintrust\", \"honeycomb\", \"grafana\", \"mlflow\" (did you mean \"honeyhive\"?), found a string",
+            "defaults.backend: expected one of \"honeyhive\", \"otlp\", \"langfuse\", \"phoenix\", \"langsmith\", \"logfire\", \"braintrust\", \"honeycomb\", \"grafana\", \"mlflow\" (did you mean \"honeyhive\"?), found \"honeyhve\"",
+        ),
+        (
+            "[defaults]\nbackend = 'hh_canary_1'",
+            "defaults.backend: expected one of \"honeyhive\", \"otlp\", \"langfuse\", \"phoenix\", \"langsmith\", \"logfire\", \"braintrust\", \"honeycomb\", \"grafana\", \"mlflow\", found a string",
+        ),
+        (
+            "[resource]\na = 1",
+            "resource: unknown field; it belongs in [defaults] or in the table of a tenant",
         ),
         (
             "[export]\ntimeout = 5",
@@ -122,7 +130,7 @@ fn a_problem_states_the_rule_and_a_suggestion() {
         ),
         (
             "[export]\nmode = 'inlined'",
-            "export.mode: expected one of \"background\", \"inline\" (did you mean \"inline\"?), found a string",
+            "export.mode: expected one of \"background\", \"inline\" (did you mean \"inline\"?), found \"inlined\"",
         ),
         (
             "[metrics]\nmax_tracers = -1",

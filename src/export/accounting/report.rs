@@ -187,9 +187,9 @@ impl fmt::Display for Report {
         if evicted.lost() + evicted.delivered == 0 {
             return Ok(());
         }
-        write!(f, "evicted selectors: {} spans delivered", evicted.delivered)?;
-        write_dropped(f, "", &evicted.dropped)?;
-        write_dropped(f, "session events ", &evicted.session_events.dropped)?;
+        write!(f, "evicted selectors: {}", Delivered(evicted.delivered))?;
+        write_dropped(f, |_| "", &evicted.dropped)?;
+        write_dropped(f, session_events, &evicted.session_events.dropped)?;
         writeln!(f)
     }
 }
@@ -199,14 +199,15 @@ impl fmt::Display for TracerReport {
         if self.forked {
             return write!(f, "{}: {FORKED}", self.selector);
         }
-        write!(f, "{}: {} spans delivered", self.selector, self.delivered)?;
-        write_dropped(f, "", &self.dropped)?;
+        write!(f, "{}: {}", self.selector, Delivered(self.delivered))?;
+        write_dropped(f, |_| "", &self.dropped)?;
         if self.pending > 0 {
             write!(f, ", {} pending", self.pending)?;
         }
-        write_dropped(f, "session events ", &self.session_events.dropped)?;
+        write_dropped(f, session_events, &self.session_events.dropped)?;
         if self.session_events.pending > 0 {
-            write!(f, ", {} session events pending", self.session_events.pending)?;
+            let pending = self.session_events.pending;
+            write!(f, ", {pending} {}pending", session_events(pending))?;
         }
         match &self.last_error {
             Some(error) if !self.is_complete() => write!(f, "; last error: {error}"),
@@ -215,8 +216,30 @@ impl fmt::Display for TracerReport {
     }
 }
 
-fn write_dropped(f: &mut fmt::Formatter<'_>, of: &str, dropped: &BTreeMap<DropReason, u64>) -> fmt::Result {
+/// Displays the number of delivered spans.
+struct Delivered(u64);
+
+impl fmt::Display for Delivered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let spans = if self.0 == 1 { "span" } else { "spans" };
+        write!(f, "{} {spans} delivered", self.0)
+    }
+}
+
+fn session_events(count: u64) -> &'static str {
+    if count == 1 {
+        "session event "
+    } else {
+        "session events "
+    }
+}
+
+fn write_dropped(
+    f: &mut fmt::Formatter<'_>,
+    of: fn(u64) -> &'static str,
+    dropped: &BTreeMap<DropReason, u64>,
+) -> fmt::Result {
     dropped
         .iter()
-        .try_for_each(|(reason, count)| write!(f, ", {count} {of}dropped ({reason})"))
+        .try_for_each(|(reason, count)| write!(f, ", {count} {}dropped ({reason})", of(*count)))
 }

@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) since: SystemTime,
     /// Number of the last applied read.
     pub(super) read_number: u64,
+    /// Time of the last log line about a new key.
+    pub(super) logged: Option<Instant>,
     /// State that most keys never allocate.
     pub(super) extra: Option<Box<Extra>>,
 }

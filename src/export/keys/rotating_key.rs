@@ -29,6 +29,7 @@ use super::key_renewals::Renewable;
 use super::key_services::KeyServices;
 use super::key_state::{Extra, Key, KeyWaiter, State};
 use crate::export::accounting::key_status::KeyStatus;
+use crate::export::log::budget::PAUSE;
 use crate::export::log::episodes::TARGET;
 use crate::export::schedule::blocking;
 use crate::secret::{ApiKey, Fingerprint, KeyOrigin, SecretError};
@@ -43,6 +44,8 @@ enum LogEvent {
     /// The error, and the number of lines left out before.
     Failing(SecretError, Option<u64>),
     Readable,
+    /// The fingerprint of the new key, and the number of lines left out before.
+    NewAccepted(Fingerprint, Option<u64>),
 }
 
 /// The store that finds keys by origin.
@@ -75,6 +78,7 @@ impl RotatingKey {
                 key: Arc::new(Key { secret: key, number: 0 }),
                 since: SystemTime::now(),
                 read_number,
+                logged: None,
                 extra: None,
             }),
         });
@@ -112,19 +116,34 @@ impl RotatingKey {
         &self.origin
     }
 
-    /// Records that a receiver accepted a key.
+    /// Records that a receiver accepted a key. Logs a new key, at most once per [`PAUSE`].
     pub(crate) fn note_accepted(&self, key: &Key) {
         let mut state = self.state.lock();
         if state.key.number != key.number {
             return;
         }
+        let mut is_new = false;
         if let Some(extra) = &mut state.extra {
-            extra.previous = None;
+            is_new = extra.previous.take().is_some();
             if std::mem::take(&mut extra.untried) {
+                is_new = true;
                 extra.end_pause();
             }
         }
         state.free_if_unused();
+        if !is_new {
+            return;
+        }
+        let now = Instant::now();
+        let is_due = |logged: Instant| now.saturating_duration_since(logged) >= PAUSE;
+        if state.logged.is_none_or(is_due)
+            && let Some(granted) = self.services.lines.take(now)
+        {
+            state.logged = Some(now);
+            let fingerprint = state.key.secret.fingerprint(&self.services.fingerprinter);
+            drop(state);
+            self.log(LogEvent::NewAccepted(fingerprint, granted.left_out));
+        }
     }
 
     /// Discards the previous key because it was refused too.
@@ -306,6 +325,9 @@ impl RotatingKey {
                 target: TARGET, left_out, "key renewal failed, keeping the last good key: {error}"
             ),
             LogEvent::Readable => tracing::info!(target: TARGET, %source, "key renewal works again"),
+            LogEvent::NewAccepted(fingerprint, left_out) => {
+                tracing::info!(target: TARGET, %source, %fingerprint, left_out, "receiver accepts the new API key");
+            }
         }
     }
 }

@@ -1,13 +1,11 @@
 //! Counts requests without a tracer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::{TenantError, TenantErrorKind};
 use crate::selector::{SelectorError, SlugErrorKind};
-use crate::util::fork::ForkLock;
 
 /// Number of requests without a tracer, by reason and independent of the fallback.
 /// Counted since the creation of the layer, over all its services.
@@ -42,25 +40,9 @@ pub(super) struct Counts {
     not_a_name: AtomicU64,
     unknown: AtomicU64,
     unavailable: AtomicU64,
-    warned: ForkLock<Option<Instant>>,
 }
 
-/// Minimum time between two warnings of one layer.
-const WARN_INTERVAL: Duration = Duration::from_secs(60);
-
 impl Counts {
-    /// Returns whether a warning about unavailable tracers is due: at most once a minute.
-    pub(super) fn is_warning_due(&self, now: Instant) -> bool {
-        let Some(mut warned) = self.warned.lock_unless_forked() else {
-            return false;
-        };
-        let is_due = warned.is_none_or(|warned| now.saturating_duration_since(warned) >= WARN_INTERVAL);
-        if is_due {
-            *warned = Some(now);
-        }
-        is_due
-    }
-
     pub(super) fn count(&self, error: &TenantError) {
         let count = match error {
             TenantError::Missing => &self.missing,

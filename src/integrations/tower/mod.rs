@@ -36,6 +36,7 @@ mod conventions;
 mod error;
 mod error_counts;
 mod exchange;
+mod failure_log;
 mod future;
 mod grpc;
 mod incoming;

@@ -9,8 +9,10 @@ use http::request::Parts;
 use http::uri::Scheme;
 
 use super::error_counts::Counts;
+use super::failure_log::FailureLog;
 use super::source::RequestedTenant;
 use super::{TenantError, TenantErrorKind, TenantSource};
+use crate::export::{Begun, HEALTH};
 use crate::registry::{LookupError, TracerRegistry};
 use crate::selector::{Selector, SelectorError, SelectorKind, Slug};
 use crate::session::SessionBuilder;
@@ -45,6 +47,7 @@ pub(super) struct Settings {
     pub(super) scheme: Scheme,
     pub(super) scope_ends_with_request: bool,
     pub(super) counts: Arc<Counts>,
+    failures: Arc<FailureLog>,
 }
 
 /// Whether a look-up uses the request's own selector or that of a fallback.
@@ -84,6 +87,7 @@ impl Settings {
             scheme: Scheme::HTTP,
             scope_ends_with_request: false,
             counts: Arc::default(),
+            failures: Arc::default(),
         }
     }
 
@@ -129,15 +133,19 @@ impl Settings {
         }
     }
 
+    fn log_failure(&self, selector: &dyn Display) -> Option<Begun> {
+        let lines = self.registry.log_lines();
+        self.failures.note(selector.to_string(), Instant::now(), lines)
+    }
+
     fn fall_back(&self, selector: Option<&dyn Display>, error: &TenantError, attempt: Attempt) -> Step {
         self.counts.count(error);
         let kind = error.kind();
         if let Some(selector) = selector
             && kind == TenantErrorKind::Unavailable
-            && self.counts.is_warning_due(Instant::now())
+            && let Some(Begun { count, left_out }) = self.log_failure(selector)
         {
-            let count = self.counts.snapshot().unavailable;
-            tracing::warn!(%selector, count, "cannot resolve the tracer of requests: {error}");
+            tracing::warn!(target: HEALTH, %selector, count, left_out, "cannot resolve the tracer of requests: {error}");
         } else {
             tracing::debug!("cannot resolve the tracer of a request: {error}");
         }

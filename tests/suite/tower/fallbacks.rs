@@ -196,7 +196,7 @@ async fn the_ready_service_is_the_one_that_is_called() {
 }
 
 #[tokio::test]
-async fn a_failed_look_up_is_logged_once_a_minute_with_its_selector() {
+async fn a_failed_look_up_is_logged_once_a_minute_for_each_selector() {
     let log = Log::default();
     // With only one dispatcher, `tracing` caches a callsite's interest for the thread that reaches
     // it first, where other tests have no subscriber.
@@ -204,18 +204,21 @@ async fn a_failed_look_up_is_logged_once_a_minute_with_its_selector() {
     let _here = tracing::dispatcher::set_default(&tracing::Dispatch::new(log.clone()));
     let world = World::with(&["acme"], |builder| {
         let key = tracer_registry::KeySource::file("/there/is/no/such/file");
-        builder.tenant("globex", tracer_registry::config::Binding::new().api_key(key))
+        let binding = tracer_registry::config::Binding::new().api_key(key);
+        builder.tenant("globex", binding.clone()).tenant("initech", binding)
     });
     let service = header_source(&world).layer(tower::service_fn(async |_: Request<()>| {
         Ok::<_, std::io::Error>(http::Response::new(String::new()))
     }));
-    for tenant in ["globex", "globex", "unknown", "acme"] {
+    for tenant in ["globex", "globex", "initech", "unknown", "acme", "initech"] {
         let request = Request::get("/").header("x-tenant", tenant).body(());
         drop(service.clone().oneshot(request.expect("a request")).await);
     }
     let lines = log.lines();
-    assert_eq!(lines.len(), 1, "{lines:?}");
-    for part in ["WARN", "tenant:globex", "count=1", "/there/is/no/such/file"] {
-        assert!(lines[0].contains(part), "no {part} in {lines:?}");
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for (line, selector) in lines.iter().zip(["tenant:globex", "tenant:initech"]) {
+        for part in ["WARN", selector, "count=1", "/there/is/no/such/file"] {
+            assert!(line.contains(part), "no {part} in {lines:?}");
+        }
     }
 }

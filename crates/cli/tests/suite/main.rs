@@ -167,7 +167,7 @@ fn check_names_every_binding_and_shows_no_key() {
     };
     assert_eq!(
         by("environment:production")["error"],
-        "the key cannot be read: environment variable TRACER_TEST_UNSET: not set"
+        "the key cannot be read: environment variable TRACER_TEST_UNSET: not set in the environment of this process"
     );
     assert_eq!(by("tenant:up")["error"], Value::Null);
     assert_eq!(by("tenant:up")["connection"], "not_tried");
@@ -467,10 +467,22 @@ fn collect_prints_a_line_for_each_batch_until_it_is_terminated() {
     drop(tracer.start_span("one"));
     drop(tracer.start_span("two"));
     assert!(registry.force_flush(LONG).is_complete());
+    let endpoint = format!("  tracer-registry    endpoint = \"{url}\"");
+    assert!(lines.any(|line| line == endpoint), "the endpoint for a configuration");
     let batch = lines
         .find(|line| line.contains("/opentelemetry/v1/traces"))
         .expect("a line per batch");
-    assert!(batch.contains("200: 2 spans"), "{batch}");
+    assert!(
+        batch.contains(" (tenant:a)  /opentelemetry/v1/traces 200: 2 spans"),
+        "{batch}"
+    );
+    let address = url.trim_start_matches("http://");
+    let second = run(&["collect", "--listen", address]);
+    let stderr = text(&second.stderr);
+    assert!(
+        stderr.starts_with("error: cannot start the local collector; use --listen for another address\n"),
+        "{stderr}"
+    );
     terminate(&collect);
     assert!(collect.wait().expect("it ends").success());
     assert!(lines.all(|line| !line.contains(&key_of("a"))));
@@ -484,7 +496,7 @@ fn wrong_usage_exits_with_2_and_a_missing_file_with_1() {
     assert_eq!(missing.status.code(), Some(1));
     let stderr = text(&missing.stderr);
     assert!(
-        stderr.starts_with("error: cannot build the registry\n  caused by: /nonexistent/tracing.toml: "),
+        stderr.starts_with("error: invalid configuration\n  caused by: /nonexistent/tracing.toml: "),
         "{stderr}"
     );
 }

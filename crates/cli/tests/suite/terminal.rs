@@ -90,7 +90,9 @@ fn collect_escapes_session_ids_and_paths() {
             "attributes": [{ "key": "session.id", "value": { "stringValue": session } }],
         })
     };
-    let export = |spans: Vec<Value>| json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] });
+    let resource = json!({ "attributes": [{ "key": "tracer_registry.selector", "value": { "stringValue": EVIL } }] });
+    let export =
+        |spans: Vec<Value>| json!({ "resourceSpans": [{ "resource": resource, "scopeSpans": [{ "spans": spans }] }] });
     for path in ["/v1/traces", "/\u{202e}\u{200b}/v1/traces", "/%1b%0a/v1/traces"] {
         post("POST", path, &export(vec![span(EVIL)]));
     }
@@ -116,6 +118,10 @@ fn collect_escapes_session_ids_and_paths() {
     terminate(&collect);
     assert!(collect.wait().expect("it ends").success());
     assert_harmless(&text);
+    assert!(
+        text.contains(r" (\u{1b}]0;title\u{7}\u{1b}[35m\u{9b}2J\r\nforged\n"),
+        "{text}"
+    );
     assert!(
         text.contains(r"session \u{1b}]0;title\u{7}\u{1b}[35m\u{9b}2J\r\nforged\n"),
         "{text}"

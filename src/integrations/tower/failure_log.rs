@@ -1,0 +1,87 @@
+//! Limits the log lines about failed look-ups: one a minute for each selector of a layer, within the
+//! registry's limit.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::export::{Begun, Episode, LineBudget};
+use crate::util::fork::ForkLock;
+
+/// Maximum selectors with log state, because clients may choose them. The failures of further
+/// selectors are not logged.
+const MAX_SELECTORS: usize = 1024;
+
+/// Minimum time between two removals of idle log state.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Log state of the failed look-ups of one layer.
+#[derive(Debug, Default)]
+pub(super) struct FailureLog(ForkLock<Failures>);
+
+#[derive(Debug, Default)]
+struct Failures {
+    by_selector: HashMap<String, Episode>,
+    swept: Option<Instant>,
+}
+
+impl FailureLog {
+    /// Records a failure. Returns the numbers of the line to write, if one is due.
+    pub(super) fn note(&self, selector: String, now: Instant, lines: &LineBudget) -> Option<Begun> {
+        let mut failures = self.0.lock_unless_forked()?;
+        if !failures.has_room_for(&selector, now) {
+            return None;
+        }
+        let episode = failures.by_selector.entry(selector).or_default();
+        if !episode.note(1, now) {
+            return None;
+        }
+        let begun = episode.begin(now, lines)?;
+        // An ongoing failure is logged again after the pause.
+        episode.end();
+        Some(begun)
+    }
+}
+
+impl Failures {
+    fn has_room_for(&mut self, selector: &str, now: Instant) -> bool {
+        if self.by_selector.len() < MAX_SELECTORS || self.by_selector.contains_key(selector) {
+            return true;
+        }
+        let is_recent = |at| now.saturating_duration_since(at) < SWEEP_INTERVAL;
+        if !self.swept.is_some_and(is_recent) {
+            self.swept = Some(now);
+            self.by_selector.retain(|_, episode| !episode.is_idle(now));
+        }
+        self.by_selector.len() < MAX_SELECTORS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn each_selector_has_one_line_per_minute_with_the_failures_since_the_last_one() {
+        let (log, lines, start) = (FailureLog::default(), LineBudget::default(), Instant::now());
+        let count = |selector: &str, at| log.note(selector.to_owned(), at, &lines).map(|begun| begun.count);
+        assert_eq!(count("tenant:acme", start), Some(1));
+        assert_eq!(count("tenant:globex", start), Some(1));
+        assert_eq!(count("tenant:acme", start + MINUTE / 2), None);
+        assert_eq!(count("tenant:acme", start + MINUTE), Some(2));
+    }
+
+    #[test]
+    fn state_is_limited_and_freed_after_the_pause() {
+        let (log, lines, start) = (FailureLog::default(), LineBudget::default(), Instant::now());
+        let note = |number: usize, at| log.note(format!("tenant:t{number}"), at, &lines);
+        let written = (0..10 * MAX_SELECTORS).filter(|number| note(*number, start).is_some());
+        assert_eq!(written.count(), 60);
+        assert_eq!(log.0.lock().by_selector.len(), MAX_SELECTORS);
+        let left_out = u64::try_from(MAX_SELECTORS - 60).ok();
+        let next = Begun { count: 1, left_out };
+        assert_eq!(note(10 * MAX_SELECTORS, start + MINUTE), Some(next));
+        assert_eq!(log.0.lock().by_selector.len(), 1);
+    }
+}
