@@ -24,6 +24,7 @@ use http::HeaderName;
 use tokio::sync::oneshot;
 use tracer_registry::tower::{TenantLayer, TenantSource};
 use tracer_registry::{Scope, Session, TracerRegistry};
+use uuid::Uuid;
 
 use crate::support::{World, binding};
 use client::{Server, get_as, header_source, path, wait_for_ended};
@@ -213,4 +214,31 @@ async fn a_session_per_request_is_on_its_spans_and_ends_with_it() {
         assert!(spans.iter().any(|span| span.name == path[1..]), "{}", project.tree());
         assert!(session.duration_millis.is_some(), "the session has ended: {session:#?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_start_one_session_id_share_a_session() {
+    let world = World::new(&["acme", "globex"]);
+    let source = TenantSource::header(HeaderName::from_static("x-tenant"));
+    let layer = TenantLayer::new(world.registry.clone(), source).session(|tracer, request| {
+        let name = format!("{}{}", tracer.selector(), request.uri.path());
+        let id = Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes());
+        Some(tracer.session("chat").id(id))
+    });
+    let handler = async |Path(name): Path<String>| work(name).await;
+    let server = Server::start(Router::new().route("/{name}", get(handler)).layer(layer)).await;
+    for tenant in ["acme", "acme", "globex"] {
+        get_as(&server, tenant, "/17").await;
+    }
+    wait_for_ended(&world, "acme", 4);
+    wait_for_ended(&world, "globex", 2);
+    let ids = [("acme", 4), ("globex", 2)].map(|(tenant, spans)| {
+        let project = world.project(tenant);
+        let [session] = project.sessions() else {
+            panic!("one session, not {:#?}", project.sessions());
+        };
+        assert_eq!(project.spans_of_session(&session.id).len(), spans);
+        session.id.clone()
+    });
+    assert_ne!(ids[0], ids[1]);
 }
