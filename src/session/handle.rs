@@ -57,6 +57,8 @@ impl TracerHandle {
 
 impl SessionBuilder {
     /// Sets the session's id. The default is a new random UUID.
+    ///
+    /// Handles of one tracer with the same id send their events in the order of the calls.
     pub fn id(mut self, id: Uuid) -> Self {
         self.id = Some(id);
         self

@@ -1,6 +1,7 @@
 //! A session's start, enrichments and end, sent in order as API calls or as spans.
 //!
-//! If the backend has a session API, start and enrichments are calls of the [`SessionQueue`].
+//! If the backend has a session API, start and enrichments are calls of the [`SessionQueue`], which
+//! all handles of a session share.
 //! Otherwise, or if the backend creates sessions from attributes, the session's spans carry its
 //! data, and later data is sent as a short separate span.
 
@@ -33,7 +34,8 @@ pub(crate) struct SessionState {
     /// The spans take the session from their trace, not from a scope.
     is_of_trace: bool,
     lane: Arc<Lane>,
-    queue: Arc<SessionQueue>,
+    /// `None` if the backend has no session API. Shared by all handles of the lane with this id.
+    queue: Option<Arc<SessionQueue>>,
     /// `None` if another process started the session.
     began: Option<Moment>,
 }
@@ -50,9 +52,7 @@ pub(crate) struct SessionData {
 impl SessionState {
     /// Starts a session and sends its start.
     pub(crate) fn start(lane: &Arc<Lane>, id: Uuid, data: SessionData) -> Arc<Self> {
-        let id = text(id);
-        let attributes = stamp_attributes(lane, &id, &data);
-        let state = Arc::new(Self::new(lane, id, attributes));
+        let state = Arc::new(Self::new(lane, id, |id| stamp_attributes(lane, id, &data)));
         state.send_start(data);
         state
     }
@@ -60,11 +60,9 @@ impl SessionState {
     /// Starts the session of a trace. Its spans take their session from the trace id, not from a
     /// scope.
     pub(crate) fn start_of_trace(lane: &Arc<Lane>, trace: TraceId, name: String) -> Arc<Self> {
-        let id = text(trace_session_id(trace));
-        let attributes = vec![session_id(lane, &id)];
         let state = Self {
             is_of_trace: true,
-            ..Self::new(lane, id, attributes)
+            ..Self::new(lane, trace_session_id(trace), |id| vec![session_id(lane, id)])
         };
         state.send_start(SessionData {
             name,
@@ -75,21 +73,21 @@ impl SessionState {
 
     /// Continues a session started by another process.
     pub(crate) fn resume(lane: &Arc<Lane>, id: Uuid) -> Arc<Self> {
-        let id = text(id);
-        let attributes = vec![session_id(lane, &id)];
         Arc::new(Self {
             began: None,
-            ..Self::new(lane, id, attributes)
+            ..Self::new(lane, id, |id| vec![session_id(lane, id)])
         })
     }
 
-    fn new(lane: &Arc<Lane>, id: Arc<str>, attributes: Vec<KeyValue>) -> Self {
+    fn new(lane: &Arc<Lane>, id: Uuid, attributes: impl FnOnce(&Arc<str>) -> Vec<KeyValue>) -> Self {
+        let has_calls = lane.destination.sessions.is_some();
+        let text: Arc<str> = id.hyphenated().to_string().into();
         Self {
-            id,
-            stamp: Arc::new(SessionStamp::new(attributes)),
+            stamp: Arc::new(SessionStamp::new(attributes(&text))),
+            id: text,
             is_of_trace: false,
             lane: Arc::clone(lane),
-            queue: SessionQueue::new(Arc::clone(lane)),
+            queue: has_calls.then(|| SessionQueue::of(lane, id)),
             began: Some(Moment::now()),
         }
     }
@@ -135,30 +133,25 @@ impl SessionState {
 
     /// Sends the parts of an enrichment as an API call, or as a span named `name`.
     fn send(&self, name: &'static str, began: Moment, parts: Map<String, Value>) {
-        if self.has_calls() {
-            self.queue.push(SessionEvent::Enrich(enrich_body(&self.id, parts)));
-        } else {
-            self.record_span(name, began, &parts);
+        match &self.queue {
+            Some(queue) => queue.push(SessionEvent::Enrich(enrich_body(&self.id, parts))),
+            None => self.record_span(name, began, &parts),
         }
-    }
-
-    fn has_calls(&self) -> bool {
-        self.lane.destination.sessions.is_some()
     }
 
     fn send_start(&self, data: SessionData) {
         let destination = &self.lane.destination;
-        if !self.has_calls() {
+        let Some(queue) = &self.queue else {
             // Each span of the session carries the rest.
             if !data.inputs.is_empty() {
                 let parts = Map::from_iter([(DataPart::Inputs.name().to_owned(), Value::Object(data.inputs))]);
                 self.record_span("session.start", Moment::now(), &parts);
             }
             return;
-        }
+        };
         let mut metadata = destination.metadata.clone();
         metadata.extend(data.metadata);
-        self.queue.push(SessionEvent::Start(start_body(&SessionStart {
+        queue.push(SessionEvent::Start(start_body(&SessionStart {
             id: &self.id,
             name: &data.name,
             source: destination.source.as_deref(),
@@ -218,8 +211,4 @@ fn session_id(lane: &Lane, id: &Arc<str>) -> KeyValue {
 /// Returns the duration as a part of an enrichment.
 pub(super) fn duration_part(duration: Duration) -> [(String, Value); 1] {
     [(DURATION.to_owned(), (duration.as_secs_f64() * 1000.0).into())]
-}
-
-fn text(id: Uuid) -> Arc<str> {
-    id.hyphenated().to_string().into()
 }

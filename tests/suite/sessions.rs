@@ -1,18 +1,18 @@
 //! Sessions: events are sent in the order in which the program made them, despite failures and
 //! retries.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::thread;
 use std::time::Duration;
 
 use opentelemetry::trace::Span as _;
 use serde_json::json;
 use tracer_registry::status::DropReason;
-use tracer_registry::{Enrichment, Session};
+use tracer_registry::{Enrichment, Session, TracerHandle};
 use tracer_registry_collector::{Endpoint, Fault, OperationKind};
 use uuid::Uuid;
 
-use crate::support::{LONG, World, binding, key_of, once};
+use crate::support::{LONG, World, binding, key_of, once, wait_for};
 
 #[test]
 fn a_start_is_sent_first_and_enrichments_in_order_even_with_retries() {
@@ -48,6 +48,122 @@ fn a_start_is_sent_first_and_enrichments_in_order_even_with_retries() {
     assert_eq!(stored.metadata.len(), 21, "metadata is merged");
     assert_eq!(stored.outputs.len(), 1, "outputs are replaced");
     assert_eq!(stored.outputs["o19"], 19);
+}
+
+/// Handles one request of a conversation, as the documentation recommends. Another request of the
+/// same process receives the session with its headers and enriches it too.
+fn handle_request(tracer: &TracerHandle, id: Uuid, n: i32) {
+    let session = tracer.session("chat").id(id).input("question", n).start();
+    let mut headers = HashMap::new();
+    {
+        let _inside = session.enter();
+        tracer.inject(&mut headers);
+    }
+    session.enrich(Enrichment::new().metadata("step", json!([n, "answered"])).outputs(n));
+    tracer.extract(&headers).run(|| {
+        let received = Session::current().expect("the headers name the session");
+        received.enrich(Enrichment::new().metadata("step", json!([n, "received"])));
+        received.end();
+    });
+    session.enrich(
+        Enrichment::new()
+            .metadata("step", json!([n, "done"]))
+            .metric("requests", n),
+    );
+    session.end();
+}
+
+#[test]
+fn events_of_one_session_id_arrive_in_order_from_many_handles_after_an_outage() {
+    const REQUESTS: i32 = 15;
+    let propagating = |name: &str| binding(name).propagate_session_id(true);
+    let world = World::with(&["a", "b"], |builder| {
+        let builder = builder.tenant("a", propagating("a"));
+        builder.tenant("b", propagating("b"))
+    });
+    let ids = [Uuid::new_v4(), Uuid::new_v4()];
+    let outage = world.collector.fault(Fault::status(503));
+    thread::scope(|threads| {
+        for (tenant, id) in [("a", ids[0]), ("a", ids[1]), ("b", ids[0])] {
+            let world = &world;
+            threads.spawn(move || {
+                for n in 0..REQUESTS {
+                    let request = || handle_request(&world.tenant(tenant), id, n);
+                    thread::scope(|request_threads| {
+                        request_threads.spawn(request);
+                    });
+                }
+            });
+        }
+    });
+    let hits = || world.collector.fault_hits(outage);
+    wait_for("requests during the outage", hits, |hits| *hits >= 3);
+    world.collector.clear_fault(outage);
+    world.flush();
+    let expected: Vec<_> = (0..REQUESTS)
+        .flat_map(|n| {
+            let step = |name: &str| json!({"step": [n, name]});
+            [json!({"question": n}), step("answered"), step("received"), step("done")]
+        })
+        .collect();
+    for (tenant, id) in [("a", ids[0]), ("a", ids[1]), ("b", ids[0])] {
+        let project = world.project(tenant);
+        let stored = project.session(&id.to_string()).expect("started");
+        let received = stored.operations.iter().filter_map(|operation| {
+            let body = &operation.body;
+            match operation.kind {
+                OperationKind::Start => body.get("inputs"),
+                // The end of a session has no metadata.
+                OperationKind::Enrich => body.get("metadata"),
+                other => panic!("{other:?}"),
+            }
+        });
+        assert_eq!(received.cloned().collect::<Vec<_>>(), expected, "{tenant}");
+        let last = REQUESTS - 1;
+        assert_eq!(stored.inputs["question"], last);
+        assert_eq!(stored.outputs["result"], last);
+        assert_eq!(stored.metadata["step"], json!([last, "done"]));
+        assert_eq!(stored.metrics["requests"], last);
+        assert!(stored.duration_millis.is_some());
+    }
+    // Per request: a start, three enrichments, and the end of the handle that started the session.
+    let count = |tenant| world.status(tenant).session_events.delivered;
+    let per_id = u64::from(REQUESTS.unsigned_abs()) * 5;
+    assert_eq!((count("a"), count("b")), (2 * per_id, per_id));
+}
+
+#[test]
+fn concurrent_handles_of_one_session_id_each_keep_their_order() {
+    let world = World::new(&["a"]);
+    let id = Uuid::new_v4();
+    let outage = world.collector.fault(Fault::status(503));
+    let threads = ["t0", "t1", "t2", "t3"];
+    thread::scope(|scope| {
+        for name in threads {
+            let world = &world;
+            scope.spawn(move || {
+                for n in 0..10 {
+                    let session = world.tenant("a").session("chat").id(id).start();
+                    session.enrich(Enrichment::new().metadata(name, [n]));
+                    session.enrich(Enrichment::new().metadata(name, [n + 100]));
+                }
+            });
+        }
+    });
+    world.collector.clear_fault(outage);
+    world.flush();
+    let project = world.project("a");
+    let stored = project.session(&id.to_string()).expect("started");
+    for name in threads {
+        let order: Vec<_> = stored
+            .operations
+            .iter()
+            .filter_map(|operation| operation.body["metadata"].get(name).cloned())
+            .collect();
+        let expected: Vec<_> = (0..10).flat_map(|n| [json!([n]), json!([n + 100])]).collect();
+        assert_eq!(order, expected, "{name}");
+        assert_eq!(stored.metadata[name], json!([109]));
+    }
 }
 
 #[test]

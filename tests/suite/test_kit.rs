@@ -186,6 +186,33 @@ fn a_parent_trace_or_session_of_another_project_is_a_leak_unless_it_is_external(
 }
 
 #[test]
+fn a_session_id_that_two_projects_start_is_no_leak() {
+    let test = TestRegistry::start();
+    let id = uuid::Uuid::from_u128(7);
+    let tenants = ["acme", "globex"];
+    for tenant in tenants {
+        let tracer = test.registry().tenant(tenant).expect("any tenant is known");
+        let session = tracer.session("chat").id(id).start();
+        let _in_session = session.enter();
+        tracer.in_span("retrieve", |_| ());
+    }
+    for tenant in tenants {
+        let project = test.project(tenant);
+        assert_eq!(project.spans().of_session(&id.to_string()).len(), 1);
+    }
+    test.assert_isolated();
+
+    let initech = test.registry().tenant("initech").expect("any tenant is known");
+    let key = "honeyhive.session_id";
+    initech.in_span("stray", |span| span.set_attribute(key, id.to_string()));
+    let leaks = test.leaks();
+    let [Leak::Session { span, project, .. }] = leaks.as_slice() else {
+        panic!("{leaks:?}");
+    };
+    assert_eq!((span.as_str(), project.as_str()), ("stray", "initech"));
+}
+
+#[test]
 fn a_canary_is_found_in_any_request() {
     let test = TestRegistry::start();
     let canary = test.canary("acme");

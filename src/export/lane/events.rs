@@ -1,7 +1,10 @@
 //! Accounting of a lane's session events. The session queue owns their content and order.
 
-use std::sync::Arc;
+use std::any::Any;
+use std::sync::{Arc, Weak};
 use std::time::{Instant, SystemTime};
+
+use uuid::Uuid;
 
 use super::lane::Lane;
 use super::receiver::Age;
@@ -37,6 +40,40 @@ impl Ticket {
 }
 
 impl Lane {
+    /// Returns the live queue of a session. If there is none, registers the one that `create`
+    /// returns; `create` must not lock the lane.
+    ///
+    /// In a forked child, the queue may be unregistered, because nothing is sent there.
+    pub(crate) fn session_queue<Q: Any + Send + Sync>(&self, id: Uuid, create: impl FnOnce() -> Arc<Q>) -> Arc<Q> {
+        let Some(mut state) = self.state.lock_unless_forked() else {
+            return create();
+        };
+        let queues = &mut state.events().queues;
+        let live = queues.get(&id).and_then(Weak::upgrade);
+        live.and_then(|queue| queue.downcast().ok()).unwrap_or_else(|| {
+            let queue = create();
+            queues.insert(id, Arc::downgrade(&queue) as _);
+            queue
+        })
+    }
+
+    /// Removes the entry of a session's queue, unless a live queue has replaced it. Call when the
+    /// queue is dropped.
+    pub(crate) fn remove_session_queue(&self, id: Uuid) {
+        let Some(mut state) = self.state.lock_unless_forked() else {
+            return;
+        };
+        let queues = &mut state.events().queues;
+        if queues.get(&id).is_some_and(|queue| queue.strong_count() == 0) {
+            queues.remove(&id);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn session_queue_count(&self) -> usize {
+        self.state.lock().events().queues.len()
+    }
+
     /// Accepts a session event of `bytes`. Returns `None` if it is dropped and counted.
     pub(crate) fn accept_event(self: &Arc<Self>, bytes: usize) -> Option<Ticket> {
         let at = self.shared.driver.now();

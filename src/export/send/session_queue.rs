@@ -1,4 +1,5 @@
 //! Ordered queue of one session's events: a request is sent after the previous one has its outcome.
+//! All handles of a lane with the same session id share one queue.
 //!
 //! A start is sent alone. Consecutive enrichments share a request if merging them loses nothing
 //! ([`MergedEnrichment`]). Each remains an event of its own: it is counted individually and, if the
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use http::Method;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::deliver::{OnFault, Sending, deliver, run_request};
 use super::outcome::Outcome;
@@ -30,6 +32,7 @@ use crate::util::fork::ForkLock;
 /// The pending events of one session.
 pub(crate) struct SessionQueue {
     lane: Arc<Lane>,
+    session: Uuid,
     state: ForkLock<State>,
 }
 
@@ -47,10 +50,15 @@ struct QueuedEvent {
 }
 
 impl SessionQueue {
-    pub(crate) fn new(lane: Arc<Lane>) -> Arc<Self> {
-        Arc::new(Self {
-            lane,
-            state: ForkLock::default(),
+    /// Returns the queue of a session: that of its other handles or unsent events, or else a new
+    /// one.
+    pub(crate) fn of(lane: &Arc<Lane>, session: Uuid) -> Arc<Self> {
+        lane.session_queue(session, || {
+            Arc::new(Self {
+                lane: Arc::clone(lane),
+                session,
+                state: ForkLock::default(),
+            })
         })
     }
 
@@ -193,6 +201,12 @@ impl SessionQueue {
     fn complete(&self, events: &[QueuedEvent], outcome: Outcome) {
         self.lane
             .complete_events(events.iter().map(|waiting| waiting.ticket), outcome);
+    }
+}
+
+impl Drop for SessionQueue {
+    fn drop(&mut self) {
+        self.lane.remove_session_queue(self.session);
     }
 }
 

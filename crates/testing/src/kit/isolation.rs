@@ -46,7 +46,7 @@ pub enum Leak {
         /// Projects with spans of the trace.
         projects: Vec<String>,
     },
-    /// A span belongs to a session that was started in another project.
+    /// A span belongs to a session that was started in another project, and not in its own.
     #[error("span {span:?} of {project} is in session {session}, which was started in {session_project}")]
     Session {
         /// Name of the span.
@@ -140,13 +140,14 @@ fn spans(projects: &[(String, Project)], leaks: &mut Vec<Leak>) {
             )
         })
         .collect();
-    let mut sessions: HashMap<&str, &String> = HashMap::new();
+    // The same session id in two projects is two sessions.
+    let mut sessions: HashMap<&str, BTreeSet<&String>> = HashMap::new();
     for (name, project) in projects {
-        let started = project
-            .sessions()
-            .iter()
-            .filter(|session| session.origin == SessionOrigin::Started);
-        sessions.extend(started.map(|session| (session.id.as_str(), name)));
+        for session in project.sessions() {
+            if session.origin == SessionOrigin::Started {
+                sessions.entry(&session.id).or_default().insert(name);
+            }
+        }
     }
     let mut traces: BTreeMap<&str, BTreeSet<&String>> = BTreeMap::new();
     for (name, span) in all() {
@@ -162,13 +163,15 @@ fn spans(projects: &[(String, Project)], leaks: &mut Vec<Leak>) {
                 parent_project: (*parent_project).clone(),
             });
         }
-        let session = span.session_id.as_deref().and_then(|id| Some((id, *sessions.get(id)?)));
-        if let Some((session, session_project)) = session.filter(|(_, project)| *project != name) {
+        let session = span.session_id.as_deref().and_then(|id| Some((id, sessions.get(id)?)));
+        if let Some((session, projects)) = session.filter(|(_, projects)| !projects.contains(name))
+            && let Some(session_project) = projects.first()
+        {
             leaks.push(Leak::Session {
                 span: span.name.clone(),
                 project: name.clone(),
                 session: session.to_owned(),
-                session_project: session_project.clone(),
+                session_project: (*session_project).clone(),
             });
         }
         traces.entry(&span.trace_id).or_default().insert(name);

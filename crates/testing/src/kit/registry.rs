@@ -102,7 +102,7 @@ impl TestRegistry {
     /// - requests of one tracer under the key of another one,
     /// - spans with a parent or a trace in another project, except for traces of a shared remote
     ///   caller,
-    /// - spans of a session that was started in another project,
+    /// - spans of a session that was started in another project and not in theirs,
     /// - [canaries](Self::canary) and keys, in every byte of every request.
     ///
     /// It does not know which project a service's data belongs to: mark such data with canaries.

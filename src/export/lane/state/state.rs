@@ -1,13 +1,15 @@
 //! The state that a lane's mutex guards: queue, schedule, counters. Schedule changes that concern
 //! the engine return their event.
 
+use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use opentelemetry::trace::SpanId;
 use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use super::failures::LastFailures;
 use super::in_flight::InFlight;
@@ -61,6 +63,9 @@ pub(crate) struct SessionEvents {
     pub(crate) pending: BTreeMap<u64, u64>,
     /// Since when session-event requests fail.
     pub(crate) failing_since: Option<Instant>,
+    /// Queues of the sessions with a handle or unsent events. The sender knows their type. A queue
+    /// removes its entry when it is dropped.
+    pub(crate) queues: BTreeMap<Uuid, Weak<dyn Any + Send + Sync>>,
 }
 
 /// State that most lanes never allocate.

@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::yield_now;
 use tokio::time::advance;
+use uuid::Uuid;
 
 use super::*;
 use crate::config::{Binding, Compression, Export, Retry, ServerErrors};
@@ -238,7 +239,7 @@ fn a_batch_that_would_expire_before_the_requested_wait_is_dropped_and_the_wait_a
 fn session_events_observe_a_requested_wait() {
     on_a_paused_clock(async {
         let mut world = World::new(retry(5 * MINUTE), once((429, ASKS), is_session));
-        let queue = SessionQueue::new(Arc::clone(&world.lane));
+        let queue = SessionQueue::of(&world.lane, Uuid::from_u128(1));
         let start = |id: &str| SessionEvent::Start(json!({"session": {"session_id": id, "session_name": "s"}}));
         let dropped = |world: &World| world.events().dropped.get(&DropReason::RetriesExhausted).copied();
         queue.push(start("one"));
@@ -253,7 +254,7 @@ fn session_events_observe_a_requested_wait() {
             .await;
         world.pass(46 * MINUTE).await;
         // The wait applies to another session too.
-        let other = SessionQueue::new(Arc::clone(&world.lane));
+        let other = SessionQueue::of(&world.lane, Uuid::from_u128(2));
         other.push(start("three"));
         world.pass((4 * MINUTE).saturating_sub(SECOND)).await;
         assert_eq!((world.events().delivered, world.events().pending()), (0, 1));
@@ -357,7 +358,7 @@ fn spans_due_when_an_outage_began_are_dropped_together() {
 fn session_events_of_an_outage_are_dropped_together() {
     on_a_paused_clock(async {
         let mut world = World::new(retry(5 * MINUTE), |_| (503, ""));
-        let queue = SessionQueue::new(Arc::clone(&world.lane));
+        let queue = SessionQueue::of(&world.lane, Uuid::from_u128(1));
         for id in ["one", "two", "three"] {
             queue.push(SessionEvent::Start(
                 json!({"session": {"session_id": id, "session_name": "s"}}),
@@ -387,13 +388,13 @@ fn a_session_event_that_always_fails_expires_although_others_are_delivered() {
         let answer = |seen: &Seen| if seen.contains("poisoned") { (500, "") } else { ACCEPTED };
         let mut world = World::new(retry(5 * MINUTE), answer);
         let start = |id: &str| SessionEvent::Start(json!({"session": {"session_id": id, "session_name": "s"}}));
-        let poisoned = SessionQueue::new(Arc::clone(&world.lane));
+        let poisoned = SessionQueue::of(&world.lane, Uuid::from_u128(1));
         poisoned.push(start("poisoned"));
         world
             .until("a refusal", World::last_error, |error| !error.is_empty())
             .await;
         for taken in 1..=31 {
-            SessionQueue::new(Arc::clone(&world.lane)).push(start("good"));
+            SessionQueue::of(&world.lane, Uuid::from_u128(2)).push(start("good"));
             world
                 .until(
                     "a good one",
@@ -417,7 +418,7 @@ fn span_successes_do_not_cause_retries_of_failing_session_events() {
         world.push(3);
         let delivered = |world: &World| world.spans().delivered;
         world.until("the first spans", delivered, |spans| *spans == 3).await;
-        SessionQueue::new(Arc::clone(&world.lane)).push(SessionEvent::Start(
+        SessionQueue::of(&world.lane, Uuid::from_u128(2)).push(SessionEvent::Start(
             json!({"session": {"session_id": "one", "session_name": "s"}}),
         ));
         world

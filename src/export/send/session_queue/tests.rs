@@ -32,7 +32,7 @@ fn next_values(queue: &SessionQueue) -> Option<Vec<Value>> {
 #[test]
 fn events_that_cannot_merge_stay_first_in_the_queue() {
     let (lane, _ledger, _events_rx) = lane(Binding::new().backend(BackendName::Honeyhive));
-    let queue = SessionQueue::new(lane);
+    let queue = SessionQueue::of(&lane, Uuid::from_u128(1));
     queue.push(SessionEvent::Start(json!("start")));
     queue.push(enrichment(1));
     queue.push(enrichment(2));
@@ -49,10 +49,44 @@ fn events_that_cannot_merge_stay_first_in_the_queue() {
 }
 
 #[test]
+fn a_session_has_one_queue_until_its_last_handle_and_event_are_gone() {
+    let (lane, _ledger, mut events_rx) = lane(Binding::new().backend(BackendName::Honeyhive));
+    let queue_of = |session| SessionQueue::of(&lane, Uuid::from_u128(session));
+    let (one, other) = (queue_of(1), queue_of(2));
+    assert!(Arc::ptr_eq(&one, &queue_of(1)) && !Arc::ptr_eq(&one, &other));
+    assert_eq!(lane.session_queue_count(), 2);
+    one.push(enrichment(1));
+    drop((one, other));
+    assert_eq!(
+        lane.session_queue_count(),
+        1,
+        "the engine has the queue of the unsent event"
+    );
+    queue_of(1).push(enrichment(2));
+    assert_eq!(next_values(&queue_of(1)), Some(vec![json!(1), json!(2)]));
+    drop(events_rx.try_recv().expect("the first event"));
+    assert_eq!(lane.session_queue_count(), 0);
+    for session in 0..1000 {
+        queue_of(session).push(enrichment(0));
+        drop(events_rx.try_recv());
+    }
+    assert_eq!(lane.session_queue_count(), 0);
+}
+
+#[test]
+fn a_queue_that_is_dropped_late_does_not_remove_its_successor() {
+    let (lane, _ledger, _events_rx) = lane(Binding::new().backend(BackendName::Honeyhive));
+    let session = Uuid::from_u128(1);
+    let queue = SessionQueue::of(&lane, session);
+    lane.remove_session_queue(session);
+    assert!(Arc::ptr_eq(&queue, &SessionQueue::of(&lane, session)));
+}
+
+#[test]
 fn a_panic_while_sending_drops_events_one_by_one_and_the_queue_continues() {
     let sessionless = Binding::new().backend(BackendName::Otlp).endpoint("http://127.0.0.1:9");
     let (lane, _ledger, mut events_rx) = lane(sessionless);
-    let queue = SessionQueue::new(Arc::clone(&lane));
+    let queue = SessionQueue::of(&lane, Uuid::from_u128(1));
     let mark = Arc::clone(&lane).begin_flush();
     // Bypass `push`. The backend has no session API, so creating the request panics.
     for value in 0..3 {
