@@ -99,6 +99,8 @@ const PEER: &str = ", peer";
 
 /// Runs a scenario under callgrind. Returns the number of instructions in functions with this name.
 fn count(scenario: &str, function: &str) -> Result<u64> {
+    #[expect(clippy::disallowed_methods, reason = "where programs are found is no configuration")]
+    let path = env::var_os("PATH");
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(format!("--toggle-collect={function}"))
@@ -106,7 +108,7 @@ fn count(scenario: &str, function: &str) -> Result<u64> {
         .args([SCENARIO, scenario])
         // The SDK looks variables up, which takes longer the more there are.
         .env_clear()
-        .envs(env::var_os("PATH").map(|path| ("PATH", path)))
+        .envs(path.map(|path| ("PATH", path)))
         .output()
         .map_err(|error| format!("cannot start valgrind: {error}"))?;
     let printed = String::from_utf8_lossy(&output.stderr);

@@ -51,13 +51,12 @@ impl TracerHandle {
 
         // Never waits for another thread, which a forked child does not have.
         let known = self.0.sdk_for_tracing.load();
-        let sdk = match &*known {
-            Some(sdk) => Arc::clone(sdk),
-            None => {
-                let created = Arc::new(self.0.provider.tracer("tracing"));
-                self.0.sdk_for_tracing.store(Some(Arc::clone(&created)));
-                created
-            }
+        let sdk = if let Some(sdk) = &*known {
+            Arc::clone(sdk)
+        } else {
+            let created = Arc::new(self.0.provider.tracer("tracing"));
+            self.0.sdk_for_tracing.store(Some(Arc::clone(&created)));
+            created
         };
         self.open_in(&sdk, builder, from, Moment::now())
     }

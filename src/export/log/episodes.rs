@@ -41,6 +41,10 @@ pub(crate) enum Subject {
 
 /// Log state of one selector or endpoint. Allocates with the first problem.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::box_collection,
+    reason = "most selectors have none, and a pointer is a third of a map"
+)]
 pub(crate) struct Episodes(ForkLock<Option<Box<BTreeMap<Subject, Episode>>>>);
 
 /// A line to write.
