@@ -71,6 +71,9 @@ pub(crate) struct Routes {
     exact: HashMap<Selector, usize>,
     /// Routes with `tenant = "*"`, by their other parts.
     wildcard: HashMap<Selector, usize>,
+    /// The other parts of these routes, as written. A list of their own, because it is read for each
+    /// tenant, and a configuration may have a route for each tenant too.
+    wildcard_parts: Vec<Selector>,
 }
 
 impl Routes {
@@ -80,6 +83,7 @@ impl Routes {
             let pattern = pattern(&route.when).ok();
             if let Some(pattern) = &pattern {
                 let indices = if pattern.has_any_tenant {
+                    read.wildcard_parts.push(pattern.named.clone());
                     &mut read.wildcard
                 } else {
                     &mut read.exact
@@ -99,8 +103,7 @@ impl Routes {
 
     /// Returns the other parts of the routes with `tenant = "*"`.
     pub(crate) fn wildcard_parts(&self) -> impl Iterator<Item = &Selector> {
-        let wildcard = self.patterns.iter().flatten().filter(|pattern| pattern.has_any_tenant);
-        wildcard.map(|pattern| &pattern.named)
+        self.wildcard_parts.iter()
     }
 
     /// Returns whether a route names exactly this selector.
