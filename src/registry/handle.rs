@@ -12,8 +12,6 @@ use crate::backend::DestinationCache;
 use crate::config::Config;
 #[cfg(feature = "tracing")]
 use crate::export::EngineMark;
-#[cfg(feature = "tower")]
-use crate::export::LineBudget;
 use crate::export::{Accounting, Engine};
 use crate::secret::{Fingerprinter, KeyReader};
 use crate::selector::{Selector, SelectorError};
@@ -76,12 +74,6 @@ impl TracerRegistry {
     #[cfg(feature = "tracing")]
     pub(crate) fn engine_mark(&self) -> EngineMark {
         self.0.engine.mark()
-    }
-
-    /// Returns the registry's limit on log lines.
-    #[cfg(feature = "tower")]
-    pub(crate) fn log_lines(&self) -> &LineBudget {
-        self.0.engine.lines()
     }
 
     pub(crate) fn unrouted(&self) -> &Arc<Unrouted> {

@@ -13,9 +13,6 @@ use serde_json::{Map, Value};
 
 use crate::config::problem::{Layer, Problems, quoted};
 
-/// Maximum length of a shown value.
-const MAX_SHOWN_NAME: usize = 20;
-
 /// Minimum similarity of a known field that is suggested for an unknown one.
 const MIN_SIMILARITY: f64 = 0.8;
 
@@ -105,7 +102,8 @@ impl<'a> Table<'a> {
         let hint = nearest.map_or_else(String::new, |nearest| format!(" (did you mean \"{nearest}\"?)"));
         let choices: Vec<String> = choices.iter().map(|choice| format!("\"{choice}\"")).collect();
         let found = match self.fields.get(field) {
-            Some(Value::String(text)) if is_short_name(text) => format!("\"{text}\""),
+            // Shown only if it is close to a known name: another text may be a misplaced key.
+            Some(Value::String(text)) if nearest.is_some() => format!("\"{}\"", text.escape_default()),
             other => kind(other.unwrap_or(&Value::Null)).to_owned(),
         };
         let expected = format!("one of {}{hint}", choices.join(", "));
@@ -195,12 +193,6 @@ impl<'a> Table<'a> {
             format!("{}.{field}", self.path)
         }
     }
-}
-
-/// Whether a value is short and has only letters, `-` and `_`. Generated keys have digits or are longer.
-fn is_short_name(text: &str) -> bool {
-    let in_name = |c: char| c.is_ascii_alphabetic() || c == '-' || c == '_';
-    (1..=MAX_SHOWN_NAME).contains(&text.len()) && text.chars().all(in_name)
 }
 
 /// Returns the names of an enum's variants, as serde passes them to a deserializer.

@@ -133,6 +133,11 @@ fn a_problem_states_the_rule_and_a_suggestion() {
             "export.mode: expected one of \"background\", \"inline\" (did you mean \"inline\"?), found \"inlined\"",
         ),
         (
+            // Could be a misplaced key.
+            "[export]\nmode = 'hhcanarysecret'",
+            "export.mode: expected one of \"background\", \"inline\", found a string",
+        ),
+        (
             "[metrics]\nmax_tracers = -1",
             "metrics.max_tracers: expected a non-negative integer, found a number",
         ),

@@ -137,7 +137,7 @@ impl RotatingKey {
         let now = Instant::now();
         let is_due = |logged: Instant| now.saturating_duration_since(logged) >= PAUSE;
         if state.logged.is_none_or(is_due)
-            && let Some(granted) = self.services.lines.take(now)
+            && let Some(granted) = self.services.lines.take_spare(now)
         {
             state.logged = Some(now);
             let fingerprint = state.key.secret.fingerprint(&self.services.fingerprinter);

@@ -134,8 +134,7 @@ impl Settings {
     }
 
     fn log_failure(&self, selector: &dyn Display) -> Option<Begun> {
-        let lines = self.registry.log_lines();
-        self.failures.note(selector.to_string(), Instant::now(), lines)
+        self.failures.note(selector.to_string(), Instant::now())
     }
 
     fn fall_back(&self, selector: Option<&dyn Display>, error: &TenantError, attempt: Attempt) -> Step {
