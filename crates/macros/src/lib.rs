@@ -25,7 +25,7 @@ use proc_macro::TokenStream;
 /// | `tenant = expr` | tenant to look up, any `AsRef<str>`; combines with `feature` and `environment` into one selector | none |
 /// | `feature = expr` | feature to look up, likewise | none |
 /// | `environment = expr` | environment to look up, likewise | none |
-/// | `session = expr` | session of the span: a `Session`, an `Option` of one, or a reference. Selects its tracer if no option names one. Ignored if it belongs to another tracer | session of the scope |
+/// | `session = expr` | session of the span: a `Session`, an `Option` of one, or a reference. If no other option names a tracer, the span uses the tracer of the session. Ignored if it belongs to another tracer | session of the scope |
 /// | `capture = ..` | values to capture: `inputs`, `outputs`, `both` or `none` | `none` |
 /// | `skip(a, b)` | arguments to leave out | none |
 /// | `skip_all` | leaves out all arguments | off |
@@ -41,9 +41,9 @@ use proc_macro::TokenStream;
 /// - If the named tracer cannot be resolved (`None`, an error, an unknown name), the function runs
 ///   without a span and outside any scope, so its callees do not trace into the caller's project.
 ///   `trace_counts().failed` counts the call. The log reports failures 1, 2, 4, 8 and so on.
-/// - Each call evaluates the option expressions once, before the function body and `name` first,
-///   also if the function then runs untraced. They see the arguments. A panic in them reaches the
-///   caller. `?`, `return` and `.await` in them are compile errors.
+/// - Each call evaluates the option expressions once, before the function body, and `name` before
+///   the others. This also happens if the function then runs untraced. They see the arguments. A
+///   panic in them reaches the caller. `?`, `return` and `.await` in them are compile errors.
 /// - A look-up by `tenant`, `feature` or `environment` blocks the thread if it must create the
 ///   tracer. In async code, call `tenant_async` or `get_async` first and pass the result as
 ///   `tracer`.
@@ -53,19 +53,19 @@ use proc_macro::TokenStream;
 /// - `async fn`: from the first poll until the future completes or is dropped. The span starts in
 ///   the scope of the first poll, so wrap a spawned task in `Scope::scope`.
 /// - `fn` that returns `impl Future`, `Pin<Box<dyn Future>>`, `BoxFuture` or `LocalBoxFuture`,
-///   including `#[async_trait]`: the same span. If no scope or span is current at the first poll,
-///   it starts in the scope of the call. Options, arguments and the body of the `fn` are evaluated
-///   at the call, outside the span. If the tracer cannot be resolved, the body runs outside any
-///   scope.
+///   including `#[async_trait]`: as for `async fn`. If no scope or span is current at the first
+///   poll, it starts in the scope of the call. Options, arguments and the body of the `fn` are
+///   evaluated at the call, outside the span. If the tracer cannot be resolved, the body runs
+///   outside any scope.
 /// - `impl Stream`, `BoxStream` and the like: from the first poll until the last item or the drop.
 /// - `impl Iterator` and `Box<dyn Iterator>`: from the call until the last item or the drop. The
 ///   returned iterator implements `DoubleEndedIterator`, `ExactSizeIterator` and `FusedIterator` if
 ///   the inner one does, but never `Clone`.
 /// - The span of a stream or iterator is not current in the code that consumes its items. After the
-///   last item, further polls and the drop run in the same scope as before, outside the span.
+///   last item, further polls and the drop still run in its scope, but outside the span.
 /// - A type alias needs `returns = ..` and must name a boxed trait object, as in `type Later<T> =
-///   Pin<Box<dyn Future<Output = T>>>`: the macro boxes its wrapper again. A named future type does
-///   not work.
+///   Pin<Box<dyn Future<Output = T>>>`, because the macro returns its own future in a new box. A
+///   named future type does not work.
 /// - Arguments drop before the span ends, in the same order as without the attribute. Parts that an
 ///   argument pattern ignores, as in `(a, _)`, drop last, after the span. An argument `_` drops in
 ///   order.
@@ -82,8 +82,8 @@ use proc_macro::TokenStream;
 ///
 /// # Captured values
 /// The default captures nothing: an argument may be a password, a key or customer data, and a span
-/// leaves the process. Captured values become inputs and outputs of the span, under the names of
-/// the tracer's backend. An output is the value of an `Ok`, never an error.
+/// leaves the process. Captured values become inputs and outputs of the span, under the attribute
+/// names of the tracer's backend. An output is the value of an `Ok`, never an error.
 ///
 /// - A value is captured by `serde::Serialize`, else by `Debug`, else as its type name, `<name>`.
 ///   For a generic type, only the bounds in the signature count: with `T: Debug`, a value is
@@ -92,15 +92,15 @@ use proc_macro::TokenStream;
 /// - Limits: 128 values, 16 levels, 32 KiB for one text (4 KiB for one `Debug` text), and 256 KiB
 ///   of texts and names for the inputs of a call and again for its outputs. Serialization stops at
 ///   the limit, so the cost does not grow with the value. (The standard library's `Debug` of a list
-///   still visits all items, and writes nothing.) `tracer_registry.cut_values` is a lower bound for
-///   the number of values left out.
+///   still visits all items, and writes nothing.) The attribute `tracer_registry.cut_values` counts
+///   values that were left out, at least.
 /// - A value is replaced by `<not serializable>` if its `Serialize` or `Debug` fails, and by
 ///   `<panicked>` if that panics. The panic hook runs first; with `panic = "abort"` the process
 ///   aborts.
 ///
-/// Values and fields are read with the span current, and only if the span is recorded. Exception:
-/// arguments and fields of a function that returns a future or stream are read at the call, before
-/// the span exists, in the caller's scope, unless the tracer cannot be resolved.
+/// Values and fields are read with the span current, and only if the span is recorded. Exception: a
+/// plain `fn` that returns a future or stream reads them at the call, before the span exists, in
+/// the caller's scope. It reads none if the tracer cannot be resolved.
 ///
 /// # Compile errors
 /// `const fn`, `extern fn`, functions without a body and `impl` blocks are rejected. So is

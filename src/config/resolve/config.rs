@@ -60,14 +60,15 @@ impl Config {
     ///
     /// A folder, or a file called `default.toml` (`.yaml`, `.yml`, `.json`), has layers, lowest
     /// first: `default`, the file named after the active environment, `local`, and the variables
-    /// `TRACER_REGISTRY__SECTION__KEY`. A file of any other name has only the variables above it.
+    /// `TRACER_REGISTRY__SECTION__KEY`. Only the variables override a file of any other name.
     /// An environment called `default` or `local` has no separate file. Reads no key.
     ///
     /// Variable names are converted to lower case, and empty variables are ignored. A variable for
-    /// an environment, feature or tenant changes an existing table. Its name has `_` in place of
-    /// `-` and `.`: `TRACER_REGISTRY__TENANTS__ACME_EU__SOURCE` changes `[tenants.acme-eu]`. It is
-    /// an error if no table or several tables match. Write lists, and metadata that is a number or
-    /// a boolean, as JSON: `TRACER_REGISTRY__TENANTS__ACME__API_KEY__EXEC=["pass", "acme"]`.
+    /// an environment, feature or tenant changes an existing table. Its name has `_` for `-` and
+    /// `.` of the table's name: `TRACER_REGISTRY__TENANTS__ACME_EU__SOURCE` changes
+    /// `[tenants.acme-eu]`. It is an error if no table or several tables match. Write lists, and
+    /// metadata that is a number or a boolean, as JSON:
+    /// `TRACER_REGISTRY__TENANTS__ACME__API_KEY__EXEC=["pass", "acme"]`.
     ///
     /// # Errors
     /// Returns a [`ConfigError`] with every problem of every layer.
@@ -346,8 +347,8 @@ impl Config {
         )
     }
 
-    /// Overlays a tenant's binding from a file or the program. An untrusted binding is overlaid on
-    /// `[tenants."*"]`, because it may only choose among the operator's settings.
+    /// Overlays a tenant's binding from a file or the program. An untrusted binding does not
+    /// replace `[tenants."*"]` but is laid over it, so that the operator's settings there apply.
     fn overlay_tenant<'a>(
         &'a self,
         merged: &mut MergedLayers<'a>,

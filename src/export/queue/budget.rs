@@ -14,8 +14,8 @@
 //! for all tracers. The threshold is above one half, because a single tracer with a dead receiver
 //! holds half; other tracers should then still fill their batches.
 //!
-//! A tracer reserves half of what it holds ahead, at most [`STEP`] bytes, so that most spans do not
-//! touch the shared counter.
+//! A tracer reserves half as much again as it holds, up to [`STEP`] bytes more, so that most spans
+//! do not touch the shared counter.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -29,10 +29,10 @@ pub(crate) struct Budget {
     taken: AtomicUsize,
 }
 
-/// Memory that one tracer holds of the budget. Guarded by the lane's lock.
+/// Memory that one tracer holds of the budget. Guarded by the lock of its lane.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryShare {
-    /// Reserved bytes. At least the sum of the others.
+    /// Reserved bytes: at least the sum of the other fields.
     taken: usize,
     queued: usize,
     in_flight: usize,
@@ -48,8 +48,8 @@ impl Budget {
         }
     }
 
-    /// Reserves `more` bytes for a tracer that has reserved `held`, if at least as much stays free
-    /// as it then holds: `held + more <= free - more`.
+    /// Reserves `more` bytes for a tracer that has reserved `held`, if afterwards no less is free
+    /// than it has reserved: `held + more <= free - more`.
     fn reserve(&self, held: usize, more: usize) -> bool {
         let may = |taken: usize| (held + 2 * more <= self.max.saturating_sub(taken)).then_some(taken + more);
         // Relaxed: the counter orders no other data.

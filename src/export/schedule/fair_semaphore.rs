@@ -2,9 +2,9 @@
 //! weight.
 //!
 //! Each tracer has a [`VirtualTime`]: bytes sent divided by its weight. The waiter with the lowest
-//! time gets the next permit. An idle tracer is advanced to the time of the last tracer that got a
-//! permit, so it cannot save up credit. Bytes are charged when a permit is used, because the batch
-//! size is not known before. So it needs no quantum, unlike deficit round robin.
+//! time gets the next permit. When an idle tracer has data again, its time is raised to that of the
+//! last tracer that got a permit, so it cannot save up credit. Bytes are charged when a permit is
+//! used, because the batch size is not known before. Deficit round robin would need a quantum.
 //!
 //! A tracer requests its next permit only after its last batch completes. So it does not send two
 //! batches in a row while another tracer waits.

@@ -1,9 +1,9 @@
 //! Limits the number of tracers, and defines what a look-up does when the pool is full.
 //!
-//! A look-up requests a sweep on the engine's threads and waits for one that begins after the
-//! request. So it is refused only if that sweep finds no idle tracer, or after [`MAX_WAIT`]. If the
-//! pool may grow, it requests a sweep and does not wait. Without engine threads (`export.mode =
-//! "inline"`) it runs the sweep itself.
+//! In a full pool, a look-up requests a sweep (an eviction of idle tracers) on the engine's
+//! threads, and waits for one that begins after the request. So it is refused only if that sweep
+//! finds no idle tracer, or after [`MAX_WAIT`]. If the pool may grow, it requests a sweep and does
+//! not wait. Without engine threads (`export.mode = "inline"`) it runs the sweep itself.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar};
@@ -21,8 +21,8 @@ use crate::util::fork::{ForkLock, wait_timeout};
 /// gone, or if other look-ups keep taking the freed slots.
 const MAX_WAIT: Duration = Duration::from_millis(250);
 
-/// A sweep for a waiting look-up also frees slots for later ones, so that not each new tracer needs
-/// a sweep: one slot per this many slots of the pool, and one more.
+/// A sweep for a waiting look-up frees `max / SLOTS_PER_ADVANCE + 1` slots, so that the next
+/// look-ups need no sweep.
 const SLOTS_PER_ADVANCE: usize = 16;
 
 /// Capacity of one pool. Its atomics are relaxed, because they order no other memory.
@@ -164,7 +164,8 @@ impl Capacity {
         self.swept.notify_all();
     }
 
-    /// Counts a refused look-up. Logs the first one of an episode, with a pause between lines.
+    /// Counts a refused look-up. Logs the first one since a look-up found a slot, within the line
+    /// limits.
     pub(super) fn note_rejected(&self, selector: &Selector) {
         self.rejected.fetch_add(1, Ordering::Relaxed);
         let begun = {
