@@ -63,6 +63,7 @@
 //! | `macros` | yes | [`trace`] |
 //! | `tls` | yes | `https://` endpoints, with rustls and the platform's certificates |
 //! | `watch` | yes | reloads configuration and key files when they change |
+//! | `gateway` | | encoded payloads in lanes, for the gateway; unstable |
 //! | `grpc` | | OTLP over gRPC, with tonic |
 //! | `metrics` | | [`TracerRegistry::observe`]: the registry's own metrics |
 //! | `reqwest` | | [`reqwest`]: a middleware for clients |
