@@ -134,7 +134,7 @@ impl AttributeNames {
         error: None,
     };
 
-    pub(super) const HONEYHIVE: Self = Self {
+    pub(crate) const HONEYHIVE: Self = Self {
         session_id: "honeyhive.session_id",
         source: Some("honeyhive.source"),
         metadata: Some("honeyhive_metadata."),
@@ -214,9 +214,9 @@ impl AttributeNames {
         KeyValue::new(self.event_type, self.event_types[event_type as usize])
     }
 
-    /// Returns whether an attribute is the event type.
-    pub(super) fn is_event_type(&self, attribute: &KeyValue) -> bool {
-        attribute.key.as_str() == self.event_type
+    /// Returns the attribute with a span's event type.
+    pub(crate) fn event_type_key(&self) -> &'static str {
+        self.event_type
     }
 
     pub(crate) fn error(&self, message: &str, type_name: &'static str) -> Vec<KeyValue> {

@@ -176,8 +176,8 @@ impl Destination {
             .links
             .iter_mut()
             .for_each(|link| keep_last(&mut link.attributes));
-        if self.names.needs_event_type && !span.attributes.iter().any(|set| self.names.is_event_type(set)) {
-            let event_type = honeyhive::event_type(&span.attributes);
+        if self.names.needs_event_type && attribute(&span.attributes, self.names.event_type_key()).is_none() {
+            let event_type = honeyhive::event_type(|key| Some(attribute(&span.attributes, key)?.value.as_str()));
             span.attributes.push(self.names.event_type(event_type));
         }
         // Attributes that the program set take precedence over the binding's.
@@ -204,6 +204,10 @@ impl Destination {
             attributes.insert(0, own_session);
         }
     }
+}
+
+fn attribute<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a KeyValue> {
+    attributes.iter().find(|attribute| attribute.key.as_str() == key)
 }
 
 /// Keeps the last attribute of each key. Keys must be unique (OTLP), and a later value replaces an

@@ -4,7 +4,8 @@
 //! idempotent, so nothing waits for a response. The server merges enrichments as they arrive,
 //! except `outputs`, which it replaces. Their order therefore matters.
 
-use opentelemetry::KeyValue;
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use super::attributes::EventType;
@@ -49,12 +50,8 @@ pub(crate) fn enrich_body(id: &str, mut delta: Map<String, Value>) -> Map<String
 }
 
 /// Returns the event type for a span without one, derived from the operation that its
-/// instrumentation recorded.
-pub(super) fn event_type(attributes: &[KeyValue]) -> EventType {
-    let text = |key: &str| {
-        let found = attributes.iter().find(|attribute| attribute.key.as_str() == key)?;
-        Some(found.value.as_str())
-    };
+/// instrumentation recorded. `text` returns the span's attribute of a key.
+pub(crate) fn event_type<'a>(text: impl Fn(&str) -> Option<Cow<'a, str>>) -> EventType {
     match text("gen_ai.operation.name").as_deref() {
         Some("chat" | "text_completion" | "generate_content" | "embeddings") => return EventType::Model,
         Some("invoke_agent" | "create_agent" | "invoke_workflow") => return EventType::Chain,
@@ -77,11 +74,10 @@ mod tests {
     #[test]
     fn the_event_type_comes_from_the_operation_and_never_from_the_name() {
         let typed = |attributes: &[(&'static str, &'static str)]| {
-            let attributes: Vec<KeyValue> = attributes
-                .iter()
-                .map(|(key, value)| KeyValue::new(*key, *value))
-                .collect();
-            event_type(&attributes)
+            event_type(|key| {
+                let found = attributes.iter().find(|(name, _)| *name == key)?;
+                Some(Cow::Borrowed(found.1))
+            })
         };
         for (operations, expected) in [
             (

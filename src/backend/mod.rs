@@ -6,6 +6,8 @@
 mod attributes;
 mod destination;
 mod destination_cache;
+#[cfg(feature = "gateway")]
+mod edits;
 mod error;
 mod flatten;
 mod honeyhive;
@@ -18,12 +20,16 @@ pub use attributes::EventType;
 pub(crate) use attributes::{AttributeNames, DataPart};
 pub(crate) use destination::Destination;
 pub(crate) use destination_cache::DestinationCache;
+#[cfg(feature = "gateway")]
+pub(crate) use edits::Edits;
 pub use error::DestinationError;
 #[cfg(any(feature = "macros", feature = "tower"))]
 pub(crate) use flatten::shorten;
 pub(crate) use flatten::{CUT_VALUES, cut_values, flatten, shorten_text};
 #[cfg(feature = "macros")]
 pub(crate) use flatten::{MAX_DEPTH, MAX_NAME_BYTES, MAX_TEXT_BYTES, MAX_VALUES};
+#[cfg(feature = "gateway")]
+pub(crate) use honeyhive::event_type;
 pub(crate) use honeyhive::{SessionStart, enrich_body, start_body};
 pub(crate) use merged::MergedEnrichment;
 pub(crate) use project::{Project, ProjectId};

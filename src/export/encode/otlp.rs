@@ -158,7 +158,8 @@ fn write_attributes<'a>(out: &mut ReverseWriter, field: u32, attributes: impl It
     attributes.for_each(|each| attribute(out, field, &each.key, &each.value));
 }
 
-fn attribute(out: &mut ReverseWriter, field: u32, key: &Key, value: &Value) {
+/// Writes an attribute as a field of its owner.
+pub(crate) fn attribute(out: &mut ReverseWriter, field: u32, key: &Key, value: &Value) {
     out.message(field, |out| {
         out.message(2, |out| write_value(out, value));
         out.text(1, key.as_str());

@@ -1,0 +1,22 @@
+//! Changes that a binding makes to the data of clients.
+
+use opentelemetry::KeyValue;
+
+use super::attributes::AttributeNames;
+
+/// Changes to encoded spans of a client. The client's attributes win, except for `forced_keys`.
+/// Each key occurs at most once in `resource` and in `span_attributes`.
+#[derive(Debug, Default)]
+pub(crate) struct Edits {
+    /// Attributes for each resource that does not have their key.
+    pub(crate) resource: Vec<KeyValue>,
+    /// Attributes for each span that does not have their key.
+    pub(crate) span_attributes: Vec<KeyValue>,
+    /// Keys that choose a project at the backend. The client's attributes with these keys are
+    /// removed from resources, scopes and spans, so that only the binding's values remain.
+    pub(crate) forced_keys: Vec<&'static str>,
+    /// Names of a backend that needs an event type on each span.
+    pub(crate) event_type: Option<&'static AttributeNames>,
+    /// Attribute that gets the session id of the trace, if each trace is a session.
+    pub(crate) session_id: Option<&'static str>,
+}

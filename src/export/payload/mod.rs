@@ -1,0 +1,173 @@
+//! OTLP trace requests as the bytes that clients sent.
+//!
+//! A request is checked and counted by one walk over its bytes and never decoded. Parts of it are
+//! cut out and attributes are added in its bytes, so fields of later OTLP versions survive.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `wire` | the wire format |
+//! | `schema` | the message types of OTLP |
+//! | `error` | why a request is refused |
+//! | `check` | the walk |
+//! | `rewrite` | cutting and inserting |
+//! | `parts` | spans and blocks of a request, requests with a part of them |
+//! | `splice` | attributes of the binding |
+
+mod check;
+mod error;
+mod parts;
+mod rewrite;
+mod schema;
+mod splice;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use opentelemetry::trace::{SpanId, TraceId};
+
+pub(crate) use error::PayloadError;
+
+use crate::backend::Edits;
+
+/// A checked OTLP trace request of one tracer, as the bytes that arrived.
+#[derive(Debug)]
+pub(crate) struct Payload {
+    bytes: Bytes,
+    spans: usize,
+    /// The gzip body that the request arrived in, if it may be sent unchanged.
+    gzip: Option<Bytes>,
+}
+
+/// What identifies a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SpanSummary<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) trace_id: TraceId,
+    pub(crate) span_id: SpanId,
+}
+
+impl Payload {
+    /// Checks an `ExportTraceServiceRequest` and counts its spans.
+    ///
+    /// Stricter than protobuf: known fields must have their wire type, singular ones must not be
+    /// repeated, text must be UTF-8, and spans and links need valid ids. Unknown fields are allowed.
+    pub(crate) fn check(bytes: Bytes) -> Result<Self, PayloadError> {
+        let spans = check::check(&bytes)?;
+        Ok(Self {
+            bytes,
+            spans,
+            gzip: None,
+        })
+    }
+
+    /// Adds the gzip body that the request arrived in. It is dropped when the request changes.
+    pub(crate) fn with_gzip(self, original: Bytes) -> Self {
+        Self {
+            gzip: Some(original),
+            ..self
+        }
+    }
+
+    pub(crate) fn gzip(&self) -> Option<&Bytes> {
+        self.gzip.as_ref()
+    }
+
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Returns the number of spans, which may be zero.
+    pub(crate) fn spans(&self) -> usize {
+        self.spans
+    }
+
+    /// Returns the memory that the request holds, in bytes.
+    pub(crate) fn byte_size(&self) -> usize {
+        size_of::<Self>() + self.bytes.len() + self.gzip.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// Returns the spans of a range, by their order in the request, as a request of their own. The
+    /// whole range returns the same bytes.
+    ///
+    /// Copies these spans with their blocks' other fields. Of the parts of a request, one has the
+    /// blocks that had no spans. Takes time for each span of the whole request.
+    pub(crate) fn slice(&self, range: Range<usize>) -> Bytes {
+        let is_whole = range == (0..self.spans);
+        let mut before = 0;
+        let keep = |span: Option<&[u8]>| match span {
+            Some(_) => {
+                before += 1;
+                range.contains(&(before - 1))
+            }
+            None => range.contains(&before) || (before == self.spans && range.end == before),
+        };
+        let part = if is_whole {
+            None
+        } else {
+            parts::retain(&self.bytes, keep)
+        };
+        part.unwrap_or_else(|| self.bytes.clone())
+    }
+
+    /// Keeps spans for which `keep` returns true. Its arguments are the trace id and the encoded
+    /// size. Nothing changes if all spans are kept.
+    pub(crate) fn retain(mut self, mut keep: impl FnMut([u8; 16], usize) -> bool) -> Self {
+        let mut kept = 0;
+        let part = parts::retain(&self.bytes, |span| {
+            let keep = span.is_none_or(|span| keep(parts::trace_id(span), span.len()));
+            kept += usize::from(keep && span.is_some());
+            keep
+        });
+        self.spans = kept;
+        self.replace(part);
+        self
+    }
+
+    /// Splits the request by an attribute of its resources: `None` if it is absent or not a string.
+    /// Parts are in the order of first occurrence. Nothing changes if there is one part.
+    ///
+    /// Fails if a resource has several attributes with this key, if there are too many parts, or if
+    /// the request has unknown fields that belong to no resource.
+    pub(crate) fn split_by_resource(self, key: &str) -> Result<Vec<(Option<String>, Self)>, PayloadError> {
+        let mut parts = parts::split(&self.bytes, key)?;
+        if parts.len() < 2 {
+            let value = parts.pop().and_then(|only| only.value);
+            return Ok(vec![(value, self)]);
+        }
+        let payload = |part: parts::Part| {
+            let payload = Self {
+                bytes: part.bytes.into(),
+                spans: part.spans,
+                gzip: None,
+            };
+            (part.value, payload)
+        };
+        Ok(parts.into_iter().map(payload).collect())
+    }
+
+    /// Applies the changes of a binding. Nothing changes if the client has set everything.
+    pub(crate) fn splice(&mut self, edits: &Edits) {
+        let spliced = splice::splice(&self.bytes, edits);
+        self.replace(spliced);
+    }
+
+    /// Returns what identifies a span, by its order in the request.
+    pub(crate) fn describe(&self, index: usize) -> Option<SpanSummary<'_>> {
+        let span = &self.bytes[parts::spans(&self.bytes).nth(index)?.value];
+        Some(SpanSummary {
+            name: parts::name(span),
+            trace_id: TraceId::from_bytes(parts::trace_id(span)),
+            span_id: SpanId::from_bytes(parts::span_id(span)),
+        })
+    }
+
+    fn replace(&mut self, changed: Option<Bytes>) {
+        if let Some(bytes) = changed {
+            self.bytes = bytes;
+            self.gzip = None;
+        }
+    }
+}
