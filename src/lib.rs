@@ -63,10 +63,7 @@
 //! | `macros` | yes | [`trace`] |
 //! | `tls` | yes | `https://` endpoints, with rustls and the platform's certificates |
 //! | `watch` | yes | reloads configuration and key files when they change |
-<<<<<<< HEAD
 //! | `gateway` | | encoded payloads in lanes, for the gateway; unstable |
-=======
->>>>>>> 30fd985 (OTLP trace requests as bytes: check, slice, split and splice without decoding)
 //! | `grpc` | | OTLP over gRPC, with tonic |
 //! | `metrics` | | [`TracerRegistry::observe`]: the registry's own metrics |
 //! | `reqwest` | | [`reqwest`]: a middleware for clients |

@@ -113,10 +113,10 @@ fn length(expected: usize, value: &[u8]) -> PayloadError {
 #[cold]
 fn misplaced(rule: &FieldRule, found: u32) -> PayloadError {
     let expected = rule.wire;
-    match found == expected {
-        true => Rule::Repeated.into(),
-        false => Rule::WireType { expected, found }.into(),
+    if found == expected {
+        return Rule::Repeated.into();
     }
+    Rule::WireType { expected, found }.into()
 }
 
 /// Returns the error of a message without one of its ids: an empty one is not written.

@@ -58,7 +58,9 @@ fn leaves(source: &[u8]) -> (Vec<Leaf<'_>>, Vec<&[u8]>) {
         };
         for scope in &scopes {
             let (spans, of_scope) = children(&scope.value);
-            spans.iter().for_each(|span| leaf(&of_scope, Some(span)));
+            for span in &spans {
+                leaf(&of_scope, Some(span));
+            }
             if spans.is_empty() {
                 leaf(&of_scope, None);
             }

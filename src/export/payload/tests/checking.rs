@@ -23,11 +23,6 @@ fn request_with(span: impl AsRef<[u8]>) -> Vec<u8> {
     field(1, field(2, [field(2, ids()), field(2, span)].concat()))
 }
 
-/// Returns a request whose second span has an attribute with this value.
-fn request_with_value(value: impl AsRef<[u8]>) -> Vec<u8> {
-    request_with([ids(), field(9, field(2, value))].concat())
-}
-
 fn error_of(request: impl Into<Bytes>) -> String {
     Payload::check(request.into())
         .expect_err("a request that breaks a rule")
@@ -78,118 +73,154 @@ fn a_request_without_spans_is_valid() {
     }
 }
 
+fn assert_error_of_span(span: impl AsRef<[u8]>, expected: &str) {
+    let place = "resource_spans[0].scope_spans[0].spans[1]";
+    assert_eq!(error_of(request_with(span)), format!("{place}.{expected}"));
+}
+
+/// Checks the error of a span that has these fields besides its ids.
+fn assert_error_of_fields(fields: impl AsRef<[u8]>, expected: &str) {
+    assert_error_of_span([&ids(), fields.as_ref()].concat(), expected);
+}
+
 #[test]
-fn an_error_names_field_and_rule() {
-    let repeated = |extra: Vec<u8>| request_with([ids(), extra.clone(), extra].concat());
-    for (request, expected) in [
+fn a_wrong_id_is_refused() {
+    for (span, expected) in [
         (
-            request_with([field(1, [7; 15]), field(2, SPAN)].concat()),
+            [field(1, [7; 15]), field(2, SPAN)].concat(),
             "trace_id: expected 16 bytes, found 15",
         ),
         (
-            request_with([field(1, [0; 16]), field(2, SPAN)].concat()),
+            [field(1, [0; 16]), field(2, SPAN)].concat(),
             "trace_id: an id is not all zeros",
         ),
-        (request_with(field(2, SPAN)), "trace_id: expected 16 bytes, found 0"),
-        (request_with(field(1, TRACE)), "span_id: expected 8 bytes, found 0"),
+        (field(2, SPAN), "trace_id: expected 16 bytes, found 0"),
+        (field(1, TRACE), "span_id: expected 8 bytes, found 0"),
         (
-            request_with([field(1, TRACE), field(2, [0; 8])].concat()),
+            [field(1, TRACE), field(2, [0; 8])].concat(),
             "span_id: an id is not all zeros",
         ),
         (
-            request_with([ids(), field(4, [1; 7])].concat()),
+            [ids(), field(4, [1; 7])].concat(),
             "parent_span_id: expected 8 bytes, found 7",
         ),
-        (request_with([ids(), ids()].concat()), "trace_id: set more than once"),
         (
-            request_with([ids(), vec![0x30, 1, 0x30, 1]].concat()),
-            "kind: set more than once",
-        ),
-        (repeated(field(5, "name")), "name: set more than once"),
-        (repeated(field(15, [])), "status: set more than once"),
-        (repeated(vec![0x85, 1, 0, 0, 0, 0]), "flags: set more than once"),
-        (
-            request_with([ids(), field(5, [0xff])].concat()),
-            "name: not valid UTF-8",
-        ),
-        (
-            request_with([ids(), field(3, [0xc0, 0x80])].concat()),
-            "trace_state: not valid UTF-8",
-        ),
-        (
-            request_with([ids(), field(15, field(2, [0xff]))].concat()),
-            "status.message: not valid UTF-8",
-        ),
-        (
-            request_with([ids(), field(9, field(1, [0xff]))].concat()),
-            "attributes[0].key: not valid UTF-8",
-        ),
-        (
-            request_with([ids(), field(9, []), field(9, [field(2, []), field(2, [])].concat())].concat()),
-            "attributes[1].value: set more than once",
-        ),
-        (
-            request_with_value(field(1, [0xff])),
-            "attributes[0].value.string_value: not valid UTF-8",
-        ),
-        (
-            request_with_value([field(1, "a"), vec![0x10, 1]].concat()),
-            "attributes[0].value.bool_value: set more than once",
-        ),
-        (
-            request_with([ids(), field(13, field(1, TRACE))].concat()),
+            [ids(), field(13, field(1, TRACE))].concat(),
             "links[0].span_id: expected 8 bytes, found 0",
         ),
         (
-            request_with([ids(), field(11, field(3, field(1, [0xff])))].concat()),
-            "events[0].attributes[0].key: not valid UTF-8",
-        ),
-        (
-            request_with([ids(), field(6, [])].concat()),
-            "kind: expected wire type 0, found 2",
-        ),
-        (
-            request_with([ids(), vec![0x28, 1]].concat()),
-            "name: expected wire type 2, found 0",
-        ),
-        (
-            request_with([ids(), vec![0x2a, 3, b'a']].concat()),
-            "name: length 3 exceeds what is left of the message: 1",
-        ),
-        (
-            request_with([ids(), vec![0x2a]].concat()),
-            "name: the message ends inside a field",
-        ),
-        (
-            request_with([ids(), vec![0x39, 1, 2]].concat()),
-            "start_time_unix_nano: the message ends inside a field",
-        ),
-        (
-            request_with([ids(), [vec![0x30], vec![0xff; 10]].concat()].concat()),
-            "kind: a varint has at most 64 bits",
-        ),
-        (
-            request_with([ids(), [vec![0x30], vec![0xff; 9], vec![2]].concat()].concat()),
-            "kind: a varint has at most 64 bits",
-        ),
-        (
-            request_with([ids(), vec![0xc3, 1]].concat()),
-            "field 24: groups are not supported",
-        ),
-        (
-            request_with([ids(), vec![0x2b]].concat()),
-            "name: groups are not supported",
-        ),
-        (
-            request_with([ids(), vec![0xc7, 1]].concat()),
-            "field 24: wire type 7 does not exist",
+            [ids(), field(13, ids()), field(13, field(1, [1; 17]))].concat(),
+            "links[1].trace_id: expected 16 bytes, found 17",
         ),
     ] {
-        assert_eq!(
-            error_of(request),
-            format!("resource_spans[0].scope_spans[0].spans[1].{expected}")
-        );
+        assert_error_of_span(span, expected);
     }
+    for parent in [&[][..], &[0; 8], &SPAN] {
+        assert_eq!(payload(request_with([ids(), field(4, parent)].concat())).spans(), 2);
+    }
+}
+
+#[test]
+fn a_repeated_singular_field_is_refused() {
+    assert_error_of_fields(ids(), "trace_id: set more than once");
+    for (fields, expected) in [
+        (vec![0x30, 1], "kind"),
+        (field(5, "name"), "name"),
+        (field(15, []), "status"),
+        (vec![0x85, 1, 0, 0, 0, 0], "flags"),
+        (vec![0x39, 0, 0, 0, 0, 0, 0, 0, 0], "start_time_unix_nano"),
+    ] {
+        assert_error_of_fields(fields.repeat(2), &format!("{expected}: set more than once"));
+    }
+    let attribute = |attribute: Vec<u8>| [field(9, []), field(9, attribute)].concat();
+    for (fields, expected) in [
+        (attribute(field(1, "key").repeat(2)), "attributes[1].key"),
+        (attribute(field(2, []).repeat(2)), "attributes[1].value"),
+        (
+            attribute(field(2, [field(1, "a"), vec![0x10, 1]].concat())),
+            "attributes[1].value.bool_value",
+        ),
+        (
+            attribute(field(2, field(5, []).repeat(2))),
+            "attributes[1].value.array_value",
+        ),
+    ] {
+        assert_error_of_fields(fields, &format!("{expected}: set more than once"));
+    }
+}
+
+#[test]
+fn text_that_is_not_utf8_is_refused() {
+    let bad = [0xff];
+    for (fields, expected) in [
+        (field(3, [0xc0, 0x80]), "trace_state"),
+        (field(5, bad), "name"),
+        (field(9, field(1, bad)), "attributes[0].key"),
+        (field(9, field(2, field(1, bad))), "attributes[0].value.string_value"),
+        (
+            field(9, field(2, field(5, field(1, field(1, bad))))),
+            "attributes[0].value.array_value.values[0].string_value",
+        ),
+        (
+            field(9, field(2, field(6, field(1, field(1, bad))))),
+            "attributes[0].value.kvlist_value.values[0].key",
+        ),
+        (field(11, field(2, bad)), "events[0].name"),
+        (field(11, field(3, field(1, bad))), "events[0].attributes[0].key"),
+        (field(13, [ids(), field(3, bad)].concat()), "links[0].trace_state"),
+        (
+            field(13, [ids(), field(4, field(1, bad))].concat()),
+            "links[0].attributes[0].key",
+        ),
+        (field(15, field(2, bad)), "status.message"),
+    ] {
+        let shown = error_of(request_with([ids(), fields].concat()));
+        let place = format!("resource_spans[0].scope_spans[0].spans[1].{expected}");
+        // A long path is cut off.
+        let place: Vec<&str> = place.split('.').collect();
+        let end = if place.len() > 8 {
+            "...: not valid UTF-8"
+        } else {
+            ": not valid UTF-8"
+        };
+        assert_eq!(shown, place[..place.len().min(8)].join(".") + end);
+    }
+    let bytes = field(9, [field(1, "key"), field(2, field(7, bad))].concat());
+    assert_eq!(
+        payload(request_with([ids(), bytes].concat())).spans(),
+        2,
+        "bytes are not text"
+    );
+}
+
+#[test]
+fn a_broken_field_is_refused() {
+    let varint = |bytes: &[u8]| [&[0x30], bytes].concat();
+    for (fields, expected) in [
+        (field(6, []), "kind: expected wire type 0, found 2"),
+        (vec![0x28, 1], "name: expected wire type 2, found 0"),
+        (
+            vec![0x2a, 3, b'a'],
+            "name: length 3 exceeds what is left of the message: 1",
+        ),
+        (vec![0x2a], "name: the message ends inside a field"),
+        (
+            vec![0x39, 1, 2],
+            "start_time_unix_nano: the message ends inside a field",
+        ),
+        (varint(&[0xff; 10]), "kind: a varint has at most 64 bits"),
+        (
+            varint(&[&[0xff; 9][..], &[2]].concat()),
+            "kind: a varint has at most 64 bits",
+        ),
+        (vec![0xc3, 1], "field 24: groups are not supported"),
+        (vec![0x2b], "name: groups are not supported"),
+        (vec![0xc7, 1], "field 24: wire type 7 does not exist"),
+    ] {
+        assert_error_of_fields(fields, expected);
+    }
+    let most = [ids(), varint(&[&[0xff; 9][..], &[1]].concat())].concat();
+    assert_eq!(payload(request_with(most)).spans(), 2);
 }
 
 #[test]

@@ -33,10 +33,8 @@ proptest! {
         bounds.extend([0, whole.spans()]);
         bounds.sort_unstable();
         bounds.dedup();
-        let ranges: Vec<Range<usize>> = match bounds[..] {
-            [only] => vec![only..only],
-            _ => bounds.windows(2).map(|bound| bound[0]..bound[1]).collect(),
-        };
+        bounds.extend((whole.spans() == 0).then_some(0));
+        let ranges: Vec<Range<usize>> = bounds.windows(2).map(|bound| bound[0]..bound[1]).collect();
         let slices: Vec<Bytes> = ranges.iter().map(|range| whole.slice(range.clone())).collect();
         let (expected, others) = leaves(whole.bytes());
         let mut found = Vec::new();

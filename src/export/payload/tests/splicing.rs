@@ -60,8 +60,9 @@ fn add(attributes: &mut Vec<Attribute>, key: &str, text: &str) {
 fn edit(request: &mut Request, edits: &Edits) {
     let remove = |attributes: &mut Vec<Attribute>| attributes.retain(|set| !edits.forced_keys.contains(&&*set.key));
     let add_own = |attributes: &mut Vec<Attribute>, own: &[KeyValue]| {
-        own.iter()
-            .for_each(|own| add(attributes, own.key.as_str(), &own.value.as_str()));
+        for own in own {
+            add(attributes, own.key.as_str(), &own.value.as_str());
+        }
     };
     for block in &mut request.resource_spans {
         if block.resource.is_none() && !edits.resource.is_empty() {
@@ -84,9 +85,8 @@ fn edit(request: &mut Request, edits: &Edits) {
                 ) {
                     (Some("chat"), _) => "model",
                     (Some("invoke_agent"), _) => "chain",
-                    (Some("execute_tool"), _) => "tool",
-                    (_, Some("LLM")) => "model",
-                    (_, Some("CHAIN")) => "chain",
+                    (operation, Some("LLM")) if operation != Some("execute_tool") => "model",
+                    (operation, Some("CHAIN")) if operation != Some("execute_tool") => "chain",
                     _ => "tool",
                 };
                 if let Some(key) = edits.session_id {
