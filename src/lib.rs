@@ -149,6 +149,13 @@ pub mod error {
     pub use crate::util::system_error::SystemError;
 }
 
+/// Interfaces for the gateway. Unstable: may change in any release.
+#[cfg(feature = "gateway")]
+pub mod gateway {
+    pub use crate::config::gateway::{GatewayProblems, GatewayTable, key_file, wildcard_matches};
+    pub use crate::registry::PreparedReload;
+}
+
 /// Makes foreign text safe for a terminal or a log.
 pub mod text {
     pub use crate::util::printable::{Printable, printable};

@@ -54,6 +54,8 @@ pub(crate) enum Layer {
     #[default]
     Default,
     Environment,
+    /// Only in a configuration that is read for the gateway.
+    Gateway,
     Local,
     Variables,
     /// The merged configuration.
@@ -65,6 +67,7 @@ impl Layer {
         match self {
             Self::Default => "the default file",
             Self::Environment => "the file of the active environment",
+            Self::Gateway => "the file of the gateway",
             Self::Local => "the local file",
             Self::Variables => "the variables TRACER_REGISTRY__*",
             Self::Whole => "the configuration",
@@ -113,6 +116,11 @@ impl Problems {
     /// Returns the current layer.
     pub(crate) fn layer(&self) -> Layer {
         self.layer
+    }
+
+    /// Returns the current file.
+    pub(crate) fn file(&self) -> &str {
+        &self.file
     }
 
     /// Adds a problem. Escapes key and message, so that a problem is one line.

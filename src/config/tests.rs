@@ -61,11 +61,11 @@ impl Folder {
     }
 
     fn load(&self, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        Config::load_with(self.0.path(), &vars(variables))
+        Config::load_layers(self.0.path(), false, &vars(variables))
     }
 
     fn load_alone(&self, name: &str) -> Result<Config, ConfigError> {
-        Config::load_with(&self.path(name), &vars(&[]))
+        Config::load_layers(&self.path(name), false, &vars(&[]))
     }
 }
 

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use super::binding_cache::{AsyncBindingSource, BindingCacheOptions, BindingSource, Source};
 use super::error::BuildError;
 use super::handle::TracerRegistry;
+#[cfg(feature = "gateway")]
+use super::reload::PreparedReload;
+use super::reload::ReloadExtension;
 use super::start::start;
 use crate::config::{ActiveEnvironment, Binding, Config, Document, Export, Metrics, Pool, Route, Routing, Untrusted};
 use crate::secret::{Fingerprinter, SecretSource, SecretSources};
@@ -21,6 +24,7 @@ pub struct RegistryBuilder {
     fingerprinter: Fingerprinter,
     source: Option<Source>,
     binding_cache: BindingCacheOptions,
+    extension: ReloadExtension,
 }
 
 impl TracerRegistry {
@@ -177,6 +181,17 @@ impl RegistryBuilder {
         self
     }
 
+    /// Calls `prepare` with the configuration now, and with each one that a reload reads, before it
+    /// is applied. Unstable.
+    ///
+    /// A reload changes nothing if `prepare` refuses the configuration, and [`build`](Self::build)
+    /// fails. It must not call the registry.
+    #[cfg(feature = "gateway")]
+    pub fn reload_extension(mut self, prepare: impl Fn(&Config) -> PreparedReload + Send + Sync + 'static) -> Self {
+        self.extension = ReloadExtension::new(prepare);
+        self
+    }
+
     /// Validates everything and starts the export threads (none with `export.mode = "inline"`).
     /// Reads no key.
     ///
@@ -189,6 +204,6 @@ impl RegistryBuilder {
             None => Config::from_document(self.document)?,
         };
         let source = self.source.map(|source| (source, self.binding_cache));
-        start(config, source, self.sources, self.fingerprinter)
+        start(config, source, self.sources, self.fingerprinter, self.extension)
     }
 }

@@ -23,6 +23,8 @@ pub use binding_cache::{AsyncBindingSource, BindingCacheOptions, BindingFuture, 
 pub use builder::RegistryBuilder;
 pub use error::{BuildError, LookupError};
 pub use handle::TracerRegistry;
+#[cfg(feature = "gateway")]
+pub use reload::PreparedReload;
 pub use reload::{ConfigurationStatus, Reload, ReloadError, RetainedTracer};
 pub use status::{
     CheckMode, CheckWarning, CheckedBinding, ConnectionCheck, EvictedTotals, PoolStatus, Status, TracerStatus,

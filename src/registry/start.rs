@@ -14,9 +14,9 @@ use super::error::BuildError;
 use super::handle::{Inner, TracerRegistry};
 use super::lookup::SharedProjects;
 use super::pool::{Pool, maintain};
-use super::reload::Reloads;
 #[cfg(feature = "watch")]
 use super::reload::WatchedFiles;
+use super::reload::{ReloadExtension, Reloads};
 use super::state::RegistryState;
 use super::unrouted::Unrouted;
 use crate::backend::DestinationCache;
@@ -30,7 +30,10 @@ pub(crate) fn start(
     source: Option<(Source, BindingCacheOptions)>,
     sources: SecretSources,
     fingerprinter: Fingerprinter,
+    extension: ReloadExtension,
 ) -> Result<TracerRegistry, BuildError> {
+    let prepared = extension.prepare(&config);
+    let commit = prepared.commit?;
     let reader = KeyReader::new(sources, config.has_strict_permissions());
     let engine = Engine::start(config.export().clone(), reader.clone(), fingerprinter.clone())?;
     let wake = Arc::new(Notify::new());
@@ -46,6 +49,7 @@ pub(crate) fn start(
     let cache = source.map(|(source, options)| BindingCache::new(source, options));
     let state = Arc::new(RegistryState {
         reloads: Reloads::new(config.is_watched()),
+        extension,
         projects: SharedProjects::default(),
         bindings: Bindings::new(config, cache),
         pool,
@@ -69,8 +73,9 @@ pub(crate) fn start(
     {
         let weak = Arc::downgrade(&state);
         let changed = move |changed: &_| weak.upgrade()?.files_changed(changed, Instant::now());
-        let started = state.watched.start(&state.bindings.config(), changed);
+        let started = state.watched.start(&state.bindings.config(), &prepared.watch, changed);
         started.map_err(|error| BuildError::Thread(error.into()))?;
     }
+    commit();
     Ok(registry)
 }

@@ -12,15 +12,16 @@ use super::bindings::Bindings;
 use super::error::LookupError;
 use super::lookup::SharedProjects;
 use super::pool::Pool;
-use super::reload::Reloads;
 #[cfg(feature = "watch")]
 use super::reload::WatchedFiles;
+use super::reload::{ReloadExtension, Reloads};
 use crate::util::fork::ForkGuard;
 
 pub(crate) struct RegistryState {
     pub(crate) bindings: Bindings,
     pub(crate) pool: Arc<Pool>,
     pub(crate) reloads: Reloads,
+    pub(crate) extension: ReloadExtension,
     pub(crate) projects: SharedProjects,
     pub(crate) closed: AtomicBool,
     pub(crate) fork: ForkGuard,

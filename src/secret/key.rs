@@ -67,6 +67,13 @@ impl ApiKey {
         self.0.expose_secret() == other.0.expose_secret()
     }
 
+    /// Returns the bytes. Unstable: for the gateway, which compares keyed hashes of its callers'
+    /// tokens.
+    #[cfg(feature = "gateway")]
+    pub fn bytes(&self) -> &[u8] {
+        self.0.expose_secret().as_bytes()
+    }
+
     /// Returns the fingerprint, which is safe to show.
     pub fn fingerprint(&self, fingerprinter: &Fingerprinter) -> Fingerprint {
         fingerprinter.fingerprint(self.0.expose_secret().as_bytes())

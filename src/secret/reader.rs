@@ -58,6 +58,13 @@ impl KeyReader {
         Ok(key)
     }
 
+    /// Reads a key that no header of this process carries, so that only the rules of every key
+    /// apply.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn read_unsent(&self, source: &KeySource) -> Result<ApiKey, SecretError> {
+        source.read_by(self)
+    }
+
     /// Like [`read`](Self::read), on a thread of the registry: a panic of the program's own source
     /// becomes an error.
     pub(crate) fn read_in_background(&self, origin: &KeyOrigin) -> Result<ApiKey, SecretError> {

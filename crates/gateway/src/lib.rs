@@ -5,5 +5,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod callers;
+pub mod config;
 #[cfg_attr(not(test), expect(dead_code, reason = "the receiver is not there yet"))]
 mod otlp_json;

@@ -1,4 +1,5 @@
-//! Files of a configuration: `default`, the active environment's, `local`, then variables.
+//! Files of a configuration: `default`, the active environment's, `gateway` if asked for, `local`,
+//! then variables.
 
 use std::fs;
 use std::io::{self, Read};
@@ -20,6 +21,8 @@ use crate::util::system_error::SystemError;
 
 /// Name of the lowest layer.
 const DEFAULT: &str = "default";
+/// Name of the layer for the gateway, which other programs do not read.
+const GATEWAY: &str = "gateway";
 /// Name of the layer for one machine, above all other files.
 const LOCAL: &str = "local";
 /// Maximum size of an operator's file, enough for several hundred thousand tenants.
@@ -34,23 +37,28 @@ pub(crate) const EXTENSIONS: [(&str, Syntax); 4] = [
 
 #[cfg(feature = "watch")]
 /// Returns every file that [`load`] looks for.
-pub(crate) fn files(path: &Path, environment: Option<&Slug>) -> Vec<PathBuf> {
-    let (folder, is_layered) = folder_of(path);
+pub(crate) fn files(path: &Path, for_gateway: bool, environment: Option<&Slug>) -> Vec<PathBuf> {
+    let (folder, is_layered) = folder_of(path, for_gateway);
     if !is_layered {
         return vec![path.to_owned()];
     }
-    let layers = [Some(DEFAULT), Some(LOCAL), environment.map(Slug::as_str)];
+    let gateway = for_gateway.then_some(GATEWAY);
+    let layers = [Some(DEFAULT), gateway, Some(LOCAL), environment.map(Slug::as_str)];
     let files = layers.into_iter().flatten().flat_map(|layer| candidates(folder, layer));
     files.collect()
 }
 
 /// Returns the folder of the layers, and whether the path has layers at all.
-fn folder_of(path: &Path) -> (&Path, bool) {
+fn folder_of(path: &Path, for_gateway: bool) -> (&Path, bool) {
     if path.is_dir() {
         return (path, true);
     }
-    let is_default = path.file_stem().is_some_and(|stem| stem == DEFAULT);
-    (path.parent().unwrap_or(Path::new("")), is_default)
+    let is_layered = is_named(path, DEFAULT) || for_gateway && is_named(path, GATEWAY);
+    (path.parent().unwrap_or(Path::new("")), is_layered)
+}
+
+fn is_named(file: &Path, layer: &str) -> bool {
+    file.file_stem().is_some_and(|stem| stem == layer)
 }
 
 fn candidates<'a>(folder: &'a Path, layer: &'a str) -> impl Iterator<Item = PathBuf> + use<'a> {
@@ -63,29 +71,41 @@ fn candidates<'a>(folder: &'a Path, layer: &'a str) -> impl Iterator<Item = Path
 /// `defined_paths`.
 ///
 /// A folder, or a file called `default`, is layered with its neighbours. Any other file stands
-/// alone.
+/// alone. With `for_gateway`, a layer `gateway` is read too, and its file also is one of these.
 pub(crate) fn load(
     path: &Path,
+    for_gateway: bool,
     variables: &Variables,
     defined_paths: &mut DefinedPathsBuilder,
     problems: &mut Problems,
 ) -> Document {
     let mut whole = Document::default();
     let is_folder = path.is_dir();
-    let (folder, layered) = folder_of(path);
-    problems.enter(Layer::Default, folder.display().to_string());
-    // Also checked if a file is given, because two default files side by side are a problem.
-    let found = if layered {
-        layer_file(folder, DEFAULT, problems)
-    } else {
-        None
+    let (folder, layered) = folder_of(path, for_gateway);
+    // Also looked for if its file is given, because two files of a layer side by side are a problem.
+    let mut found = |rank, layer| {
+        problems.enter(rank, folder.display().to_string());
+        let found = layer_file(folder, layer, problems);
+        let is_given = !is_folder && is_named(path, layer);
+        if is_given { Some(path.to_owned()) } else { found }
     };
-    match (is_folder, found) {
-        (false, _) => whole.overlay(&file_layer(Layer::Default, path, defined_paths, problems)),
-        (true, Some(file)) => whole.overlay(&file_layer(Layer::Default, &file, defined_paths, problems)),
-        (true, None) => {
-            problems.add_unread("the folder has no default.toml, default.yaml, default.yml or default.json");
-        }
+    let gateway = (layered && for_gateway)
+        .then(|| found(Layer::Gateway, GATEWAY))
+        .flatten();
+    let default = if layered {
+        found(Layer::Default, DEFAULT)
+    } else {
+        Some(path.to_owned())
+    };
+    match default {
+        Some(file) => whole.overlay(&file_layer(Layer::Default, &file, defined_paths, problems)),
+        // The gateway's file may be the whole configuration.
+        None if gateway.is_some() => {}
+        None => problems.add_unread("the folder has no default.toml, default.yaml, default.yml or default.json"),
+    }
+    let mut gateway_layer = Document::default();
+    if let Some(file) = gateway {
+        gateway_layer = file_layer(Layer::Gateway, &file, defined_paths, problems);
     }
     let mut local = Document::default();
     if layered {
@@ -99,7 +119,7 @@ pub(crate) fn load(
         let mut ignored = Problems::default();
         let tree = variables.tree(None, &mut ignored);
         let from_variables = read_whole::<Document>(tree, String::new(), Path::new(""), &mut ignored);
-        let choice = [&from_variables, &local, &whole]
+        let choice = [&from_variables, &local, &gateway_layer, &whole]
             .into_iter()
             .find_map(|layer| layer.active_environment.as_ref());
         // Only a valid name becomes a file name: `../../etc/passwd` is refused when the whole
@@ -107,12 +127,14 @@ pub(crate) fn load(
         if let Some(ActiveName(Ok(environment))) = choice.and_then(|choice| active_name(choice, variables))
             && environment != DEFAULT
             && environment != LOCAL
+            && !(for_gateway && environment == GATEWAY)
             && Slug::new(&environment).is_ok()
         {
             let file = environment_layer(folder, &environment, defined_paths, problems);
             whole.overlay_layer(&file, Layer::Environment);
         }
     }
+    whole.overlay_layer(&gateway_layer, Layer::Gateway);
     whole.overlay_layer(&local, Layer::Local);
     problems.enter(Layer::Variables, Layer::Variables.name());
     let declared = DeclaredNames::new(&whole, problems.has_unread_file());

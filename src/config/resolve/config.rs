@@ -47,6 +47,8 @@ pub struct Config {
     pub(crate) reload: ReloadSettings,
     proxies: ProxyUrls,
     untrusted: Rules,
+    /// Whether the layer `gateway` is read.
+    for_gateway: bool,
     /// Whether environment variables are overlaid on the files and may provide a proxy's URL.
     has_variables: bool,
     /// File or folder that it was read from. `None` if it was built in code.
@@ -73,7 +75,20 @@ impl Config {
     /// # Errors
     /// Returns a [`ConfigError`] with every problem of every layer.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        Self::load_with(path.as_ref(), &Variables::from_process())
+        Self::load_layers(path.as_ref(), false, &Variables::from_process())
+    }
+
+    /// Like [`load`](Self::load), for the gateway. Unstable.
+    ///
+    /// A layer `gateway` is read after that of the active environment and before `local`. A file
+    /// called `gateway` is layered with its neighbours too, and `default` may be missing beside it.
+    /// An environment called `gateway` has no separate file.
+    ///
+    /// # Errors
+    /// Returns a [`ConfigError`] with every problem of every layer.
+    #[cfg(feature = "gateway")]
+    pub fn load_for_gateway(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        Self::load_layers(path.as_ref(), true, &Variables::from_process())
     }
 
     /// Reads the same files again, from the same location. Returns a configuration built in code
@@ -83,7 +98,7 @@ impl Config {
     /// Returns a [`ConfigError`] with every problem of every layer.
     pub(crate) fn read_again(&self) -> Result<Self, ConfigError> {
         match &self.path {
-            Some(path) if self.has_variables => Self::load(path),
+            Some(path) if self.has_variables => Self::load_layers(path, self.for_gateway, &Variables::from_process()),
             Some(path) => Self::load_files(path),
             None => Ok(self.clone()),
         }
@@ -95,17 +110,18 @@ impl Config {
     /// # Errors
     /// Returns a [`ConfigError`] with every problem of every layer.
     pub fn load_files(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        let mut config = Self::load_with(path.as_ref(), &Variables::empty())?;
+        let mut config = Self::load_layers(path.as_ref(), false, &Variables::empty())?;
         config.has_variables = false;
         Ok(config)
     }
 
-    pub(crate) fn load_with(path: &Path, variables: &Variables) -> Result<Self, ConfigError> {
+    pub(crate) fn load_layers(path: &Path, for_gateway: bool, variables: &Variables) -> Result<Self, ConfigError> {
         let mut problems = Problems::default();
         let mut paths = DefinedPathsBuilder::default();
-        let document = layers::load(path, variables, &mut paths, &mut problems);
+        let document = layers::load(path, for_gateway, variables, &mut paths, &mut problems);
         let mut config = Self::finish(document, variables, problems)?;
         config.defined_paths = paths.finish();
+        config.for_gateway = for_gateway;
         // Absolute, so that it can be read again after the process changes its working directory.
         config.path = Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
         Ok(config)
@@ -145,6 +161,7 @@ impl Config {
             untrusted: Rules::read(&document.untrusted, &mut Problems::default()),
             document,
             defaults,
+            for_gateway: false,
             has_variables: true,
             path: None,
             defined_paths: DefinedPaths::default(),
@@ -268,13 +285,22 @@ impl Config {
     /// configuration was built in code.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let path = self.path.as_deref();
-        path.map_or_else(Vec::new, |path| layers::files(path, self.active_environment()))
+        path.map_or_else(Vec::new, |path| {
+            layers::files(path, self.for_gateway, self.active_environment())
+        })
     }
 
     #[cfg(feature = "watch")]
     /// Returns whether the files of `newer` lack a table or setting of this configuration's files.
     pub(crate) fn any_removed_in(&self, newer: &Self) -> bool {
         self.defined_paths.any_removed_in(&newer.defined_paths)
+    }
+
+    /// Returns the file or folder that it was read from, for messages.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn source(&self) -> String {
+        let path = self.path.as_ref();
+        path.map_or_else(|| "the builder".to_owned(), |path| path.display().to_string())
     }
 
     /// Returns whether environment variables are used.

@@ -12,6 +12,7 @@ use crate::config::rules::values::needs_feature;
 use crate::config::settings::binding::{BackendName, Binding};
 use crate::config::settings::declare::{settings, table};
 use crate::config::settings::export::Export;
+use crate::config::settings::gateway::GatewayLayers;
 use crate::config::settings::metrics::Metrics;
 use crate::config::settings::pool::Pool;
 use crate::config::settings::setting::{Field, Fields, Setting, impl_setting, path};
@@ -62,6 +63,9 @@ table! {
         pub(crate) pool: Pool,
         /// Tracer of spans that are created outside any scope, by code without a tenant.
         pub(crate) routing: Routing,
+        /// Settings of the gateway. The library keeps them unread.
+        #[schema(schema_with = "names::any_table")]
+        pub(crate) gateway: GatewayLayers,
     }
 }
 
@@ -313,6 +317,10 @@ mod names {
         };
         bindings.insert("propertyNames".to_owned(), names);
         bindings
+    }
+
+    pub(super) fn any_table(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "object" })
     }
 
     pub(super) fn exact(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -1,8 +1,13 @@
 //! Parses key sources.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::Value;
+
+#[cfg(feature = "gateway")]
+use crate::config::problem::Layer;
+use crate::config::problem::Problems;
 use crate::config::read::table::{TEXT, Table};
 use crate::config::settings::setting::Setting;
 use crate::secret::{KeyCommand, KeySource};
@@ -14,13 +19,37 @@ const KEY_SOURCES: &str = "use { env = \"VARIABLE\" }, { file = \"/path\" }, { c
 /// keys.
 pub(crate) fn take(table: &mut Table<'_>, name: &'static str) -> Option<KeySource> {
     let value = table.value(name)?;
+    read(value, table.path_of(name), table.folder, table.problems)
+}
+
+/// Takes a key source, or a list of them. An invalid one is omitted.
+#[cfg(feature = "gateway")]
+pub(crate) fn take_several(table: &mut Table<'_>, name: &'static str) -> Option<Vec<KeySource>> {
+    let (path, folder) = (table.path_of(name), table.folder);
+    let mut value = table.value(name)?;
+    // A list in a variable is JSON.
+    let text = value.as_str().filter(|_| table.problems.layer() == Layer::Variables);
+    if let Some(list @ Value::Array(_)) = text.and_then(|text| serde_json::from_str(text).ok()) {
+        value = list;
+    }
+    let Value::Array(items) = value else {
+        return Some(read(value, path, folder, table.problems).into_iter().collect());
+    };
+    if items.is_empty() {
+        table.problem(name, format!("an empty list; {KEY_SOURCES}"));
+    }
+    let items = items.into_iter().enumerate();
+    let sources = items.filter_map(|(index, item)| read(item, format!("{path}[{index}]"), folder, table.problems));
+    Some(sources.collect())
+}
+
+fn read(value: Value, path: String, folder: &Path, problems: &mut Problems) -> Option<KeySource> {
     if !value.is_object() {
         let message = format!("a key is never written in the configuration; {KEY_SOURCES}");
-        table.problem(name, message);
+        problems.add(path, message);
         return None;
     }
-    let (path, folder) = (table.path_of(name), table.folder);
-    let mut table = Table::new(value, path, folder, table.problems)?;
+    let mut table = Table::new(value, path, folder, problems)?;
     let given: Vec<&str> = ["env", "file", "credential", "exec", "provider"]
         .into_iter()
         .filter(|kind| table.fields.contains_key(*kind))

@@ -133,7 +133,7 @@ fn a_variable_that_is_not_utf8_is_a_problem_and_not_the_default() {
     let folder = Folder::new(&[("default.toml", DEFAULT)]);
     let bytes = std::ffi::OsString::from_vec(vec![b'p', 0xff]);
     let variables = [("STAGE".into(), bytes)].into_iter().collect();
-    let error = super::Config::load_with(folder.0.path(), &variables).expect_err("not UTF-8");
+    let error = super::Config::load_layers(folder.0.path(), false, &variables).expect_err("not UTF-8");
     assert_eq!(error.problems()[0].key(), "active_environment");
 }
 
@@ -195,7 +195,7 @@ fn relative_paths_stay_valid_after_a_change_of_working_directory() {
         .map(|_| "..")
         .collect();
     let relative = up.join(folder.0.path().strip_prefix("/").expect("absolute"));
-    let config = super::Config::load_with(&relative, &super::vars(&[])).expect("valid");
+    let config = super::Config::load_layers(&relative, false, &super::vars(&[])).expect("valid");
     let KeySource::File(key) = resolve(&config, "tenant:acme").api_key else {
         panic!("a key in a file")
     };

@@ -300,7 +300,8 @@ fn a_value_that_is_not_utf8_is_refused_and_not_repeated() {
         ("TRACER_REGISTRY__TENANTS__ACME__SOURCE".into(), value),
         (name, "x".into()),
     ];
-    let error = super::Config::load_with(folder.0.path(), &variables.into_iter().collect()).expect_err("not UTF-8");
+    let error =
+        super::Config::load_layers(folder.0.path(), false, &variables.into_iter().collect()).expect_err("not UTF-8");
     assert_eq!(error.problems().len(), 2, "{error}");
     assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
 }

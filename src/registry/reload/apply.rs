@@ -38,10 +38,10 @@ impl RegistryState {
             return Err(ReloadError::Forked);
         }
         let _removals = self.reloads.begin();
-        let result = self.read_again().map(|(running, read)| {
-            let mut reload = self.apply_config(&running, read);
+        let result = self.read_again().and_then(|(running, read)| {
+            let mut reload = self.apply_config(&running, read)?;
             self.renew(&mut reload, |_| true, |_, _| true);
-            reload
+            Ok(reload)
         });
         self.reloads.note(result.as_ref().map(|_| true));
         self.reloads.note_waiting(false);
@@ -56,7 +56,18 @@ impl RegistryState {
         Ok((running, read))
     }
 
-    pub(super) fn apply_config(&self, running: &Config, mut read: Config) -> Reload {
+    /// Applies a configuration, unless the program's own part of it is invalid.
+    pub(super) fn apply_config(&self, running: &Config, mut read: Config) -> Result<Reload, ReloadError> {
+        let prepared = self.extension.prepare(&read);
+        let commit = match prepared.commit {
+            Ok(commit) => commit,
+            Err(error) => {
+                // An error may end when one of these files changes.
+                #[cfg(feature = "watch")]
+                self.watched.also(&prepared.watch);
+                return Err(error.into());
+            }
+        };
         let mut reload = Reload {
             needs_restart: running.needs_restart(&read),
             ..Reload::default()
@@ -68,9 +79,10 @@ impl RegistryState {
             reload.compare(running, &read);
             self.bindings.replace(read);
         }
+        commit();
         #[cfg(feature = "watch")]
-        self.watched.point_at(&self.bindings.config());
-        reload
+        self.watched.point_at(&self.bindings.config(), &prepared.watch);
+        Ok(reload)
     }
 
     /// Retires the tracers whose binding changed, if `may_go` allows it. `may_go` gets the digest

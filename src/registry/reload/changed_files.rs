@@ -88,7 +88,7 @@ impl RegistryState {
             }
         }
         removals.clear_config();
-        Ok(Some(self.apply_config(&running, read)))
+        self.apply_config(&running, read).map(Some)
     }
 
     /// Retires the tracers of some or all tenants whose binding changed, unless they must wait.

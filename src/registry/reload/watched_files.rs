@@ -23,20 +23,23 @@ impl WatchedFiles {
     pub(crate) fn start(
         &self,
         config: &Config,
+        others: &BTreeSet<PathBuf>,
         changed: impl FnMut(&BTreeSet<PathBuf>) -> Option<Duration> + Send + 'static,
     ) -> io::Result<()> {
         if config.is_watched() {
             // Cannot be set already: a registry starts once.
             drop(self.watcher.set(Watcher::start(changed)?));
-            self.point_at(config);
+            self.point_at(config, others);
         }
         Ok(())
     }
 
-    /// Watches exactly the files of this configuration. Call before reading tenants' files.
-    pub(crate) fn point_at(&self, config: &Config) {
+    /// Watches exactly the files of this configuration, and others that were read with it. Call
+    /// before reading tenants' files.
+    pub(crate) fn point_at(&self, config: &Config, others: &BTreeSet<PathBuf>) {
         let Some(watcher) = self.watcher.get() else { return };
-        let files: BTreeSet<PathBuf> = config.files().into_iter().collect();
+        let mut files: BTreeSet<PathBuf> = config.files().into_iter().collect();
+        files.extend(others.iter().cloned());
         let mut wanted = files.clone();
         wanted.extend(config.tenants_dir().map(ToOwned::to_owned));
         let mut paths = self.paths.lock();
@@ -51,5 +54,16 @@ impl WatchedFiles {
             }
         }
         *paths = wanted;
+    }
+
+    /// Watches further paths, which were read before.
+    pub(crate) fn also(&self, others: &BTreeSet<PathBuf>) {
+        let Some(watcher) = self.watcher.get() else { return };
+        let mut paths = self.paths.lock();
+        for path in others {
+            if paths.insert(path.clone()) {
+                watcher.watch_and_report(path);
+            }
+        }
     }
 }

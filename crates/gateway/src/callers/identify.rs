@@ -1,0 +1,105 @@
+//! Finds the caller of a request.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use subtle::ConstantTimeEq as _;
+
+use super::caller::Caller;
+use super::counts::{CallerSnapshot, Counts};
+use super::credential::{Credential, TokenHash, TokenHasher};
+use super::refusal::Refusal;
+
+/// Half of a token's hash.
+type Half = [u8; 16];
+
+/// All callers of one configuration. Immutable; a reload replaces it. `Debug` shows their number.
+pub struct Callers {
+    pub(super) hasher: TokenHasher,
+    /// By the first half of the hash, with the second half.
+    pub(super) by_hash: HashMap<Half, (Half, Arc<Caller>)>,
+    /// Caller of every request, if the gateway is open.
+    pub(super) open: Option<Arc<Caller>>,
+    /// Ordered by name. Contains the open caller too.
+    pub(super) all: Box<[Arc<Caller>]>,
+    /// Requests without a caller.
+    pub(super) unidentified: Arc<Counts>,
+}
+
+impl Callers {
+    /// Returns the caller of a request. Counts a refusal in
+    /// [`unidentified`](Self::unidentified).
+    ///
+    /// Takes the same time for each caller and for an unknown token of the same length. In an open
+    /// gateway, ignores credentials.
+    ///
+    /// # Errors
+    /// [`Refusal::Unauthorized`] for a credential that is missing, malformed, unknown or revoked,
+    /// [`Refusal::SeveralCredentials`] for more than one.
+    pub fn identify(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Refusal> {
+        if let Some(open) = &self.open {
+            return Ok(Arc::clone(open));
+        }
+        let caller = Credential::of(headers).and_then(|credential| self.find(&credential));
+        caller.inspect_err(|refusal| self.unidentified.refuse(refusal.reason()))
+    }
+
+    fn find(&self, credential: &Credential<'_>) -> Result<Arc<Caller>, Refusal> {
+        let mut found: Option<&Arc<Caller>> = None;
+        for (part, token) in credential.candidates().into_iter().flatten() {
+            let caller = self.caller_of(&self.hasher.hash_token(token));
+            let caller = caller.filter(|caller| part.is_none_or(|part| part == caller.basic()));
+            // The user of one caller and the password of another are two credentials.
+            if caller.is_some() && found.is_some() {
+                return Err(Refusal::SeveralCredentials);
+            }
+            found = found.or(caller);
+        }
+        found.cloned().ok_or(Refusal::Unauthorized)
+    }
+
+    /// The first half finds the entry, which reveals nothing because the hash is keyed. The second
+    /// half is compared in constant time.
+    pub(super) fn caller_of(&self, hash: &TokenHash) -> Option<&Arc<Caller>> {
+        let (first, second) = halves(hash);
+        let entry = self.by_hash.get(&first);
+        let expected = entry.map_or(&[0; 16], |(expected, _)| expected);
+        let is_same = bool::from(expected.ct_eq(&second));
+        entry.filter(|_| is_same).map(|(_, caller)| caller)
+    }
+
+    /// Returns the counts of requests without a caller.
+    pub fn unidentified(&self) -> &Arc<Counts> {
+        &self.unidentified
+    }
+
+    /// Returns all callers, ordered by name.
+    pub fn all(&self) -> &[Arc<Caller>] {
+        &self.all
+    }
+
+    /// Returns the counts of all callers, ordered by name.
+    pub fn snapshot(&self) -> Vec<CallerSnapshot> {
+        self.all.iter().map(|caller| caller.snapshot()).collect()
+    }
+
+    /// Returns the caller of a name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Caller>> {
+        let at = self.all.binary_search_by(|caller| caller.name().as_str().cmp(name));
+        at.ok().map(|at| &self.all[at])
+    }
+}
+
+pub(super) fn halves(hash: &TokenHash) -> (Half, Half) {
+    let (first, second) = hash.split_at(16);
+    let half = |half: &[u8]| half.try_into().expect("half of 32 bytes");
+    (half(first), half(second))
+}
+
+impl fmt::Debug for Callers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Callers").field(&self.all.len()).finish()
+    }
+}

@@ -1,0 +1,195 @@
+//! Reads the tokens of all callers.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tracer_registry::KeySource;
+use tracer_registry::config::{Config, ConfigError};
+use tracer_registry::gateway::GatewayProblems;
+use tracer_registry::secret::SecretSources;
+use tracer_registry::selector::{SelectorKind, Slug};
+
+use super::caller::Caller;
+use super::counts::Counts;
+use super::credential::{TokenHash, TokenHasher};
+use super::identify::{Callers, halves};
+use crate::config::{CallerSettings, Settings, TenantRule, path_of};
+
+/// Shortest token that is accepted, in bytes.
+const MIN_TOKEN_BYTES: usize = 8;
+/// Shorter tokens are accepted with a warning.
+const SHORT_TOKEN_BYTES: usize = 16;
+/// Maximum number of threads that read tokens, because a command takes a while.
+const MAX_THREADS: usize = 8;
+/// Maximum time for all tokens. Each command has its own, shorter timeout.
+const MAX_TIME: Duration = Duration::from_secs(60);
+/// Name of the caller of all requests in an open gateway.
+const OPEN: &str = "open";
+
+/// A token as configured.
+struct Token<'s> {
+    caller: &'s Slug,
+    source: &'s KeySource,
+    path: String,
+}
+
+impl Callers {
+    /// Reads the tokens of all callers. A caller that `previous` has too keeps its counts. Logs a
+    /// warning for a token of less than 16 bytes.
+    ///
+    /// Blocks the thread: it reads files and runs commands, for at most a minute.
+    ///
+    /// # Errors
+    /// Returns a [`ConfigError`] with every problem: a token that cannot be read, is shorter than 8
+    /// bytes, or belongs to two callers.
+    pub fn read(
+        config: &Config,
+        settings: &Settings,
+        sources: &SecretSources,
+        previous: Option<&Self>,
+    ) -> Result<Self, ConfigError> {
+        let mut problems = GatewayProblems::new(config);
+        let Ok(hasher) = TokenHasher::new() else {
+            problems.add("gateway.callers", "the system has no random numbers");
+            return Err(problems.into_result().expect_err("at least one problem"));
+        };
+        let tokens = tokens(&settings.callers);
+        let hashes = read_all(&tokens, |source| {
+            let key = config.read_key(source, sources).map_err(|error| error.to_string())?;
+            Ok(hasher.hash_key(&key))
+        });
+        let mut callers = Self {
+            hasher,
+            by_hash: HashMap::new(),
+            open: settings.open.as_ref().map(|selector| {
+                let settings = CallerSettings {
+                    tenant: TenantRule::Fixed(selector.get(SelectorKind::Tenant).cloned()),
+                    environment: selector.get(SelectorKind::Environment).cloned(),
+                    feature: selector.get(SelectorKind::Feature).cloned(),
+                    ..CallerSettings::default()
+                };
+                let name = Slug::new(OPEN).expect("a slug");
+                caller(name, &settings, previous)
+            }),
+            all: Box::default(),
+            unidentified: previous
+                .map(|previous| Arc::clone(&previous.unidentified))
+                .unwrap_or_default(),
+        };
+        let all = settings.callers.iter();
+        let all = all.map(|(name, settings)| caller(name.clone(), settings, previous));
+        callers.all = all.chain(callers.open.clone()).collect();
+        for (token, hash) in tokens.iter().zip(hashes) {
+            match hash {
+                Ok((_, len)) if len < MIN_TOKEN_BYTES => {
+                    let rule = format!("{}: shorter than {MIN_TOKEN_BYTES} bytes", token.source);
+                    problems.add(token.path.as_str(), rule);
+                }
+                Ok((hash, len)) => {
+                    if len < SHORT_TOKEN_BYTES {
+                        tracing::warn!(
+                            "{}: a token of less than {SHORT_TOKEN_BYTES} bytes can be guessed",
+                            token.path
+                        );
+                    }
+                    callers.add(token.caller, &hash, &token.path, &mut problems);
+                }
+                Err(error) => problems.add(token.path.as_str(), error),
+            }
+        }
+        for (name, settings) in &settings.callers {
+            for digest in &settings.token_sha256 {
+                let hash = callers.hasher.hash_digest(digest);
+                callers.add(name, &hash, &format!("{}.token_sha256", path_of(name)), &mut problems);
+            }
+        }
+        problems.into_result().map(|()| callers)
+    }
+
+    fn add(&mut self, name: &Slug, hash: &TokenHash, path: &str, problems: &mut GatewayProblems) {
+        let caller = Arc::clone(self.get(name).expect("every caller was added"));
+        let (first, second) = halves(hash);
+        match self.by_hash.entry(first) {
+            Entry::Vacant(vacant) => {
+                vacant.insert((second, caller));
+            }
+            // Different tokens with one half in common do not occur.
+            Entry::Occupied(other) => {
+                let other = other.get().1.name();
+                if other != name {
+                    problems.add(path, format!("the token of {name} is also the token of {other}"));
+                }
+            }
+        }
+    }
+}
+
+fn caller(name: Slug, settings: &CallerSettings, previous: Option<&Callers>) -> Arc<Caller> {
+    let counts = previous
+        .and_then(|previous| previous.get(&name))
+        .map(|caller| Arc::clone(caller.counts()));
+    Arc::new(Caller::new(
+        name,
+        settings,
+        counts.unwrap_or_else(|| Arc::new(Counts::default())),
+    ))
+}
+
+fn tokens<'s>(callers: impl IntoIterator<Item = (&'s Slug, &'s CallerSettings)>) -> Vec<Token<'s>> {
+    let mut tokens = Vec::new();
+    for (caller, settings) in callers {
+        for (index, source) in settings.tokens.iter().enumerate() {
+            let mut path = format!("{}.token", path_of(caller));
+            if settings.tokens.len() > 1 {
+                path = format!("{path}[{index}]");
+            }
+            tokens.push(Token { caller, source, path });
+        }
+    }
+    tokens
+}
+
+type Hashed = Result<(TokenHash, usize), String>;
+
+/// Reads all tokens on a few threads, in the order of `tokens`.
+fn read_all(tokens: &[Token<'_>], read: impl Fn(&KeySource) -> Hashed + Sync) -> Vec<Hashed> {
+    let (next, until) = (AtomicUsize::new(0), Instant::now() + MAX_TIME);
+    let read_some = || {
+        let mut hashes = Vec::new();
+        while let Some((index, token)) = {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            tokens.get(index).map(|token| (index, token))
+        } {
+            let hash = if Instant::now() < until {
+                read(token.source)
+            } else {
+                Err(format!(
+                    "{}: not read, because all tokens together took {MAX_TIME:?}",
+                    token.source
+                ))
+            };
+            hashes.push((index, hash));
+        }
+        hashes
+    };
+    let mut hashes = thread::scope(|scope| {
+        let more = (1..tokens.len().min(MAX_THREADS)).map(|_| {
+            thread::Builder::new()
+                .name("tracer-registry-tokens".to_owned())
+                .spawn_scoped(scope, read_some)
+        });
+        // Without further threads, this one reads all.
+        let threads: Vec<_> = more.filter_map(Result::ok).collect();
+        let mut hashes = read_some();
+        for thread in threads {
+            hashes.extend(thread.join().expect("reading does not panic"));
+        }
+        hashes
+    });
+    hashes.sort_unstable_by_key(|(index, _)| *index);
+    hashes.into_iter().map(|(_, hash)| hash).collect()
+}

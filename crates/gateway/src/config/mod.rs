@@ -1,0 +1,17 @@
+//! The table `[gateway]`.
+//!
+//! [`Settings::read`] reads it from a configuration that
+//! [`Config::load_for_gateway`](tracer_registry::config::Config::load_for_gateway) loaded. Every
+//! problem of every layer is reported at once, with its file and key path. No token is read.
+
+mod allow;
+mod caller;
+mod folder;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use allow::Allow;
+pub use caller::{BasicPart, CallerSettings, TenantRule};
+pub(crate) use folder::path_of;
+pub use settings::{OtherSignals, Settings, Tls};
