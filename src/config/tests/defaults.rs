@@ -49,18 +49,19 @@ const BINDING_SETTINGS: [(&str, &str); 10] = [
 ];
 
 /// Settings without a default.
-const WITHOUT_DEFAULT: [&str; 16] = [
+const WITHOUT_DEFAULT: [&str; 17] = [
     "active_environment",
     "api_key",
     "auth",
     "backend",
     "endpoint",
+    "gateway",
     "headers",
     "metadata",
     "project",
     "proxy",
     "resource",
-    "routing",
+    "gateway", "routing",
     "source",
     "tenants_dir",
     "tls",
