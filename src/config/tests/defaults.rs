@@ -61,7 +61,7 @@ const WITHOUT_DEFAULT: [&str; 17] = [
     "project",
     "proxy",
     "resource",
-    "gateway", "routing",
+    "routing",
     "source",
     "tenants_dir",
     "tls",
