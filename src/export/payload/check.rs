@@ -1,7 +1,7 @@
 //! Checks a request in one walk over its bytes, without allocation.
 
 use super::error::{PayloadError, Rule, Segment};
-use super::schema::{ANY_VALUE, Content, FieldRule, REQUEST, SPAN, Schema};
+use super::schema::{ANY_VALUE, Content, FieldRule, KEY_VALUE, REQUEST, SPAN, Schema};
 use super::wire;
 
 /// Levels of nested attribute values. A list or a table in an attribute's value is at level 2.
@@ -29,11 +29,26 @@ impl Walk {
     fn message(&mut self, schema: &'static Schema, message: &[u8]) -> Result<(), PayloadError> {
         let mut seen = 0;
         let mut rest = message;
-        while !rest.is_empty() {
-            rest = match self.field(schema, rest, &mut seen) {
-                Ok(rest) => rest,
+        while let [tag, after @ ..] = rest {
+            let short = schema.of_short_tag(*tag);
+            let field = match short_value(short, *tag, after) {
+                Some((value, after)) => Ok((short, value, after)),
+                None => long_field(schema, rest),
+            };
+            let (rule, value, after) = match field {
+                Ok(field) => field,
                 Err(error) => return Err(locate(error, schema, message, rest)),
             };
+            let checked = if seen & rule.once == 0 {
+                self.content(rule.content, value)
+            } else {
+                Err(Rule::Repeated.into())
+            };
+            if let Err(error) = checked {
+                return Err(locate(error, schema, message, rest));
+            }
+            seen |= rule.once;
+            rest = after;
         }
         if seen & schema.required == schema.required {
             return Ok(());
@@ -41,38 +56,25 @@ impl Walk {
         Err(missing(schema, seen))
     }
 
-    /// Checks the first field and returns the bytes after it.
+    /// Checks the value of a field.
     #[inline]
-    fn field<'a>(
-        &mut self,
-        schema: &'static Schema,
-        bytes: &'a [u8],
-        seen: &mut u32,
-    ) -> Result<&'a [u8], PayloadError> {
-        let (tag, after) = wire::tag(bytes)?;
-        let (value, rest) = wire::value(tag & 7, after)?;
-        let Some(rule) = schema.field(tag >> 3) else {
-            return Ok(rest);
-        };
-        if rule.wire != tag & 7 || *seen & rule.once != 0 {
-            return Err(misplaced(rule, tag & 7));
-        }
-        *seen |= rule.once;
-        match rule.content {
-            Content::Any => {}
-            Content::Text => text(value)?,
-            Content::Message(schema) => self.message(schema, value)?,
-            Content::Value => self.value(value)?,
-            Content::TraceId => id::<16>(value)?,
-            Content::SpanId => id::<8>(value)?,
-            Content::ParentSpanId if value.is_empty() || value.len() == 8 => {}
-            Content::ParentSpanId => return Err(length(8, value)),
+    fn content(&mut self, content: Content, value: &[u8]) -> Result<(), PayloadError> {
+        match content {
+            Content::Any => Ok(()),
+            Content::Text => text(value),
+            Content::Message(schema) => self.message(schema, value),
+            Content::KeyValue if self.level < MAX_VALUE_LEVELS && is_plain(value) => Ok(()),
+            Content::KeyValue => self.message(&KEY_VALUE, value),
+            Content::Value => self.value(value),
+            Content::TraceId => id::<16>(value),
+            Content::SpanId => id::<8>(value),
+            Content::ParentSpanId if value.is_empty() || value.len() == 8 => Ok(()),
+            Content::ParentSpanId => Err(length(8, value)),
             Content::Span => {
-                self.message(&SPAN, value)?;
                 self.spans += 1;
+                self.message(&SPAN, value)
             }
         }
-        Ok(rest)
     }
 
     fn value(&mut self, value: &[u8]) -> Result<(), PayloadError> {
@@ -86,9 +88,80 @@ impl Walk {
     }
 }
 
+/// Splits a field off the start: its rules, its value and the bytes after it.
+#[inline(never)]
+fn long_field<'a>(
+    schema: &'static Schema,
+    bytes: &'a [u8],
+) -> Result<(&'static FieldRule, &'a [u8], &'a [u8]), PayloadError> {
+    let (tag, after) = wire::tag(bytes)?;
+    let (value, rest) = wire::value(tag & 7, after)?;
+    let rule = schema.field(tag >> 3);
+    if rule.number > 0 && rule.wire != tag & 7 {
+        return Err(Rule::WireType {
+            expected: rule.wire,
+            found: tag & 7,
+        }
+        .into());
+    }
+    Ok((rule, value, rest))
+}
+
+/// Splits off the value of a known field whose tag and length have one byte each.
+#[inline]
+fn short_value<'a>(rule: &FieldRule, tag: u8, after: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+    if rule.short_tag != Some(tag) {
+        return None;
+    }
+    match (rule.wire, after) {
+        (wire::LENGTH, [length, after @ ..]) if *length < 0x80 => after.split_at_checked((*length).into()),
+        (wire::VARINT, [number, after @ ..]) if *number < 0x80 => Some((&[], after)),
+        (wire::FIXED_64, _) => after.split_at_checked(8),
+        _ => None,
+    }
+}
+
+/// Returns whether an attribute has a short key and a short text, boolean or number, in ASCII and
+/// nothing else, as most have. Such an attribute is valid.
+#[inline]
+pub(super) fn is_plain(attribute: &[u8]) -> bool {
+    let [0x0a, length, rest @ ..] = attribute else {
+        return false;
+    };
+    if *length >= 0x80 {
+        return false;
+    }
+    let Some((key, [0x12, value_length, value @ ..])) = rest.split_at_checked((*length).into()) else {
+        return false;
+    };
+    let is_valid = match value {
+        [0x0a, length, text @ ..] if *length < 0x80 => usize::from(*length) == text.len() && is_ascii(attribute),
+        [0x10 | 0x18, number] => *number < 0x80 && is_ascii(key),
+        [0x18, low, high] => *low >= 0x80 && *high < 0x80 && is_ascii(key),
+        [0x21, _, _, _, _, _, _, _, _] => is_ascii(key),
+        _ => false,
+    };
+    is_valid && usize::from(*value_length) == value.len()
+}
+
+/// Returns whether bytes are ASCII. Takes half the time of the standard library's function for the
+/// short texts of attributes, because it has no loop over the bytes that are left.
+#[inline]
+fn is_ascii(bytes: &[u8]) -> bool {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let Some(last) = bytes.last_chunk::<8>() else {
+        return bytes.iter().fold(0, |all, byte| all | byte) < 0x80;
+    };
+    let (chunks, _) = bytes.as_chunks::<8>();
+    let all = chunks
+        .iter()
+        .fold(u64::from_ne_bytes(*last), |all, chunk| all | u64::from_ne_bytes(*chunk));
+    all & HIGH == 0
+}
+
 #[inline]
 fn text(value: &[u8]) -> Result<(), PayloadError> {
-    if value.is_ascii() || std::str::from_utf8(value).is_ok() {
+    if is_ascii(value) || std::str::from_utf8(value).is_ok() {
         return Ok(());
     }
     Err(Rule::Utf8.into())
@@ -107,16 +180,6 @@ fn id<const N: usize>(value: &[u8]) -> Result<(), PayloadError> {
 fn length(expected: usize, value: &[u8]) -> PayloadError {
     let found = value.len();
     Rule::Bytes { expected, found }.into()
-}
-
-/// Returns the error of a known field that has a wrong wire type or is set again.
-#[cold]
-fn misplaced(rule: &FieldRule, found: u32) -> PayloadError {
-    let expected = rule.wire;
-    if found == expected {
-        return Rule::Repeated.into();
-    }
-    Rule::WireType { expected, found }.into()
 }
 
 /// Returns the error of a message without one of its ids: an empty one is not written.
@@ -138,9 +201,10 @@ fn locate(error: PayloadError, schema: &Schema, message: &[u8], rest: &[u8]) -> 
         return error;
     };
     let number = tag >> 3;
-    let Some(rule) = schema.field(number) else {
+    let rule = schema.field(number);
+    if rule.number == 0 {
         return error.within(Segment::new(format!("field {number}"), None));
-    };
+    }
     let before = wire::fields(message, 0..message.len() - rest.len());
     let index = (rule.once == 0).then(|| before.filter(|field| field.number == number).count());
     error.within(Segment::new(rule.name, index))

@@ -6,8 +6,8 @@ use super::wire::{FIXED_32, FIXED_64, LENGTH, VARINT};
 /// A message type.
 #[derive(Debug)]
 pub(super) struct Schema {
-    /// By field number. The last field of OTLP's messages is 16.
-    fields: [FieldRule; 17],
+    /// By field number: 32, so that no tag of one byte is out of bounds.
+    fields: [FieldRule; 32],
     /// Bits of the ids that may not be missing.
     pub(super) required: u32,
 }
@@ -18,6 +18,8 @@ pub(super) struct FieldRule {
     pub(super) name: &'static str,
     pub(super) number: u32,
     pub(super) wire: u32,
+    /// The tag, if it has one byte.
+    pub(super) short_tag: Option<u8>,
     pub(super) content: Content,
     /// Bit that fields share of which a message has at most one. Zero if a field may be repeated.
     pub(super) once: u32,
@@ -36,19 +38,31 @@ pub(super) enum Content {
     Message(&'static Schema),
     /// A span, which is counted.
     Span,
+    KeyValue,
     /// An `AnyValue`, whose nesting is limited.
     Value,
 }
 
-use Content::{Any, Message, ParentSpanId, Span, SpanId, Text, TraceId, Value};
+use Content::{Any, KeyValue, Message, ParentSpanId, Span, SpanId, Text, TraceId, Value};
 
 const UNKNOWN: FieldRule = FieldRule {
     name: "",
     number: 0,
     wire: 0,
+    short_tag: None,
     content: Any,
     once: 0,
 };
+
+/// Returns the tag of a field, if it has one byte.
+#[expect(clippy::cast_possible_truncation, reason = "below 128")]
+const fn short_tag(number: u32, wire: u32) -> Option<u8> {
+    if number < 16 {
+        Some((number << 3 | wire) as u8)
+    } else {
+        None
+    }
+}
 
 /// A field that a message has at most once.
 const fn one(number: u32, name: &'static str, wire: u32, content: Content) -> FieldRule {
@@ -56,6 +70,7 @@ const fn one(number: u32, name: &'static str, wire: u32, content: Content) -> Fi
         name,
         number,
         wire,
+        short_tag: short_tag(number, wire),
         content,
         once: 1 << number,
     }
@@ -67,6 +82,7 @@ const fn many(number: u32, name: &'static str, content: Content) -> FieldRule {
         name,
         number,
         wire: LENGTH,
+        short_tag: short_tag(number, LENGTH),
         content,
         once: 0,
     }
@@ -78,6 +94,7 @@ const fn member(number: u32, name: &'static str, wire: u32, content: Content) ->
         name,
         number,
         wire,
+        short_tag: short_tag(number, wire),
         content,
         once: 1,
     }
@@ -85,7 +102,7 @@ const fn member(number: u32, name: &'static str, wire: u32, content: Content) ->
 
 impl Schema {
     const fn new(known: &[FieldRule]) -> Self {
-        let mut fields = [UNKNOWN; 17];
+        let mut fields = [UNKNOWN; 32];
         let mut required = 0;
         let mut index = 0;
         while index < known.len() {
@@ -99,11 +116,15 @@ impl Schema {
         Self { fields, required }
     }
 
-    /// Returns the rules for a field, or `None` if it is unknown.
+    /// Returns the rules for a field, if it has a tag of one byte. Compare with its `short_tag`.
     #[inline]
-    pub(super) fn field(&self, number: u32) -> Option<&FieldRule> {
-        let rule = self.fields.get(number as usize)?;
-        (rule.number == number).then_some(rule)
+    pub(super) fn of_short_tag(&self, tag: u8) -> &FieldRule {
+        &self.fields[usize::from(tag >> 3)]
+    }
+
+    /// Returns the rules for a field. Unknown fields have the number 0.
+    pub(super) fn field(&self, number: u32) -> &FieldRule {
+        self.fields.get(number as usize).unwrap_or(&const { UNKNOWN })
     }
 
     /// Returns the first required field whose bit is not in `seen`.
@@ -122,7 +143,7 @@ static RESOURCE_SPANS: Schema = Schema::new(&[
 ]);
 
 static RESOURCE: Schema = Schema::new(&[
-    many(1, "attributes", Message(&KEY_VALUE)),
+    many(1, "attributes", KeyValue),
     one(2, "dropped_attributes_count", VARINT, Any),
     many(3, "entity_refs", Message(&ENTITY_REF)),
 ]);
@@ -143,7 +164,7 @@ static SCOPE_SPANS: Schema = Schema::new(&[
 static SCOPE: Schema = Schema::new(&[
     one(1, "name", LENGTH, Text),
     one(2, "version", LENGTH, Text),
-    many(3, "attributes", Message(&KEY_VALUE)),
+    many(3, "attributes", KeyValue),
     one(4, "dropped_attributes_count", VARINT, Any),
 ]);
 
@@ -156,7 +177,7 @@ pub(super) static SPAN: Schema = Schema::new(&[
     one(6, "kind", VARINT, Any),
     one(7, "start_time_unix_nano", FIXED_64, Any),
     one(8, "end_time_unix_nano", FIXED_64, Any),
-    many(9, "attributes", Message(&KEY_VALUE)),
+    many(9, "attributes", KeyValue),
     one(10, "dropped_attributes_count", VARINT, Any),
     many(11, "events", Message(&EVENT)),
     one(12, "dropped_events_count", VARINT, Any),
@@ -169,7 +190,7 @@ pub(super) static SPAN: Schema = Schema::new(&[
 static EVENT: Schema = Schema::new(&[
     one(1, "time_unix_nano", FIXED_64, Any),
     one(2, "name", LENGTH, Text),
-    many(3, "attributes", Message(&KEY_VALUE)),
+    many(3, "attributes", KeyValue),
     one(4, "dropped_attributes_count", VARINT, Any),
 ]);
 
@@ -177,14 +198,14 @@ static LINK: Schema = Schema::new(&[
     one(1, "trace_id", LENGTH, TraceId),
     one(2, "span_id", LENGTH, SpanId),
     one(3, "trace_state", LENGTH, Text),
-    many(4, "attributes", Message(&KEY_VALUE)),
+    many(4, "attributes", KeyValue),
     one(5, "dropped_attributes_count", VARINT, Any),
     one(6, "flags", FIXED_32, Any),
 ]);
 
 static STATUS: Schema = Schema::new(&[one(2, "message", LENGTH, Text), one(3, "code", VARINT, Any)]);
 
-static KEY_VALUE: Schema = Schema::new(&[
+pub(super) static KEY_VALUE: Schema = Schema::new(&[
     one(1, "key", LENGTH, Text),
     one(2, "value", LENGTH, Value),
     one(3, "key_strindex", VARINT, Any),
@@ -203,4 +224,4 @@ pub(super) static ANY_VALUE: Schema = Schema::new(&[
 
 static ARRAY: Schema = Schema::new(&[many(1, "values", Value)]);
 
-static KEY_VALUE_LIST: Schema = Schema::new(&[many(1, "values", Message(&KEY_VALUE))]);
+static KEY_VALUE_LIST: Schema = Schema::new(&[many(1, "values", KeyValue)]);

@@ -16,7 +16,8 @@ const END_OF_NUMBERS: u64 = 1 << 29;
 #[inline]
 pub(super) fn varint(bytes: &[u8]) -> Result<(u64, &[u8]), Rule> {
     match bytes {
-        [first, rest @ ..] if *first < 0x80 => Ok((u64::from(*first), rest)),
+        [one, rest @ ..] if *one < 0x80 => Ok((u64::from(*one), rest)),
+        [one, two, rest @ ..] if *two < 0x80 => Ok((u64::from(*one & 0x7f) | u64::from(*two) << 7, rest)),
         _ => long_varint(bytes),
     }
 }

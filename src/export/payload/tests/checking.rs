@@ -1,10 +1,11 @@
 //! What is accepted, counted and refused.
 
+use opentelemetry_proto::tonic::common::v1::KeyValue as Attribute;
 use proptest::prelude::*;
 
 use super::generated::request;
 use super::*;
-use crate::export::payload::check::MAX_VALUE_LEVELS;
+use crate::export::payload::check::{MAX_VALUE_LEVELS, is_plain};
 
 fn spans_in(request: &Request) -> usize {
     let scopes = request.resource_spans.iter().flat_map(|block| &block.scope_spans);
@@ -63,6 +64,47 @@ proptest! {
         if let Ok(payload) = Payload::check(bytes.clone().into()) {
             prop_assert_eq!(payload.spans(), spans_in(&decoded(&bytes)));
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    #[test]
+    fn a_plain_attribute_is_valid(
+        bytes in proptest::collection::vec(proptest::sample::select(&b"\x0a\x12\x10\x18\x21\x00\x01\x02\x03\x04a\x80\xff"[..]), 0..9),
+        key in 0..3_usize,
+        is_whole in any::<bool>(),
+    ) {
+        // Half of the attributes have the right lengths, so that many are plain.
+        let value = [&[0x12, u8::try_from(bytes.len()).expect("short")], &bytes[..]].concat();
+        let attribute = if is_whole { [field(1, "k".repeat(key)), value].concat() } else { bytes };
+        prop_assert!(!is_plain(&attribute) || Attribute::decode(&attribute[..]).is_ok_and(|decoded| decoded.value.is_some()));
+    }
+}
+
+#[test]
+fn common_attributes_are_plain() {
+    for (value, expected) in [
+        (field(1, "text"), true),
+        (field(1, ""), true),
+        (field(1, "x".repeat(125)), true),
+        (field(1, "x".repeat(126)), false),
+        (field(1, "x".repeat(128)), false),
+        (field(1, "ä"), false),
+        (vec![0x10, 1], true),
+        (vec![0x18, 127], true),
+        (vec![0x18, 0xff, 1], true),
+        ([&[0x21][..], &[0xff; 8]].concat(), true),
+        (vec![], false),
+        (field(5, []), false),
+    ] {
+        let attribute = [field(1, "key"), field(2, &value)].concat();
+        assert_eq!(is_plain(&attribute), expected, "{attribute:?}");
+        assert_eq!(payload(request_with([ids(), field(9, &attribute)].concat())).spans(), 2);
+        let longer = [attribute, field(17, [])].concat();
+        assert!(!is_plain(&longer));
+        assert!(!is_plain(&[field(1, "ä"), field(2, &value)].concat()));
     }
 }
 
@@ -272,15 +314,20 @@ fn an_error_outside_spans_names_its_place() {
 fn values_nest_to_the_limit_of_protobuf_libraries() {
     type Nest = fn(Vec<u8>) -> Vec<u8>;
     let list: Nest = |value| field(5, field(1, value));
-    let table: Nest = |value| field(6, field(1, field(2, value)));
-    let nested = |nest: Nest, levels: u32| (1..levels).fold(Vec::new(), |value, _| nest(value));
+    let table: Nest = |value| field(6, field(1, [field(1, "key"), field(2, value)].concat()));
+    let nested = |nest: Nest, leaf: &[u8], levels: u32| (1..levels).fold(leaf.to_vec(), |value, _| nest(value));
     // Attributes of events are the deepest.
     let request = |value| request_with([ids(), field(11, field(3, field(2, value)))].concat());
-    for nest in [list, table] {
-        let deepest = request(nested(nest, MAX_VALUE_LEVELS));
+    for (nest, leaf) in [
+        (list, &[][..]),
+        (table, &[]),
+        (table, &[0x10, 1]),
+        (table, &[0x0a, 1, b'a']),
+    ] {
+        let deepest = request(nested(nest, leaf, MAX_VALUE_LEVELS));
         assert_eq!(payload(deepest.clone()).spans(), spans_in(&decoded(&deepest)));
         for levels in [MAX_VALUE_LEVELS + 1, 10_000] {
-            let error = error_of(request(nested(nest, levels)));
+            let error = error_of(request(nested(nest, leaf, levels)));
             let place = "resource_spans[0].scope_spans[0].spans[1].events[0].attributes[0].value.";
             assert!(
                 error.starts_with(place) && error.ends_with("...: values nest at most 32 levels"),
@@ -289,7 +336,7 @@ fn values_nest_to_the_limit_of_protobuf_libraries() {
             assert!(error.len() < 200, "{error}");
         }
     }
-    let siblings = request_with([ids(), field(9, field(2, nested(list, MAX_VALUE_LEVELS))).repeat(3)].concat());
+    let siblings = request_with([ids(), field(9, field(2, nested(list, &[], MAX_VALUE_LEVELS))).repeat(3)].concat());
     assert_eq!(payload(siblings).spans(), 2);
 }
 

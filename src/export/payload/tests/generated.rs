@@ -16,7 +16,7 @@ use prost::Message as _;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::export::payload::schema::{ANY_VALUE, Content, REQUEST, SPAN, Schema};
+use crate::export::payload::schema::{ANY_VALUE, Content, KEY_VALUE, REQUEST, SPAN, Schema};
 use crate::export::payload::wire::{FIXED_32, FIXED_64, LENGTH, VARINT, fields, put_varint, tag};
 
 /// Keys of generated attributes: few, so that they repeat and meet those of edits.
@@ -221,10 +221,11 @@ fn with_unknown_fields(schema: &Schema, message: &[u8], random: &mut StdRng) -> 
     for field in fields(message, 0..message.len()) {
         let value = &message[field.value.clone()];
         let (key, _) = tag(&message[field.whole.start..]).expect("a tag");
-        let nested = match schema.field(field.number).map(|rule| rule.content) {
-            Some(Content::Message(schema)) => with_unknown_fields(schema, value, random),
-            Some(Content::Span) => with_unknown_fields(&SPAN, value, random),
-            Some(Content::Value) => with_unknown_fields(&ANY_VALUE, value, random),
+        let nested = match schema.field(field.number).content {
+            Content::Message(schema) => with_unknown_fields(schema, value, random),
+            Content::Span => with_unknown_fields(&SPAN, value, random),
+            Content::KeyValue => with_unknown_fields(&KEY_VALUE, value, random),
+            Content::Value => with_unknown_fields(&ANY_VALUE, value, random),
             _ => value.to_vec(),
         };
         put_long_varint(&mut out, key.into(), random);
