@@ -9,8 +9,8 @@ use super::output::Output;
 use super::scalar;
 use super::schema::{Field, Kind, Message, REQUEST};
 
-/// Nesting of `AnyValue` that is allowed: the value of an attribute has depth 1.
-pub(super) const MAX_DEPTH: usize = 32;
+/// Levels of nested values, as in protobuf: a list in an attribute's value is at level 2.
+const MAX_LEVELS: usize = 32;
 
 /// A step from a value of the request to one inside it.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +24,7 @@ pub(super) fn convert(json: &str) -> Result<Vec<u8>, (Vec<Step>, serde_json::Err
     let mut writer = Writer {
         out: Output::with_capacity(json.len() / 2),
         path: Vec::new(),
-        depth: 0,
+        level: 0,
     };
     let mut reader = serde_json::Deserializer::from_str(json);
     // The schema bounds the nesting of known fields, and unknown ones are skipped without recursion.
@@ -42,19 +42,17 @@ struct Writer {
     out: Output,
     /// Path to the refused value, last step first. Empty until then.
     path: Vec<Step>,
-    /// Number of `AnyValue`s around the current value.
-    depth: usize,
+    /// Number of values of type `AnyValue` that are open.
+    level: usize,
 }
 
 impl Writer {
     /// Writes the fields of a message.
     fn fields<'de, A: MapAccess<'de>>(&mut self, message: &'static Message, mut map: A) -> Result<(), A::Error> {
         if message.any_value {
-            self.depth += 1;
-            if self.depth > MAX_DEPTH {
-                return Err(Error::custom(format_args!(
-                    "values must not be nested deeper than {MAX_DEPTH}"
-                )));
+            self.level += 1;
+            if self.level > MAX_LEVELS {
+                return Err(Error::custom(format_args!("values nest at most {MAX_LEVELS} levels")));
             }
         }
         let mut seen = 0_u32;
@@ -68,7 +66,7 @@ impl Writer {
             let field = &message.fields[index];
             let keep_zero = message.any_value;
             let written = if seen & 1 << index != 0 {
-                Err(Error::custom("must not occur twice"))
+                Err(Error::custom("set more than once"))
             } else {
                 let writer = &mut *self;
                 map.next_value_seed(Value {
@@ -80,7 +78,7 @@ impl Writer {
             };
             let written = written.and_then(|present| {
                 if message.any_value && present && mem::replace(&mut has_value, true) {
-                    return Err(Error::custom("must be the only value of its object"));
+                    return Err(Error::custom("an attribute has one value"));
                 }
                 Ok(())
             });
@@ -92,7 +90,7 @@ impl Writer {
             likely = index + 1;
         }
         if message.any_value {
-            self.depth -= 1;
+            self.level -= 1;
         }
         Ok(())
     }
@@ -123,6 +121,7 @@ struct Name {
 impl<'de> DeserializeSeed<'de> for Name {
     type Value = Option<usize>;
 
+    #[inline]
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_str(self)
     }
@@ -135,6 +134,7 @@ impl Visitor<'_> for Name {
         f.write_str("the name of a field")
     }
 
+    #[inline]
     fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
         let fields = self.message.fields;
         if fields.get(self.likely).is_some_and(|field| field.name == name) {
@@ -157,20 +157,21 @@ struct Value<'a> {
 
 impl Value<'_> {
     /// The error for a value that the field cannot have.
+    #[cold]
     fn refused<T, E: Error>(&self) -> Result<T, E> {
         let rule = match self.field.kind {
-            _ if self.is_list() => "must be an array",
-            Kind::Text => "must be a string",
-            Kind::Id => "must be a string of hexadecimal digits, two for each byte",
-            Kind::Bytes => "must be a base64 string",
-            Kind::Bool => "must be true or false",
-            Kind::Double => r#"must be a finite number, "NaN", "Infinity" or "-Infinity""#,
-            Kind::Int32 => "must be an integer of 32 bits",
-            Kind::Int64 => "must be an integer of 64 bits",
-            Kind::Uint32 | Kind::Fixed32 => "must be an unsigned integer of 32 bits",
-            Kind::Fixed64 => "must be an unsigned integer of 64 bits",
-            Kind::Enum(_) => "must be an integer of 32 bits or the name of a value",
-            Kind::Message(_) => "must be an object",
+            _ if self.is_list() => "expected an array",
+            Kind::Text => "expected a string",
+            Kind::Id => "expected a string of hexadecimal digits, two for each byte",
+            Kind::Bytes => "expected a base64 string",
+            Kind::Bool => "expected true or false",
+            Kind::Double => r#"expected a finite number, "NaN", "Infinity" or "-Infinity""#,
+            Kind::Int32 => "expected an integer of 32 bits",
+            Kind::Int64 => "expected an integer of 64 bits",
+            Kind::Uint32 | Kind::Fixed32 => "expected an unsigned integer of 32 bits",
+            Kind::Fixed64 => "expected an unsigned integer of 64 bits",
+            Kind::Enum(_) => "expected an integer of 32 bits or the name of a value",
+            Kind::Message(_) => "expected an object",
         };
         Err(E::custom(rule))
     }
@@ -245,7 +246,7 @@ impl<'de> Visitor<'de> for Value<'_> {
 
     fn visit_unit<E: Error>(self) -> Result<bool, E> {
         if self.element {
-            Err(E::custom("must not be null"))
+            Err(E::custom("a list has no null"))
         } else {
             Ok(false)
         }

@@ -27,53 +27,50 @@ use serde::de::Error as _;
 
 use convert::{Step, convert};
 
-/// Length in bytes after which the path in an error is cut.
-const MAX_PATH: usize = 256;
+/// Names and indices in a path that an error shows.
+const MAX_STEPS: usize = 16;
 
-/// Why a JSON text is no OTLP trace request. Its text is bounded and has no value of the input.
-#[derive(Debug, thiserror::Error)]
-#[error("{path}: {rule}")]
+/// Place and rule of the first fault of a JSON text. The text is bounded and has no value of the
+/// input.
+#[derive(Debug)]
 pub(crate) struct JsonError {
-    path: String,
+    path: Vec<Step>,
     rule: serde_json::Error,
-}
-
-impl JsonError {
-    fn at(steps: &[Step], rule: serde_json::Error) -> Self {
-        Self {
-            path: path(steps).unwrap_or_default(),
-            rule,
-        }
-    }
 }
 
 /// Converts an OTLP/JSON `ExportTraceServiceRequest` to protobuf.
 ///
-/// Takes time and memory linear in the input, and refuses values nested deeper than 32. Does not
+/// Takes time and memory linear in the input, and refuses more than 32 levels of values. Does not
 /// check that ids are present or have the right length.
 pub(crate) fn to_protobuf(json: &[u8]) -> Result<Vec<u8>, JsonError> {
-    let refused = |rule: &str| JsonError::at(&[], serde_json::Error::custom(rule));
-    let text = std::str::from_utf8(json).map_err(|_| refused("must be UTF-8"))?;
+    let refused = |rule: &str| JsonError {
+        path: Vec::new(),
+        rule: serde_json::Error::custom(rule),
+    };
+    let text = std::str::from_utf8(json).map_err(|_| refused("not valid UTF-8"))?;
     if !json.trim_ascii_start().starts_with(b"{") {
-        return Err(refused("must be a JSON object"));
+        return Err(refused("expected an object"));
     }
-    convert(text).map_err(|(steps, rule)| JsonError::at(&steps, rule))
+    convert(text).map_err(|(path, rule)| JsonError { path, rule })
 }
 
-/// The path as `resourceSpans[0].resource`.
-fn path(steps: &[Step]) -> Result<String, fmt::Error> {
-    use fmt::Write as _;
-
-    let mut path = String::from("request");
-    for step in steps {
-        if path.len() > MAX_PATH {
-            path.push_str("...");
-            break;
+impl fmt::Display for JsonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.path.iter().take(MAX_STEPS);
+        for (depth, step) in shown.enumerate() {
+            match step {
+                Step::Field(name) if depth == 0 => f.write_str(name)?,
+                Step::Field(name) => write!(f, ".{name}")?,
+                Step::Element(index) => write!(f, "[{index}]")?,
+            }
         }
-        match step {
-            Step::Field(name) => write!(path, ".{name}")?,
-            Step::Element(index) => write!(path, "[{index}]")?,
-        }
+        f.write_str(match self.path.len() {
+            0 => "",
+            1..=MAX_STEPS => ": ",
+            _ => "...: ",
+        })?;
+        self.rule.fmt(f)
     }
-    Ok(path)
 }
+
+impl std::error::Error for JsonError {}

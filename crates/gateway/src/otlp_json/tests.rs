@@ -205,29 +205,38 @@ fn an_empty_parent_id_is_absent() {
 #[test]
 fn errors_have_the_path_and_the_rule() {
     let cases = [
-        ("[]", "request: must be a JSON object"),
-        ("{", "request: EOF while parsing an object at line 1 column 1"),
+        ("[]", "expected an object"),
+        ("{", "EOF while parsing an object at line 1 column 1"),
         (
             r#"{"resourceSpans":5}"#,
-            "request.resourceSpans: must be an array at line 1 column 18",
+            "resourceSpans: expected an array at line 1 column 18",
         ),
         (
             r#"{"resourceSpans":[{},null]}"#,
-            "request.resourceSpans[1]: must not be null at line 1 column 25",
+            "resourceSpans[1]: a list has no null at line 1 column 25",
         ),
         (
             &span_json(r#""name":"a","name":"b""#),
-            "request.resourceSpans[0].scopeSpans[0].spans[0].name: must not occur twice at line 1 column 61",
+            "resourceSpans[0].scopeSpans[0].spans[0].name: set more than once at line 1 column 61",
         ),
         (
             &span_json(r#""trace_id":"0g""#),
-            "request.resourceSpans[0].scopeSpans[0].spans[0].traceId: must be a string of hexadecimal digits, two for \
+            "resourceSpans[0].scopeSpans[0].spans[0].traceId: expected a string of hexadecimal digits, two for \
              each byte at line 1 column 59",
         ),
         (
             &value_json(r#"{"intValue":1,"stringValue":""}"#),
-            "request.resourceSpans[0].scopeSpans[0].spans[0].attributes[0].value.stringValue: must be the only value of \
-             its object at line 1 column 108",
+            "resourceSpans[0].scopeSpans[0].spans[0].attributes[0].value.stringValue: an attribute has one value at \
+             line 1 column 108",
+        ),
+        (
+            &value_json(&format!(
+                "{}5{}",
+                r#"{"arrayValue":{"values":["#.repeat(9),
+                "]}}".repeat(9)
+            )),
+            "resourceSpans[0].scopeSpans[0].spans[0].attributes[0].value.arrayValue.values[0].arrayValue.values[0]\
+             .arrayValue.values[0]...: expected an object at line 1 column 301",
         ),
     ];
     for (json, expected) in cases {
@@ -235,7 +244,7 @@ fn errors_have_the_path_and_the_rule() {
     }
     assert_eq!(
         to_protobuf(b"{\"a\":\"\xff\"}").expect_err("no UTF-8").to_string(),
-        "request: must be UTF-8"
+        "not valid UTF-8"
     );
 }
 
@@ -274,7 +283,7 @@ fn values_nest_to_a_depth_of_32() {
         // The decoder of the tests allows no deeper lists of pairs.
         decode(&to_protobuf(nested(31).as_bytes()).expect("depth 31"));
         assert!(to_protobuf(nested(32).as_bytes()).is_ok());
-        assert!(refusal(&nested(33)).contains("values must not be nested deeper than 32"));
+        assert!(refusal(&nested(33)).contains("values nest at most 32 levels"));
         refusal(&nested(200_000));
     }
 }
