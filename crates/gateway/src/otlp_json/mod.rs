@@ -11,8 +11,8 @@
 //! - Enumerations may also be names, as released clients send them. An unknown name is an absent
 //!   field.
 //!
-//! Refused, because readers of protobuf would disagree about the result: a field that occurs twice,
-//! in either spelling, and an `AnyValue` with two values.
+//! Refused, because readers would disagree about the result: a known field that occurs twice, in
+//! either spelling, and an `AnyValue` with two values.
 
 mod convert;
 mod output;

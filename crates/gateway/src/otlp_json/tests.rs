@@ -236,7 +236,7 @@ fn errors_have_the_path_and_the_rule() {
                 "]}}".repeat(9)
             )),
             "resourceSpans[0].scopeSpans[0].spans[0].attributes[0].value.arrayValue.values[0].arrayValue.values[0]\
-             .arrayValue.values[0]...: expected an object at line 1 column 301",
+             .arrayValue...: expected an object at line 1 column 303",
         ),
     ];
     for (json, expected) in cases {
