@@ -110,6 +110,17 @@ impl Ledger {
         self.queued += 1;
     }
 
+    #[cfg(feature = "gateway")]
+    pub(crate) fn enqueue_all(&mut self, count: u64) {
+        self.queued += count;
+    }
+
+    /// Like [`refuse`](Self::refuse), for several.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn refuse_all(&mut self, count: u64, reason: DropReason) {
+        self.dropped[reason as usize] += count;
+    }
+
     /// Counts something refused at entry: accepted and dropped at once.
     pub(crate) fn refuse(&mut self, reason: DropReason) {
         self.dropped[reason as usize] += 1;

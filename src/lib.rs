@@ -79,6 +79,8 @@ mod backend;
 pub mod config;
 mod context;
 mod export;
+#[cfg(feature = "gateway")]
+pub mod ingest;
 pub mod integrations;
 mod ledger;
 mod propagation;

@@ -15,6 +15,8 @@ use opentelemetry_sdk::trace::{SpanData, SpanLimits};
 use serde_json::{Map, Value as Json};
 
 use super::attributes::AttributeNames;
+#[cfg(feature = "gateway")]
+use super::edits::Edits;
 use super::error::DestinationError;
 use super::flatten::{CUT_VALUES, cut_values, flatten, to_otel};
 use super::honeyhive;
@@ -57,6 +59,9 @@ pub(crate) struct Destination {
     max_attributes: usize,
     /// Attributes of every span.
     span_attributes: Vec<KeyValue>,
+    /// Changes to spans that clients encoded.
+    #[cfg(feature = "gateway")]
+    pub(crate) edits: Edits,
 }
 
 #[derive(Debug)]
@@ -92,13 +97,24 @@ impl Destination {
         };
         let (project, sent) = Project::new(&preset.project, binding, &traces_url, protocol)?;
         let mut headers = headers(preset, binding)?;
-        let mut resource = resource(preset.names, binding, metadata.resource);
+        let mut configured = resource(preset.names, binding, metadata.resource);
         match sent {
             Some(ProjectAttribute::Header(name, value)) => headers.push((name, value)),
-            Some(ProjectAttribute::Resource(attribute)) => resource.push(attribute),
+            Some(ProjectAttribute::Resource(attribute)) => configured.push(attribute),
             None => {}
         }
+        // `"a.b"` and the entry `b` of a table `a` have the same name.
+        keep_last(&mut configured);
+        let span_attributes = span_attributes(preset.names, binding, metadata.span_attributes);
         Ok(Self {
+            #[cfg(feature = "gateway")]
+            edits: Edits {
+                resource: configured.clone(),
+                span_attributes: span_attributes.clone(),
+                forced_keys: preset::PROJECT_ATTRIBUTES.to_vec(),
+                event_type: preset.names.needs_event_type.then_some(preset.names),
+                session_id: (binding.sessions == SessionMode::PerTrace).then_some(preset.names.session_id),
+            },
             backend: binding.backend,
             origin: endpoint.origin().to_owned(),
             traces_url,
@@ -117,9 +133,9 @@ impl Destination {
             source: binding.source.as_deref().map(Arc::from),
             weight: binding.weight,
             metadata: binding.metadata.0.clone().into_iter().collect(),
-            resource,
+            resource: default_resource().chain(configured).collect(),
             max_attributes: span_limits(&binding.limits).max_attributes_per_span as usize,
-            span_attributes: span_attributes(preset.names, binding, metadata.span_attributes),
+            span_attributes,
         })
     }
 
@@ -273,19 +289,24 @@ fn headers(preset: &Preset, binding: &ResolvedBinding) -> Result<Vec<(HeaderName
     Ok(headers)
 }
 
-/// Returns the resource's attributes. Uses only the SDK's own attributes, without other detectors
-/// or `OTEL_*` variables of the process.
-fn resource(names: &AttributeNames, binding: &ResolvedBinding, metadata: Vec<KeyValue>) -> Vec<KeyValue> {
+/// Returns the resource's attributes that a binding may replace: the SDK's own, without other
+/// detectors or `OTEL_*` variables of the process.
+fn default_resource() -> impl Iterator<Item = KeyValue> {
     let sdk = TelemetryResourceDetector.detect();
-    let mut attributes: Vec<_> = sdk
+    let attributes: Vec<_> = sdk
         .iter()
         .map(|(key, value)| KeyValue::new(key.clone(), value.clone()))
         .collect();
-    attributes.extend([
+    attributes.into_iter().chain([
         KeyValue::new("service.name", "unknown_service"),
         KeyValue::new("telemetry.distro.name", env!("CARGO_PKG_NAME")),
         KeyValue::new("telemetry.distro.version", env!("CARGO_PKG_VERSION")),
-    ]);
+    ])
+}
+
+/// Returns the resource's attributes that are configured.
+fn resource(names: &AttributeNames, binding: &ResolvedBinding, metadata: Vec<KeyValue>) -> Vec<KeyValue> {
+    let mut attributes = Vec::new();
     if let (None, Some(source)) = (names.source, &binding.source) {
         attributes.push(KeyValue::new("deployment.environment.name", source.clone()));
     }

@@ -183,6 +183,43 @@ const MLFLOW: Preset = Preset {
     ..DEFAULT
 };
 
+/// Attributes by which a known receiver chooses the project of a span, on a resource or on a span.
+/// Some of these receivers are reached with the backend `otlp`.
+///
+/// - Phoenix and Arize AX:
+///   <https://arize.com/docs/phoenix/tracing/how-to-tracing/setup-tracing/setup-projects>,
+///   <https://arize.com/docs/ax/concepts/otel-openinference/resource>;
+/// - Braintrust: <https://www.braintrust.dev/docs/integrations/sdk-integrations/opentelemetry>;
+/// - LangSmith, where a session is a project or an experiment:
+///   <https://docs.langchain.com/langsmith/evaluate-with-opentelemetry>;
+/// - MLflow: <https://mlflow.org/docs/latest/genai/tracing/opentelemetry/ingest/>;
+/// - HoneyHive's clients: <https://github.com/honeyhiveai/python-sdk>;
+/// - W&B Weave: <https://docs.wandb.ai/weave/guides/tracking/otel>;
+/// - Galileo: <https://github.com/rungalileo/galileo-python>;
+/// - Google Cloud:
+///   <https://docs.cloud.google.com/stackdriver/docs/instrumentation/migrate-to-otlp-endpoints>.
+#[cfg(feature = "gateway")]
+pub(super) const PROJECT_ATTRIBUTES: &[&str] = &[
+    "openinference.project.name",
+    "arize.project.name",
+    "arize.space_id",
+    "model_id",
+    "braintrust.parent",
+    "langsmith.trace.session_id",
+    "langsmith.trace.session_name",
+    "mlflow.experimentId",
+    "honeyhive.project",
+    "honeyhive.project_name",
+    "traceloop.association.properties.project",
+    "traceloop.association.properties.project_name",
+    "wandb.entity",
+    "wandb.project",
+    "galileo.project.name",
+    "galileo.logstream.name",
+    "galileo.experiment.id",
+    "gcp.project_id",
+];
+
 pub(super) fn of(backend: BackendName) -> &'static Preset {
     match backend {
         BackendName::Honeyhive => &HONEYHIVE,

@@ -28,7 +28,6 @@ mod lane;
 mod log;
 mod net;
 #[cfg(feature = "gateway")]
-#[cfg_attr(not(test), expect(dead_code, reason = "lanes do not take payloads yet"))]
 mod payload;
 mod queue;
 mod schedule;
@@ -52,6 +51,8 @@ pub(crate) use engine::Engine;
 pub use engine::EngineError;
 pub use error::ExportError;
 pub(crate) use lane::Lane;
+#[cfg(feature = "gateway")]
+pub(crate) use lane::payloads::{NoRoom, Room};
 pub(crate) use lane::processor::LaneProcessor;
 pub(crate) use log::budget::LineBudget;
 pub(crate) use log::episode::{Begun, Episode};
@@ -59,6 +60,8 @@ pub(crate) use log::episodes::TARGET as HEALTH;
 pub(crate) use net::connections::{ConnectionKey, Connections};
 pub(crate) use net::proxy::{Credentials, Proxy};
 pub use net::tls::{TlsError, TlsErrorKind};
+#[cfg(feature = "gateway")]
+pub(crate) use payload::{Payload, PayloadError};
 pub(crate) use queue::session_event::SessionEvent;
 pub use schedule::breaker_status::{BreakerState, BreakerStatus, Breakers};
 pub(crate) use send::probe::ProbeContent;

@@ -5,7 +5,16 @@ use std::time::UNIX_EPOCH;
 
 use opentelemetry::InstrumentationScope;
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status};
+#[cfg(feature = "gateway")]
+use opentelemetry::trace::{TraceFlags, TraceId, TraceState};
+#[cfg(feature = "gateway")]
+use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+
+#[cfg(feature = "gateway")]
+use super::encode::otlp;
+#[cfg(feature = "gateway")]
+use super::payload::Payload;
 
 /// Creates a span with a name and nothing else.
 pub(crate) fn span(name: impl Into<Cow<'static, str>>) -> SpanData {
@@ -24,4 +33,26 @@ pub(crate) fn span(name: impl Into<Cow<'static, str>>) -> SpanData {
         status: Status::Unset,
         instrumentation_scope: InstrumentationScope::default(),
     }
+}
+
+/// Creates a payload with a span for each name. Each span has its own trace.
+#[cfg(feature = "gateway")]
+pub(crate) fn payload(names: &[String]) -> Payload {
+    let spans: Vec<SpanData> = names
+        .iter()
+        .zip(1_u64..)
+        .map(|(name, number)| SpanData {
+            span_context: SpanContext::new(
+                TraceId::from(u128::from(number)),
+                SpanId::from(number),
+                TraceFlags::SAMPLED,
+                false,
+                TraceState::NONE,
+            ),
+            ..span(name.clone())
+        })
+        .collect();
+    let spans: Vec<&SpanData> = spans.iter().collect();
+    let bytes = otlp::request(&spans, &Resource::builder_empty().build());
+    Payload::check(bytes).expect("a valid request")
 }

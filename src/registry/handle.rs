@@ -76,6 +76,12 @@ impl TracerRegistry {
         self.0.engine.mark()
     }
 
+    /// Returns whether the registry takes new data.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.state.check_open().is_ok()
+    }
+
     pub(crate) fn unrouted(&self) -> &Arc<Unrouted> {
         &self.0.unrouted
     }

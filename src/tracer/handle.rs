@@ -16,6 +16,8 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
 
 use super::default_session::DefaultSession;
 use super::freshness::Freshness;
+#[cfg(feature = "gateway")]
+use super::payload_rules::PayloadRules;
 use crate::backend::Destination;
 use crate::config::{DefinedPaths, Digest, ResolvedBinding};
 use crate::context::{
@@ -65,6 +67,8 @@ pub(crate) struct Instance {
     )]
     pub(super) defined_paths: DefinedPaths,
     pub(super) freshness: Freshness,
+    #[cfg(feature = "gateway")]
+    payload_rules: PayloadRules,
 }
 
 impl TracerHandle {
@@ -97,6 +101,8 @@ impl TracerHandle {
             digest: binding.digest(),
             defined_paths,
             freshness: Freshness::new(expires),
+            #[cfg(feature = "gateway")]
+            payload_rules: PayloadRules::new(binding),
         }))
     }
 
@@ -302,6 +308,11 @@ impl TracerHandle {
 
     pub(crate) fn freshness(&self) -> &Freshness {
         &self.0.freshness
+    }
+
+    #[cfg(feature = "gateway")]
+    pub(crate) fn payload_rules(&self) -> &PayloadRules {
+        &self.0.payload_rules
     }
 
     pub(crate) fn set_default_session(&self, stamp: &Arc<SessionStamp>) {

@@ -3,6 +3,8 @@
 mod default_session;
 mod freshness;
 mod handle;
+#[cfg(feature = "gateway")]
+mod payload_rules;
 mod registry_tracer;
 mod start;
 

@@ -29,6 +29,7 @@ pub(crate) const LAYERS: &[&str] = &[
     "scope",
     "propagation",
     "registry",
+    "ingest",
     "integrations",
 ];
 

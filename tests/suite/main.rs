@@ -28,6 +28,8 @@ mod grpc;
 mod grpc_server;
 mod health_log;
 mod http2;
+#[cfg(feature = "gateway")]
+mod ingest;
 mod inline;
 mod inline_pool;
 mod isolation;

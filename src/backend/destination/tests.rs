@@ -480,3 +480,78 @@ fn destinations_are_compared_by_what_selects_the_project() {
     let elsewhere = destination(at(Phoenix).endpoint("http://h:2"), http).expect("a destination");
     assert!(!of(at(Phoenix), http).project.is_same(&elsewhere.project, true));
 }
+
+#[cfg(feature = "gateway")]
+mod edits {
+    use super::*;
+    use crate::backend::project::{Carrier, ProjectRule};
+
+    fn shown(attributes: &[KeyValue]) -> Vec<String> {
+        let shown = attributes.iter().map(|each| format!("{}={}", each.key, each.value));
+        shown.collect()
+    }
+
+    #[test]
+    fn encoded_spans_get_only_what_is_configured() {
+        let binding = |backend| {
+            Binding::new()
+                .backend(backend)
+                .endpoint("http://h:1")
+                .source("production")
+                .metadata("plan", "pro")
+                .resource("service.name", "shop")
+                .sessions(SessionMode::PerTrace)
+        };
+        let made = |binding| {
+            destination(binding, Protocol::HttpProtobuf)
+                .expect("a destination")
+                .edits
+        };
+        let honeyhive = made(binding(BackendName::Honeyhive));
+        assert_eq!(shown(&honeyhive.resource), ["service.name=shop"]);
+        let expected = ["honeyhive.source=production", "honeyhive_metadata.plan=pro"];
+        assert_eq!(shown(&honeyhive.span_attributes), expected);
+        assert!(honeyhive.event_type.is_some());
+        assert_eq!(honeyhive.session_id, Some("honeyhive.session_id"));
+        let phoenix = made(
+            binding(BackendName::Phoenix)
+                .project("p")
+                .sessions(SessionMode::Explicit),
+        );
+        let expected = [
+            "deployment.environment.name=production",
+            "tracer_registry.metadata.plan=pro",
+            "service.name=shop",
+            "openinference.project.name=p",
+        ];
+        assert_eq!(shown(&phoenix.resource), expected);
+        assert!(phoenix.span_attributes.is_empty() && phoenix.event_type.is_none() && phoenix.session_id.is_none());
+        let bare = made(Binding::new().backend(BackendName::Otlp).endpoint("http://h:1"));
+        assert!(bare.resource.is_empty() && bare.span_attributes.is_empty());
+    }
+
+    #[test]
+    fn every_project_attribute_of_a_backend_is_the_bindings() {
+        for backend in [
+            BackendName::Honeyhive,
+            BackendName::Otlp,
+            BackendName::Langfuse,
+            BackendName::Phoenix,
+            BackendName::Langsmith,
+            BackendName::Logfire,
+            BackendName::Braintrust,
+            BackendName::Honeycomb,
+            BackendName::Grafana,
+            BackendName::Mlflow,
+        ] {
+            let ProjectRule::Named(setting) = &preset::of(backend).project else {
+                continue;
+            };
+            for carrier in setting.alternatives.iter().chain([&setting.carrier]) {
+                if let Carrier::Resource(name) = carrier {
+                    assert!(preset::PROJECT_ATTRIBUTES.contains(name), "{backend}: {name}");
+                }
+            }
+        }
+    }
+}

@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::problem::Layer;
 use crate::config::read::table::Table;
-use crate::config::rules::values;
+use crate::config::rules::values::{self, at_least_one};
 use crate::config::settings::declare::table;
 use crate::config::settings::key_source;
 use crate::config::settings::proxy::Proxy;
 use crate::config::settings::redacted::Redacted;
 #[cfg(feature = "schema")]
 use crate::config::settings::schema_types;
-use crate::config::settings::setting::impl_setting;
+use crate::config::settings::setting::{impl_setting, size};
 use crate::config::settings::tls::Tls;
 use crate::secret::KeySource;
 use crate::util::json_depth::bounded;
@@ -82,7 +82,8 @@ table! {
         /// Fraction of traces to record. Default: all.
         #[untrusted(lowered)]
         pub(crate) sampling: Option<Sampling>,
-        /// Limits of a span. Default: 128 each, as in the OpenTelemetry specification.
+        /// Limits of a span and of requests. Default: 128 items each, as in the OpenTelemetry
+        /// specification, and no limit in bytes.
         #[untrusted(lowered)]
         pub(crate) limits: Option<Limits>,
         /// Whether to trust remote parents and to propagate the session's id. Default: neither.
@@ -204,7 +205,8 @@ pub struct Sampling {
 }
 
 table! {
-    /// Limits of a span. Excess items are dropped and counted on the span.
+    /// Limits of a span and of requests with encoded spans. Items of a span beyond its limits are
+    /// dropped and counted on the span.
     #[derive(Clone, Debug, Default, PartialEq, Copy, Eq, Hash)]
     pub struct Limits {
         /// Maximum attributes of a span. Not counted and never dropped are the session's id, the
@@ -223,11 +225,25 @@ table! {
         /// Maximum attributes of a link.
         #[max(Limits::DEFAULT)]
         pub attributes_per_link: Option<u32>,
+        /// Maximum bytes of an encoded span that a client sends. Larger ones are not accepted.
+        /// Applies only to encoded spans (Cargo feature `gateway`). Default: no limit.
+        #[schema(with = "Option<schema_types::Size>")]
+        #[take(size)]
+        #[max(usize::MAX)]
+        #[limit(at_least_one)]
+        pub span_bytes: Option<usize>,
+        /// Maximum bytes of encoded spans that a client sends in one request. A larger request is
+        /// refused. Applies only to encoded spans (Cargo feature `gateway`). Default: no limit.
+        #[schema(with = "Option<schema_types::Size>")]
+        #[take(size)]
+        #[max(usize::MAX)]
+        #[limit(at_least_one)]
+        pub request_bytes: Option<usize>,
     }
 }
 
 impl Limits {
-    /// Default of each limit (OpenTelemetry specification, "Span Limits").
+    /// Default of each limit of items (OpenTelemetry specification, "Span Limits").
     pub(crate) const DEFAULT: u32 = 128;
 }
 

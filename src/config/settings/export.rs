@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
-use crate::config::read::table::{SIZE, Table};
+use crate::config::read::table::Table;
 use crate::config::rules::values::{at_least_one, at_most_a_day, more_than_zero, needs_feature};
 use crate::config::settings::declare::settings;
 #[cfg(feature = "schema")]
 use crate::config::settings::schema_types;
-use crate::config::settings::setting::impl_setting;
+use crate::config::settings::setting::{impl_setting, size};
 
 /// Maximum of concurrent requests, above the number of sockets of a process.
 pub(crate) const MAX_CONCURRENT_EXPORTS: usize = 65_536;
@@ -184,12 +183,6 @@ impl_setting! {
     Protocol: Table::choose;
     Compression: Table::choose;
     ServerErrors: Table::choose;
-}
-
-fn size(table: &mut Table<'_>, name: &'static str) -> Option<usize> {
-    table.take_text(name, SIZE, |text| {
-        usize::try_from(text.parse::<ByteSize>().ok()?.as_u64()).ok()
-    })
 }
 
 fn in_bounds(value: usize) -> Option<String> {

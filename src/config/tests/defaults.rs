@@ -35,12 +35,14 @@ const REGISTRY_SETTINGS: [(&str, &str); 21] = [
 ];
 
 /// Binding settings with a default, each with another value.
-const BINDING_SETTINGS: [(&str, &str); 10] = [
+const BINDING_SETTINGS: [(&str, &str); 12] = [
     ("limits.attributes", "7"),
     ("limits.attributes_per_event", "7"),
     ("limits.attributes_per_link", "7"),
     ("limits.events", "7"),
     ("limits.links", "7"),
+    ("limits.request_bytes", "\"7kB\""),
+    ("limits.span_bytes", "\"7kB\""),
     ("propagation.session_id", "true"),
     ("propagation.trust_remote_parent", "true"),
     ("sampling.ratio", "0.5"),
@@ -134,6 +136,8 @@ fn binding_settings(binding: &ResolvedBinding) -> Effective {
         links,
         attributes_per_event,
         attributes_per_link,
+        span_bytes,
+        request_bytes,
     } = binding.limits;
     Effective::from([
         ("limits.attributes", format!("{attributes:?}")),
@@ -141,6 +145,8 @@ fn binding_settings(binding: &ResolvedBinding) -> Effective {
         ("limits.attributes_per_link", format!("{attributes_per_link:?}")),
         ("limits.events", format!("{events:?}")),
         ("limits.links", format!("{links:?}")),
+        ("limits.request_bytes", format!("{request_bytes:?}")),
+        ("limits.span_bytes", format!("{span_bytes:?}")),
         ("propagation.session_id", binding.propagate_session_id.to_string()),
         (
             "propagation.trust_remote_parent",

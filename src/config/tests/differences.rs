@@ -22,7 +22,10 @@ fn tables() -> [Value; 2] {
         "metadata": {"any": {"depth": [1, {"is": "compared"}]}},
         "resource": {"any": 1},
         "sampling": {"ratio": 0.25},
-        "limits": {"attributes": 1, "events": 1, "links": 1, "attributes_per_event": 1, "attributes_per_link": 1},
+        "limits": {
+            "attributes": 1, "events": 1, "links": 1, "attributes_per_event": 1, "attributes_per_link": 1,
+            "span_bytes": "1kB", "request_bytes": "1kB"
+        },
         "propagation": {"trust_remote_parent": false, "session_id": false},
         "sessions": "explicit",
         "weight": 2
@@ -40,7 +43,10 @@ fn tables() -> [Value; 2] {
         "metadata": {"any": {"depth": [1, {"is": "compared, all of it"}]}},
         "resource": {"any": 1.5},
         "sampling": {"ratio": 0.250_000_01},
-        "limits": {"attributes": 2, "events": 2, "links": 2, "attributes_per_event": 2, "attributes_per_link": 2},
+        "limits": {
+            "attributes": 2, "events": 2, "links": 2, "attributes_per_event": 2, "attributes_per_link": 2,
+            "span_bytes": "2kB", "request_bytes": "2kB"
+        },
         "propagation": {"trust_remote_parent": true, "session_id": true},
         "sessions": "per_trace",
         "weight": 3

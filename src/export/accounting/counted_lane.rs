@@ -49,7 +49,7 @@ pub(crate) struct LaneSnapshot {
     pub(crate) ledgers: Ledgers,
     /// Estimated memory of queued and in-flight spans and session events.
     pub(crate) held_bytes: usize,
-    /// End time of the oldest queued span.
+    /// End time of the oldest queued span, or when it was queued if it is encoded.
     pub(crate) oldest: Option<SystemTime>,
     pub(crate) failures: Option<Failures>,
     pub(crate) refused_span: Option<RefusedSpan>,

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use opentelemetry_sdk::trace::SpanData;
+use opentelemetry::trace::{SpanId, TraceId};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{BackendName, Compression, Protocol};
@@ -141,11 +141,11 @@ impl RequestStatus {
 }
 
 impl RefusedSpan {
-    pub(crate) fn new(span: &SpanData, bytes: usize, reason: DropReason, key: &ApiKey) -> Self {
+    pub(crate) fn new(name: &str, ids: (TraceId, SpanId), bytes: usize, reason: DropReason, key: &ApiKey) -> Self {
         Self {
-            name: sanitize_name(&span.name, &SentSecrets::new(key, None)),
-            trace_id: span.span_context.trace_id().to_string(),
-            span_id: span.span_context.span_id().to_string(),
+            name: sanitize_name(name, &SentSecrets::new(key, None)),
+            trace_id: ids.0.to_string(),
+            span_id: ids.1.to_string(),
             bytes: bytes as u64,
             reason,
             at: wall_time::to_millis(SystemTime::now()),
@@ -158,7 +158,6 @@ mod tests {
     use secrecy::SecretString;
 
     use super::*;
-    use crate::export::test_fixtures::span;
     use crate::secret::{KeySource, SecretError, SecretSources};
 
     #[test]
@@ -166,7 +165,8 @@ mod tests {
         let mut sources = SecretSources::default();
         sources.insert("test", |_: &str| Ok::<_, SecretError>(SecretString::from("hh_canary")));
         let key = KeySource::provider("test", "acme").read(&sources).expect("a key");
-        let name = |name: &str| RefusedSpan::new(&span(name.to_owned()), 1, DropReason::Refused, &key).name;
+        let ids = (TraceId::INVALID, SpanId::INVALID);
+        let name = |name: &str| RefusedSpan::new(name, ids, 1, DropReason::Refused, &key).name;
         assert_eq!(name("GET /users/{id}"), "GET /users/{id}");
         assert_eq!(name("\u{1b}[31mred\r\nline\u{202e}txt"), "[31mred  line txt");
         assert_eq!(name(&"ä".repeat(1_000)), "ä".repeat(100));

@@ -17,6 +17,13 @@ impl SpanCounters {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts encoded spans.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn add(&self, recorded: u64, left_out: u64) {
+        self.recorded.fetch_add(recorded, Ordering::Relaxed);
+        self.left_out.fetch_add(left_out, Ordering::Relaxed);
+    }
+
     pub(crate) fn recorded(&self) -> u64 {
         self.recorded.load(Ordering::Relaxed)
     }

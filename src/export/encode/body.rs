@@ -2,6 +2,8 @@
 //! later.
 
 use std::io::Write;
+#[cfg(feature = "gateway")]
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
@@ -15,7 +17,10 @@ use serde::Serialize;
 use super::otlp;
 use crate::config::{Compression, Protocol};
 use crate::export::ExportError;
+#[cfg(feature = "gateway")]
+use crate::export::payload::Payload;
 
+const JSON: &str = "application/json";
 /// The fastest regular level, as used for gzip.
 #[cfg(feature = "zstd")]
 const ZSTD_LEVEL: i32 = 1;
@@ -27,6 +32,19 @@ pub(crate) struct Encoded {
     pub(crate) body: Bytes,
 }
 
+impl Encoded {
+    fn new(content_type: &'static str, body: Bytes) -> Self {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+        Self { headers, body }
+    }
+
+    /// Marks the body as compressed.
+    fn in_encoding(mut self, name: &'static str) -> Self {
+        self.headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
+        self
+    }
+}
+
 /// Encodes spans of one lane.
 pub(crate) fn spans(
     spans: &[&SpanData],
@@ -34,24 +52,61 @@ pub(crate) fn spans(
     protocol: Protocol,
     compression: Compression,
 ) -> Result<Encoded, ExportError> {
-    // A panic while encoding must cost only this batch, not the lane.
-    catch_unwind(AssertUnwindSafe(|| {
-        let (content_type, body) = match protocol {
+    guarded(|| {
+        let encoded = match protocol {
             // For gRPC this is the message; framing is added on sending.
-            Protocol::HttpProtobuf | Protocol::Grpc => ("application/x-protobuf", otlp::request(spans, resource)),
-            Protocol::HttpJson => ("application/json", json_bytes(otlp::json::request(spans, resource))?),
+            Protocol::HttpProtobuf | Protocol::Grpc => protobuf(otlp::request(spans, resource)),
+            Protocol::HttpJson => Encoded::new(JSON, json_bytes(otlp::json::request(spans, resource))?),
         };
-        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
-        Ok(compressed(Encoded { headers, body }, compression))
-    }))
-    .unwrap_or_else(|_| Err(ExportError::Encoding("the encoder panicked".to_owned())))
+        Ok(compressed(encoded, compression))
+    })
+}
+
+/// Encodes spans of one lane together with encoded ones: requests, of which ranges of spans are
+/// sent. Bodies that follow one another are one valid request.
+///
+/// The gzip body that a client sent is sent again, if it is the whole body.
+#[cfg(feature = "gateway")]
+pub(crate) fn with_payloads(
+    spans: &[&SpanData],
+    payloads: &[(&Payload, Range<usize>)],
+    resource: &Resource,
+    protocol: Protocol,
+    compression: Compression,
+) -> Result<Encoded, ExportError> {
+    guarded(|| {
+        if protocol == Protocol::HttpJson {
+            return Err(ExportError::Encoding("encoded spans cannot be sent as JSON".to_owned()));
+        }
+        if let ([], [(payload, range)]) = (spans, payloads) {
+            if compression == Compression::Gzip
+                && range.len() == payload.spans()
+                && let Some(gzip) = payload.gzip()
+            {
+                return Ok(protobuf(gzip.clone()).in_encoding("gzip"));
+            }
+            return Ok(compressed(protobuf(payload.slice(range.clone())), compression));
+        }
+        let own = (!spans.is_empty()).then(|| otlp::request(spans, resource));
+        let slices = payloads.iter().map(|(payload, range)| payload.slice(range.clone()));
+        let bodies: Vec<Bytes> = own.into_iter().chain(slices).collect();
+        Ok(compressed(protobuf(bodies.concat().into()), compression))
+    })
+}
+
+/// Turns a panic into an error: it must cost only this batch, not the lane.
+fn guarded(encode: impl FnOnce() -> Result<Encoded, ExportError>) -> Result<Encoded, ExportError> {
+    catch_unwind(AssertUnwindSafe(encode))
+        .unwrap_or_else(|_| Err(ExportError::Encoding("the encoder panicked".to_owned())))
+}
+
+fn protobuf(body: Bytes) -> Encoded {
+    Encoded::new("application/x-protobuf", body)
 }
 
 /// Encodes session events as JSON.
 pub(crate) fn json(value: &impl Serialize) -> Result<Encoded, ExportError> {
-    let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-    let body = json_bytes(serde_json::to_vec(value))?;
-    Ok(Encoded { headers, body })
+    Ok(Encoded::new(JSON, json_bytes(serde_json::to_vec(value))?))
 }
 
 fn json_bytes(written: serde_json::Result<Vec<u8>>) -> Result<Bytes, ExportError> {
@@ -60,7 +115,7 @@ fn json_bytes(written: serde_json::Result<Vec<u8>>) -> Result<Bytes, ExportError
         .map_err(|error| ExportError::Encoding(error.to_string()))
 }
 
-fn compressed(mut encoded: Encoded, compression: Compression) -> Encoded {
+fn compressed(encoded: Encoded, compression: Compression) -> Encoded {
     let (name, written) = match compression {
         Compression::None => return encoded,
         Compression::Gzip => ("gzip", gzip(&encoded.body)),
@@ -69,11 +124,14 @@ fn compressed(mut encoded: Encoded, compression: Compression) -> Encoded {
         #[cfg(not(feature = "zstd"))]
         Compression::Zstd => unreachable!("the configuration was checked"),
     };
-    if let Ok(body) = written {
-        encoded.headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
-        encoded.body = body.into();
+    match written {
+        Ok(body) => Encoded {
+            body: body.into(),
+            ..encoded
+        }
+        .in_encoding(name),
+        Err(_) => encoded,
     }
-    encoded
 }
 
 fn gzip(body: &[u8]) -> std::io::Result<Vec<u8>> {

@@ -27,7 +27,7 @@ impl CountedLane for Lane {
                 events: state.events_ledger(),
             },
             held_bytes: state.share.held(),
-            oldest: state.spans.first().map(|span| span.end_time),
+            oldest: state.spans.oldest(),
             failures: state.failures().cloned(),
             refused_span: state.refused_span().cloned(),
             last_delivery: state.last_delivery,

@@ -6,6 +6,8 @@ mod lane;
 mod log;
 #[cfg(all(test, tracer_registry_model))]
 mod model;
+#[cfg(feature = "gateway")]
+pub(super) mod payloads;
 pub(super) mod processor;
 #[cfg(test)]
 mod property;

@@ -41,7 +41,7 @@ fn engine(lane: &Arc<Lane>, events_rx: &mut UnboundedReceiver<EngineEvent>, is_o
         let started = lane.start(cause).is_some();
         while started && lane.is_due() {
             let batch = lane.take_batch();
-            sent.extend(batch.iter().map(|span| span.name.to_string()));
+            sent.extend(batch.names());
             lane.complete(batch.numbers(&(0..batch.len())), Outcome::Delivered { rejected: 0 });
         }
     }

@@ -8,6 +8,8 @@
 mod model;
 
 use super::lane::Lane;
+#[cfg(feature = "gateway")]
+use super::payloads::{NoRoom, Room};
 use crate::export::accounting::counted_lane::{CountedLane, Pending};
 use crate::export::accounting::selector_ledger::SelectorLedger;
 use crate::export::queue::byte_size::byte_size;
@@ -15,7 +17,7 @@ use crate::export::schedule::engine_event::{Cause, EngineEvent, ScheduledLane, a
 use crate::export::send::outcome::Outcome;
 use crate::ledger::DropReason;
 use crate::selector::Selector;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -26,6 +28,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::tests::Parts;
 use crate::config::{Binding, Export};
+#[cfg(feature = "gateway")]
+use crate::export::test_fixtures::payload;
 use crate::export::test_fixtures::span;
 use crate::selector::{SelectorKind, Slug};
 use model::{LaneModel, Mark, Task, Totals};
@@ -45,6 +49,12 @@ const EVENT_BYTES: usize = 150;
 enum Step {
     /// Lane, bytes: a span of about this size ends.
     Push(usize, usize),
+    /// Lane, number of spans: room is reserved for encoded spans.
+    #[cfg(feature = "gateway")]
+    Reserve(usize, usize),
+    /// The oldest reserved room is used (true) or released.
+    #[cfg(feature = "gateway")]
+    EndReservation(bool),
     Flush(usize),
     HandleEvent,
     /// A deadline passes, or memory pressure comes before it (true).
@@ -73,6 +83,19 @@ struct World {
     marks: Vec<Mark>,
     spans: u64,
     events: u64,
+    reservations: VecDeque<Reservation>,
+    /// Number of encoded spans, reserved or queued.
+    encoded: usize,
+    /// Creation numbers of encoded spans by name.
+    encoded_spans: HashMap<String, u64>,
+}
+
+/// Room for encoded spans.
+struct Reservation {
+    lane: usize,
+    names: Vec<String>,
+    #[cfg(feature = "gateway")]
+    room: Room,
 }
 
 impl World {
@@ -99,12 +122,19 @@ impl World {
             marks: Vec::new(),
             spans: 0,
             events: 0,
+            reservations: VecDeque::new(),
+            encoded: 0,
+            encoded_spans: HashMap::new(),
         }
     }
 
     fn step(&mut self, step: Step) {
         match step {
             Step::Push(at, bytes) if !self.models[at].retired => self.push(at, bytes),
+            #[cfg(feature = "gateway")]
+            Step::Reserve(at, count) if !self.models[at].retired => self.reserve(at, count),
+            #[cfg(feature = "gateway")]
+            Step::EndReservation(is_used) => self.end_reservation(is_used),
             Step::Flush(at) => {
                 let until = Arc::clone(&self.lanes[at]).begin_flush();
                 self.marks.push(Mark {
@@ -138,7 +168,8 @@ impl World {
             Step::AddEvent(at, session) if !self.models[at].retired => self.add_event(at, session),
             Step::SendEvents(at, session, most) => self.send_events(at, session, most),
             Step::CompleteEvents(at, session, outcome) => self.complete_events(at, session, outcome),
-            Step::Retire(at) if !self.models[at].retired => {
+            // A reservation keeps the tracer's handle.
+            Step::Retire(at) if !self.models[at].retired && self.reserved(at) == 0 => {
                 self.models[at].retired = true;
                 self.lanes[at].retire();
             }
@@ -147,6 +178,8 @@ impl World {
                 self.models[at].close();
             }
             Step::Push(..) | Step::AddEvent(..) | Step::Retire(_) => {}
+            #[cfg(feature = "gateway")]
+            Step::Reserve(..) => {}
         }
         while let Ok(event) = self.events_rx.try_recv() {
             self.engine_events.push_back(event);
@@ -165,6 +198,7 @@ impl World {
     }
 
     fn push(&mut self, at: usize, bytes: usize) {
+        let reserved = self.reserved(at);
         let (lane, model) = (&self.lanes[at], &mut self.models[at]);
         let queued = lane.snapshot().ledgers.spans.queued();
         let mut one = span(self.spans.to_string());
@@ -173,12 +207,56 @@ impl World {
         if model.closed {
             model.spans.drop(1, DropReason::AfterShutdown);
         } else if lane.snapshot().ledgers.spans.queued() > queued {
-            assert!(model.queue.len() < QUEUE, "the queue was full");
+            assert!(model.queue.len() + reserved < QUEUE, "the queue was full");
             model.queue.push_back(self.spans);
         } else {
             model.spans.drop(1, DropReason::QueueFull);
         }
         self.spans += 1;
+    }
+
+    /// Returns the number of spans that room is reserved for.
+    fn reserved(&self, at: usize) -> usize {
+        let of_lane = self.reservations.iter().filter(|reservation| reservation.lane == at);
+        of_lane.map(|reservation| reservation.names.len()).sum()
+    }
+
+    #[cfg(feature = "gateway")]
+    fn reserve(&mut self, at: usize, count: usize) {
+        let held = self.models[at].queue.len() + self.reserved(at);
+        let numbers = self.encoded..self.encoded + count;
+        self.encoded = numbers.end;
+        let names: Vec<String> = numbers.map(|number| format!("encoded {number}")).collect();
+        match self.lanes[at].reserve(payload(&names)) {
+            Ok(room) => {
+                assert!(held == 0 || held + count <= QUEUE, "the queue was full");
+                self.reservations.push_back(Reservation { lane: at, names, room });
+            }
+            Err(NoRoom::Full(reason)) => assert_eq!(reason, DropReason::QueueFull),
+            Err(reason) => assert!(reason == NoRoom::Closed && self.models[at].closed, "{reason:?}"),
+        }
+    }
+
+    #[cfg(feature = "gateway")]
+    fn end_reservation(&mut self, is_used: bool) {
+        let Some(Reservation { lane, names, room }) = self.reservations.pop_front() else {
+            return;
+        };
+        if !is_used {
+            return;
+        }
+        room.commit(0);
+        let model = &mut self.models[lane];
+        if model.closed {
+            model.spans.drop(names.len(), DropReason::AfterShutdown);
+        }
+        for name in names {
+            if !model.closed {
+                model.queue.push_back(self.spans);
+            }
+            self.encoded_spans.insert(name, self.spans);
+            self.spans += 1;
+        }
     }
 
     /// Runs one step of the lane's task.
@@ -198,7 +276,8 @@ impl World {
             model.task = Task::Runs;
             let batch = lane.take_batch();
             let numbers = batch.numbers(&(0..batch.len()));
-            let taken: Vec<u64> = batch.iter().map(|span| span.name.parse().expect("a number")).collect();
+            let number = |name: String| name.parse().unwrap_or_else(|_| self.encoded_spans[&name]);
+            let taken: Vec<u64> = batch.names().into_iter().map(number).collect();
             lane.shared.chunks.recycle(batch);
             assert_eq!(taken.is_empty(), model.closed);
             assert!(taken.len() <= BATCH);
@@ -278,10 +357,12 @@ impl World {
         assert_eq!(accepted, (self.spans, self.events), "accepted equals created");
 
         let mut held = 0;
-        for (lane, model) in self.lanes.iter().zip(&self.models) {
+        for (at, (lane, model)) in self.lanes.iter().zip(&self.models).enumerate() {
             let of_lane = lane.snapshot().held_bytes;
             let events = model.events_waiting() + model.events_in_flight();
-            let is_empty = model.queue.is_empty() && model.parts.is_empty() && events == 0;
+            // Closing a lane releases reserved room.
+            let reserved = if model.closed { 0 } else { self.reserved(at) };
+            let is_empty = model.queue.is_empty() && model.parts.is_empty() && events + reserved == 0;
             assert_eq!(of_lane == 0, is_empty, "{of_lane} bytes held");
             held += of_lane;
         }
@@ -295,6 +376,10 @@ impl World {
     /// Delivers everything until no task or event is left.
     fn drain(&mut self) {
         let delivered = Outcome::Delivered { rejected: 0 };
+        #[cfg(feature = "gateway")]
+        while !self.reservations.is_empty() {
+            self.step(Step::EndReservation(true));
+        }
         for (at, session) in (0..LANES).flat_map(|at| (0..SESSIONS).map(move |session| (at, session))) {
             for step in [
                 Step::CompleteEvents(at, session, delivered),
@@ -390,12 +475,18 @@ fn step((what, at, session, detail): (u8, usize, usize, usize)) -> Step {
         76..80 => Step::CompleteEvents(at, session, outcome(detail)),
         80..83 => Step::Flush(at),
         83 => Step::Retire(at),
-        _ => Step::Abandon(at),
+        84 => Step::Abandon(at),
+        #[cfg(feature = "gateway")]
+        85..92 => Step::Reserve(at, 1 + detail % (QUEUE + 3)),
+        #[cfg(feature = "gateway")]
+        92.. => Step::EndReservation(detail % 4 > 0),
+        #[cfg(not(feature = "gateway"))]
+        85.. => Step::HandleEvent,
     }
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let numbers = (0..85_u8, 0..LANES, 0..SESSIONS, 0..600_usize);
+    let numbers = (0..98_u8, 0..LANES, 0..SESSIONS, 0..600_usize);
     prop::collection::vec(numbers.prop_map(step), 0..100)
 }
 

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use opentelemetry_sdk::trace::SpanData;
+use opentelemetry::trace::{SpanId, TraceId};
 
 use super::lane::Lane;
 use super::state::Outage;
@@ -134,8 +134,8 @@ impl Lane {
     }
 
     /// Records a span that the receiver refused in a request of its own, of `bytes`.
-    pub(crate) fn note_refused_span(&self, span: &SpanData, bytes: usize, reason: DropReason) {
-        let refused = RefusedSpan::new(span, bytes, reason, &self.key.key().secret);
+    pub(crate) fn note_refused_span(&self, name: &str, ids: (TraceId, SpanId), bytes: usize, reason: DropReason) {
+        let refused = RefusedSpan::new(name, ids, bytes, reason, &self.key.key().secret);
         self.state.lock().rare().refused_span = Some(Box::new(refused));
     }
 
@@ -196,7 +196,7 @@ impl Lane {
         let count = number.saturating_sub(state.spans.taken()).min(state.spans.len() as u64);
         let queued = state
             .spans
-            .take(usize::try_from(count).unwrap_or(usize::MAX), &self.shared.chunks);
+            .take_oldest(usize::try_from(count).unwrap_or(usize::MAX), &self.shared.chunks);
         if let Some(outage) = state.outage() {
             outage.forget(number);
         }

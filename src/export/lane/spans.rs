@@ -10,7 +10,7 @@ use opentelemetry::trace::SpanId;
 use opentelemetry_sdk::trace::SpanData;
 
 use super::lane::Lane;
-use super::state::{Schedule, State};
+use super::state::{MakeEvent, Schedule, State};
 use crate::backend::{CUT_VALUES, cut_values};
 use crate::export::accounting::lane_status::RequestKind;
 use crate::export::encode::synthetic_span::span;
@@ -88,7 +88,7 @@ impl Lane {
             state.ledger.refuse(DropReason::AfterShutdown);
             return;
         }
-        let full = state.spans.len() >= settings.max_queue_size;
+        let full = state.spans.is_full(settings.max_queue_size);
         if full || !state.share.enqueue(bytes, &self.shared.budget) {
             let reason = state.receiver_health.drop_reason(RequestKind::Spans);
             state.ledger.refuse(reason);
@@ -103,18 +103,26 @@ impl Lane {
             span.attributes.reserve_exact(1);
             span.attributes.extend(cut_values(CUT_VALUES, cut));
         }
-        self.note_queued(&mut state);
-        let event = if state.spans.len() >= settings.full_batch() {
-            state.make_full_batch_ready(settings.full_batch())
-        } else {
-            state.make_timed(settings.scheduled_delay)
-        };
-        self.note_due(&mut state);
+        let event = self.schedule_queued(&mut state);
         drop(state);
         if let Some(event) = event {
             self.notify(event);
         }
         self.shared.check_memory_pressure();
+    }
+
+    /// Schedules the lane after spans were queued. Returns the event if the schedule changed.
+    #[inline]
+    pub(super) fn schedule_queued(&self, state: &mut State) -> Option<MakeEvent> {
+        let settings = &self.shared.settings;
+        self.note_queued(state);
+        let event = if state.spans.len() >= settings.full_batch() {
+            state.make_full_batch_ready(settings.full_batch())
+        } else {
+            state.make_timed(settings.scheduled_delay)
+        };
+        self.note_due(state);
+        event
     }
 
     /// Starts sending, if the schedule allows it for this cause. Returns the queued bytes, or

@@ -33,7 +33,7 @@ pub(crate) use error::PayloadError;
 use crate::backend::Edits;
 
 /// A checked OTLP trace request of one tracer, as the bytes that arrived.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Payload {
     bytes: Bytes,
     spans: usize,

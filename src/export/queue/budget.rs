@@ -8,7 +8,8 @@
 //!   data.
 //! - If the first one has its half before the second begins, the second gets a quarter.
 //!
-//! A span or session event that does not fit is dropped.
+//! A span or session event that does not fit is dropped. A request of encoded spans that does not
+//! fit is refused: a tracer that holds nothing takes one of at most half of what is free.
 //!
 //! Above three quarters of the budget, the engine sends the oldest queues early, which frees memory
 //! for all tracers. The threshold is above one half, because a single tracer with a dead receiver
@@ -38,6 +39,8 @@ pub(crate) struct MemoryShare {
     in_flight: usize,
     /// Session events that were accepted and are not completed.
     events: usize,
+    /// Requests that have room and are not queued yet.
+    admitted: usize,
 }
 
 impl Budget {
@@ -46,6 +49,12 @@ impl Budget {
             max,
             taken: AtomicUsize::new(0),
         }
+    }
+
+    /// Returns the most bytes that one tracer may ever reserve.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn largest_share(&self) -> usize {
+        self.max / 2
     }
 
     /// Reserves `more` bytes for a tracer that has reserved `held`, if afterwards no less is free
@@ -88,6 +97,30 @@ impl MemoryShare {
         fits
     }
 
+    /// Makes room for a request. Returns false if it does not fit.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn admit(&mut self, bytes: usize, budget: &Budget) -> bool {
+        let fits = self.reserve(bytes, budget);
+        if fits {
+            self.admitted += bytes;
+        }
+        fits
+    }
+
+    /// Moves the bytes of a request from admitted to queued.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn enqueue_admitted(&mut self, bytes: usize) {
+        self.admitted -= bytes;
+        self.queued += bytes;
+    }
+
+    /// Releases the room of a request that is not queued.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn release_admitted(&mut self, bytes: usize, budget: &Budget) {
+        self.admitted -= bytes;
+        self.release_excess(budget);
+    }
+
     fn reserve(&mut self, bytes: usize, budget: &Budget) -> bool {
         let wanted = self.held() + bytes;
         if let Some(least) = wanted.checked_sub(self.taken).filter(|least| *least > 0) {
@@ -122,13 +155,13 @@ impl MemoryShare {
 
     /// Releases everything.
     pub(crate) fn close(&mut self, budget: &Budget) {
-        (self.queued, self.in_flight, self.events) = (0, 0, 0);
+        (self.queued, self.in_flight, self.events, self.admitted) = (0, 0, 0, 0);
         self.release_excess(budget);
     }
 
-    /// Returns the bytes of all spans and session events, queued and in flight.
+    /// Returns the bytes of all spans and session events, admitted, queued and in flight.
     pub(crate) fn held(&self) -> usize {
-        self.queued + self.in_flight + self.events
+        self.queued + self.in_flight + self.events + self.admitted
     }
 
     /// Releases the bytes that are reserved but not held.
@@ -201,6 +234,22 @@ mod tests {
         assert_eq!((share.held(), budget.taken.load(Ordering::Relaxed)), (320, 320));
         share.complete_events(300, &budget);
         assert_eq!((share.held(), budget.taken.load(Ordering::Relaxed)), (20, 20));
+    }
+
+    #[cfg(feature = "gateway")]
+    #[test]
+    fn an_admitted_request_holds_memory_until_it_is_released_or_completed() {
+        let budget = Budget::new(1000);
+        let mut share = MemoryShare::default();
+        assert!(!share.admit(501, &budget) && share.admit(500, &budget));
+        assert_eq!((share.held(), budget.taken.load(Ordering::Relaxed)), (500, 500));
+        share.release_admitted(500, &budget);
+        assert!(share.admit(budget.largest_share(), &budget));
+        assert!(!MemoryShare::default().admit(251, &budget), "half of what is free");
+        share.enqueue_admitted(500);
+        share.send(500);
+        share.complete(500, &budget);
+        assert_eq!((share.held(), budget.taken.load(Ordering::Relaxed)), (0, 0));
     }
 
     proptest! {

@@ -2,5 +2,7 @@
 
 pub(super) mod budget;
 pub(super) mod byte_size;
+#[cfg(feature = "gateway")]
+mod encoded;
 pub(super) mod session_event;
 pub(super) mod span_queue;

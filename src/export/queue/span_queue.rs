@@ -3,13 +3,23 @@
 //! A queue starts with a small chunk and adds larger ones, so growth never moves a span. A batch
 //! takes whole chunks. When the batch completes, its chunks return to a shared pool, and the next
 //! queue that grows writes to memory that is still in the cache. An idle queue holds no chunk.
+//!
+//! A request of encoded spans is a chunk of its own. It counts as its spans, and stays whole if it
+//! fits into a batch.
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::time::SystemTime;
 
 use opentelemetry_sdk::trace::SpanData;
 
 use super::byte_size::byte_size;
+#[cfg(feature = "gateway")]
+use super::encoded::Encoded;
+#[cfg(feature = "gateway")]
+use crate::backend::Edits;
+#[cfg(feature = "gateway")]
+use crate::export::payload::Payload;
 use crate::util::fork::ForkLock;
 
 /// Capacity in spans of a queue's first chunk, second chunk and so on. Further chunks use the last
@@ -21,6 +31,8 @@ const CHUNK_SIZES: [usize; 4] = [8, 16, 32, 64];
 pub(crate) struct Queue {
     chunks: VecDeque<Chunk>,
     len: usize,
+    /// Spans that room is reserved for.
+    reserved: usize,
     /// Total number of spans taken from the queue.
     taken: u64,
 }
@@ -34,8 +46,10 @@ pub(crate) struct Batch {
 }
 
 struct Chunk {
-    /// Never reallocates.
+    /// Never reallocates. Without capacity if the chunk holds encoded spans.
     spans: Vec<SpanData>,
+    #[cfg(feature = "gateway")]
+    encoded: Option<Box<Encoded>>,
     /// Estimated memory of the spans.
     bytes: usize,
 }
@@ -62,12 +76,27 @@ impl Queue {
         self.len == 0
     }
 
+    /// Returns whether no further span fits, if the queue may have `max`.
+    pub(crate) fn is_full(&self, max: usize) -> bool {
+        self.len + self.reserved >= max
+    }
+
     /// Returns the total number of spans taken from the queue.
     pub(crate) fn taken(&self) -> u64 {
         self.taken
     }
 
-    /// Returns the oldest span.
+    /// Returns when the oldest span ended, or when it was queued if it is encoded.
+    pub(crate) fn oldest(&self) -> Option<SystemTime> {
+        let chunk = self.chunks.front()?;
+        #[cfg(feature = "gateway")]
+        if let Some(encoded) = &chunk.encoded {
+            return Some(encoded.queued_at());
+        }
+        Some(chunk.spans.first()?.end_time)
+    }
+
+    #[cfg(test)]
     pub(crate) fn first(&self) -> Option<&SpanData> {
         self.chunks.front()?.spans.first()
     }
@@ -89,7 +118,7 @@ impl Queue {
         let has_room = |last: &Chunk| last.spans.len() < last.spans.capacity();
         if !self.chunks.back().is_some_and(has_room) {
             let spans = pool.take(self.chunks.len().min(CHUNK_SIZES.len() - 1));
-            self.chunks.push_back(Chunk { spans, bytes: 0 });
+            self.chunks.push_back(Chunk::new(spans, 0));
         }
         self.len += 1;
         let last = self.chunks.back_mut().expect("the last chunk has a free slot");
@@ -97,8 +126,49 @@ impl Queue {
         &mut last.spans
     }
 
-    /// Takes at most `max` spans, oldest first.
+    /// Reserves room for a request of encoded spans, if the queue may have `max`. A queue without
+    /// spans has room for any number.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn reserve(&mut self, spans: usize, max: usize) -> bool {
+        let held = self.len + self.reserved;
+        let fits = held == 0 || spans <= max.saturating_sub(held);
+        if fits {
+            self.reserved += spans;
+        }
+        fits
+    }
+
+    /// Releases reserved room.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn release(&mut self, spans: usize) {
+        self.reserved -= spans;
+    }
+
+    /// Queues a request of `bytes` of memory, with at least one span, in the room reserved for it.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn push_payload(&mut self, payload: Payload, bytes: usize) {
+        let spans = payload.spans();
+        self.reserved -= spans;
+        self.len += spans;
+        let encoded = Some(Box::new(Encoded::new(payload)));
+        self.chunks.push_back(Chunk {
+            encoded,
+            ..Chunk::new(Vec::new(), bytes)
+        });
+    }
+
+    /// Takes a batch of at most `max` spans, oldest first. A request that does not fit behind other
+    /// spans waits for the next batch.
     pub(crate) fn take(&mut self, max: usize, pool: &ChunkPool) -> Batch {
+        self.take_chunks(max, false, pool)
+    }
+
+    /// Takes the `count` oldest spans.
+    pub(crate) fn take_oldest(&mut self, count: usize, pool: &ChunkPool) -> Batch {
+        self.take_chunks(count, true, pool)
+    }
+
+    fn take_chunks(&mut self, max: usize, splits_requests: bool, pool: &ChunkPool) -> Batch {
         let number = self.taken;
         if self.len <= max {
             // The batch takes the list's memory too, so an idle lane holds none.
@@ -113,8 +183,9 @@ impl Queue {
         };
         while let Some(first) = self.chunks.front_mut() {
             let room = max - batch.len;
-            if first.spans.len() > room {
-                if room > 0 {
+            if first.len() > room {
+                let waits = first.is_encoded() && batch.len > 0 && !splits_requests;
+                if room > 0 && !waits {
                     batch.push(first.split(room, pool));
                 }
                 break;
@@ -132,7 +203,7 @@ impl Queue {
 
 impl Batch {
     fn push(&mut self, chunk: Chunk) {
-        self.len += chunk.spans.len();
+        self.len += chunk.len();
         self.chunks.push_back(chunk);
     }
 
@@ -151,18 +222,93 @@ impl Batch {
         self.chunks.iter().map(|chunk| chunk.bytes).sum()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &SpanData> {
-        self.chunks.iter().flat_map(|chunk| &chunk.spans)
+    /// Returns the names of all spans.
+    #[cfg(test)]
+    pub(crate) fn names(&self) -> Vec<String> {
+        let parts = (0..self.len).map(|number| number..number + 1);
+        let name = |part| {
+            #[cfg(feature = "gateway")]
+            if let [(payload, spans)] = &self.payloads(&part)[..] {
+                return payload.describe(spans.start).expect("a span").name.to_owned();
+            }
+            self.spans(&part)[0].name.to_string()
+        };
+        parts.map(name).collect()
     }
 
+    /// Iterates over the spans that are not encoded.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut SpanData> {
         self.chunks.iter_mut().flat_map(|chunk| &mut chunk.spans)
+    }
+
+    /// Returns the spans of a part that are not encoded.
+    pub(crate) fn spans(&self, part: &Range<usize>) -> Vec<&SpanData> {
+        let inside = self.chunks_of(part);
+        let spans = inside.flat_map(|(chunk, range)| chunk.spans.get(range).unwrap_or_default());
+        spans.collect()
+    }
+
+    /// Returns the requests with encoded spans of a part, and the ranges of their spans.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn payloads(&self, part: &Range<usize>) -> Vec<(&Payload, Range<usize>)> {
+        let inside = self.chunks_of(part);
+        let payloads = inside.filter_map(|(chunk, range)| Some(chunk.encoded.as_ref()?.part(range)));
+        payloads.collect()
+    }
+
+    /// Applies the changes of a binding to encoded spans. Call once, before
+    /// [`payloads`](Self::payloads).
+    #[cfg(feature = "gateway")]
+    pub(crate) fn finish_payloads(&mut self, edits: &Edits) {
+        let encoded = self.chunks.iter_mut().filter_map(|chunk| chunk.encoded.as_mut());
+        encoded.for_each(|encoded| encoded.finish(edits));
+    }
+
+    /// Returns the chunks with spans of a part, and the ranges of these spans.
+    fn chunks_of(&self, part: &Range<usize>) -> impl Iterator<Item = (&Chunk, Range<usize>)> {
+        let (part, mut end) = (part.clone(), 0);
+        self.chunks.iter().filter_map(move |chunk| {
+            let start = end;
+            end += chunk.len();
+            let inside = part.start.max(start)..part.end.min(end);
+            (!inside.is_empty()).then(|| (chunk, inside.start - start..inside.end - start))
+        })
     }
 }
 
 impl Chunk {
+    fn new(spans: Vec<SpanData>, bytes: usize) -> Self {
+        Self {
+            spans,
+            #[cfg(feature = "gateway")]
+            encoded: None,
+            bytes,
+        }
+    }
+
+    fn len(&self) -> usize {
+        #[cfg(feature = "gateway")]
+        if let Some(encoded) = &self.encoded {
+            return encoded.len();
+        }
+        self.spans.len()
+    }
+
+    fn is_encoded(&self) -> bool {
+        self.spans.capacity() == 0
+    }
+
     /// Splits off the first `count` spans; `count` is less than the number of spans.
     fn split(&mut self, count: usize, pool: &ChunkPool) -> Self {
+        #[cfg(feature = "gateway")]
+        if let Some(encoded) = &mut self.encoded {
+            let encoded = Some(Box::new(encoded.split(count)));
+            // The rest keeps the whole request in memory.
+            return Self {
+                encoded,
+                ..Self::new(Vec::new(), 0)
+            };
+        }
         let class = CHUNK_SIZES.iter().position(|size| *size >= count);
         let mut spans = pool.take(class.unwrap_or(CHUNK_SIZES.len() - 1));
         spans.extend(self.spans.drain(..count));
@@ -170,7 +316,7 @@ impl Chunk {
         // A span's size may have changed since it was queued; never subtract more than was counted.
         let bytes = self.bytes.min(bytes);
         self.bytes -= bytes;
-        Self { spans, bytes }
+        Self::new(spans, bytes)
     }
 }
 
@@ -200,6 +346,10 @@ impl ChunkPool {
         // Free the spans before taking the lock.
         for chunk in &mut chunks {
             chunk.spans.clear();
+            #[cfg(feature = "gateway")]
+            {
+                chunk.encoded = None;
+            }
         }
         let mut free = self.free.lock();
         while let Some(Chunk { spans, .. }) = chunks.pop_front() {
@@ -246,8 +396,8 @@ mod tests {
                 let batch = queue.take(max, &chunks);
                 prop_assert_eq!(batch.len(), max.min(pushed - taken));
                 prop_assert_eq!(batch.bytes() + queue.bytes(), bytes);
-                for span in batch.iter() {
-                    prop_assert_eq!(span.name.as_ref(), taken.to_string());
+                for name in batch.names() {
+                    prop_assert_eq!(name, taken.to_string());
                     taken += 1;
                 }
                 prop_assert_eq!(queue.len(), pushed - taken);
@@ -274,5 +424,123 @@ mod tests {
         // Only the span names and the list of chunks are allocated.
         assert!(again.bytes_max < 10_000, "{again:?}");
         assert!(queue.chunks.capacity() == 0, "an idle queue holds no memory");
+    }
+    #[cfg(feature = "gateway")]
+    mod requests {
+        use super::*;
+        use crate::export::test_fixtures::payload;
+
+        /// Model of the queue: spans, and requests that stay whole.
+        #[derive(Default)]
+        struct Model {
+            waiting: VecDeque<Vec<String>>,
+        }
+
+        impl Model {
+            fn take(&mut self, max: usize) -> Vec<String> {
+                let mut taken = Vec::new();
+                while let Some(first) = self.waiting.front_mut() {
+                    let room = max - taken.len();
+                    if first.len() <= room {
+                        taken.extend(self.waiting.pop_front().unwrap_or_default());
+                    } else {
+                        if taken.is_empty() {
+                            taken.extend(first.drain(..room));
+                        }
+                        break;
+                    }
+                }
+                taken
+            }
+        }
+
+        fn push(queue: &mut Queue, names: &[String]) {
+            let payload = payload(names);
+            let bytes = payload.byte_size();
+            assert!(queue.reserve(names.len(), usize::MAX));
+            queue.push_payload(payload, bytes);
+        }
+
+        proptest! {
+            #[test]
+            fn requests_stay_whole_unless_they_exceed_a_batch(
+                steps in prop::collection::vec((any::<bool>(), 1..40_usize, 0..60_usize), 1..20),
+            ) {
+                let chunks = ChunkPool::new(100_000);
+                let (mut queue, mut model) = (Queue::default(), Model::default());
+                let mut pushed = 0;
+                for (is_request, count, max) in steps {
+                    let names: Vec<String> = (pushed..pushed + count).map(|number| number.to_string()).collect();
+                    pushed += count;
+                    if is_request {
+                        push(&mut queue, &names);
+                        model.waiting.push_back(names);
+                    } else {
+                        for name in names {
+                            queue.reserve_slot(1, &chunks).push(span(name.clone()));
+                            model.waiting.push_back(vec![name]);
+                        }
+                    }
+                    let (before, bytes) = (queue.taken(), queue.bytes());
+                    let mut batch = queue.take(max, &chunks);
+                    prop_assert_eq!(batch.bytes() + queue.bytes(), bytes);
+                    prop_assert_eq!(batch.numbers(&(0..batch.len())), before..queue.taken());
+                    let expected = model.take(max);
+                    prop_assert_eq!(batch.names(), &expected[..]);
+                    batch.finish_payloads(&Edits::default());
+                    prop_assert_eq!(batch.names(), expected);
+                    prop_assert_eq!(queue.len(), model.waiting.iter().map(Vec::len).sum::<usize>());
+                    chunks.recycle(batch);
+                }
+            }
+        }
+
+        #[test]
+        fn a_split_request_counts_its_memory_until_its_last_part_is_taken() {
+            let chunks = ChunkPool::new(0);
+            let mut queue = Queue::default();
+            push(&mut queue, &["a", "b", "c"].map(str::to_owned));
+            let bytes = queue.bytes();
+            assert_eq!((queue.take(2, &chunks).bytes(), queue.bytes()), (0, bytes));
+            assert_eq!((queue.take(2, &chunks).bytes(), queue.bytes()), (bytes, 0));
+        }
+
+        #[test]
+        fn the_oldest_spans_are_taken_out_of_a_request() {
+            let chunks = ChunkPool::new(0);
+            let mut queue = Queue::default();
+            queue.reserve_slot(1, &chunks).push(span("a"));
+            push(&mut queue, &["b", "c"].map(str::to_owned));
+            assert_eq!(queue.take_oldest(2, &chunks).names(), ["a", "b"]);
+            assert_eq!(queue.take_oldest(2, &chunks).names(), ["c"]);
+        }
+
+        #[test]
+        fn a_part_has_its_spans_and_its_ranges_of_requests() {
+            let chunks = ChunkPool::new(0);
+            let mut queue = Queue::default();
+            queue.reserve_slot(1, &chunks).push(span("a"));
+            push(&mut queue, &["b", "c"].map(str::to_owned));
+            queue.reserve_slot(1, &chunks).push(span("d"));
+            let batch = queue.take(9, &chunks);
+            let part = |part: Range<usize>| {
+                let spans: Vec<&str> = batch.spans(&part).iter().map(|span| &*span.name).collect();
+                let ranges: Vec<Range<usize>> = batch.payloads(&part).into_iter().map(|(_, range)| range).collect();
+                (spans, ranges)
+            };
+            assert_eq!(part(0..4), (vec!["a", "d"], vec![0..2]));
+            assert_eq!(part(0..2), (vec!["a"], vec![0..1]));
+            assert_eq!(part(2..3), (vec![], vec![1..2]));
+            assert_eq!(part(3..4), (vec!["d"], vec![]));
+        }
+
+        #[test]
+        fn an_empty_queue_has_room_for_any_request_and_another_one_for_its_limit() {
+            let mut queue = Queue::default();
+            assert!(queue.reserve(9, 4) && !queue.reserve(1, 4) && queue.is_full(4));
+            queue.release(9);
+            assert!(queue.reserve(3, 4) && !queue.reserve(2, 4) && !queue.is_full(4));
+            assert!(queue.reserve(1, 4) && queue.is_full(4));
+        }
     }
 }

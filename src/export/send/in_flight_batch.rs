@@ -13,7 +13,7 @@ use super::outcome::Outcome;
 use super::parts::{Parts, Refused};
 use crate::config::Compression;
 use crate::export::accounting::lane_status::RequestKind;
-use crate::export::encode::body;
+use crate::export::encode::body::{self, Encoded};
 use crate::export::error::ExportError;
 use crate::export::lane::Lane;
 use crate::export::lane::receiver::Age;
@@ -54,6 +54,8 @@ impl InFlightBatch {
             // Complete the whole batch with its first part.
             if !std::mem::replace(&mut self.finished, true) {
                 self.batch.iter_mut().for_each(|span| lane.finish(span));
+                #[cfg(feature = "gateway")]
+                self.batch.finish_payloads(&lane.destination.edits);
             }
             let sending = Sending {
                 call: &call(lane, &self.batch, part)?,
@@ -124,13 +126,18 @@ impl InFlightBatch {
     /// Records a span refused alone, with the uncompressed size of its request, which receivers'
     /// limits apply to.
     fn note_refused(&self, lane: &Lane, part: &Range<usize>, reason: DropReason) {
-        let Some(span) = self.batch.iter().nth(part.start) else {
-            return;
-        };
-        let resource = lane.destination.resource(&lane.selector);
-        let protocol = lane.shared().settings.protocol;
-        let encoded = body::spans(&[span], &resource, protocol, Compression::None);
-        lane.note_refused_span(span, encoded.map_or(0, |encoded| encoded.body.len()), reason);
+        let encoded = encode(lane, &self.batch, part, Compression::None);
+        let bytes = encoded.map_or(0, |encoded| encoded.body.len());
+        for span in self.batch.spans(part) {
+            let own = &span.span_context;
+            lane.note_refused_span(&span.name, (own.trace_id(), own.span_id()), bytes, reason);
+        }
+        #[cfg(feature = "gateway")]
+        for (payload, spans) in self.batch.payloads(part) {
+            if let Some(span) = payload.describe(spans.start) {
+                lane.note_refused_span(span.name, (span.trace_id, span.span_id), bytes, reason);
+            }
+        }
     }
 
     /// Ends the batch after all parts were sent: drops the kept ones and recycles the memory.
@@ -146,8 +153,19 @@ impl InFlightBatch {
 
 fn call(lane: &Lane, batch: &Batch, part: &Range<usize>) -> Result<Call, ExportError> {
     let settings = &lane.shared().settings;
-    let spans: Vec<_> = batch.iter().skip(part.start).take(part.len()).collect();
-    let resource = lane.destination.resource(&lane.selector);
-    let encoded = body::spans(&spans, &resource, settings.protocol, settings.compression)?;
+    let encoded = encode(lane, batch, part, settings.compression)?;
     Ok(Call::spans(settings.protocol, &lane.destination, encoded))
+}
+
+fn encode(lane: &Lane, batch: &Batch, part: &Range<usize>, compression: Compression) -> Result<Encoded, ExportError> {
+    let protocol = lane.shared().settings.protocol;
+    let resource = lane.destination.resource(&lane.selector);
+    let spans = batch.spans(part);
+    #[cfg(feature = "gateway")]
+    let payloads = batch.payloads(part);
+    #[cfg(feature = "gateway")]
+    if !payloads.is_empty() {
+        return body::with_payloads(&spans, &payloads, &resource, protocol, compression);
+    }
+    body::spans(&spans, &resource, protocol, compression)
 }

@@ -80,7 +80,8 @@ pub struct TracerStatus {
     pub spans: LedgerSnapshot,
     /// Estimated memory of its queued and in-flight spans and session events, in bytes.
     pub queued_bytes: usize,
-    /// End time of the oldest span in the queue.
+    /// End time of the oldest span in the queue, or the time when it was queued if a client encoded
+    /// it.
     #[serde(with = "wall_time::optional")]
     pub oldest_queued: Option<SystemTime>,
     /// Ledger of the starts and enrichments of its sessions.

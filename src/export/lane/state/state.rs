@@ -19,6 +19,8 @@ use super::receiver_health::ReceiverHealth;
 use super::requests::Requests;
 use crate::export::accounting::counted_lane::{Failures, FlushMark, Pending};
 use crate::export::accounting::lane_status::{RefusedSpan, RequestKind, RequestStatus};
+#[cfg(feature = "gateway")]
+use crate::export::payload::Payload;
 use crate::export::queue::budget::{Budget, MemoryShare};
 use crate::export::queue::span_queue::{ChunkPool, Queue};
 use crate::export::schedule::breaker_status::BreakerStatus;
@@ -185,6 +187,14 @@ impl State {
     pub(crate) fn reserve_slot(&mut self, bytes: usize, chunks: &ChunkPool) -> &mut Vec<SpanData> {
         self.ledger.enqueue();
         self.spans.reserve_slot(bytes, chunks)
+    }
+
+    /// Queues encoded spans that have room.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn push_payload(&mut self, payload: Payload, bytes: usize) {
+        self.ledger.enqueue_all(payload.spans() as u64);
+        self.share.enqueue_admitted(bytes);
+        self.spans.push_payload(payload, bytes);
     }
 
     /// Marks full batches as due. The remainder waits for more spans.

@@ -1,0 +1,208 @@
+//! Encoded spans on their way into a lane.
+//!
+//! Of a request with parts for several lanes, all parts are queued or none. So room is reserved in
+//! each lane before the first part is queued.
+
+use std::sync::Arc;
+
+use super::lane::Lane;
+use super::state::Schedule;
+use crate::config::Protocol;
+use crate::export::accounting::lane_status::RequestKind;
+use crate::export::payload::Payload;
+use crate::ledger::DropReason;
+
+/// Room in a lane for the spans of a payload. Dropping it releases the room.
+pub(crate) struct Room {
+    lane: Arc<Lane>,
+    /// `None` once it is queued.
+    payload: Option<Payload>,
+    bytes: usize,
+}
+
+/// Why a lane does not take a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoRoom {
+    /// The registry is shut down, or this process is a fork of its process.
+    Closed,
+    /// The queue is full, or its share of the memory is used up.
+    Full(DropReason),
+    /// Larger than the share of memory that a lane may ever have.
+    TooLarge { max: usize },
+    /// The lane sends JSON.
+    Json,
+}
+
+impl Lane {
+    /// Reserves room for a payload. A lane with an empty queue has room for any number of spans.
+    ///
+    /// The tracer's handle must outlive the room, so that the lane is not retired meanwhile.
+    pub(crate) fn reserve(self: &Arc<Self>, payload: Payload) -> Result<Room, NoRoom> {
+        let (settings, budget) = (&self.shared.settings, &self.shared.budget);
+        if settings.protocol == Protocol::HttpJson {
+            return Err(NoRoom::Json);
+        }
+        let (spans, bytes) = (payload.spans(), memory(&payload));
+        let max = budget.largest_share();
+        if bytes > max {
+            return Err(NoRoom::TooLarge { max });
+        }
+        let mut state = self.state.lock_unless_forked().ok_or(NoRoom::Closed)?;
+        if state.schedule == Schedule::Closed || self.shared.is_closing() {
+            return Err(NoRoom::Closed);
+        }
+        let mut fits = state.spans.reserve(spans, settings.max_queue_size);
+        if fits && !state.share.admit(bytes, budget) {
+            state.spans.release(spans);
+            fits = false;
+        }
+        if !fits {
+            return Err(NoRoom::Full(state.receiver_health.drop_reason(RequestKind::Spans)));
+        }
+        drop(state);
+        Ok(Room {
+            lane: Arc::clone(self),
+            payload: Some(payload),
+            bytes,
+        })
+    }
+}
+
+impl Room {
+    /// Queues the payload, and counts the spans of its request that were sampled out. If the lane
+    /// was closed meanwhile, the spans count as dropped.
+    pub(crate) fn commit(mut self, sampled_out: u64) {
+        let Some(payload) = self.payload.take() else { return };
+        let lane = Arc::clone(&self.lane);
+        let spans = payload.spans() as u64;
+        #[cfg(feature = "metrics")]
+        lane.starts.add(spans, sampled_out);
+        #[cfg(not(feature = "metrics"))]
+        let _ = sampled_out;
+        if spans == 0 {
+            return;
+        }
+        let Some(mut state) = lane.state.lock_unless_forked() else {
+            return;
+        };
+        if state.schedule == Schedule::Closed {
+            // Closing the lane released the room.
+            state.ledger.refuse_all(spans, DropReason::AfterShutdown);
+            return;
+        }
+        state.push_payload(payload, self.bytes);
+        let event = lane.schedule_queued(&mut state);
+        drop(state);
+        if let Some(event) = event {
+            lane.notify(event);
+        }
+        lane.shared.check_memory_pressure();
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let Some(payload) = &self.payload else { return };
+        let Some(mut state) = self.lane.state.lock_unless_forked() else {
+            return;
+        };
+        if state.schedule != Schedule::Closed {
+            state.spans.release(payload.spans());
+            state.share.release_admitted(self.bytes, &self.lane.shared.budget);
+        }
+    }
+}
+
+/// Returns the memory that a queued payload holds, in bytes.
+fn memory(payload: &Payload) -> usize {
+    if payload.spans() == 0 { 0 } else { payload.byte_size() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Binding, Export};
+    use crate::export::accounting::counted_lane::CountedLane;
+    use crate::export::lane::tests::{Parts, lane};
+    use crate::export::test_fixtures::{payload, span};
+    use crate::ledger::LedgerSnapshot;
+
+    fn spans(count: usize) -> Payload {
+        let names: Vec<String> = (0..count).map(|number| number.to_string()).collect();
+        payload(&names)
+    }
+
+    fn ledger(lane: &Lane) -> LedgerSnapshot {
+        lane.snapshot().ledgers.spans.snapshot()
+    }
+
+    #[test]
+    fn reserved_room_holds_memory_and_is_in_no_ledger() {
+        let (lane, _ledger, _events_rx) = lane(Binding::new());
+        let room = lane.reserve(spans(100)).ok().expect("an empty lane takes any number");
+        assert_eq!(ledger(&lane), LedgerSnapshot::default());
+        assert!(lane.snapshot().held_bytes > 0);
+        let full = NoRoom::Full(DropReason::QueueFull);
+        assert_eq!(lane.reserve(spans(1)).err(), Some(full));
+        drop(room);
+        assert_eq!(
+            (ledger(&lane), lane.snapshot().held_bytes),
+            (LedgerSnapshot::default(), 0)
+        );
+        lane.reserve(spans(3)).ok().expect("released").commit(0);
+        assert_eq!((ledger(&lane).accepted, ledger(&lane).queued), (3, 3));
+    }
+
+    #[test]
+    fn spans_of_the_program_do_not_take_reserved_room() {
+        let (lane, _ledger, _events_rx) = lane(Binding::new());
+        let room = lane.reserve(spans(7)).ok().expect("seven spans fit");
+        lane.push(span("does not fit"));
+        room.commit(0);
+        assert_eq!((ledger(&lane).queued, ledger(&lane).lost()), (7, 1));
+    }
+
+    #[test]
+    fn a_lane_that_closes_before_the_commit_counts_the_spans_as_dropped() {
+        let (lane, _ledger, _events_rx) = lane(Binding::new());
+        let [queued, released] = [2, 3].map(|count| lane.reserve(spans(count)).ok().expect("they fit"));
+        lane.abandon();
+        queued.commit(0);
+        drop(released);
+        assert_eq!(ledger(&lane).dropped, [(DropReason::AfterShutdown, 2)].into());
+        assert_eq!(lane.snapshot().held_bytes, 0);
+        assert_eq!(lane.reserve(spans(1)).err(), Some(NoRoom::Closed));
+    }
+
+    #[test]
+    fn a_payload_larger_than_any_share_is_too_large() {
+        let large = spans(1);
+        let max_queue_bytes = 2 * large.byte_size();
+        for (more, expected) in [
+            (0, None),
+            (
+                2,
+                Some(NoRoom::TooLarge {
+                    max: max_queue_bytes / 2 - 1,
+                }),
+            ),
+        ] {
+            let export = Export {
+                max_queue_bytes: Some(max_queue_bytes - more),
+                ..Export::default()
+            };
+            let (lane, _ledger, _events_rx) = Parts::of(Binding::new(), export).lane();
+            assert_eq!(lane.reserve(large.clone()).err(), expected);
+        }
+    }
+
+    #[test]
+    fn a_payload_without_spans_holds_no_memory() {
+        let (lane, _ledger, _events_rx) = lane(Binding::new());
+        lane.reserve(spans(0)).ok().expect("nothing fits").commit(1);
+        assert_eq!(
+            (ledger(&lane), lane.snapshot().held_bytes),
+            (LedgerSnapshot::default(), 0)
+        );
+    }
+}
