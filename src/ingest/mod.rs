@@ -47,8 +47,11 @@ impl TracerRegistry {
             return Err(IngestError::Closed);
         }
         // The handles keep the tracers until everything is queued.
-        let (tracers, traces): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-        let admitted = tracers.iter().zip(traces).map(|(tracer, traces)| admit(tracer, traces));
+        let (handles, requests): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+        let admitted = handles
+            .iter()
+            .zip(requests)
+            .map(|(tracer, traces)| admit(tracer, traces));
         let admitted: Vec<(Room, Ingested)> = admitted.collect::<Result<_, _>>()?;
         let ingested = admitted.into_iter().map(|(room, ingested)| {
             room.commit(ingested.sampled_out);

@@ -394,7 +394,10 @@ fn honeyhive_gets_source_metadata_event_types_and_sessions_that_the_client_did_n
 fn the_ledger_balances_through_removal_and_shutdown() {
     let world = world(BackendName::Otlp, on_flush_only(), |builder| builder);
     world.ingest("a", traces(&["before"]));
-    assert!(world.registry.remove(Selector::tenant("a")).expect("a selector"), "a had a tracer");
+    assert!(
+        world.registry.remove(Selector::tenant("a")).expect("a selector"),
+        "a had a tracer"
+    );
     wait_for(
         "the removed tracer's span",
         || world.names("a"),
