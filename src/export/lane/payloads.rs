@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn reserved_room_holds_memory_and_is_in_no_ledger() {
         let (lane, _ledger, _events_rx) = lane(Binding::new());
-        let room = lane.reserve(spans(100)).ok().expect("an empty lane takes any number");
+        let room = lane.reserve(spans(100)).expect("an empty lane takes any number");
         assert_eq!(ledger(&lane), LedgerSnapshot::default());
         assert!(lane.snapshot().held_bytes > 0);
         let full = NoRoom::Full(DropReason::QueueFull);
@@ -149,14 +149,14 @@ mod tests {
             (ledger(&lane), lane.snapshot().held_bytes),
             (LedgerSnapshot::default(), 0)
         );
-        lane.reserve(spans(3)).ok().expect("released").commit(0);
+        lane.reserve(spans(3)).expect("released").commit(0);
         assert_eq!((ledger(&lane).accepted, ledger(&lane).queued), (3, 3));
     }
 
     #[test]
     fn spans_of_the_program_do_not_take_reserved_room() {
         let (lane, _ledger, _events_rx) = lane(Binding::new());
-        let room = lane.reserve(spans(7)).ok().expect("seven spans fit");
+        let room = lane.reserve(spans(7)).expect("seven spans fit");
         lane.push(span("does not fit"));
         room.commit(0);
         assert_eq!((ledger(&lane).queued, ledger(&lane).lost()), (7, 1));
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn a_lane_that_closes_before_the_commit_counts_the_spans_as_dropped() {
         let (lane, _ledger, _events_rx) = lane(Binding::new());
-        let [queued, released] = [2, 3].map(|count| lane.reserve(spans(count)).ok().expect("they fit"));
+        let [queued, released] = [2, 3].map(|count| lane.reserve(spans(count)).expect("they fit"));
         lane.abandon();
         queued.commit(0);
         drop(released);
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn a_payload_without_spans_holds_no_memory() {
         let (lane, _ledger, _events_rx) = lane(Binding::new());
-        lane.reserve(spans(0)).ok().expect("nothing fits").commit(1);
+        lane.reserve(spans(0)).expect("nothing fits").commit(1);
         assert_eq!(
             (ledger(&lane), lane.snapshot().held_bytes),
             (LedgerSnapshot::default(), 0)
