@@ -10,24 +10,37 @@ use super::wire;
 /// protobuf libraries.
 pub(super) const MAX_VALUE_LEVELS: u32 = 32;
 
+/// Bytes of a request or a block besides its children. Each part of a split request repeats them.
+pub(super) const MAX_OWN_BYTES: usize = 256 << 10;
+
+/// Blocks without spans. All are walked for each part of a split request.
+pub(super) const MAX_EMPTY_BLOCKS: usize = 1024;
+
 /// Checks a request and returns the number of its spans.
 pub(super) fn check(request: &[u8]) -> Result<usize, PayloadError> {
     let mut walk = Walk::default();
-    walk.message(&REQUEST, request)?;
+    walk.message::<true>(&REQUEST, request)?;
+    // A span has at most two blocks of its own.
+    if walk.blocks > 2 * walk.spans + MAX_EMPTY_BLOCKS {
+        return Err(Rule::EmptyBlocks(MAX_EMPTY_BLOCKS).into());
+    }
     Ok(walk.spans)
 }
 
 #[derive(Default)]
 struct Walk {
     spans: usize,
+    /// Blocks with a resource or a scope.
+    blocks: usize,
     /// Level of the current attribute value.
     level: u32,
 }
 
 impl Walk {
-    /// Recursion is bounded by [`MAX_VALUE_LEVELS`].
-    fn message(&mut self, schema: &'static Schema, message: &[u8]) -> Result<(), PayloadError> {
-        let mut seen = 0;
+    /// Checks a message, which may be a request or a block. Recursion is bounded by
+    /// [`MAX_VALUE_LEVELS`].
+    fn message<const IS_BLOCK: bool>(&mut self, schema: &'static Schema, message: &[u8]) -> Result<(), PayloadError> {
+        let (mut seen, mut own_bytes) = (0, 0);
         let mut rest = message;
         while let [tag, after @ ..] = rest {
             let short = schema.of_short_tag(*tag);
@@ -47,8 +60,14 @@ impl Walk {
             if let Err(error) = checked {
                 return Err(locate(error, schema, message, rest));
             }
+            if IS_BLOCK && !matches!(rule.content, Content::Block(_) | Content::Span) {
+                own_bytes += rest.len() - after.len();
+            }
             seen |= rule.once;
             rest = after;
+        }
+        if IS_BLOCK && own_bytes > MAX_OWN_BYTES {
+            return Err(Rule::OwnBytes(MAX_OWN_BYTES).into());
         }
         if seen & schema.required == schema.required {
             return Ok(());
@@ -57,14 +76,19 @@ impl Walk {
     }
 
     /// Checks the value of a field.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a call takes as long as the check of most values")]
+    #[inline(always)]
     fn content(&mut self, content: Content, value: &[u8]) -> Result<(), PayloadError> {
         match content {
             Content::Any => Ok(()),
             Content::Text => text(value),
-            Content::Message(schema) => self.message(schema, value),
+            Content::Message(schema) => self.message::<false>(schema, value),
+            Content::Block(schema) => {
+                self.blocks += 1;
+                self.message::<true>(schema, value)
+            }
             Content::KeyValue if self.level < MAX_VALUE_LEVELS && is_plain(value) => Ok(()),
-            Content::KeyValue => self.message(&KEY_VALUE, value),
+            Content::KeyValue => self.message::<false>(&KEY_VALUE, value),
             Content::Value => self.value(value),
             Content::TraceId => id::<16>(value),
             Content::SpanId => id::<8>(value),
@@ -72,7 +96,7 @@ impl Walk {
             Content::ParentSpanId => Err(length(8, value)),
             Content::Span => {
                 self.spans += 1;
-                self.message(&SPAN, value)
+                self.message::<false>(&SPAN, value)
             }
         }
     }
@@ -82,7 +106,7 @@ impl Walk {
             return Err(Rule::Nesting(MAX_VALUE_LEVELS).into());
         }
         self.level += 1;
-        self.message(&ANY_VALUE, value)?;
+        self.message::<false>(&ANY_VALUE, value)?;
         self.level -= 1;
         Ok(())
     }

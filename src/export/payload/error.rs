@@ -52,6 +52,10 @@ pub(super) enum Rule {
     Repeated,
     #[error("values nest at most {0} levels")]
     Nesting(u32),
+    #[error("at most {0} bytes besides spans")]
+    OwnBytes(usize),
+    #[error("a request has at most {0} blocks without spans")]
+    EmptyBlocks(usize),
     #[error("more than one value of {0:?}")]
     SeveralValues(String),
     #[error("a request has at most {0} values of the attribute that selects the tenant")]

@@ -36,6 +36,8 @@ pub(super) enum Content {
     /// A span id or nothing.
     ParentSpanId,
     Message(&'static Schema),
+    /// Spans with the same resource or scope.
+    Block(&'static Schema),
     /// A span, which is counted.
     Span,
     KeyValue,
@@ -43,7 +45,7 @@ pub(super) enum Content {
     Value,
 }
 
-use Content::{Any, KeyValue, Message, ParentSpanId, Span, SpanId, Text, TraceId, Value};
+use Content::{Any, Block, KeyValue, Message, ParentSpanId, Span, SpanId, Text, TraceId, Value};
 
 const UNKNOWN: FieldRule = FieldRule {
     name: "",
@@ -134,11 +136,11 @@ impl Schema {
     }
 }
 
-pub(super) static REQUEST: Schema = Schema::new(&[many(1, "resource_spans", Message(&RESOURCE_SPANS))]);
+pub(super) static REQUEST: Schema = Schema::new(&[many(1, "resource_spans", Block(&RESOURCE_SPANS))]);
 
 static RESOURCE_SPANS: Schema = Schema::new(&[
     one(1, "resource", LENGTH, Message(&RESOURCE)),
-    many(2, "scope_spans", Message(&SCOPE_SPANS)),
+    many(2, "scope_spans", Block(&SCOPE_SPANS)),
     one(3, "schema_url", LENGTH, Text),
 ]);
 

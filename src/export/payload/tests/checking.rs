@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::generated::request;
 use super::*;
-use crate::export::payload::check::{MAX_VALUE_LEVELS, is_plain};
+use crate::export::payload::check::{MAX_EMPTY_BLOCKS, MAX_OWN_BYTES, MAX_VALUE_LEVELS, is_plain};
 
 fn spans_in(request: &Request) -> usize {
     let scopes = request.resource_spans.iter().flat_map(|block| &block.scope_spans);
@@ -338,6 +338,40 @@ fn values_nest_to_the_limit_of_protobuf_libraries() {
     }
     let siblings = request_with([ids(), field(9, field(2, nested(list, &[], MAX_VALUE_LEVELS))).repeat(3)].concat());
     assert_eq!(payload(siblings).spans(), 2);
+}
+
+#[test]
+fn what_each_part_of_a_request_would_repeat_is_bounded() {
+    let expected = |place: &str| format!("{place}at most {MAX_OWN_BYTES} bytes besides spans");
+    // An unknown field with a tag of two bytes and a length of three.
+    let own = |bytes: usize| field(17, vec![0; bytes - 5]);
+    for (request, place) in [
+        ((|own| own) as fn(Vec<u8>) -> Vec<u8>, ""),
+        (|own| field(1, own), "resource_spans[0]: "),
+        (
+            |own| field(1, field(2, [own, field(2, ids())].concat())),
+            "resource_spans[0].scope_spans[0]: ",
+        ),
+    ] {
+        Payload::check(request(own(MAX_OWN_BYTES)).into()).expect("not more than allowed");
+        assert_eq!(error_of(request(own(MAX_OWN_BYTES + 1))), expected(place));
+    }
+    let spans = field(1, field(2, field(2, [ids(), own(2 * MAX_OWN_BYTES)].concat())));
+    assert_eq!(payload(spans).spans(), 1, "spans are not repeated");
+}
+
+#[test]
+fn the_number_of_blocks_without_spans_is_bounded() {
+    let span = field(1, field(2, field(2, ids())));
+    let most = |block: Vec<u8>| [span.repeat(2), block].concat();
+    let blocks = field(1, []).repeat(MAX_EMPTY_BLOCKS);
+    assert_eq!(payload(most(blocks.clone())).spans(), 2);
+    let expected = "a request has at most 1024 blocks without spans";
+    assert_eq!(error_of(most([blocks, field(1, [])].concat())), expected);
+    assert_eq!(
+        error_of(most(field(1, field(2, []).repeat(MAX_EMPTY_BLOCKS)))),
+        expected
+    );
 }
 
 #[test]

@@ -222,7 +222,7 @@ fn with_unknown_fields(schema: &Schema, message: &[u8], random: &mut StdRng) -> 
         let value = &message[field.value.clone()];
         let (key, _) = tag(&message[field.whole.start..]).expect("a tag");
         let nested = match schema.field(field.number).content {
-            Content::Message(schema) => with_unknown_fields(schema, value, random),
+            Content::Message(schema) | Content::Block(schema) => with_unknown_fields(schema, value, random),
             Content::Span => with_unknown_fields(&SPAN, value, random),
             Content::KeyValue => with_unknown_fields(&KEY_VALUE, value, random),
             Content::Value => with_unknown_fields(&ANY_VALUE, value, random),
