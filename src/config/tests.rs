@@ -11,6 +11,7 @@ mod endpoints;
 mod files;
 #[cfg(feature = "yaml")]
 mod formats;
+mod gateway;
 mod layering;
 mod merging;
 #[cfg(feature = "yaml")]

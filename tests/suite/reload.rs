@@ -1,5 +1,7 @@
 //! Configuration changes at runtime, with real files that are replaced in the usual ways.
 
+#[cfg(feature = "gateway")]
+mod extension;
 mod slow_lookup;
 mod watching;
 
