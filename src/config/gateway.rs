@@ -136,8 +136,10 @@ impl GatewayTable<'_, '_> {
         self.0.fields.get(field).is_some_and(Value::is_object)
     }
 
-    /// Returns whether a field exists and was not taken yet.
-    pub fn has(&self, field: &str) -> bool {
+    /// Returns whether a field exists and was not taken yet. The field is then known, also if it is
+    /// never taken.
+    pub fn has(&mut self, field: &'static str) -> bool {
+        self.0.known.push(field);
         self.0.fields.contains_key(field)
     }
 

@@ -64,7 +64,7 @@ fn the_gateways_file_is_layered_if_it_is_given_itself_and_may_stand_alone() {
     }
     let alone = Config::load_layers(&folder.path("gateway.toml"), false, &vars(&[])).expect("stands alone");
     assert!(
-        !error
+        !alone
             .selectors()
             .iter()
             .any(|selector| selector.to_string() == "tenant:acme")

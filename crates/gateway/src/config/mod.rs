@@ -9,7 +9,7 @@ mod caller;
 mod folder;
 mod settings;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use allow::Allow;
 pub use caller::{BasicPart, CallerSettings, TenantRule};
