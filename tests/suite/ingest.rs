@@ -78,7 +78,7 @@ fn encoded_spans_arrive_beside_spans_in_the_project_of_their_tracer() {
         world.tenant("a").start_span("own").end();
         let parts = vec![
             (world.tenant("a"), traces(&["first", "second"])),
-            (world.tenant("b"), traces(&["of b"])),
+            (world.tenant("b"), compressed(&["of b"]).0),
         ];
         let ingested = world.registry.ingest(parts).expect("queued");
         assert_eq!(ingested.iter().map(|part| part.accepted).collect::<Vec<_>>(), [2, 1]);
@@ -111,28 +111,43 @@ fn a_large_request_is_sent_in_several_batches() {
 
 #[test]
 fn halving_isolates_a_bad_span_of_an_encoded_request() {
-    let world = world(BackendName::Otlp, on_flush_only(), |builder| builder);
-    world.collector.fault(Fault::status(400).when_body_contains("poison"));
-    world.tenant("a").start_span("own").end();
-    world.ingest("a", traces(&["1", "2", "the poison", "4", "5"]));
-    world.tenant("a").start_span("own too").end();
-    let report = world.registry.force_flush(LONG);
-    assert_eq!((report.tracers[0].delivered, report.tracers[0].lost()), (6, 1));
-    // In a request, spans come before encoded ones.
-    assert_eq!(world.names("a"), ["own", "1", "2", "4", "own too", "5"]);
-    let refused = world.status("a").last_refused_span.expect("a refused span");
-    assert_eq!(
-        (refused.name.as_str(), refused.reason),
-        ("the poison", DropReason::Refused)
-    );
-    assert_eq!(refused.span_id, "0000000000000003");
-    let alone = traces(&["the poison"]).spans();
-    assert!(
-        alone == 1 && (20..200).contains(&refused.bytes),
-        "{} bytes",
-        refused.bytes
-    );
-    assert_eq!(world.ledger("a").dropped, [(DropReason::Refused, 1)].into());
+    for status in [400, 500] {
+        let world = world(BackendName::Otlp, on_flush_only(), |builder| builder);
+        world
+            .collector
+            .fault(Fault::status(status).when_body_contains("poison"));
+        world.tenant("a").start_span("own").end();
+        world.ingest("a", traces(&["1", "2", "the poison", "4", "5"]));
+        world.tenant("a").start_span("own too").end();
+        let report = world.registry.force_flush(LONG);
+        assert_eq!(
+            (report.tracers[0].delivered, report.tracers[0].lost()),
+            (6, 1),
+            "{status}"
+        );
+        let mut names = world.names("a");
+        names.sort();
+        assert_eq!(names, ["1", "2", "4", "5", "own", "own too"], "{status}");
+        let refused = world.status("a").last_refused_span.expect("a refused span");
+        assert_eq!(
+            (refused.name.as_str(), refused.reason),
+            ("the poison", DropReason::Refused)
+        );
+        assert_eq!(refused.span_id, "0000000000000003");
+        let alone = request(&["the poison"]).encoded_len() as u64;
+        assert_eq!(refused.bytes, alone, "{status}");
+        assert_eq!(world.ledger("a").dropped, [(DropReason::Refused, 1)].into());
+    }
+}
+
+/// Returns traces that arrived in a gzip body, and that body. Its level is not that of this crate.
+fn compressed(names: &[&str]) -> (Traces, Bytes) {
+    let body = request(names).encode_to_vec();
+    let mut gzip = GzEncoder::new(Vec::new(), flate2::Compression::best());
+    gzip.write_all(&body).expect("written to memory");
+    let gzip = Bytes::from(gzip.finish().expect("written to memory"));
+    let arrived = Traces::from_protobuf(body.into()).expect("valid");
+    (arrived.with_gzip(gzip.clone()), gzip)
 }
 
 /// Accepts one request. Returns its URL, and a thread whose result is the request's head and body.
@@ -167,14 +182,7 @@ fn a_gzip_body_is_sent_on_byte_for_byte() {
             }
             builder.defaults(binding).tenant("a", crate::support::binding("a"))
         });
-        let body = request(&["a", "b"]).encode_to_vec();
-        // Another level than this crate's.
-        let mut gzip = GzEncoder::new(Vec::new(), flate2::Compression::best());
-        gzip.write_all(&body).expect("written to memory");
-        let gzip = Bytes::from(gzip.finish().expect("written to memory"));
-        let arrived = Traces::from_protobuf(body.into())
-            .expect("valid")
-            .with_gzip(gzip.clone());
+        let (arrived, gzip) = compressed(&["a", "b"]);
         world.ingest("a", arrived);
         world.flush();
         let (head, sent) = received.join().expect("received");

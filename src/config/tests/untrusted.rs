@@ -18,7 +18,7 @@ const OPERATORS: &str = "https://operators.example";
 fn config(more: &str) -> (Folder, Config) {
     let text = format!(
         "tenants_dir = 'tenants.d'\n[defaults]\nbackend = 'otlp'\nendpoint = '{OPERATORS}'\nheaders = {{ x-team = 'a' }}\n\
-         resource = {{ site = 'eu' }}\nlimits = {{ events = 10 }}\nsampling = {{ ratio = 0.5 }}\n\
+         resource = {{ site = 'eu' }}\nlimits = {{ events = 10, span_bytes = '1MB' }}\nsampling = {{ ratio = 0.5 }}\n\
          tls = {{ ca = '/ca.pem', cert = '/c.pem', key = '/k.pem' }}\n\
          [tenants.'*']\napi_key = {{ file = '/run/secrets/{{tenant}}' }}\nmetadata = {{ plan = 'standard' }}\n{more}"
     );
@@ -179,6 +179,7 @@ fn operator_only_settings_are_refused() {
         ("sampling = { ratio = 1.0 }", raised("sampling.ratio", "0.5")),
         ("limits = { events = 11 }", raised("limits.events", "10")),
         ("limits = { attributes = 129 }", raised("limits.attributes", "128")),
+        ("limits = { span_bytes = '2MB' }", raised("limits.span_bytes", "1000000")),
         ("propagation = { trust_remote_parent = true }", raised("propagation.trust_remote_parent", "false")),
         ("propagation = { session_id = true }", raised("propagation.session_id", "false")),
         (
@@ -198,12 +199,16 @@ fn operator_only_settings_are_refused() {
     }
     let less = allowed(
         "",
-        "sampling = { ratio = 0.1 }\nlimits = { events = 5, links = 128 }\npropagation = { session_id = false }\n\
+        "sampling = { ratio = 0.1 }\nlimits = { events = 5, links = 128, span_bytes = '1kB', request_bytes = '1GB' }\npropagation = { session_id = false }\n\
          resource = { site = 'eu', 'service.version' = '1' }",
     );
     assert_eq!(
         (less.sampling.ratio.to_string().as_str(), less.limits.events),
         ("0.1", Some(5))
+    );
+    assert_eq!(
+        (less.limits.span_bytes, less.limits.request_bytes),
+        (Some(1_000), Some(1_000_000_000))
     );
 }
 
