@@ -5,6 +5,7 @@ use std::io;
 use tracer_registry::config::ConfigError;
 use tracer_registry::{BuildError, LookupError};
 use tracer_registry_collector::CollectorError;
+use tracer_registry_gateway::StartError;
 use tracer_registry_testing::VerifyError;
 
 /// Result of a subcommand that ran to its end; decides the exit code.
@@ -13,6 +14,8 @@ pub(super) enum Outcome {
     Success,
     /// The subcommand found and reported a fault.
     Failure,
+    /// `serve` accepted data that it could not deliver.
+    Lost,
 }
 
 impl Outcome {
@@ -42,6 +45,8 @@ pub(super) enum CliError {
     Verify(#[from] VerifyError),
     #[error("the demo cannot {action}")]
     Demo { action: &'static str, source: io::Error },
+    #[error("cannot start the gateway")]
+    Gateway(#[source] StartError),
     #[error("request to the demo service failed: {0}")]
     Request(String),
 }
@@ -51,6 +56,15 @@ impl From<BuildError> for CliError {
         match error {
             BuildError::Config(error) => Self::Config(error),
             error => Self::Build(error),
+        }
+    }
+}
+
+impl From<StartError> for CliError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Build(error) => error.into(),
+            error => Self::Gateway(error),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The command line. Each subcommand is one file and uses only the public API of the crates.
 //!
-//! Exit codes: 0 for success, 1 for a fault or an error, 2 for wrong usage.
+//! Exit codes: 0 for success, 1 for a fault or an error, 2 for wrong usage, 3 if `serve` lost data.
 //!
 //! All text from outside the program is escaped with `printable` or `json` before it is printed.
 
@@ -9,6 +9,7 @@ mod collect;
 mod demo;
 mod error;
 mod json;
+mod serve;
 mod signal;
 mod table;
 mod verify;
@@ -27,10 +28,10 @@ use tracer_registry::text::printable;
 use error::{CliError, Outcome};
 
 /// Isolated OpenTelemetry tracers in one process: demo, verification, configuration checks, local
-/// collector.
+/// collector, gateway.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 success, 1 fault found or error, 2 wrong usage")]
+#[command(after_help = "Exit codes: 0 success, 1 fault found or error, 2 wrong usage, 3 data lost (serve)")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -46,6 +47,8 @@ enum Command {
     Check(check::Arguments),
     /// Run the local collector and print one line per received request
     Collect(collect::Arguments),
+    /// Run the gateway, which gives programs in any language isolated tracers
+    Serve(serve::Arguments),
     /// Print the JSON Schema of the configuration
     Schema,
 }
@@ -65,11 +68,13 @@ fn run(cli: Cli) -> ExitCode {
         Command::Verify(arguments) => verify::run(&arguments, &mut out),
         Command::Check(arguments) => check::run(&arguments, &mut out),
         Command::Collect(arguments) => collect::run(&arguments, &mut out),
+        Command::Serve(arguments) => serve::run(&arguments, &mut out),
         Command::Schema => json::write_pretty(&mut out, &json_schema()).map(|()| Outcome::Success),
     };
     match result {
         Ok(Outcome::Success) => ExitCode::SUCCESS,
         Ok(Outcome::Failure) => ExitCode::FAILURE,
+        Ok(Outcome::Lost) => ExitCode::from(3),
         // A reader that closes the pipe early is not an error.
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {

@@ -6,6 +6,8 @@
 mod client;
 #[cfg(target_os = "linux")]
 mod collect_memory;
+#[cfg(unix)]
+mod serve;
 #[path = "../../../../tests/suite/support.rs"]
 #[expect(dead_code, reason = "these tests use only part of it")]
 mod support;
@@ -139,8 +141,12 @@ fn get(address: &str, path: &str) -> String {
 }
 
 fn terminate(process: &std::process::Child) {
-    let killed = Command::new("kill").args(["-TERM", &process.id().to_string()]).status();
-    assert!(killed.expect("kill is installed").success());
+    signal(process, "TERM");
+}
+
+fn signal(process: &std::process::Child, name: &str) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &process.id().to_string()]).status();
+    assert!(sent.expect("kill is installed").success());
 }
 
 #[test]

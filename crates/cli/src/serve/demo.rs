@@ -1,0 +1,106 @@
+//! The demo of `serve`: a gateway for three tenants, with the local collector as its backend.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use tracer_registry::config::Config;
+use tracer_registry::text::printable;
+use tracer_registry_collector::{LocalCollector, Received, TreeDetail, tree_with};
+use tracer_registry_gateway::Gateway;
+use uuid::Uuid;
+
+use crate::error::CliError;
+
+const CONFIGURATION: &str = include_str!("demo.toml");
+const TENANTS: [&str; 3] = ["acme", "globex", "initech"];
+/// Callers' token files and tokens. Not secret: the demo listens on a loopback address.
+const TOKENS: [(&str, &str); 3] = [
+    ("acme", "demo-token-of-acme"),
+    ("globex", "demo-token-of-globex"),
+    ("shared", "demo-token-of-shared-api"),
+];
+const EXAMPLE: &str = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"hello","kind":1,"startTimeUnixNano":"1700000000000000000","endTimeUnixNano":"1700000000500000000"}]}]}]}"#;
+
+/// The backend and the files of the demo.
+pub(super) struct Demo {
+    pub(super) collector: Arc<LocalCollector>,
+    folder: TempDir,
+}
+
+impl Demo {
+    /// Starts the collector, which calls `received` with each request, and writes the files.
+    pub(super) fn start(
+        (http, grpc): (SocketAddr, SocketAddr),
+        received: impl Fn(&Received) + Send + Sync + 'static,
+    ) -> Result<Self, CliError> {
+        let keys = TENANTS.map(|tenant| (tenant, format!("demo_{}", Uuid::new_v4().simple())));
+        let builder = LocalCollector::builder().observer(received);
+        let collector = keys.iter().fold(builder, |builder, (tenant, key)| builder.project(*tenant, key)).start()?;
+        let folder = write(&keys, &collector.url(), http, grpc);
+        let folder = folder.map_err(|source| CliError::Demo {
+            action: "write its configuration",
+            source,
+        })?;
+        Ok(Self {
+            collector: Arc::new(collector),
+            folder,
+        })
+    }
+
+    pub(super) fn config(&self) -> Result<Config, CliError> {
+        // Files only: an environment variable must not send the demo's spans elsewhere.
+        Config::load_files_for_gateway(self.folder.path()).map_err(CliError::Config)
+    }
+
+    /// Prints how to send spans.
+    pub(super) fn write_usage(&self, gateway: &Gateway, out: &mut impl Write) -> io::Result<()> {
+        let Some(http) = gateway.http() else { return Ok(()) };
+        let token = TOKENS[0].1;
+        writeln!(out, "  received data  {}/api/projects", self.collector.url())?;
+        writeln!(out, "\nsend a span to the project of tenant acme:\n")?;
+        writeln!(out, "curl http://{http}/v1/traces -H 'authorization: Bearer {token}' \\")?;
+        writeln!(out, "  -H 'content-type: application/json' -d '{EXAMPLE}'")?;
+        writeln!(out, "\nor run any program with OpenTelemetry's SDK and these variables:\n")?;
+        writeln!(out, "export OTEL_EXPORTER_OTLP_ENDPOINT=http://{http}")?;
+        writeln!(out, "export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf")?;
+        writeln!(out, "export OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20{token}")?;
+        writeln!(out, "\nother tokens: {} (tenant globex),", TOKENS[1].1)?;
+        writeln!(out, "{} with the header x-tenant: acme, globex or initech\n", TOKENS[2].1)
+    }
+
+    /// Returns the traces of a project that a request added spans to, as text trees.
+    pub(super) fn trees(&self, received: &Received) -> String {
+        let name = received.project.as_deref().unwrap_or_default();
+        let Some(project) = self.collector.project(name) else { return String::new() };
+        let mut text = format!("project {}:\n", printable(name));
+        for trace in project.traces() {
+            if received.stored.iter().any(|span| span.trace_id == trace.trace_id) {
+                for line in tree_with(&trace.spans, TreeDetail::Durations).lines() {
+                    text.push_str("  ");
+                    text.push_str(line);
+                    text.push('\n');
+                }
+            }
+        }
+        text
+    }
+}
+
+fn write(keys: &[(&str, String)], endpoint: &str, http: SocketAddr, grpc: SocketAddr) -> io::Result<TempDir> {
+    let folder = tempfile::tempdir()?;
+    let files = |name: &str, contents: &mut dyn Iterator<Item = (&str, &str)>| -> io::Result<()> {
+        let sub = folder.path().join(name);
+        fs::create_dir(&sub)?;
+        contents.try_for_each(|(file, content)| fs::write(Path::join(&sub, file), format!("{content}\n")))
+    };
+    files("keys", &mut keys.iter().map(|(tenant, key)| (*tenant, key.as_str())))?;
+    files("tokens", &mut TOKENS.into_iter())?;
+    fs::write(folder.path().join("default.toml"), CONFIGURATION)?;
+    let local = format!("[defaults]\nendpoint = \"{endpoint}\"\n[gateway]\nhttp = \"{http}\"\ngrpc = \"{grpc}\"\n");
+    fs::write(folder.path().join("local.toml"), local)?;
+    Ok(folder)
+}

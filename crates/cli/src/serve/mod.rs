@@ -1,0 +1,158 @@
+//! `serve`: runs the gateway.
+
+mod demo;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use anstream::stderr;
+use clap::Args;
+use tracer_registry::config::Config;
+use tracer_registry::text::printable;
+use tracer_registry_collector::Received;
+use tracer_registry_gateway::Gateway;
+use tracer_registry_gateway::config::{OtherSignals, Settings};
+use tracing::{info, warn};
+
+use super::error::{CliError, Outcome};
+use super::signal::{self, Signal};
+use demo::Demo;
+
+#[derive(Debug, Args)]
+#[command(after_help = "SIGHUP reads the configuration again. SIGTERM and ctrl-c deliver what is queued and stop; \
+                        the exit code is 3 if accepted data was lost.")]
+pub(crate) struct Arguments {
+    /// Configuration file, or a folder that contains default.toml and gateway.toml
+    #[arg(long, value_name = "FILE", default_value = "config")]
+    config: PathBuf,
+    /// Serve three tenants on loopback addresses, with the local collector as their backend, and
+    /// print the spans that arrive
+    #[arg(long, conflicts_with = "config")]
+    demo: bool,
+    /// Address of the demo for OTLP/HTTP
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4318", requires = "demo")]
+    http: SocketAddr,
+    /// Address of the demo for OTLP/gRPC
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4317", requires = "demo")]
+    grpc: SocketAddr,
+}
+
+/// Requests of the demo that may wait for a slow reader of the output; further ones are skipped.
+const QUEUED_REQUESTS: usize = 1000;
+
+enum Event {
+    Signal(Signal),
+    Received(Arc<Received>),
+}
+
+pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome, CliError> {
+    let log = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::INFO)
+        .with_target(false)
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .finish();
+    // Fails only if it was set before.
+    drop(tracing::subscriber::set_global_default(log));
+
+    let (sender, events) = mpsc::sync_channel(QUEUED_REQUESTS);
+    let signals = sender.clone();
+    signal::on_each(move |signal| signals.send(Event::Signal(signal)).is_ok())?;
+    let demo = arguments.demo.then(|| {
+        Demo::start((arguments.http, arguments.grpc), move |received| {
+            // The main thread prints, so that a slow output does not delay the backend.
+            drop(sender.try_send(Event::Received(Arc::new(received.clone()))));
+        })
+    });
+    let demo = demo.transpose()?;
+    let config = match &demo {
+        Some(demo) => demo.config()?,
+        None => Config::load_for_gateway(&arguments.config).map_err(CliError::Config)?,
+    };
+    let gateway = Gateway::start(config)?;
+    write_facts(&gateway, out)?;
+    if let Some(demo) = &demo {
+        demo.write_usage(&gateway, out)?;
+    }
+    out.flush()?;
+    for event in events {
+        match event {
+            Event::Signal(Signal::Stop) => break,
+            Event::Signal(Signal::Reload) => reload(&gateway),
+            Event::Received(received) => {
+                if let Some(demo) = demo.as_ref().filter(|_| !received.stored.is_empty()) {
+                    write!(out, "{}", demo.trees(&received))?;
+                    out.flush()?;
+                }
+            }
+        }
+    }
+    let timeout = gateway.settings().shutdown_timeout;
+    info!("stopping within {timeout:?}");
+    let report = gateway.shutdown(timeout);
+    for line in report.registry.to_string().lines() {
+        writeln!(out, "{}", printable(line))?;
+    }
+    if report.cut_off > 0 {
+        warn!("{} connections with a request in progress were cut off", report.cut_off);
+    }
+    Ok(if report.is_complete() { Outcome::Success } else { Outcome::Lost })
+}
+
+/// Prints where the gateway listens, and what it enforces.
+fn write_facts(gateway: &Gateway, out: &mut impl Write) -> Result<(), CliError> {
+    let Settings {
+        tls,
+        callers,
+        open,
+        other_signals,
+        memory,
+        max_request,
+        ..
+    } = gateway.settings();
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    writeln!(out, "the gateway listens (ctrl-c to stop)")?;
+    for (name, address) in [("OTLP/HTTP", gateway.http()), ("OTLP/gRPC", gateway.grpc())] {
+        match address {
+            Some(address) => writeln!(out, "  {name}      {scheme}://{address}")?,
+            None => writeln!(out, "  {name}      off")?,
+        }
+    }
+    let tls = match tls {
+        None => "off",
+        Some(tls) if tls.client_ca.is_some() => "on, and clients need a certificate",
+        Some(_) => "on",
+    };
+    writeln!(out, "  TLS            {tls}")?;
+    match open {
+        Some(selector) => writeln!(out, "  callers        any, without credential, for {selector}")?,
+        None => writeln!(out, "  callers        {}", callers.len())?,
+    }
+    let signals = match other_signals {
+        OtherSignals::Refuse => "refused",
+        OtherSignals::Discard => "discarded",
+    };
+    writeln!(out, "  metrics, logs  {signals}")?;
+    let mib = |bytes: usize| bytes / (1024 * 1024);
+    writeln!(out, "  limits         {} MiB a request, {} MiB for all", mib(max_request), mib(memory))?;
+    Ok(())
+}
+
+fn reload(gateway: &Gateway) {
+    match gateway.reload() {
+        Ok(reload) => info!(
+            "the configuration was read again: {} added, {} changed, {} removed",
+            reload.added.len(),
+            reload.changed.len(),
+            reload.removed.len()
+        ),
+        Err(error) => {
+            let text = error.to_string();
+            let lines = text.lines().map(|line| format!("error: {}\n", printable(line)));
+            drop(stderr().write_all(lines.collect::<String>().as_bytes()));
+        }
+    }
+}

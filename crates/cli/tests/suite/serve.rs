@@ -1,0 +1,140 @@
+//! The gateway as a program.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Stdio};
+
+use tracer_registry_collector::{Fault, LocalCollector};
+
+use crate::support::LONG;
+use crate::{binary, run, signal, text};
+
+/// A running `serve`.
+struct Served {
+    process: Child,
+    lines: std::io::Lines<BufReader<ChildStdout>>,
+    http: String,
+}
+
+impl Served {
+    fn start(arguments: &[&str]) -> Self {
+        let mut process = binary()
+            .arg("serve")
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary was built with the tests");
+        let mut lines = BufReader::new(process.stdout.take().expect("piped")).lines();
+        let http = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| line.split("OTLP/HTTP      http://").nth(1).map(str::to_owned));
+        let Some(http) = http else {
+            let mut stderr = String::new();
+            process.stderr.take().expect("piped").read_to_string(&mut stderr).expect("text");
+            panic!("no address: {stderr}");
+        };
+        Self { process, lines, http }
+    }
+
+    fn line(&mut self, wanted: &str) -> String {
+        let mut lines = self.lines.by_ref().map_while(Result::ok);
+        lines.find(|line| line.contains(wanted)).expect(wanted)
+    }
+
+    /// Posts a span, and returns the head of the answer.
+    fn post(&self, token: &str) -> String {
+        let body = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"hello"}]}]}]}"#;
+        let mut stream = TcpStream::connect(&self.http).expect("it listens");
+        write!(
+            stream,
+            "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .expect("written");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("text");
+        answer
+    }
+
+    /// Stops it, and returns its exit code, further output and log.
+    fn stop(mut self) -> (Option<i32>, String, String) {
+        signal(&self.process, "TERM");
+        let output: Vec<String> = self.lines.map_while(Result::ok).collect();
+        let mut log = String::new();
+        self.process.stderr.take().expect("piped").read_to_string(&mut log).expect("text");
+        let status = self.process.wait().expect("it ends");
+        (status.code(), output.join("\n"), log)
+    }
+}
+
+#[test]
+fn the_demo_prints_how_to_send_and_then_the_spans_of_each_project() {
+    let mut demo = Served::start(&["--demo", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]);
+    let endpoint = demo.line("export OTEL_EXPORTER_OTLP_ENDPOINT=");
+    assert!(endpoint.ends_with(&demo.http), "{endpoint}");
+    let headers = demo.line("export OTEL_EXPORTER_OTLP_HEADERS=");
+    let token = headers.rsplit("Bearer%20").next().expect("a token").to_owned();
+    let answer = demo.post(&token);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(demo.line("project "), "project acme:");
+    assert!(demo.line("hello").starts_with("  hello"));
+    assert!(demo.post("no-such-token").starts_with("HTTP/1.1 401 "));
+    let (code, output, log) = demo.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(output.contains("tenant:acme: 1 delivered"), "{output}");
+    assert!(log.contains("request of caller unknown from 127.0.0.1 refused with 401"), "{log}");
+    assert!(!log.contains(&token));
+}
+
+fn configuration(folder: &Path, collector: &LocalCollector, tenant: &str) {
+    let url = collector.url();
+    let config = format!(
+        "[defaults]\nbackend = \"otlp\"\nendpoint = \"{url}\"\napi_key = {{ file = \"key\" }}\n[tenants.acme]\n\
+         [gateway]\nhttp = \"127.0.0.1:0\"\ngrpc = false\n\
+         [gateway.callers.acme]\ntoken = {{ file = \"token\" }}\ntenant = \"{tenant}\"\n"
+    );
+    fs::write(folder.join("key"), "key-of-acme").expect("written");
+    fs::write(folder.join("gateway.toml"), config).expect("written");
+}
+
+#[test]
+fn lost_data_has_its_own_exit_code_and_a_hang_up_reads_the_configuration_again() {
+    let collector = LocalCollector::builder().project("acme", "key-of-acme").start().expect("started");
+    let folder = tempfile::tempdir().expect("a folder");
+    configuration(folder.path(), &collector, "acme");
+    fs::write(folder.path().join("token"), "first-token-of-acme").expect("written");
+    let file = folder.path().join("gateway.toml");
+    let served = Served::start(&["--config", file.to_str().expect("UTF-8")]);
+    assert!(served.post("first-token-of-acme").starts_with("HTTP/1.1 200 "));
+    assert!(collector.wait_until(LONG, |collector| {
+        collector.project("acme").is_some_and(|acme| acme.spans().len() == 1)
+    }));
+    fs::write(folder.path().join("token"), "second-token-of-acme").expect("written");
+    signal(&served.process, "HUP");
+    let deadline = std::time::Instant::now() + LONG;
+    while !served.post("second-token-of-acme").starts_with("HTTP/1.1 200 ") {
+        assert!(std::time::Instant::now() < deadline);
+    }
+    assert!(served.post("first-token-of-acme").starts_with("HTTP/1.1 401 "));
+    collector.fault(Fault::status(400));
+    assert!(served.post("second-token-of-acme").starts_with("HTTP/1.1 200 "));
+    let (code, output, log) = served.stop();
+    assert_eq!(code, Some(3), "{output}\n{log}");
+    assert!(log.contains("the configuration was read again"), "{log}");
+}
+
+#[test]
+fn a_configuration_without_callers_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("gateway.toml");
+    fs::write(&file, "[gateway]\nhttp = \"127.0.0.1:0\"\n").expect("written");
+    let output = run(&["serve", "--config", file.to_str().expect("UTF-8")]);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("gateway.callers: no caller"), "{stderr}");
+}

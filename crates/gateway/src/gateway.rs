@@ -1,0 +1,236 @@
+//! A running gateway.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tracer_registry::config::Config;
+use tracer_registry::error::ReloadError;
+use tracer_registry::report::{Reload, Report};
+use tracer_registry::secret::SecretSources;
+use tracer_registry::{BuildError, TracerRegistry};
+
+use crate::callers::CallerSnapshot;
+use crate::config::Settings;
+use crate::counters::{Counters, GatewayStatus};
+use crate::ingest::{DecodeThread, Ingest};
+use crate::log::Log;
+use crate::running::Current;
+use crate::server::{self, Server};
+
+/// Threads that serve connections. With the thread for large messages and those of the export
+/// engine, a gateway has five.
+const WORKERS: usize = 2;
+/// Threads for look-ups that read a key. They end when they have nothing to do.
+const LOOK_UP_THREADS: usize = 16;
+/// Interval for reading certificates again.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration is invalid, or the registry cannot start.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// An address cannot be bound.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A thread cannot be started.
+    #[error("cannot start the threads of the gateway")]
+    Threads(#[source] io::Error),
+}
+
+/// A running gateway. Dropping it closes all connections at once; use [`shutdown`](Self::shutdown).
+pub struct Gateway {
+    /// Taken when the gateway is dropped.
+    runtime: Option<Runtime>,
+    registry: TracerRegistry,
+    server: Arc<Server>,
+    stop: watch::Sender<bool>,
+    http: Option<SocketAddr>,
+    grpc: Option<SocketAddr>,
+}
+
+/// Result of a shutdown.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// What each tenant's lane delivered and lost.
+    pub registry: Report,
+    /// Connections with a request that was cut off. Its client got no success.
+    pub cut_off: usize,
+}
+
+impl ShutdownReport {
+    /// Returns whether every accepted span was delivered.
+    pub fn is_complete(&self) -> bool {
+        self.registry.is_complete()
+    }
+}
+
+impl Gateway {
+    /// Starts a gateway: reads the callers' tokens, starts the registry and listens.
+    ///
+    /// # Errors
+    /// [`StartError`] if the configuration has a fault or an address cannot be bound. Nothing keeps
+    /// running.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let current = Arc::new(Current::new(SecretSources::default()));
+        let prepared = Arc::clone(&current);
+        let registry = TracerRegistry::builder()
+            .config(config)
+            .reload_extension(move |config| prepared.prepare(config))
+            .build()?;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .max_blocking_threads(LOOK_UP_THREADS)
+            .thread_name("gateway")
+            .enable_all()
+            .build()
+            .map_err(StartError::Threads)?;
+        let decode = DecodeThread::start().map_err(StartError::Threads)?;
+        let (counters, log) = (Arc::<Counters>::default(), Arc::<Log>::default());
+        let server = Arc::new(Server {
+            ingest: Arc::new(Ingest::new(
+                registry.clone(),
+                Arc::clone(&current),
+                decode,
+                Arc::clone(&counters),
+                Arc::clone(&log),
+            )),
+            current,
+            counters,
+            log,
+        });
+        let mut gateway = Self {
+            runtime: Some(runtime),
+            registry,
+            server,
+            stop: watch::Sender::new(false),
+            http: None,
+            grpc: None,
+        };
+        let running = gateway.server.current.running();
+        gateway.http = running
+            .settings
+            .http
+            .map(|address| gateway.listen(address))
+            .transpose()?;
+        gateway.grpc = running
+            .settings
+            .grpc
+            .map(|address| gateway.listen(address))
+            .transpose()?;
+        gateway.renew_certificates();
+        Ok(gateway)
+    }
+
+    /// Returns the address of the listener for HTTP, with the port that the system chose for 0.
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
+    /// Returns the address of the listener for gRPC.
+    pub fn grpc(&self) -> Option<SocketAddr> {
+        self.grpc
+    }
+
+    /// Returns the registry.
+    pub fn registry(&self) -> &TracerRegistry {
+        &self.registry
+    }
+
+    /// Returns counts and what is in progress.
+    pub fn status(&self) -> GatewayStatus {
+        let ingest = &self.server.ingest;
+        self.server.counters.status(ingest.is_ready(), ingest.memory())
+    }
+
+    /// Returns the counts of each caller.
+    pub fn callers(&self) -> Vec<CallerSnapshot> {
+        self.server.current.running().callers.snapshot()
+    }
+
+    /// Returns the running settings.
+    pub fn settings(&self) -> Settings {
+        self.server.current.running().settings.clone()
+    }
+
+    /// Reads the configuration, callers and certificates again, and applies them as a whole. Blocks
+    /// the thread. Requests in progress end with the settings of their start.
+    ///
+    /// # Errors
+    /// [`ReloadError`] with every fault. Nothing changes.
+    pub fn reload(&self) -> Result<Reload, ReloadError> {
+        self.registry.reload()
+    }
+
+    /// Stops within about `timeout`: answers 503 on `/readyz`, accepts no connection, ends those it
+    /// has after their requests, and delivers what is queued. Requests get at most half of the
+    /// time. Blocks the thread; must not be called from async code.
+    pub fn shutdown(self, timeout: Duration) -> ShutdownReport {
+        let deadline = std::time::Instant::now() + timeout;
+        self.server.ingest.set_not_ready();
+        self.stop.send_replace(true);
+        if let Some(runtime) = &self.runtime {
+            // Listeners and connections hold a receiver.
+            drop(runtime.block_on(async { tokio::time::timeout(timeout / 2, self.stop.closed()).await }));
+        }
+        let cut_off = self.server.counters.open();
+        let left = deadline.saturating_duration_since(std::time::Instant::now());
+        let registry = self.registry.shutdown(left);
+        ShutdownReport { registry, cut_off }
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("taken only when the gateway is dropped")
+    }
+
+    fn listen(&self, address: SocketAddr) -> Result<SocketAddr, StartError> {
+        let _context = self.runtime().enter();
+        let bound = server::bind(address).and_then(|(listener, bound)| {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            tokio::spawn(server::accept(
+                listener,
+                Arc::clone(&self.server),
+                self.stop.subscribe(),
+            ));
+            Ok(bound)
+        });
+        bound.map_err(|source| StartError::Listen { address, source })
+    }
+
+    /// Reads certificates again from time to time: some tools replace them without a signal.
+    fn renew_certificates(&self) {
+        let (current, log) = (Arc::clone(&self.server.current), Arc::clone(&self.server.log));
+        self.runtime().spawn(async move {
+            let mut ticks = interval_at(Instant::now() + CERTIFICATE_INTERVAL, CERTIFICATE_INTERVAL);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                let (current, log) = (Arc::clone(&current), Arc::clone(&log));
+                drop(tokio::task::spawn_blocking(move || current.renew_certificates(&log)).await);
+            }
+        });
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Does not wait, so that a gateway can be dropped in async code.
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The thread that checks and converts large messages one after another, so that they do not delay
+//! small requests.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
+use std::thread;
+
+use tokio::sync::oneshot;
+
+use crate::answer::Refusal;
+
+/// Largest message that a worker of the runtime checks itself: a fraction of a millisecond.
+const INLINE_BYTES: usize = 128 * 1024;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Sends work to the thread, which ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct DecodeThread(mpsc::Sender<Job>);
+
+impl DecodeThread {
+    pub(crate) fn start() -> io::Result<Self> {
+        let (sender, jobs) = mpsc::channel::<Job>();
+        thread::Builder::new()
+            .name("gateway-decode".to_owned())
+            .spawn(move || {
+                for job in jobs {
+                    // A panic is printed and fails only its own request.
+                    drop(catch_unwind(AssertUnwindSafe(job)));
+                }
+            })?;
+        Ok(Self(sender))
+    }
+
+    /// Runs `work` on a message of `bytes`: at once if it is small, otherwise on the thread.
+    ///
+    /// # Errors
+    /// The refusal that `work` returns.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped before the work starts, the work never runs.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        if bytes <= INLINE_BYTES {
+            return work();
+        }
+        let (done, result) = oneshot::channel();
+        let job = move || {
+            if !done.is_closed() {
+                drop(done.send(work()));
+            }
+        };
+        let sent = self.0.send(Box::new(job));
+        let panicked = || Err(Refusal::malformed("the body cannot be read"));
+        match (sent, result.await) {
+            (Ok(()), Ok(result)) => result,
+            _ => panicked(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_large_messages_use_the_thread_and_a_panic_fails_only_its_own_request() {
+        let decode = DecodeThread::start().unwrap();
+        let name = || Ok(thread::current().name().map(str::to_owned));
+        let here = thread::current().name().map(str::to_owned);
+        assert_eq!(decode.run(INLINE_BYTES, name).await.unwrap(), here);
+        let there = decode.run(INLINE_BYTES + 1, name).await.unwrap();
+        assert_eq!(there.as_deref(), Some("gateway-decode"));
+        decode
+            .run(usize::MAX, || -> Result<(), Refusal> { panic!("on purpose") })
+            .await
+            .unwrap_err();
+        assert_eq!(decode.run(usize::MAX, || Ok(7)).await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn abandoned_work_never_runs() {
+        let decode = DecodeThread::start().unwrap();
+        let (open, gate) = mpsc::channel::<()>();
+        let (started, starts) = mpsc::channel();
+        let mut first = Box::pin(decode.run(usize::MAX, move || Ok(gate.recv().is_ok())));
+        // The first blocks the thread; the second is sent and abandoned.
+        assert!(futures_util::poll!(first.as_mut()).is_pending());
+        {
+            let second = std::pin::pin!(decode.run(usize::MAX, move || Ok(started.send(()).is_ok())));
+            assert!(futures_util::poll!(second).is_pending());
+        }
+        open.send(()).unwrap();
+        assert_eq!(first.await, Ok(true));
+        assert_eq!(decode.run(usize::MAX, || Ok(7)).await, Ok(7));
+        assert!(starts.try_recv().is_err());
+    }
+}

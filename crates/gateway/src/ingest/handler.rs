@@ -1,0 +1,299 @@
+//! One request from its head to its answer.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use http::header::EXPECT;
+use http::request::Parts;
+use http::{Method, Request, StatusCode, Version};
+use http_body::Body;
+use tracer_registry::ingest::{IngestError, Ingested, InvalidTraces, Traces};
+use tracer_registry::{LookupError, Selector, TracerHandle, TracerRegistry};
+
+use super::client;
+use super::decode_thread::DecodeThread;
+use super::encoding::{Encoding, Inflated};
+use super::frame;
+use super::read::{self, MinRate, Shape};
+use super::route::Route;
+use crate::answer::{self, Answer, Format, Refusal, RefusalKind};
+use crate::callers::{Caller, Target, tenant_in_path};
+use crate::config::OtherSignals;
+use crate::counters::{Counters, MemoryStatus};
+use crate::log::Log;
+use crate::otlp_json;
+use crate::running::{Current, Running};
+
+/// Takes requests.
+pub(crate) struct Ingest {
+    registry: TracerRegistry,
+    current: Arc<Current>,
+    decode: DecodeThread,
+    counters: Arc<Counters>,
+    log: Arc<Log>,
+    is_ready: AtomicBool,
+}
+
+/// A request whose body is not read yet.
+struct Export<'r, B> {
+    running: &'r Running,
+    head: &'r Parts,
+    format: Option<Format>,
+    body: &'r mut B,
+    /// Set once the credential is known.
+    caller: &'r mut Option<Arc<Caller>>,
+}
+
+impl Ingest {
+    pub(crate) fn new(
+        registry: TracerRegistry,
+        current: Arc<Current>,
+        decode: DecodeThread,
+        counters: Arc<Counters>,
+        log: Arc<Log>,
+    ) -> Self {
+        Self {
+            registry,
+            current,
+            decode,
+            counters,
+            log,
+            is_ready: AtomicBool::new(true),
+        }
+    }
+
+    pub(crate) fn running(&self) -> Arc<Running> {
+        self.current.running()
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.is_ready.load(Ordering::SeqCst)
+    }
+
+    /// Makes `/readyz` answer 503. Requests are still served.
+    pub(crate) fn set_not_ready(&self) {
+        self.is_ready.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn memory(&self) -> MemoryStatus {
+        let budget = self.current.budget();
+        MemoryStatus {
+            used: budget.used(),
+            limit: budget.limit(),
+        }
+    }
+
+    /// Answers a request.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped before it is ready, nothing of the request is queued.
+    pub(crate) async fn answer<B>(&self, request: Request<B>, peer: IpAddr) -> Answer
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+    {
+        let (head, mut body) = request.into_parts();
+        // gRPC needs the trailers of HTTP/2.
+        let is_usable = |format: &Format| *format != Format::Grpc || head.version == Version::HTTP_2;
+        let format = Format::of(&head.headers).filter(is_usable);
+        let running = self.running();
+        let mut caller = None;
+        let export = Export {
+            running: &running,
+            head: &head,
+            format,
+            body: &mut body,
+            caller: &mut caller,
+        };
+        let outcome = match Route::of(head.uri.path(), format) {
+            Ok(Route::Health) => health(&head.method, true),
+            Ok(Route::Ready) => health(&head.method, self.is_ready()),
+            Ok(Route::Traces) => {
+                let running = self.counters.start_request();
+                let outcome = self.traces(export).await;
+                running.end();
+                outcome
+            }
+            Ok(Route::OtherSignal) => self.other_signal(export).await,
+            Err(refusal) => Err(refusal),
+        };
+        outcome.unwrap_or_else(|refusal| {
+            self.counters.refuse(refusal.kind);
+            if let (Some(caller), Some(reason)) = (&caller, refusal.reason) {
+                caller.counts().refuse(reason);
+            }
+            let client = client::address(peer, &head.headers, &running.settings.trusted_proxies);
+            self.log
+                .refused(client, caller.as_deref().map(|caller| caller.name().as_str()), &refusal);
+            // A client that waits for 100 has sent nothing.
+            if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
+                tokio::spawn(read::discard(body, 2 * running.settings.max_request));
+            }
+            answer::refused(format.unwrap_or(Format::Json), &refusal)
+        })
+    }
+
+    /// Takes an export of traces.
+    async fn traces<B: Body<Data = Bytes> + Unpin>(&self, export: Export<'_, B>) -> Result<Answer, Refusal> {
+        let Export {
+            running, head, body, ..
+        } = export;
+        require_post(&head.method)?;
+        let caller = export.caller.insert(running.callers.identify(&head.headers)?);
+        let target = caller.target(tenant_in_path(head.uri.path()), &head.headers)?;
+        let format = export.format.ok_or_else(unsupported_type)?;
+        let encoding = Encoding::of(format, &head.headers)?;
+
+        let limit = running.settings.max_request;
+        let mut reserved = self.current.budget().reservation();
+        let shape = if format == Format::Grpc {
+            Shape::Framed
+        } else {
+            Shape::Plain
+        };
+        let body = read::read(body, shape, limit, MinRate::of(&running.settings), &mut reserved).await?;
+        let (encoding, message) = match shape {
+            Shape::Plain => (encoding, body),
+            Shape::Framed => {
+                let (is_compressed, message) = frame::unframe(&body)?;
+                (encoding.of_message(is_compressed)?, message)
+            }
+        };
+        let inflated = encoding.inflate(message, limit, &mut reserved).await?;
+        // The message in protobuf is not larger than in JSON.
+        if format == Format::Json && !reserved.grow(inflated.message.len()) {
+            return Err(Refusal::no_memory());
+        }
+        let traces = self.check(format, inflated).await?;
+        let mut parts = Vec::new();
+        for (selector, traces) in split(target, traces)? {
+            parts.push((self.look_up(selector).await?, traces));
+        }
+        let ingested = self.registry.ingest(parts).map_err(|error| self.not_queued(&error))?;
+        Ok(self.queued(format, caller, &ingested))
+    }
+
+    /// Checks a message on the way that suits its size, after its conversion from JSON.
+    async fn check(&self, format: Format, inflated: Inflated) -> Result<Traces, Refusal> {
+        let Inflated { message, gzip } = inflated;
+        let bytes = message.len();
+        let check = move || {
+            if format == Format::Json {
+                let converted = otlp_json::to_protobuf(&message);
+                let converted = converted.map_err(|error| Refusal::malformed(error.to_string()))?;
+                return Traces::from_protobuf(converted.into()).map_err(|error| invalid(&error));
+            }
+            let traces = Traces::from_protobuf(message).map_err(|error| invalid(&error))?;
+            Ok(match gzip {
+                Some(gzip) => traces.with_gzip(gzip),
+                None => traces,
+            })
+        };
+        self.decode.run(bytes, check).await
+    }
+
+    async fn look_up(&self, selector: Selector) -> Result<TracerHandle, Refusal> {
+        self.registry.get_async(selector).await.map_err(|error| match error {
+            LookupError::Selector(_) => Refusal::unknown_tenant(),
+            error if error.is_unknown() => Refusal::unknown_tenant(),
+            LookupError::Shutdown => Refusal::shutting_down(),
+            error => {
+                self.log.look_up_failed(&error);
+                Refusal::unavailable("the tenant cannot take data now")
+            }
+        })
+    }
+
+    fn not_queued(&self, error: &IngestError) -> Refusal {
+        match error {
+            IngestError::TooLarge { max, .. } => Refusal::too_large(*max),
+            IngestError::Closed => Refusal::shutting_down(),
+            error => {
+                self.log.not_queued(error);
+                Refusal::unavailable("the tenant has no room for more data now")
+            }
+        }
+    }
+
+    /// Counts and answers a request whose spans are queued.
+    fn queued(&self, format: Format, caller: &Caller, ingested: &[Ingested]) -> Answer {
+        let sum = |count: fn(&Ingested) -> u64| ingested.iter().map(count).sum();
+        let (accepted, too_large) = (sum(|part| part.accepted), sum(|part| part.too_large));
+        caller.counts().accept(accepted);
+        let counters = &self.counters;
+        counters.spans_accepted.add(accepted);
+        counters.spans_sampled_out.add(sum(|part| part.sampled_out));
+        counters.spans_too_large.add(too_large);
+        counters.succeeded.add(1);
+        counters.partial.add(u64::from(too_large > 0));
+        answer::exported(format, too_large, "spans are larger than the limit of the tenant")
+    }
+
+    /// Refuses metrics, logs and profiles, or discards them.
+    async fn other_signal<B: Body<Data = Bytes> + Unpin>(&self, export: Export<'_, B>) -> Result<Answer, Refusal> {
+        let Export {
+            running, head, body, ..
+        } = export;
+        require_post(&head.method)?;
+        *export.caller = Some(running.callers.identify(&head.headers)?);
+        if running.settings.other_signals == OtherSignals::Refuse {
+            self.counters.other_refused.add(1);
+            return Err(Refusal::new(RefusalKind::NotFound, "the gateway takes only traces"));
+        }
+        let format = export.format.ok_or_else(unsupported_type)?;
+        read::skip(body, running.settings.max_request, MinRate::of(&running.settings)).await?;
+        self.counters.other_discarded.add(1);
+        Ok(answer::discarded(format))
+    }
+}
+
+/// Returns the traces of each tenant. Looks nothing up, so a request that names a tenant which the
+/// caller may not address has no effect.
+fn split(target: Target, traces: Traces) -> Result<Vec<(Selector, Traces)>, Refusal> {
+    match target {
+        Target::Selector(selector) => Ok(vec![(selector, traces)]),
+        Target::Resources(by_resource) => {
+            let parts = traces
+                .split_by_resource(by_resource.attribute())
+                .map_err(|error| invalid(&error))?;
+            let named = parts
+                .into_iter()
+                .map(|(value, traces)| Ok((by_resource.selector(value.as_deref())?, traces)));
+            named.collect()
+        }
+    }
+}
+
+fn health(method: &Method, is_healthy: bool) -> Result<Answer, Refusal> {
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return Err(Refusal::new(
+            RefusalKind::MethodNotAllowed,
+            "the path has only the method GET",
+        ));
+    }
+    Ok(if is_healthy {
+        answer::plain(StatusCode::OK, "ok\n")
+    } else {
+        answer::plain(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
+    })
+}
+
+fn require_post(method: &Method) -> Result<(), Refusal> {
+    if *method == Method::POST {
+        Ok(())
+    } else {
+        Err(Refusal::new(
+            RefusalKind::MethodNotAllowed,
+            "the path has only the method POST",
+        ))
+    }
+}
+
+fn unsupported_type() -> Refusal {
+    Refusal::unsupported("unsupported content type: use application/x-protobuf, application/json, or application/grpc")
+}
+
+fn invalid(error: &InvalidTraces) -> Refusal {
+    Refusal::malformed(error.to_string())
+}

@@ -1,0 +1,28 @@
+//! From a request to the lanes of its tenants.
+//!
+//! The order is: credential, tenant, format, memory, body, inflation, check, look-up, queue, answer.
+//! Nothing of a body is read before its caller is known, and nothing is queued before all of it is
+//! allowed.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `route.rs` | what a request asks for |
+//! | `client.rs` | the client's address |
+//! | `buffer.rs` | memory of a request |
+//! | `frame.rs` | frames of gRPC |
+//! | `read.rs` | reading a body |
+//! | `encoding.rs` | inflating it |
+//! | `decode_thread.rs` | work on large messages |
+//! | `handler.rs` | one request from its head to its answer |
+
+mod buffer;
+mod client;
+mod decode_thread;
+mod encoding;
+mod frame;
+mod handler;
+mod read;
+mod route;
+
+pub(crate) use decode_thread::DecodeThread;
+pub(crate) use handler::Ingest;

@@ -1,0 +1,125 @@
+//! Reads the body of a request: bounded in bytes, and not slower than the settings allow.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame};
+use tokio::time::{Instant, timeout_at};
+
+use super::buffer::Buffer;
+use super::frame;
+use crate::answer::Refusal;
+use crate::budget::Reserved;
+use crate::config::Settings;
+
+/// Slowest arrival of a body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MinRate {
+    /// Time before the rate applies.
+    grace: Duration,
+    bytes_per_second: usize,
+}
+
+/// Time limit of the part of a refused body that is discarded.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl MinRate {
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self {
+            grace: settings.body_grace,
+            bytes_per_second: settings.body_min_rate,
+        }
+    }
+
+    /// Returns how long after its start a body of `received` bytes must have more.
+    fn allowed(self, received: usize) -> Duration {
+        let millis = received.saturating_mul(1000) / self.bytes_per_second.max(1);
+        self.grace.saturating_add(Duration::from_millis(millis as u64))
+    }
+}
+
+/// Shape of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// The body is the message.
+    Plain,
+    /// The message is in a gRPC frame, which states its length.
+    Framed,
+}
+
+/// Reads a body whole. Reserves its announced length, or each part, before it reads.
+///
+/// # Errors
+/// If the body is too large or too slow, if there is no memory for it, or if the client breaks it
+/// off.
+pub(super) async fn read<B>(
+    body: &mut B,
+    shape: Shape,
+    limit: usize,
+    rate: MinRate,
+    reserved: &mut Reserved,
+) -> Result<Bytes, Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let mut buffer = Buffer::new(limit, reserved);
+    let announced = body.size_hint().lower();
+    buffer.expect(usize::try_from(announced).unwrap_or(usize::MAX))?;
+    let started = Instant::now();
+    while let Some(part) = next(body, started + rate.allowed(buffer.as_slice().len())).await? {
+        let had_length = buffer.as_slice().len() >= frame::PREFIX_BYTES;
+        buffer.append(&part)?;
+        if shape == Shape::Framed && !had_length {
+            if let Some(total) = frame::announced(buffer.as_slice()) {
+                buffer.expect(total)?;
+            }
+        }
+    }
+    Ok(buffer.into_bytes())
+}
+
+/// Returns the next data of a body, `None` at its end.
+async fn next<B: Body<Data = Bytes> + Unpin>(body: &mut B, deadline: Instant) -> Result<Option<Bytes>, Refusal> {
+    loop {
+        let frame = timeout_at(deadline, poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)));
+        match frame.await.map_err(|_| Refusal::too_slow())? {
+            None => return Ok(None),
+            Some(Err(_)) => return Err(Refusal::broken_off()),
+            Some(Ok(frame)) => {
+                if let Ok(data) = Frame::into_data(frame) {
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}
+
+/// Reads a body and forgets it, up to `limit` bytes.
+pub(super) async fn skip<B>(body: &mut B, limit: usize, rate: MinRate) -> Result<(), Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let (started, mut received) = (Instant::now(), 0_usize);
+    while let Some(part) = next(body, started + rate.allowed(received)).await? {
+        received = received.saturating_add(part.remaining());
+        if received > limit {
+            return Err(Refusal::too_large(limit));
+        }
+    }
+    Ok(())
+}
+
+/// Reads the rest of a refused body for a while, so that the client can read the answer: if the
+/// connection closed with unread data, the system would discard the answer too.
+pub(super) async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B, limit: usize) {
+    let deadline = Instant::now() + DISCARD_TIMEOUT;
+    let mut left = limit;
+    while let Ok(Some(part)) = next(&mut body, deadline).await {
+        match left.checked_sub(part.remaining()) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What a reload replaces as a whole.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use tracer_registry::config::{Config, ConfigError};
+use tracer_registry::gateway::{GatewayProblems, PreparedReload};
+use tracer_registry::secret::SecretSources;
+
+use crate::budget::Budget;
+use crate::callers::Callers;
+use crate::config::Settings;
+use crate::log::Log;
+use crate::tls::{self, ReadTls, Tls};
+
+/// Settings and callers of one configuration. A request uses those of its start to its end.
+pub(crate) struct Running {
+    pub(crate) settings: Settings,
+    pub(crate) callers: Callers,
+}
+
+/// The running settings and callers, and what follows them.
+pub(crate) struct Current {
+    running: ArcSwapOption<Running>,
+    sources: SecretSources,
+    tls: Tls,
+    budget: Budget,
+}
+
+impl Current {
+    /// Returns nothing but defaults, until [`prepare`](Self::prepare) was called and committed.
+    pub(crate) fn new(sources: SecretSources) -> Self {
+        Self {
+            running: ArcSwapOption::empty(),
+            sources,
+            tls: Tls::default(),
+            budget: Budget::new(0),
+        }
+    }
+
+    /// Returns the settings and callers.
+    ///
+    /// # Panics
+    /// Before the first commit.
+    pub(crate) fn running(&self) -> Arc<Running> {
+        self.running
+            .load_full()
+            .expect("a registry that was built has committed")
+    }
+
+    pub(crate) fn tls(&self) -> &Tls {
+        &self.tls
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Reads the settings, callers and certificates of a configuration. Blocks the thread.
+    pub(crate) fn prepare(self: &Arc<Self>, config: &Config) -> PreparedReload {
+        let settings = match Settings::read(config) {
+            Ok(settings) => settings,
+            Err(error) => {
+                return PreparedReload {
+                    watch: self
+                        .running
+                        .load()
+                        .iter()
+                        .flat_map(|running| running.settings.watched())
+                        .collect(),
+                    commit: Err(error),
+                };
+            }
+        };
+        let watch = settings.watched();
+        let commit = self.read(config, settings).map(|(running, tls)| {
+            let current = Arc::clone(self);
+            Box::new(move || current.commit(running, tls)) as Box<dyn FnOnce() + Send>
+        });
+        PreparedReload { watch, commit }
+    }
+
+    fn read(&self, config: &Config, settings: Settings) -> Result<(Running, Option<ReadTls>), ConfigError> {
+        let before = self.running.load();
+        let callers = Callers::read(
+            config,
+            &settings,
+            &self.sources,
+            before.as_ref().map(|before| &before.callers),
+        )?;
+        let tls = settings.tls.as_ref().map(tls::read).transpose().map_err(|error| {
+            let mut problems = GatewayProblems::new(config);
+            problems.add(error.field, error.problem);
+            problems.into_result().expect_err("there is a problem")
+        })?;
+        Ok((Running { settings, callers }, tls))
+    }
+
+    fn commit(&self, mut running: Running, tls: Option<ReadTls>) {
+        if let Some(before) = &*self.running.load() {
+            let (old, new) = (&before.settings, &mut running.settings);
+            if (old.http, old.grpc) != (new.http, new.grpc) {
+                Log::listeners_need_restart();
+                (new.http, new.grpc) = (old.http, old.grpc);
+            }
+        }
+        self.budget.set_limit(running.settings.memory);
+        if self.tls.apply(tls) && self.running.load().is_some() {
+            Log::certificates_changed();
+        }
+        self.running.store(Some(Arc::new(running)));
+    }
+
+    /// Reads the certificates again, and applies them if they changed. Blocks the thread.
+    pub(crate) fn renew_certificates(&self, log: &Log) {
+        let running = self.running();
+        let Some(settings) = &running.settings.tls else { return };
+        match tls::read(settings) {
+            Ok(read) => {
+                if self.tls.apply(Some(read)) {
+                    Log::certificates_changed();
+                }
+            }
+            Err(error) => log.certificates_unusable(&error),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Accepts connections, up to their limit.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::connection::Connection;
+use super::shared::Server;
+
+/// Delay after the system could not provide a socket.
+const NO_SOCKET_DELAY: Duration = Duration::from_millis(100);
+
+/// Binds an address. The caller serves it with [`accept`].
+///
+/// # Errors
+/// If the address cannot be bound.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<(std::net::TcpListener, SocketAddr)> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let bound = listener.local_addr()?;
+    Ok((listener, bound))
+}
+
+/// Accepts connections until the server stops. Closes those above the limit at once.
+pub(crate) async fn accept(listener: TcpListener, server: Arc<Server>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => serve(&server, stream, peer, stop.clone()),
+            // The client disconnected before it was accepted.
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
+            Err(error) => {
+                server.log.accept_failed(&error);
+                tokio::time::sleep(NO_SOCKET_DELAY).await;
+            }
+        }
+    }
+}
+
+fn serve(server: &Arc<Server>, stream: TcpStream, peer: SocketAddr, stop: watch::Receiver<bool>) {
+    let limit = server.running().settings.max_connections;
+    let Some(open) = server.counters.open_connection(limit) else {
+        return server.log.too_many_connections(limit);
+    };
+    let connection = Connection::new(Arc::clone(server), peer.ip().to_canonical(), stop);
+    tokio::spawn(async move {
+        connection.run(stream).await;
+        drop(open);
+    });
+}

@@ -1,0 +1,20 @@
+//! Listeners and connections.
+//!
+//! Both ports serve HTTP/1.1, HTTP/2 and gRPC, with or without TLS.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `activity.rs` | what a connection does, and when it must end |
+//! | `tracked.rs` | streams and bodies that record it |
+//! | `shared.rs` | what all connections share |
+//! | `connection.rs` | one connection |
+//! | `listener.rs` | accepting connections |
+
+mod activity;
+mod connection;
+mod listener;
+mod shared;
+mod tracked;
+
+pub(crate) use listener::{accept, bind};
+pub(crate) use shared::Server;

@@ -1,0 +1,21 @@
+//! What all connections share.
+
+use std::sync::Arc;
+
+use crate::counters::Counters;
+use crate::ingest::Ingest;
+use crate::log::Log;
+use crate::running::{Current, Running};
+
+pub(crate) struct Server {
+    pub(crate) ingest: Arc<Ingest>,
+    pub(crate) current: Arc<Current>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) log: Arc<Log>,
+}
+
+impl Server {
+    pub(super) fn running(&self) -> Arc<Running> {
+        self.ingest.running()
+    }
+}

@@ -1,0 +1,162 @@
+//! Streams and bodies that record the activity of their connection.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+
+use super::activity::{Activity, Running};
+
+/// What an HTTP/2 client sends first.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Reads the first bytes of a connection. Returns whether it is HTTP/2, and the bytes.
+pub(super) async fn first_bytes(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(bool, Bytes)> {
+    let mut first = [0; HTTP2_PREFACE.len()];
+    let mut len = 0;
+    while len < first.len() && HTTP2_PREFACE.starts_with(&first[..len]) {
+        match stream.read(&mut first[len..]).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => len += read,
+        }
+    }
+    Ok((first == HTTP2_PREFACE, Bytes::copy_from_slice(&first[..len])))
+}
+
+/// A stream whose first bytes were already read.
+#[derive(Debug)]
+pub(super) struct TrackedStream<S> {
+    stream: S,
+    first: Bytes,
+    activity: Activity,
+}
+
+impl<S> TrackedStream<S> {
+    pub(super) fn new(stream: S, first: Bytes, activity: Activity) -> Self {
+        Self {
+            stream,
+            first,
+            activity,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for TrackedStream<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.first.is_empty() {
+            let len = self.first.len().min(buf.remaining());
+            buf.put_slice(&self.first[..len]);
+            self.first.advance(len);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.activity.note_read();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedStream<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+}
+
+/// A body of a request or an answer. The request runs until both are dropped.
+#[derive(Debug)]
+pub(super) struct TrackedBody<B> {
+    body: B,
+    _running: Arc<Running>,
+}
+
+impl<B> TrackedBody<B> {
+    pub(super) fn new(body: B, running: Arc<Running>) -> Self {
+        Self {
+            body,
+            _running: running,
+        }
+    }
+}
+
+impl<B: Body + Unpin> Body for TrackedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn http2_is_known_by_its_whole_preface() {
+        let cases: [(&[u8], bool, usize); 3] = [
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nmore", true, 24),
+            (b"POST /v1/traces HTTP/1.1\r\n", false, 24),
+            (b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", false, 24),
+        ];
+        for (mut sent, is_http2, len) in cases {
+            let whole = sent;
+            let (found, first) = first_bytes(&mut sent).await.unwrap();
+            assert_eq!((found, &first[..]), (is_http2, &whole[..len]));
+        }
+        assert!(first_bytes(&mut &b"PRI * HT"[..]).await.is_err());
+        // Bytes that cannot become the preface are enough.
+        let mut slow = open_stream(&[b"GET"]);
+        assert_eq!(
+            first_bytes(&mut slow).await.unwrap(),
+            (false, Bytes::from_static(b"GET"))
+        );
+    }
+
+    /// A stream that never ends after its parts.
+    fn open_stream(parts: &[&'static [u8]]) -> impl AsyncRead + Unpin {
+        let (mut sender, receiver) = tokio::io::duplex(1024);
+        let parts = parts.concat();
+        tokio::spawn(async move {
+            tokio::io::AsyncWriteExt::write_all(&mut sender, &parts).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        receiver
+    }
+}
