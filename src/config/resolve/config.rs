@@ -99,7 +99,7 @@ impl Config {
     pub(crate) fn read_again(&self) -> Result<Self, ConfigError> {
         match &self.path {
             Some(path) if self.has_variables => Self::load_layers(path, self.for_gateway, &Variables::from_process()),
-            Some(path) => Self::load_files(path),
+            Some(path) => Self::load_without_variables(path, self.for_gateway),
             None => Ok(self.clone()),
         }
     }
@@ -110,7 +110,21 @@ impl Config {
     /// # Errors
     /// Returns a [`ConfigError`] with every problem of every layer.
     pub fn load_files(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        let mut config = Self::load_layers(path.as_ref(), false, &Variables::empty())?;
+        Self::load_without_variables(path.as_ref(), false)
+    }
+
+    /// Like [`load_for_gateway`](Self::load_for_gateway), but ignores environment variables.
+    /// Unstable.
+    ///
+    /// # Errors
+    /// Returns a [`ConfigError`] with every problem of every layer.
+    #[cfg(feature = "gateway")]
+    pub fn load_files_for_gateway(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        Self::load_without_variables(path.as_ref(), true)
+    }
+
+    fn load_without_variables(path: &Path, for_gateway: bool) -> Result<Self, ConfigError> {
+        let mut config = Self::load_layers(path, for_gateway, &Variables::empty())?;
         config.has_variables = false;
         Ok(config)
     }

@@ -39,7 +39,10 @@ impl Demo {
     ) -> Result<Self, CliError> {
         let keys = TENANTS.map(|tenant| (tenant, format!("demo_{}", Uuid::new_v4().simple())));
         let builder = LocalCollector::builder().observer(received);
-        let collector = keys.iter().fold(builder, |builder, (tenant, key)| builder.project(*tenant, key)).start()?;
+        let collector = keys
+            .iter()
+            .fold(builder, |builder, (tenant, key)| builder.project(*tenant, key))
+            .start()?;
         let folder = write(&keys, &collector.url(), http, grpc);
         let folder = folder.map_err(|source| CliError::Demo {
             action: "write its configuration",
@@ -62,20 +65,32 @@ impl Demo {
         let token = TOKENS[0].1;
         writeln!(out, "  received data  {}/api/projects", self.collector.url())?;
         writeln!(out, "\nsend a span to the project of tenant acme:\n")?;
-        writeln!(out, "curl http://{http}/v1/traces -H 'authorization: Bearer {token}' \\")?;
+        writeln!(
+            out,
+            "curl http://{http}/v1/traces -H 'authorization: Bearer {token}' \\"
+        )?;
         writeln!(out, "  -H 'content-type: application/json' -d '{EXAMPLE}'")?;
-        writeln!(out, "\nor run any program with OpenTelemetry's SDK and these variables:\n")?;
+        writeln!(
+            out,
+            "\nor run any program with OpenTelemetry's SDK and these variables:\n"
+        )?;
         writeln!(out, "export OTEL_EXPORTER_OTLP_ENDPOINT=http://{http}")?;
         writeln!(out, "export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf")?;
         writeln!(out, "export OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20{token}")?;
         writeln!(out, "\nother tokens: {} (tenant globex),", TOKENS[1].1)?;
-        writeln!(out, "{} with the header x-tenant: acme, globex or initech\n", TOKENS[2].1)
+        writeln!(
+            out,
+            "{} with the header x-tenant: acme, globex or initech\n",
+            TOKENS[2].1
+        )
     }
 
     /// Returns the traces of a project that a request added spans to, as text trees.
     pub(super) fn trees(&self, received: &Received) -> String {
         let name = received.project.as_deref().unwrap_or_default();
-        let Some(project) = self.collector.project(name) else { return String::new() };
+        let Some(project) = self.collector.project(name) else {
+            return String::new();
+        };
         let mut text = format!("project {}:\n", printable(name));
         for trace in project.traces() {
             if received.stored.iter().any(|span| span.trace_id == trace.trace_id) {

@@ -22,8 +22,10 @@ use super::signal::{self, Signal};
 use demo::Demo;
 
 #[derive(Debug, Args)]
-#[command(after_help = "SIGHUP reads the configuration again. SIGTERM and ctrl-c deliver what is queued and stop; \
-                        the exit code is 3 if accepted data was lost.")]
+#[command(
+    after_help = "SIGHUP reads the configuration again. SIGTERM and ctrl-c deliver what is queued and stop; \
+                        the exit code is 3 if accepted data was lost."
+)]
 pub(crate) struct Arguments {
     /// Configuration file, or a folder that contains default.toml and gateway.toml
     #[arg(long, value_name = "FILE", default_value = "config")]
@@ -99,7 +101,11 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
     if report.cut_off > 0 {
         warn!("{} connections with a request in progress were cut off", report.cut_off);
     }
-    Ok(if report.is_complete() { Outcome::Success } else { Outcome::Lost })
+    Ok(if report.is_complete() {
+        Outcome::Success
+    } else {
+        Outcome::Lost
+    })
 }
 
 /// Prints where the gateway listens, and what it enforces.
@@ -137,7 +143,12 @@ fn write_facts(gateway: &Gateway, out: &mut impl Write) -> Result<(), CliError> 
     };
     writeln!(out, "  metrics, logs  {signals}")?;
     let mib = |bytes: usize| bytes / (1024 * 1024);
-    writeln!(out, "  limits         {} MiB a request, {} MiB for all", mib(max_request), mib(memory))?;
+    writeln!(
+        out,
+        "  limits         {} MiB a request, {} MiB for all",
+        mib(max_request),
+        mib(memory)
+    )?;
     Ok(())
 }
 

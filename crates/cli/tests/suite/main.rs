@@ -145,7 +145,9 @@ fn terminate(process: &std::process::Child) {
 }
 
 fn signal(process: &std::process::Child, name: &str) {
-    let sent = Command::new("kill").args([&format!("-{name}"), &process.id().to_string()]).status();
+    let sent = Command::new("kill")
+        .args([&format!("-{name}"), &process.id().to_string()])
+        .status();
     assert!(sent.expect("kill is installed").success());
 }
 

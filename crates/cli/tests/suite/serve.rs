@@ -34,7 +34,12 @@ impl Served {
             .find_map(|line| line.split("OTLP/HTTP      http://").nth(1).map(str::to_owned));
         let Some(http) = http else {
             let mut stderr = String::new();
-            process.stderr.take().expect("piped").read_to_string(&mut stderr).expect("text");
+            process
+                .stderr
+                .take()
+                .expect("piped")
+                .read_to_string(&mut stderr)
+                .expect("text");
             panic!("no address: {stderr}");
         };
         Self { process, lines, http }
@@ -66,7 +71,12 @@ impl Served {
         signal(&self.process, "TERM");
         let output: Vec<String> = self.lines.map_while(Result::ok).collect();
         let mut log = String::new();
-        self.process.stderr.take().expect("piped").read_to_string(&mut log).expect("text");
+        self.process
+            .stderr
+            .take()
+            .expect("piped")
+            .read_to_string(&mut log)
+            .expect("text");
         let status = self.process.wait().expect("it ends");
         (status.code(), output.join("\n"), log)
     }
@@ -87,7 +97,10 @@ fn the_demo_prints_how_to_send_and_then_the_spans_of_each_project() {
     let (code, output, log) = demo.stop();
     assert_eq!(code, Some(0), "{log}");
     assert!(output.contains("tenant:acme: 1 delivered"), "{output}");
-    assert!(log.contains("request of caller unknown from 127.0.0.1 refused with 401"), "{log}");
+    assert!(
+        log.contains("request of caller unknown from 127.0.0.1 refused with 401"),
+        "{log}"
+    );
     assert!(!log.contains(&token));
 }
 
@@ -104,7 +117,10 @@ fn configuration(folder: &Path, collector: &LocalCollector, tenant: &str) {
 
 #[test]
 fn lost_data_has_its_own_exit_code_and_a_hang_up_reads_the_configuration_again() {
-    let collector = LocalCollector::builder().project("acme", "key-of-acme").start().expect("started");
+    let collector = LocalCollector::builder()
+        .project("acme", "key-of-acme")
+        .start()
+        .expect("started");
     let folder = tempfile::tempdir().expect("a folder");
     configuration(folder.path(), &collector, "acme");
     fs::write(folder.path().join("token"), "first-token-of-acme").expect("written");

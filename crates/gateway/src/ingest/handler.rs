@@ -19,7 +19,7 @@ use super::frame;
 use super::read::{self, MinRate, Shape};
 use super::route::Route;
 use crate::answer::{self, Answer, Format, Refusal, RefusalKind};
-use crate::callers::{Caller, Target, tenant_in_path};
+use crate::callers::{Caller, Reason, Target, tenant_in_path};
 use crate::config::OtherSignals;
 use crate::counters::{Counters, MemoryStatus};
 use crate::log::Log;
@@ -126,8 +126,9 @@ impl Ingest {
             let client = client::address(peer, &head.headers, &running.settings.trusted_proxies);
             self.log
                 .refused(client, caller.as_deref().map(|caller| caller.name().as_str()), &refusal);
-            // A client that waits for 100 has sent nothing.
-            if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
+            // A client that waits for 100 sends nothing, and neither does one that is too slow.
+            let is_sending = refusal.reason != Some(Reason::Incomplete) && !head.headers.contains_key(EXPECT);
+            if is_sending && !body.is_end_stream() {
                 tokio::spawn(read::discard(body, 2 * running.settings.max_request));
             }
             answer::refused(format.unwrap_or(Format::Json), &refusal)

@@ -30,7 +30,6 @@ struct Any {
 
 struct Case {
     name: &'static str,
-    path: &'static str,
     token: &'static str,
     headers: &'static [(&'static str, &'static str)],
     body: Vec<u8>,
@@ -41,7 +40,6 @@ struct Case {
 fn cases() -> Vec<Case> {
     let case = |name, token, headers, body, expected| Case {
         name,
-        path: "/v1/traces",
         token,
         headers,
         body,
@@ -324,7 +322,7 @@ fn base64_decoded(text: &str) -> Vec<u8> {
 
 #[test]
 fn spans_that_are_too_large_are_a_partial_success() {
-    let service = Service::with("", "[tenants.acme.limits]\nspan_bytes = 200");
+    let service = Service::with("", "[tenants.acme.limits]\nspan_bytes = \"200B\"");
     let large = "n".repeat(300);
     let reply = service.post(ACME, &[], body(&["small", &large]));
     assert_eq!(reply.status, 200);

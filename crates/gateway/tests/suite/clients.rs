@@ -71,7 +71,10 @@ fn provider(service: &Service, protocol: Protocol, token: &str) -> SdkTracerProv
 #[test]
 fn exporters_of_opentelemetry_send_protobuf_and_json() {
     let service = Service::start("");
-    for (protocol, token, tenant) in [(Protocol::HttpBinary, ACME, "acme"), (Protocol::HttpJson, GLOBEX, "globex")] {
+    for (protocol, token, tenant) in [
+        (Protocol::HttpBinary, ACME, "acme"),
+        (Protocol::HttpJson, GLOBEX, "globex"),
+    ] {
         let provider = provider(&service, protocol, token);
         let tracer = provider.tracer("client");
         tracer.in_span("parent", |_| tracer.in_span("child", |_| {}));
@@ -79,7 +82,10 @@ fn exporters_of_opentelemetry_send_protobuf_and_json() {
         service.flush();
         assert_eq!(service.spans(tenant), ["child", "parent"]);
         let project = service.collector.project(tenant).unwrap();
-        let (parent, child) = (project.span_named("parent").unwrap(), project.span_named("child").unwrap());
+        let (parent, child) = (
+            project.span_named("parent").unwrap(),
+            project.span_named("child").unwrap(),
+        );
         assert_eq!(child.parent_span_id.as_deref(), Some(&*parent.span_id));
     }
 }
@@ -99,8 +105,8 @@ fn tonic_sends_over_grpc_with_and_without_gzip() {
     for compression in [Compression::None, Compression::Gzip] {
         let service = Service::start("");
         let export = Export {
-            protocol: config::Protocol::Grpc,
-            compression,
+            protocol: Some(config::Protocol::Grpc),
+            compression: Some(compression),
             ..Export::default()
         };
         let key = KeySource::file(service.path("tokens/acme"));

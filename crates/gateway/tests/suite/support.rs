@@ -136,7 +136,7 @@ impl Service {
     }
 
     pub(crate) fn start_again(mut self) -> Result<Self, StartError> {
-        let config = Config::load_for_gateway(self.path("gateway.toml")).unwrap();
+        let config = Config::load_files_for_gateway(self.path("gateway.toml")).unwrap();
         self.gateway = Some(Gateway::start(config)?);
         Ok(self)
     }
