@@ -266,7 +266,7 @@ mod tests {
     async fn inflated_bytes_are_reserved() {
         let budget = Budget::new(10_000);
         let mut reserved = budget.reservation();
-        let message = Bytes::from(gzip(&[0; 20_000]));
+        let message = Bytes::from(gzip(&vec![0; 20_000]));
         let refusal = Encoding::Gzip.inflate(message, LIMIT, &mut reserved).await.unwrap_err();
         assert_eq!(refusal, Refusal::no_memory());
     }

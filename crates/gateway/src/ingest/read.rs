@@ -71,10 +71,11 @@ where
     while let Some(part) = next(body, started + rate.allowed(buffer.as_slice().len())).await? {
         let had_length = buffer.as_slice().len() >= frame::PREFIX_BYTES;
         buffer.append(&part)?;
-        if shape == Shape::Framed && !had_length {
-            if let Some(total) = frame::announced(buffer.as_slice()) {
-                buffer.expect(total)?;
-            }
+        if shape == Shape::Framed
+            && !had_length
+            && let Some(total) = frame::announced(buffer.as_slice())
+        {
+            buffer.expect(total)?;
         }
     }
     Ok(buffer.into_bytes())

@@ -320,24 +320,26 @@ fn base64_decoded(text: &str) -> Vec<u8> {
     base64::engine::general_purpose::STANDARD_NO_PAD.decode(text).unwrap()
 }
 
+#[derive(Clone, PartialEq, prost::Message)]
+struct Partial {
+    #[prost(int64, tag = "1")]
+    rejected_spans: i64,
+    #[prost(string, tag = "2")]
+    error_message: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Exported {
+    #[prost(message, optional, tag = "1")]
+    partial_success: Option<Partial>,
+}
+
 #[test]
 fn spans_that_are_too_large_are_a_partial_success() {
     let service = Service::with("", "[tenants.acme.limits]\nspan_bytes = \"200B\"");
     let large = "n".repeat(300);
     let reply = service.post(ACME, &[], body(&["small", &large]));
     assert_eq!(reply.status, 200);
-    #[derive(Clone, PartialEq, prost::Message)]
-    struct Partial {
-        #[prost(int64, tag = "1")]
-        rejected_spans: i64,
-        #[prost(string, tag = "2")]
-        error_message: String,
-    }
-    #[derive(Clone, PartialEq, prost::Message)]
-    struct Exported {
-        #[prost(message, optional, tag = "1")]
-        partial_success: Option<Partial>,
-    }
     let partial = Exported::decode(reply.body).unwrap().partial_success.unwrap();
     assert_eq!(partial.rejected_spans, 1);
     assert!(!partial.error_message.is_empty());

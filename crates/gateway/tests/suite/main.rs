@@ -1,5 +1,7 @@
 //! Tests of a whole gateway: real clients in front, the local collector behind.
 
+#![expect(clippy::unwrap_used, reason = "helpers fail the test, as the tests do")]
+
 mod answers;
 mod clients;
 

@@ -204,7 +204,7 @@ impl Service {
         let spans = self.collector.project(project);
         let mut names: Vec<String> = spans
             .iter()
-            .flat_map(|project| project.spans().iter().map(|span| span.name.to_string()))
+            .flat_map(|project| project.spans().iter().map(|span| span.name.clone()))
             .collect();
         names.sort();
         names
@@ -280,13 +280,16 @@ impl Reply {
     }
 }
 
+/// Attributes of a resource, and names of its spans.
+pub(crate) type Block<'b> = (&'b [(&'b str, &'b str)], &'b [&'b str]);
+
 /// Returns a request with one resource and spans of these names.
 pub(crate) fn spans(names: &[&str]) -> ExportTraceServiceRequest {
     resources(&[(&[], names)])
 }
 
 /// Returns a request with resources, each with attributes and spans of these names.
-pub(crate) fn resources(resources: &[(&[(&str, &str)], &[&str])]) -> ExportTraceServiceRequest {
+pub(crate) fn resources(resources: &[Block<'_>]) -> ExportTraceServiceRequest {
     let blocks = resources.iter().map(|(attributes, names)| ResourceSpans {
         resource: Some(Resource {
             attributes: attributes.iter().map(|(key, value)| attribute(key, value)).collect(),
