@@ -107,15 +107,17 @@ impl Demo {
 
 fn write(keys: &[(&str, String)], endpoint: &str, http: SocketAddr, grpc: SocketAddr) -> io::Result<TempDir> {
     let folder = tempfile::tempdir()?;
-    let files = |name: &str, contents: &mut dyn Iterator<Item = (&str, &str)>| -> io::Result<()> {
-        let sub = folder.path().join(name);
-        fs::create_dir(&sub)?;
-        contents.try_for_each(|(file, content)| fs::write(Path::join(&sub, file), format!("{content}\n")))
-    };
-    files("keys", &mut keys.iter().map(|(tenant, key)| (*tenant, key.as_str())))?;
-    files("tokens", &mut TOKENS.into_iter())?;
+    let keys = keys.iter().map(|(tenant, key)| (*tenant, key.as_str()));
+    write_files(&folder.path().join("keys"), keys)?;
+    write_files(&folder.path().join("tokens"), TOKENS)?;
     fs::write(folder.path().join("default.toml"), CONFIGURATION)?;
     let local = format!("[defaults]\nendpoint = \"{endpoint}\"\n[gateway]\nhttp = \"{http}\"\ngrpc = \"{grpc}\"\n");
     fs::write(folder.path().join("local.toml"), local)?;
     Ok(folder)
+}
+
+fn write_files<'c>(folder: &Path, contents: impl IntoIterator<Item = (&'c str, &'c str)>) -> io::Result<()> {
+    fs::create_dir(folder)?;
+    let mut contents = contents.into_iter();
+    contents.try_for_each(|(file, content)| fs::write(folder.join(file), format!("{content}\n")))
 }
