@@ -111,7 +111,11 @@ fn write(keys: &[(&str, String)], endpoint: &str, http: SocketAddr, grpc: Socket
     write_files(&folder.path().join("keys"), keys)?;
     write_files(&folder.path().join("tokens"), TOKENS)?;
     fs::write(folder.path().join("default.toml"), CONFIGURATION)?;
-    let local = format!("[defaults]\nendpoint = \"{endpoint}\"\n[gateway]\nhttp = \"{http}\"\ngrpc = \"{grpc}\"\n");
+    // A layer that sets the endpoint sets its key too.
+    let local = format!(
+        "[defaults]\nendpoint = \"{endpoint}\"\napi_key = {{ file = \"keys/{{tenant}}\" }}\n\
+         [gateway]\nhttp = \"{http}\"\ngrpc = \"{grpc}\"\n"
+    );
     fs::write(folder.path().join("local.toml"), local)?;
     Ok(folder)
 }
