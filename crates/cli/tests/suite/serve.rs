@@ -96,7 +96,7 @@ fn the_demo_prints_how_to_send_and_then_the_spans_of_each_project() {
     assert!(demo.post("no-such-token").starts_with("HTTP/1.1 401 "));
     let (code, output, log) = demo.stop();
     assert_eq!(code, Some(0), "{log}");
-    assert!(output.contains("tenant:acme: 1 delivered"), "{output}");
+    assert!(output.contains("tenant:acme: 1 span delivered"), "{output}");
     assert!(
         log.contains("request of caller unknown from 127.0.0.1 refused with 401"),
         "{log}"
