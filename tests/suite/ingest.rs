@@ -427,6 +427,24 @@ fn the_ledger_balances_through_removal_and_shutdown() {
 }
 
 #[test]
+fn encoded_spans_expire_with_the_outage_of_their_receiver() {
+    let mut export = on_flush_only();
+    export.max_export_batch_size = Some(10);
+    export.retry.max_elapsed = Some(Duration::from_millis(300));
+    let world = world(BackendName::Otlp, export, |builder| builder);
+    world.collector.fault(Fault::status(503));
+    world.ingest("a", traces(&["encoded"; 25]));
+    world.tenant("a").start_span("own").end();
+    let report = world.registry.force_flush(LONG);
+    let dropped = [(DropReason::RetriesExhausted, 26)].into();
+    assert_eq!((&report.tracers[0].dropped, report.tracers[0].pending), (&dropped, 0));
+    assert_eq!(
+        (world.ledger("a").dropped, world.status("a").queued_bytes),
+        (dropped, 0)
+    );
+}
+
+#[test]
 fn a_refused_key_is_replaced_and_encoded_spans_are_sent_under_the_next_one() {
     let is_rotated = Arc::new(AtomicBool::new(false));
     let rotated = Arc::clone(&is_rotated);

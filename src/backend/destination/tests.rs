@@ -554,4 +554,15 @@ mod edits {
             }
         }
     }
+
+    #[test]
+    fn every_project_attribute_is_documented() {
+        let page = include_str!("../../../docs/backends.md");
+        for name in preset::PROJECT_ATTRIBUTES {
+            assert!(
+                page.contains(&format!("`{name}`")),
+                "docs/backends.md does not list {name}"
+            );
+        }
+    }
 }
