@@ -106,12 +106,7 @@ pub struct LedgerSnapshot {
 }
 
 impl Ledger {
-    pub(crate) fn enqueue(&mut self) {
-        self.queued += 1;
-    }
-
-    #[cfg(feature = "gateway")]
-    pub(crate) fn enqueue_all(&mut self, count: u64) {
+    pub(crate) fn enqueue(&mut self, count: u64) {
         self.queued += count;
     }
 
@@ -156,6 +151,11 @@ impl Ledger {
         self.queued
     }
 
+    /// Returns everything accepted, whatever its fate.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.delivered + self.pending() + self.dropped.iter().sum::<u64>()
+    }
+
     fn has_dropped(&self) -> bool {
         self.dropped.iter().any(|count| *count > 0)
     }
@@ -190,7 +190,7 @@ impl Ledger {
             .filter(|(_, count)| *count > 0)
             .collect();
         LedgerSnapshot {
-            accepted: self.delivered + self.pending() + dropped.values().sum::<u64>(),
+            accepted: self.accepted(),
             delivered: self.delivered,
             queued: self.queued,
             in_flight: self.in_flight,
@@ -265,7 +265,7 @@ mod tests {
             let (mut ledger, mut accepted) = (Ledger::default(), 0);
             for (kind, count) in moves {
                 match kind {
-                    0 => { ledger.enqueue(); accepted += 1; }
+                    0 => { ledger.enqueue(count); accepted += count; }
                     1 => { ledger.refuse(DropReason::QueueFull); accepted += 1; }
                     2 => ledger.take(count.min(ledger.queued)),
                     3 => ledger.deliver(count.min(ledger.in_flight)),

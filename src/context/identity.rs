@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceId};
@@ -37,9 +37,17 @@ pub(crate) struct Identity {
     boundary: Arc<Boundary>,
 }
 
-/// The SDK's id generator for one tracer.
+/// The SDK's id generator for one provider of a tracer.
 #[derive(Debug)]
-pub(crate) struct SpanIds(pub(crate) Arc<Identity>);
+pub(crate) struct SpanIds {
+    identity: Arc<Identity>,
+    /// Numbers taken in advance, if several providers share the identity: the next number, and in
+    /// the lower half how many are left.
+    block: Option<AtomicU64>,
+}
+
+/// Numbers that a provider takes in advance.
+const BLOCK: u32 = 256;
 
 impl Identity {
     pub(crate) fn new(selector: &Selector, boundary: &Arc<Boundary>) -> Arc<Self> {
@@ -125,14 +133,19 @@ impl Identity {
         (id & u64::from(u32::MAX)) ^ self.check(id >> 32)
     }
 
-    /// Returns a counter spread over 32 bits, followed by its check. Never zero, because that id is
+    /// Takes numbers that no other call takes, until 2^32 are taken. Returns the first.
+    fn take(&self, count: u32) -> u32 {
+        // Relaxed: orders no other memory.
+        self.next.fetch_add(count, Ordering::Relaxed)
+    }
+
+    /// Returns a number spread over 32 bits, followed by its check. Never zero, because that id is
     /// invalid.
-    fn next_id(&self) -> SpanId {
+    fn next_id(&self, take: impl Fn() -> u32) -> SpanId {
         loop {
-            // Relaxed: orders no other memory. Multiplication by an odd number is a bijection, so
-            // ids repeat only after 2^32 spans.
-            let count =
-                self.next.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B1) ^ (self.key[1] >> 32) as u32;
+            // Multiplication by an odd number is a bijection, so ids repeat only with their
+            // numbers.
+            let count = take().wrapping_mul(0x9E37_79B1) ^ (self.key[1] >> 32) as u32;
             let mark = if MARKING.get() { MARK } else { 0 };
             let id = (u64::from(count) << 32) | (self.check(u64::from(count)) ^ mark);
             if id != 0 {
@@ -150,9 +163,43 @@ impl Identity {
     }
 }
 
+impl SpanIds {
+    pub(crate) fn new(identity: &Arc<Identity>) -> Self {
+        Self {
+            identity: Arc::clone(identity),
+            block: None,
+        }
+    }
+
+    /// For one of several providers, whose spans start on different threads.
+    pub(crate) fn in_blocks(identity: &Arc<Identity>) -> Self {
+        Self {
+            block: Some(AtomicU64::new(0)),
+            ..Self::new(identity)
+        }
+    }
+
+    /// Takes a number of the block, or a new block if none is left.
+    fn take_of_block(&self, block: &AtomicU64) -> u32 {
+        let mut known = block.load(Ordering::Relaxed);
+        loop {
+            let (next, left) = match halves(known) {
+                (_, 0) => (self.identity.take(BLOCK), BLOCK),
+                known => known,
+            };
+            let rest = u64::from(next.wrapping_add(1)) << 32 | u64::from(left - 1);
+            // Numbers of a new block are lost if another thread was faster.
+            match block.compare_exchange_weak(known, rest, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return next,
+                Err(changed) => known = changed,
+            }
+        }
+    }
+}
+
 impl IdGenerator for SpanIds {
     fn new_trace_id(&self) -> TraceId {
-        let identity = &*self.0;
+        let identity = &*self.identity;
         loop {
             let random = random_half(identity.traces.new_trace_id()) ^ identity.mix;
             let id = identity.boundary.traces.id(identity.tag, random);
@@ -164,6 +211,34 @@ impl IdGenerator for SpanIds {
     }
 
     fn new_span_id(&self) -> SpanId {
-        self.0.next_id()
+        self.identity.next_id(|| match &self.block {
+            None => self.identity.take(1),
+            Some(block) => self.take_of_block(block),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::thread;
+
+    use super::*;
+    use crate::selector::{SelectorKind, Slug};
+
+    #[test]
+    fn providers_of_one_tracer_never_create_the_same_id() {
+        let selector = Selector::of(SelectorKind::Tenant, Slug::new("acme").expect("a name"));
+        let identity = Identity::new(&selector, &Arc::default());
+        let (first, of_stripe) = (SpanIds::new(&identity), SpanIds::in_blocks(&identity));
+        let other = SpanIds::in_blocks(&identity);
+        let created: Vec<SpanId> = thread::scope(|threads| {
+            let create = |ids: &SpanIds| (0..2_000).map(|_| ids.new_span_id()).collect::<Vec<_>>();
+            let running = [&first, &of_stripe, &of_stripe, &other].map(|ids| threads.spawn(move || create(ids)));
+            let ended = running.into_iter().map(|thread| thread.join().expect("no panic"));
+            ended.flatten().collect()
+        });
+        assert!(created.iter().all(|id| identity.made(*id)));
+        assert_eq!(created.iter().collect::<HashSet<_>>().len(), 8_000);
     }
 }

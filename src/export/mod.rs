@@ -53,7 +53,8 @@ pub use error::ExportError;
 pub(crate) use lane::Lane;
 #[cfg(feature = "gateway")]
 pub(crate) use lane::payloads::{NoRoom, Room};
-pub(crate) use lane::processor::LaneProcessor;
+pub(crate) use lane::processor::{LaneProcessor, OpenLane};
+pub(crate) use lane::stripes::STRIPES;
 pub(crate) use log::budget::LineBudget;
 pub(crate) use log::episode::{Begun, Episode};
 pub(crate) use log::episodes::TARGET as HEALTH;

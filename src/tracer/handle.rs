@@ -9,21 +9,22 @@ use std::time::{Duration, Instant};
 
 #[cfg(feature = "tracing")]
 use arc_swap::ArcSwapOption;
-use opentelemetry::Context;
 use opentelemetry::trace::{SpanBuilder, SpanContext, TraceContextExt, TracerProvider};
+use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanLimits};
 
 use super::default_session::DefaultSession;
 use super::freshness::Freshness;
 #[cfg(feature = "gateway")]
 use super::payload_rules::PayloadRules;
+use super::sdk_tracers::SdkTracers;
 use crate::backend::Destination;
 use crate::config::{DefinedPaths, Digest, ResolvedBinding};
 use crate::context::{
     self, Entered, Identity, InScope, Owner, ScopeGuard, ScopedContext, SessionScope, SessionStamp, SpanIds,
 };
-use crate::export::{Lane, LaneProcessor, TracerReport};
+use crate::export::{Lane, LaneProcessor, OpenLane, TracerReport};
 use crate::secret::Fingerprint;
 use crate::selector::Selector;
 use crate::span::{ActiveSpan, RegistrySpan};
@@ -51,11 +52,14 @@ pub(crate) struct Instance {
     pub(super) trust_remote_parent: bool,
     pub(super) propagate_session_id: bool,
     pub(super) provider: SdkTracerProvider,
-    /// SDK tracer for spans that the handle starts itself.
-    pub(super) sdk: SdkTracer,
-    /// SDK tracer for spans of the `tracing` crate. Created with the first such span.
+    /// SDK tracers for spans that the handle starts itself.
+    pub(super) sdk: SdkTracers,
+    /// SDK tracers for spans of the `tracing` crate. Created with the first such span.
     #[cfg(feature = "tracing")]
-    pub(super) sdk_for_tracing: ArcSwapOption<SdkTracer>,
+    pub(super) sdk_for_tracing: ArcSwapOption<SdkTracers>,
+    open_lane: Arc<OpenLane>,
+    sampling_ratio: f64,
+    limits: SpanLimits,
     pub(super) lane: Arc<Lane>,
     pub(super) default_session: DefaultSession,
     /// Digest of the binding that the tracer was created with.
@@ -80,22 +84,23 @@ impl TracerHandle {
         lane: Arc<Lane>,
     ) -> Self {
         let identity = Arc::clone(&lane.identity);
-        // Set everything that the SDK would otherwise read from environment variables.
-        let provider = SdkTracerProvider::builder()
-            .with_resource(NO_RESOURCE.clone())
-            .with_sampler(sampler(binding))
-            .with_span_limits(Destination::sdk_limits(binding))
-            .with_id_generator(SpanIds(Arc::clone(&identity)))
-            .with_span_processor(LaneProcessor(Arc::clone(&lane)))
-            .build();
+        let open_lane = Arc::new(OpenLane(Arc::clone(&lane)));
+        let sampling_ratio = binding.sampling.ratio;
+        let sampler = sampler(sampling_ratio, binding.trust_remote_parent);
+        let limits = Destination::sdk_limits(binding);
+        let provider = provider(sampler, limits, SpanIds::new(&identity), &open_lane);
+        let scope = InstrumentationScope::builder(SCOPE).build();
         Self(Arc::new(Instance {
             identity,
             trust_remote_parent: binding.trust_remote_parent,
             propagate_session_id: binding.propagate_session_id,
-            sdk: provider.tracer(SCOPE),
+            sdk: SdkTracers::new(scope.clone(), provider.tracer_with_scope(scope)),
             #[cfg(feature = "tracing")]
             sdk_for_tracing: ArcSwapOption::empty(),
             provider,
+            open_lane,
+            sampling_ratio,
+            limits,
             lane,
             default_session: DefaultSession::default(),
             digest: binding.digest(),
@@ -326,10 +331,34 @@ impl TracerHandle {
     }
 }
 
-fn sampler(binding: &ResolvedBinding) -> Sampler {
-    let root = match binding.sampling.ratio {
+impl Instance {
+    /// Creates another provider of this tracer.
+    pub(super) fn new_provider(&self) -> SdkTracerProvider {
+        let sampler = sampler(self.sampling_ratio, self.trust_remote_parent);
+        provider(
+            sampler,
+            self.limits,
+            SpanIds::in_blocks(&self.identity),
+            &self.open_lane,
+        )
+    }
+}
+
+/// Sets everything that the SDK would otherwise read from environment variables.
+fn provider(sampler: Sampler, limits: SpanLimits, ids: SpanIds, lane: &Arc<OpenLane>) -> SdkTracerProvider {
+    SdkTracerProvider::builder()
+        .with_resource(NO_RESOURCE.clone())
+        .with_sampler(sampler)
+        .with_span_limits(limits)
+        .with_id_generator(ids)
+        .with_span_processor(LaneProcessor::new(lane))
+        .build()
+}
+
+fn sampler(ratio: f64, trust_remote_parent: bool) -> Sampler {
+    let root = match ratio {
         // Every parent is a sampled span of this tracer.
-        1.0.. if !binding.trust_remote_parent => return Sampler::AlwaysOn,
+        1.0.. if !trust_remote_parent => return Sampler::AlwaysOn,
         1.0.. => Sampler::AlwaysOn,
         ratio => Sampler::TraceIdRatioBased(ratio),
     };

@@ -6,6 +6,7 @@ mod handle;
 #[cfg(feature = "gateway")]
 mod payload_rules;
 mod registry_tracer;
+mod sdk_tracers;
 mod start;
 
 pub(crate) use freshness::FreshnessSnapshot;

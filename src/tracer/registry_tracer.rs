@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use opentelemetry::trace::{SpanBuilder, Tracer, TracerProvider};
 use opentelemetry::{Context, InstrumentationScope};
-use opentelemetry_sdk::trace::SdkTracer;
 
 use super::handle::TracerHandle;
+use super::sdk_tracers::SdkTracers;
 use super::start::OpenSpan;
 use crate::context;
 use crate::span::RegistrySpan;
@@ -17,7 +18,7 @@ use crate::util::wall_time::Moment;
 #[derive(Clone)]
 pub struct RegistryTracer {
     handle: TracerHandle,
-    sdk: SdkTracer,
+    sdk: Arc<SdkTracers>,
 }
 
 impl TracerProvider for TracerHandle {
@@ -25,7 +26,7 @@ impl TracerProvider for TracerHandle {
 
     fn tracer_with_scope(&self, scope: InstrumentationScope) -> RegistryTracer {
         RegistryTracer {
-            sdk: self.0.provider.tracer_with_scope(scope),
+            sdk: Arc::new(SdkTracers::new(scope.clone(), self.0.provider.tracer_with_scope(scope))),
             handle: self.clone(),
         }
     }

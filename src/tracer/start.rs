@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "tracing")]
+use opentelemetry::InstrumentationScope;
 use opentelemetry::trace::{Span as _, SpanBuilder, TraceContextExt, Tracer};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SdkTracer, Span as SdkSpan};
 
 use super::handle::TracerHandle;
+use super::sdk_tracers::SdkTracers;
 use crate::context::{self, Identity, Root, ScopedContext};
 use crate::session::state::SessionState;
 use crate::span::{ActiveSpan, RegistrySpan};
@@ -54,7 +57,9 @@ impl TracerHandle {
         let sdk = if let Some(sdk) = &*known {
             Arc::clone(sdk)
         } else {
-            let created = Arc::new(self.0.provider.tracer("tracing"));
+            let scope = InstrumentationScope::builder("tracing").build();
+            let first = self.0.provider.tracer_with_scope(scope.clone());
+            let created = Arc::new(SdkTracers::new(scope, first));
             self.0.sdk_for_tracing.store(Some(Arc::clone(&created)));
             created
         };
@@ -69,7 +74,7 @@ impl TracerHandle {
     }
 
     /// Starts a span and creates the context in which it is current.
-    pub(super) fn open_in(&self, sdk: &SdkTracer, builder: SpanBuilder, from: &Context, began: Moment) -> OpenSpan {
+    pub(super) fn open_in(&self, sdk: &SdkTracers, builder: SpanBuilder, from: &Context, began: Moment) -> OpenSpan {
         let from = context::usable(from);
         let mut entered = self.enter_from(None, &from);
         let mut session = None;
@@ -86,7 +91,7 @@ impl TracerHandle {
 
     /// Starts a span in a context.
     #[inline]
-    pub(super) fn start_in(&self, sdk: &SdkTracer, builder: SpanBuilder, cx: &Context) -> RegistrySpan {
+    pub(super) fn start_in(&self, sdk: &SdkTracers, builder: SpanBuilder, cx: &Context) -> RegistrySpan {
         self.start(
             sdk,
             builder,
@@ -98,7 +103,7 @@ impl TracerHandle {
 
     /// Starts a span in the current context.
     #[inline]
-    pub(super) fn start_here(&self, sdk: &SdkTracer, builder: SpanBuilder) -> RegistrySpan {
+    pub(super) fn start_here(&self, sdk: &SdkTracers, builder: SpanBuilder) -> RegistrySpan {
         let cx = context::current();
         if context::is_ending(&cx) {
             self.identity().boundary().note_unattached();
@@ -111,19 +116,22 @@ impl TracerHandle {
     #[inline]
     fn start(
         &self,
-        sdk: &SdkTracer,
+        sdk: &SdkTracers,
         mut builder: SpanBuilder,
         cx: ScopedContext<'_>,
         began: Moment,
         session: &mut Option<Arc<SessionState>>,
     ) -> RegistrySpan {
+        let sdk = sdk.of_thread(&self.0);
         if cx.context().is_telemetry_suppressed() {
             return RegistrySpan::new(sdk.build_with_context(builder, cx.context()), began);
         }
         builder.start_time.get_or_insert(began.wall());
         let span = RegistrySpan::new(self.start_with_parent(sdk, builder, cx, session), began);
         #[cfg(feature = "metrics")]
-        self.lane().count_start(span.is_recording());
+        if !span.is_recording() {
+            self.lane().note_left_out();
+        }
         span
     }
 

@@ -66,8 +66,9 @@ impl<T> ForkLock<T> {
         self.try_lock().or_else(|| self.wait_unless_forked())
     }
 
+    /// Locks, unless another thread holds the lock.
     #[inline]
-    fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         match self.value.try_lock() {
             Ok(guard) => Some(guard),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),

@@ -369,3 +369,23 @@ fn dedicated_tracers_do_not_count_against_the_pool() {
     assert_eq!(status.tracers[0].tracers, 3);
     drop((one, two, pooled));
 }
+
+#[test]
+fn a_tracer_that_several_threads_use_at_once_is_evicted_after_its_last_span() {
+    let world = one_project(|builder| builder.pool(at_most(1)));
+    let registry = &world.registry;
+    let first = tenant(registry, "first");
+    let open = thread::scope(|threads| {
+        for _ in 0..4 {
+            threads.spawn(|| (0..3_000).for_each(|_| first.start_span("ended").end()));
+        }
+        threads.spawn(|| first.start_span("open")).join().expect("no panic")
+    });
+    drop(first);
+    drop(registry.force_flush(LONG));
+    assert!(matches!(registry.tenant("second"), Err(LookupError::PoolFull { .. })));
+    drop(open);
+    drop(tenant(registry, "second"));
+    let [accepted, delivered, lost] = totals(&registry.status());
+    assert_eq!((accepted, delivered + lost), (12_001, 12_001));
+}

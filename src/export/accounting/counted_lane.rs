@@ -41,12 +41,31 @@ pub(crate) struct Pending {
     pub(crate) events: u64,
 }
 
+/// Started spans.
+#[cfg(feature = "metrics")]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Starts {
+    pub(crate) recorded: u64,
+    /// Sampled out.
+    pub(crate) left_out: u64,
+}
+
+#[cfg(feature = "metrics")]
+impl Starts {
+    pub(super) fn add(&mut self, other: Self) {
+        self.recorded += other.recorded;
+        self.left_out += other.left_out;
+    }
+}
+
 /// Snapshot of one lane, or of all lanes that a selector ever had.
 #[derive(Default)]
 pub(crate) struct LaneSnapshot {
     /// Number of open lanes.
     pub(crate) lanes: usize,
     pub(crate) ledgers: Ledgers,
+    #[cfg(feature = "metrics")]
+    pub(crate) starts: Starts,
     /// Estimated memory of queued and in-flight spans and session events.
     pub(crate) held_bytes: usize,
     /// End time of the oldest queued span, or when it was queued if it is encoded.
@@ -69,6 +88,8 @@ impl LaneSnapshot {
         self.oldest_request = requests.min_by_key(|request| request.since);
         self.lanes += lane.lanes;
         self.ledgers.add(&lane.ledgers);
+        #[cfg(feature = "metrics")]
+        self.starts.add(lane.starts);
         self.held_bytes += lane.held_bytes;
         self.oldest = self.oldest.into_iter().chain(lane.oldest).min();
         self.failures = lane.failures.or(self.failures.take());

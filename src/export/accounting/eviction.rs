@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+#[cfg(feature = "metrics")]
+use super::counted_lane::Starts;
 use crate::ledger::Ledgers;
 use crate::selector::Selector;
 use crate::util::fork::ForkLock;
@@ -45,9 +47,8 @@ pub(crate) struct EvictedLedgers {
     /// Number of evicted ledgers.
     pub(crate) names: u64,
     pub(crate) ledgers: Ledgers,
-    /// Started spans: recorded, sampled out.
     #[cfg(feature = "metrics")]
-    pub(crate) starts: [u64; 2],
+    pub(crate) starts: Starts,
     /// The part that was reported.
     pub(super) reported: Ledgers,
 }

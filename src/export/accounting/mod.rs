@@ -8,5 +8,3 @@ pub(super) mod key_status;
 pub(super) mod lane_status;
 pub(super) mod report;
 pub(super) mod selector_ledger;
-#[cfg(feature = "metrics")]
-pub(super) mod span_counters;

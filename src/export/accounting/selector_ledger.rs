@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+#[cfg(feature = "metrics")]
+use super::counted_lane::Starts;
 use super::counted_lane::{CountedLane, Failures, FlushMark, LaneSnapshot, Pending};
 use super::eviction::{EvictedLedgers, Eviction, IdleSelectors};
 use super::lane_status::RefusedSpan;
 use super::report::TracerReport;
-#[cfg(feature = "metrics")]
-use super::span_counters::SpanCounters;
 use crate::export::log::episodes::Episodes;
 use crate::ledger::Ledgers;
 use crate::selector::Selector;
@@ -33,7 +33,6 @@ pub(crate) struct MetricsEntry {
     pub(crate) number: usize,
     /// URL that spans are sent to.
     pub(crate) traces_url: String,
-    starts: Arc<SpanCounters>,
 }
 
 #[derive(Default)]
@@ -63,6 +62,8 @@ enum Listed {
 #[derive(Default)]
 struct Retired {
     ledgers: Ledgers,
+    #[cfg(feature = "metrics")]
+    starts: Starts,
     // Boxed, because most selectors have none.
     failures: Option<Box<Failures>>,
     refused_span: Option<Box<RefusedSpan>>,
@@ -82,7 +83,6 @@ impl MetricsEntry {
         Self {
             number,
             traces_url: traces_url.to_owned(),
-            starts: Arc::default(),
         }
     }
 }
@@ -133,6 +133,8 @@ impl SelectorLedger {
         let snapshot = lane.snapshot();
         let retired = &mut state.retired;
         retired.ledgers.add(&snapshot.ledgers);
+        #[cfg(feature = "metrics")]
+        retired.starts.add(snapshot.starts);
         retired.reported.add(&reported.as_deref().copied().unwrap_or_default());
         retired.failures = snapshot.failures.map(Box::new).or(retired.failures.take());
         retired.refused_span = snapshot.refused_span.map(Box::new).or(retired.refused_span.take());
@@ -169,15 +171,12 @@ impl SelectorLedger {
 
     /// Adds a ledger without lanes to the evicted totals.
     pub(super) fn add_to(&self, evicted: &mut EvictedLedgers) {
-        let Retired { ledgers, reported, .. } = &self.state.lock().retired;
+        let retired = &self.state.lock().retired;
         evicted.names += 1;
         #[cfg(feature = "metrics")]
-        {
-            evicted.starts[0] += self.starts().recorded();
-            evicted.starts[1] += self.starts().left_out();
-        }
-        evicted.ledgers.add(ledgers);
-        evicted.reported.add(reported);
+        evicted.starts.add(retired.starts);
+        evicted.ledgers.add(&retired.ledgers);
+        evicted.reported.add(&retired.reported);
     }
 
     /// Starts a flush of all lanes of the selector.
@@ -252,12 +251,6 @@ impl SelectorLedger {
         let state = self.state.lock();
         state.sum(state.snapshots())
     }
-
-    /// Returns the counters of started spans, for all lanes that the selector ever had.
-    #[cfg(feature = "metrics")]
-    pub(crate) fn starts(&self) -> &Arc<SpanCounters> {
-        &self.metrics.starts
-    }
 }
 
 impl State {
@@ -296,6 +289,8 @@ impl State {
         let retired = &self.retired;
         let mut all = LaneSnapshot {
             ledgers: retired.ledgers,
+            #[cfg(feature = "metrics")]
+            starts: retired.starts,
             refused_span: retired.refused_span.as_deref().cloned(),
             last_delivery: retired.last_delivery,
             ..LaneSnapshot::default()

@@ -92,7 +92,7 @@ impl Lane {
         }
         let flush = state.flush;
         let events = state.events();
-        events.ledger.enqueue();
+        events.ledger.enqueue(1);
         *events.pending.entry(flush).or_default() += 1;
         Some(Ticket { flush, bytes, at })
     }

@@ -1,11 +1,14 @@
 //! Flush and retirement of a lane.
 
 use std::sync::Arc;
+#[cfg(feature = "metrics")]
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::lane::Lane;
 use super::sync::wait_timeout;
+#[cfg(feature = "metrics")]
+use crate::export::accounting::counted_lane::Starts;
 use crate::export::accounting::counted_lane::{CountedLane, FlushMark, LaneSnapshot, Pending};
 use crate::export::accounting::flush::after;
 use crate::export::accounting::lane_status::RequestKind;
@@ -18,13 +21,19 @@ impl CountedLane for Lane {
         // Before taking the lane's lock, which ending spans wait for.
         let mut key = self.key.status();
         let breakers = self.breakers.status();
-        let state = self.state.lock();
+        let state = self.lock();
         state.key_refusals().add_to(&mut key, self.key.origin());
         LaneSnapshot {
             lanes: 1,
             ledgers: Ledgers {
                 spans: state.ledger,
                 events: state.events_ledger(),
+            },
+            // Under the lock: each span that the ledger contains has its start counted.
+            #[cfg(feature = "metrics")]
+            starts: Starts {
+                recorded: self.stripes.started(),
+                left_out: self.left_out.load(Ordering::Relaxed),
             },
             held_bytes: state.share.held(),
             oldest: state.spans.oldest(),
@@ -42,7 +51,7 @@ impl CountedLane for Lane {
     }
 
     fn begin_flush(self: Arc<Self>) -> FlushMark {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let mark = FlushMark {
             spans: state.pushed(),
             events: state.flush,
@@ -78,7 +87,7 @@ impl CountedLane for Lane {
     }
 
     fn abandon(&self) {
-        let left = self.state.lock().close(DropReason::Shutdown, &self.shared.budget);
+        let left = self.lock().close(DropReason::Shutdown, &self.shared.budget);
         self.notify_completed();
         drop(left);
         self.retire_if_done();
@@ -127,13 +136,15 @@ impl Lane {
     /// Returns whether no span is open and nothing is pending. The answer stays true only if no
     /// handle of the tracer is left.
     pub(crate) fn is_idle(&self) -> bool {
-        self.open_spans.load(Ordering::Acquire) == 0 && self.state.lock().is_drained()
+        let state = self.lock();
+        // A span is in the ledger since its end.
+        self.stripes.started() <= state.ledger.accepted() && state.is_drained()
     }
 
     /// Sends the queued spans without waiting for more. Unlike a flush, it does not wake waiting
     /// retries.
     pub(crate) fn send_now(self: &Arc<Self>) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let event = state.make_due();
         self.note_due(&mut state);
         drop(state);
@@ -148,7 +159,7 @@ impl Lane {
         if self.shared.is_forked() {
             return;
         }
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.retiring = true;
         let event = state.make_due();
         self.note_due(&mut state);
@@ -160,7 +171,7 @@ impl Lane {
     }
 
     pub(crate) fn retire_if_done(&self) {
-        let state = self.state.lock();
+        let state = self.lock();
         let done = state.retiring && state.is_drained();
         drop(state);
         if done && let Some(ledger) = self.selector_ledger() {

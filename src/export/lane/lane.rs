@@ -11,21 +11,22 @@
 //! | any | abandoned at the end of a shutdown | closed |
 //!
 //! One mutex guards all mutable state and is held for a few instructions: a sender locks it to take
-//! a batch and to complete one, never while it encodes or sends.
+//! a batch and to complete one, never while it encodes or sends. If spans end on several threads at
+//! once, each thread has a short queue of its own in front of the lane's (`stripes`).
 
+#[cfg(feature = "metrics")]
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, Weak};
 
 use tokio::sync::Semaphore;
 
 use super::state::{MakeEvent, State};
-use super::sync::{Condvar, ForkLock};
+use super::stripes::Stripes;
+use super::sync::{Condvar, ForkLock, Guard};
 use crate::backend::Destination;
 use crate::context::Identity;
 use crate::export::accounting::lane_status::{DestinationStatus, RequestKind};
 use crate::export::accounting::selector_ledger::SelectorLedger;
-#[cfg(feature = "metrics")]
-use crate::export::accounting::span_counters::SpanCounters;
 use crate::export::keys::rotating_key::RotatingKey;
 use crate::export::net::connections::Connections;
 use crate::export::schedule::breaker_chain::LaneBreakers;
@@ -48,11 +49,11 @@ pub(crate) struct Lane {
     pub(crate) connections: Arc<Connections>,
     pub(super) shared: Arc<Shared>,
     selector_ledger: Weak<SelectorLedger>,
-    #[cfg(feature = "metrics")]
-    pub(super) starts: Arc<SpanCounters>,
     pub(super) state: ForkLock<State>,
-    /// Recorded spans that have not ended.
-    pub(super) open_spans: AtomicU64,
+    pub(super) stripes: Stripes,
+    /// Started spans that were sampled out.
+    #[cfg(feature = "metrics")]
+    pub(super) left_out: AtomicU64,
     /// Notified when spans or session events complete.
     pub(super) completed: Condvar,
     session_permits: OnceLock<Box<Semaphore>>,
@@ -84,10 +85,10 @@ impl Lane {
             session_permits: OnceLock::new(),
             quarantine_permit: OnceLock::new(),
             selector_ledger: Arc::downgrade(ledger),
-            #[cfg(feature = "metrics")]
-            starts: Arc::clone(ledger.starts()),
             state: ForkLock::default(),
-            open_spans: AtomicU64::new(0),
+            stripes: Stripes::default(),
+            #[cfg(feature = "metrics")]
+            left_out: AtomicU64::new(0),
             completed: Condvar::new(),
         })
     }
@@ -138,6 +139,13 @@ impl Lane {
     /// Returns the semaphore that processes quarantined batches one at a time, in order.
     pub(crate) fn quarantine_permit(&self) -> &Semaphore {
         self.quarantine_permit.get_or_init(|| Box::new(Semaphore::new(1)))
+    }
+
+    /// Locks the state, with the spans of all stripes.
+    pub(super) fn lock(&self) -> Guard<'_, State> {
+        let mut state = self.state.lock();
+        self.stripes.collect(&mut state);
+        state
     }
 
     /// Sends an event of this lane to the engine.

@@ -15,6 +15,7 @@ pub(super) mod receiver;
 pub(super) mod request;
 mod spans;
 mod state;
+pub(super) mod stripes;
 mod sync;
 #[cfg(test)]
 pub(super) mod tests;

@@ -12,6 +12,7 @@ use loom::thread;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::lane::Lane;
+use super::sync::set_thread_number;
 use super::tests::{Parts, small};
 use crate::config::Binding;
 use crate::export::accounting::counted_lane::{CountedLane, Pending};
@@ -93,6 +94,41 @@ fn every_span_is_sent_and_every_flush_completes() {
         assert_eq!(sent, ["a", "b"]);
         let snapshot = ledger.snapshot().ledgers.spans.snapshot();
         assert_eq!((snapshot.accepted, snapshot.delivered), (2, 2));
+    });
+}
+
+#[test]
+fn spans_in_stripes_are_sent_and_every_flush_completes() {
+    every_order(|parts| {
+        let (lane, ledger, mut events_rx) = parts.lane();
+        lane.stripes.create();
+        let over = Arc::new(AtomicBool::new(false));
+        let ends_spans = {
+            let lane = Arc::clone(&lane);
+            spawn(move || {
+                // The second span takes the grant that the first one leaves.
+                lane.push(span("a".to_owned()));
+                lane.push(span("b".to_owned()));
+            })
+        };
+        let flushes = {
+            let (lane, over) = (Arc::clone(&lane), Arc::clone(&over));
+            spawn(move || {
+                set_thread_number(1);
+                lane.push(span("c".to_owned()));
+                let mark = Arc::clone(&lane).begin_flush();
+                lane.await_flush(&mark, Instant::now() + Duration::from_secs(3600));
+                assert_eq!(lane.pending(&mark), Pending::default());
+                ends_spans.join().expect("the thread does not panic");
+                over.store(true, Ordering::SeqCst);
+            })
+        };
+        let mut sent = engine(&lane, &mut events_rx, || over.load(Ordering::SeqCst));
+        flushes.join().expect("the thread does not panic");
+        sent.sort();
+        assert_eq!(sent, ["a", "b", "c"]);
+        let snapshot = ledger.snapshot().ledgers.spans.snapshot();
+        assert_eq!((snapshot.accepted, snapshot.delivered), (3, 3));
     });
 }
 

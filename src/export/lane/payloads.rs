@@ -4,6 +4,8 @@
 //! each lane before the first part is queued.
 
 use std::sync::Arc;
+#[cfg(feature = "metrics")]
+use std::sync::atomic::Ordering;
 
 use super::lane::Lane;
 use super::state::Schedule;
@@ -48,6 +50,7 @@ impl Lane {
             return Err(NoRoom::TooLarge { max });
         }
         let mut state = self.state.lock_unless_forked().ok_or(NoRoom::Closed)?;
+        self.stripes.collect(&mut state);
         if state.schedule == Schedule::Closed || self.shared.is_closing() {
             return Err(NoRoom::Closed);
         }
@@ -75,8 +78,9 @@ impl Room {
         let Some(payload) = self.payload.take() else { return };
         let lane = Arc::clone(&self.lane);
         let spans = payload.spans() as u64;
+        lane.stripes.note_started(spans);
         #[cfg(feature = "metrics")]
-        lane.starts.add(spans, sampled_out);
+        lane.left_out.fetch_add(sampled_out, Ordering::Relaxed);
         #[cfg(not(feature = "metrics"))]
         let _ = sampled_out;
         if spans == 0 {
@@ -85,6 +89,7 @@ impl Room {
         let Some(mut state) = lane.state.lock_unless_forked() else {
             return;
         };
+        lane.stripes.collect(&mut state);
         if state.schedule == Schedule::Closed {
             // Closing the lane released the room.
             state.ledger.refuse_all(spans, DropReason::AfterShutdown);

@@ -12,19 +12,40 @@ use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 use super::lane::Lane;
 
 /// Queues the spans of one provider in one lane.
-pub(crate) struct LaneProcessor(pub(crate) Arc<Lane>);
+pub(crate) struct LaneProcessor {
+    lane: Arc<Lane>,
+    _open: Arc<OpenLane>,
+}
+
+/// Retires the lane when it is dropped, with the tracer and its last provider. A provider lives as
+/// long as its spans.
+pub(crate) struct OpenLane(pub(crate) Arc<Lane>);
+
+impl LaneProcessor {
+    pub(crate) fn new(open: &Arc<OpenLane>) -> Self {
+        Self {
+            lane: Arc::clone(&open.0),
+            _open: Arc::clone(open),
+        }
+    }
+}
+
+impl Drop for OpenLane {
+    fn drop(&mut self) {
+        self.0.retire();
+    }
+}
 
 impl SpanProcessor for LaneProcessor {
     /// Only counts the span: everything else is decided before the SDK creates it. Each started
     /// span reaches `on_end` once, because it keeps the provider alive.
     fn on_start(&self, _span: &mut Span, _context: &Context) {
-        self.0.note_started();
+        self.lane.note_started();
     }
 
     #[inline]
     fn on_end(&self, span: SpanData) {
-        self.0.push(span);
-        self.0.note_ended();
+        self.lane.push(span);
     }
 
     /// Does nothing: the processor buffers no spans. Use the registry's flush.
@@ -32,16 +53,14 @@ impl SpanProcessor for LaneProcessor {
         Ok(())
     }
 
-    /// Retires the lane. Must not block: the SDK calls it on the thread that drops the provider's
-    /// last span or handle.
+    /// Does nothing: dropping the processor retires the lane.
     fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
-        self.0.retire();
         Ok(())
     }
 }
 
 impl fmt::Debug for LaneProcessor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "LaneProcessor({})", self.0.selector)
+        write!(f, "LaneProcessor({})", self.lane.selector)
     }
 }

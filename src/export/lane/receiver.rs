@@ -79,7 +79,7 @@ impl Lane {
     /// Records the verdict of an attempt.
     pub(crate) fn note_verdict(&self, kind: RequestKind, verdict: &Verdict) {
         let now = self.shared.driver.now();
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.receiver_health.note_verdict(kind, verdict);
         match verdict {
             Verdict::Deny { .. } | Verdict::Retry { .. } => self.begin_outage(&mut state, kind, now),
@@ -92,7 +92,7 @@ impl Lane {
     pub(crate) fn note_breaker_wait(&self, kind: RequestKind) {
         let error = self.unavailable();
         let now = self.shared.driver.now();
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         self.begin_outage(&mut state, kind, now);
         state.receiver_health.note_breaker_wait(kind);
         state.rare().failures.note_breaker_wait(kind, error);
@@ -185,7 +185,7 @@ impl Lane {
     /// receiver's requested wait ends.
     pub(crate) fn give_up(&self, spans: &[Range<u64>], reason: DropReason, max_elapsed: Duration) {
         let old = self.expiry_cutoff(RequestKind::Spans, max_elapsed);
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         if state.schedule == Schedule::Closed {
             return;
         }

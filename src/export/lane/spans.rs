@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+#[cfg(feature = "metrics")]
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
@@ -11,6 +12,7 @@ use opentelemetry_sdk::trace::SpanData;
 
 use super::lane::Lane;
 use super::state::{MakeEvent, Schedule, State};
+use super::sync::Guard;
 use crate::backend::{CUT_VALUES, cut_values};
 use crate::export::accounting::lane_status::RequestKind;
 use crate::export::encode::synthetic_span::span;
@@ -26,29 +28,26 @@ use crate::util::wall_time::Moment;
 const MAX_QUARANTINED: usize = 4;
 
 impl Lane {
-    /// Counts a started span as recorded or sampled out.
+    /// Counts a started span that was sampled out.
     #[cfg(feature = "metrics")]
-    pub(crate) fn count_start(&self, recorded: bool) {
-        self.starts.count(recorded);
+    pub(crate) fn note_left_out(&self) {
+        self.left_out.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts an open recorded span.
+    /// Counts a started recorded span. It is open until it is pushed.
     pub(crate) fn note_started(&self) {
-        // Relaxed: `is_idle` is asked only after every handle that could start a span is dropped.
-        self.open_spans.fetch_add(1, Ordering::Relaxed);
+        self.stripes.note_started(1);
     }
 
-    /// Counts an ended span. Call after the span is queued or counted as dropped.
-    pub(crate) fn note_ended(&self) {
-        // Release, pairs with the load in `is_idle`: a thread that sees the span ended sees it
-        // queued.
-        self.open_spans.fetch_sub(1, Ordering::Release);
+    /// Returns the index of this thread's stripe, if the lane has stripes.
+    #[inline]
+    pub(crate) fn stripe_of_thread(&self) -> Option<usize> {
+        self.stripes.index_of_thread()
     }
 
     /// Queues a synthetic span from `began` to now, in its own trace. Not sampled. Never blocks.
     pub(crate) fn record(self: &Arc<Self>, name: &'static str, began: Moment, attributes: Vec<KeyValue>) {
-        #[cfg(feature = "metrics")]
-        self.count_start(true);
+        self.note_started();
         self.push(span(name, began, attributes));
     }
 
@@ -58,6 +57,8 @@ impl Lane {
         let Some(mut state) = self.state.lock_unless_forked() else {
             return;
         };
+        // Spans in stripes ignore cut values.
+        self.stripes.collect(&mut state);
         let cut = state.rare().cut_values.entry(span).or_default();
         *cut = cut.saturating_add(values);
     }
@@ -71,32 +72,42 @@ impl Lane {
 
     /// Queues an ended span. Never blocks. A span that does not fit is dropped and counted. In a
     /// forked child, spans are discarded without being counted.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "a call would move the span's 352 bytes once more")]
     pub(crate) fn push(self: &Arc<Self>, span: SpanData) {
-        let settings = &self.shared.settings;
+        let shared = &*self.shared;
+        let settings = &shared.settings;
         let mut bytes = byte_size(&span);
+        if !shared.is_closing()
+            && let Some(mut stripe) = self.stripes.reserve_slot(bytes)
+        {
+            stripe.spans.push(span);
+            return;
+        }
         // After a fork, a lock held by another thread is never released.
-        let Some(mut state) = self.state.lock_unless_forked() else {
+        let Some(mut state) = self.lock_to_push() else {
             return;
         };
+        self.stripes.make_room(&mut state, shared);
         let cut = state.take_cut(span.span_context.span_id());
         if cut.is_some() {
             bytes += size_of::<KeyValue>() + CUT_VALUES.len();
         }
-        if state.schedule == Schedule::Closed || self.shared.is_closing() {
+        if state.schedule == Schedule::Closed || shared.is_closing() {
             state.ledger.refuse(DropReason::AfterShutdown);
             return;
         }
-        let full = state.spans.is_full(settings.max_queue_size);
-        if full || !state.share.enqueue(bytes, &self.shared.budget) {
+        let fits = |state: &mut State| {
+            !state.spans.is_full(settings.max_queue_size) && state.share.enqueue(bytes, &shared.budget)
+        };
+        // Unused grants of other threads do not drop the span.
+        let is_queued = fits(&mut state) || self.stripes.collect(&mut state) && fits(&mut state);
+        if !is_queued {
             let reason = state.receiver_health.drop_reason(RequestKind::Spans);
             state.ledger.refuse(reason);
             drop(state);
             self.log_refused(RequestKind::Spans, reason);
             return;
         }
-        let chunk = state.reserve_slot(bytes, &self.shared.chunks);
+        let chunk = state.reserve_slot(bytes, &shared.chunks);
         chunk.push(span);
         if let (Some(cut), Some(span)) = (cut, chunk.last_mut()) {
             // A vector that is full would double.
@@ -104,11 +115,22 @@ impl Lane {
             span.attributes.extend(cut_values(CUT_VALUES, cut));
         }
         let event = self.schedule_queued(&mut state);
+        self.stripes.grant(&mut state, bytes, shared);
         drop(state);
         if let Some(event) = event {
             self.notify(event);
         }
-        self.shared.check_memory_pressure();
+        shared.check_memory_pressure();
+    }
+
+    /// Locks the state for a push. Returns `None` in a forked child if the lock is taken.
+    #[inline]
+    fn lock_to_push(&self) -> Option<Guard<'_, State>> {
+        self.state.try_lock().or_else(|| {
+            let mut state = self.state.lock_unless_forked()?;
+            self.stripes.note_meeting(&mut state);
+            Some(state)
+        })
     }
 
     /// Schedules the lane after spans were queued. Returns the event if the schedule changed.
@@ -128,7 +150,7 @@ impl Lane {
     /// Starts sending, if the schedule allows it for this cause. Returns the queued bytes, or
     /// `None` if it does not.
     pub(crate) fn start(&self, cause: Cause) -> Option<usize> {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         if !state.start(cause) {
             return None;
         }
@@ -141,7 +163,7 @@ impl Lane {
     /// Returns whether a running lane has a batch due. Otherwise the lane becomes idle or timed.
     pub(crate) fn is_due(self: &Arc<Self>) -> bool {
         let settings = &self.shared.settings;
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         if state.schedule != Schedule::Running {
             return false;
         }
@@ -168,7 +190,7 @@ impl Lane {
     /// Takes the next batch. Empty if the lane was closed meanwhile.
     pub(crate) fn take_batch(&self) -> Batch {
         let max = self.shared.settings.max_export_batch_size;
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let batch = state.spans.take(max, &self.shared.chunks);
         let bytes = batch.bytes();
         state.ledger.take(batch.len() as u64);

@@ -3,6 +3,7 @@
 
 use super::lane::Lane;
 use super::state::Schedule;
+use super::sync::set_thread_number;
 use crate::backend::CUT_VALUES;
 use crate::backend::Destination;
 use crate::export::accounting::counted_lane::{CountedLane, FlushMark, Pending};
@@ -14,10 +15,11 @@ use crate::export::send::outcome::Outcome;
 use crate::export::shared::Shared;
 use crate::ledger::DropReason;
 use crate::selector::Selector;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::LazyLock;
+use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -166,10 +168,7 @@ fn engine() -> Engine {
 impl Engine {
     fn step(&mut self, step: Step) {
         match step {
-            Step::Push => {
-                self.lane.push(span(self.accepted.to_string()));
-                self.accepted += 1;
-            }
+            Step::Push => self.push(),
             Step::Flush => {
                 let mark = Arc::clone(&self.lane).begin_flush();
                 self.marks.push(mark);
@@ -212,6 +211,11 @@ impl Engine {
             self.events.push_back(event);
         }
         self.check();
+    }
+
+    fn push(&mut self) {
+        self.lane.push(span(self.accepted.to_string()));
+        self.accepted += 1;
     }
 
     fn all(&mut self, steps: impl IntoIterator<Item = Step>) {
@@ -284,6 +288,37 @@ proptest! {
         for mark in &engine.marks {
             prop_assert_eq!(engine.lane.pending(mark), Pending::default());
         }
+    }
+
+    #[test]
+    fn spans_of_several_threads_are_sent_once_and_flushes_complete(
+        steps in steps(),
+        threads in prop::collection::vec(0..3_usize, 120),
+        abandon: bool,
+    ) {
+        let mut engine = engine();
+        engine.lane.stripes.create();
+        for (step, thread) in steps.into_iter().zip(threads) {
+            set_thread_number(thread);
+            match step {
+                // Without checks, which collect the stripes.
+                Step::Push => engine.push(),
+                step => engine.step(step),
+            }
+        }
+        // Also receives the events of the last pushes.
+        engine.step(if abandon { Step::Abandon } else { Step::HandleEvent });
+        engine.drain();
+        let spans = engine.ledger.snapshot().ledgers.spans.snapshot();
+        prop_assert_eq!(spans.pending(), 0);
+        prop_assert_eq!(spans.accepted, engine.accepted);
+        prop_assert!(abandon || spans.delivered == engine.sent.len() as u64);
+        let sent: HashSet<&String> = engine.sent.iter().collect();
+        prop_assert_eq!(sent.len(), engine.sent.len());
+        for mark in &engine.marks {
+            prop_assert_eq!(engine.lane.pending(mark), Pending::default());
+        }
+        prop_assert_eq!(engine.lane.snapshot().held_bytes, 0);
     }
 
     #[test]
@@ -375,6 +410,67 @@ fn a_panic_while_sending_drops_the_batch_and_the_lane_continues() {
     engine.all([Step::Push]);
     engine.drain();
     assert_eq!(engine.sent, ["1"]);
+}
+
+#[test]
+fn threads_that_meet_at_the_lock_get_stripes() {
+    let (lane, ledger, _events_rx) = lane(Binding::new());
+    let mut pushed = 0;
+    while !lane.stripes.exist() {
+        let held = lane.state.lock();
+        thread::scope(|threads| {
+            threads.spawn(|| lane.push(span("span")));
+            thread::sleep(Duration::from_millis(1));
+            drop(held);
+        });
+        pushed += 1;
+    }
+    assert_eq!(ledger.snapshot().ledgers.spans.snapshot().accepted, pushed);
+}
+
+#[test]
+fn spans_in_stripes_are_counted_read_and_given_up_like_others() {
+    let (lane, ledger, _events_rx) = lane(Binding::new());
+    lane.stripes.create();
+    let is_in_stripe = || lane.state.lock().granted > 0 && lane.state.lock().spans.len() == 1;
+    lane.note_started();
+    lane.note_started();
+    lane.push(span("first"));
+    lane.push(span("second"));
+    assert!(is_in_stripe());
+    assert!(!lane.is_idle());
+    let snapshot = ledger.snapshot();
+    assert_eq!(snapshot.ledgers.spans.queued(), 2);
+    assert_eq!(snapshot.held_bytes, 2 * byte_size(&span("first")));
+    lane.abandon();
+    assert!(lane.is_idle());
+    lane.note_started();
+    assert!(!lane.is_idle(), "a span is open");
+    lane.push(span("third"));
+    assert!(lane.is_idle());
+}
+
+#[test]
+fn cut_values_and_outages_end_grants() {
+    let (lane, _ledger, _events_rx) = lane(Binding::new());
+    lane.stripes.create();
+    lane.push(span("first"));
+    assert!(lane.state.lock().granted > 0);
+    lane.note_cut(SpanId::from(1), 2);
+    assert_eq!(lane.state.lock().granted, 0);
+    lane.push(span("second"));
+    assert_eq!(lane.state.lock().granted, 0);
+    lane.forget_cut(SpanId::from(1));
+    assert!(
+        lane.start(Cause::Deadline(Instant::now() + Duration::from_secs(3600)))
+            .is_some()
+    );
+    lane.push(span("third"));
+    assert!(lane.state.lock().granted > 0);
+    lane.note_breaker_wait(RequestKind::Spans);
+    assert_eq!(lane.state.lock().granted, 0);
+    lane.push(span("fourth"));
+    assert_eq!(lane.state.lock().granted, 0);
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub(crate) struct MemoryShare {
     events: usize,
     /// Requests that have room and are not queued yet.
     admitted: usize,
+    /// Granted to spans that will be queued without the lock.
+    granted: usize,
 }
 
 impl Budget {
@@ -121,6 +123,21 @@ impl MemoryShare {
         self.release_excess(budget);
     }
 
+    /// Grants bytes to spans that will be queued without the lock. Returns false if they do not fit.
+    pub(crate) fn grant(&mut self, bytes: usize, budget: &Budget) -> bool {
+        let fits = self.reserve(bytes, budget);
+        if fits {
+            self.granted += bytes;
+        }
+        fits
+    }
+
+    /// Ends a grant, of which spans of `queued` bytes were queued.
+    pub(crate) fn settle(&mut self, granted: usize, queued: usize) {
+        self.granted -= granted;
+        self.queued += queued;
+    }
+
     fn reserve(&mut self, bytes: usize, budget: &Budget) -> bool {
         let wanted = self.held() + bytes;
         if let Some(least) = wanted.checked_sub(self.taken).filter(|least| *least > 0) {
@@ -155,13 +172,14 @@ impl MemoryShare {
 
     /// Releases everything.
     pub(crate) fn close(&mut self, budget: &Budget) {
-        (self.queued, self.in_flight, self.events, self.admitted) = (0, 0, 0, 0);
+        (self.queued, self.in_flight, self.events) = (0, 0, 0);
+        (self.admitted, self.granted) = (0, 0);
         self.release_excess(budget);
     }
 
-    /// Returns the bytes of all spans and session events, admitted, queued and in flight.
+    /// Returns the bytes of all grants, spans and session events, admitted, queued and in flight.
     pub(crate) fn held(&self) -> usize {
-        self.queued + self.in_flight + self.events + self.admitted
+        self.queued + self.in_flight + self.events + self.admitted + self.granted
     }
 
     /// Releases the bytes that are reserved but not held.
@@ -255,7 +273,7 @@ mod tests {
     proptest! {
         #[test]
         fn shares_never_exceed_the_budget(
-            steps in prop::collection::vec((0..4_usize, 0..10_u8, 1..5000_usize), 1..300),
+            steps in prop::collection::vec((0..4_usize, 0..12_u8, 1..5000_usize), 1..300),
         ) {
             let budget = Budget::new(100_000);
             let mut shares: Vec<MemoryShare> = (0..4).map(|_| MemoryShare::default()).collect();
@@ -263,6 +281,7 @@ mod tests {
             let mut queued = [0; 4];
             let mut sent = [0; 4];
             let mut events: [Vec<usize>; 4] = Default::default();
+            let mut granted: [Vec<usize>; 4] = Default::default();
             for (tracer, action, bytes) in steps {
                 let share = &mut shares[tracer];
                 match action {
@@ -278,13 +297,20 @@ mod tests {
                         let one = bytes % events[tracer].len();
                         share.complete_events(events[tracer].swap_remove(one), &budget);
                     },
+                    9 => if share.grant(bytes, &budget) { granted[tracer].push(bytes) },
+                    10 => if let Some(grant) = granted[tracer].pop() {
+                        share.settle(grant, bytes.min(grant));
+                        queued[tracer] += bytes.min(grant);
+                    },
                     _ => if bytes < 500 {
                         share.close(&budget);
                         (queued[tracer], sent[tracer]) = (0, 0);
                         events[tracer].clear();
+                        granted[tracer].clear();
                     },
                 }
-                prop_assert_eq!(share.held(), queued[tracer] + sent[tracer] + events[tracer].iter().sum::<usize>());
+                let others: usize = events[tracer].iter().chain(&granted[tracer]).sum();
+                prop_assert_eq!(share.held(), queued[tracer] + sent[tracer] + others);
                 let taken: usize = shares.iter().map(|share| share.taken).sum();
                 prop_assert_eq!(taken, budget.taken.load(Ordering::Relaxed));
                 prop_assert!(taken <= 100_000);

@@ -76,9 +76,14 @@ impl Queue {
         self.len == 0
     }
 
+    /// Returns the number of spans that are queued or have room.
+    pub(crate) fn held(&self) -> usize {
+        self.len + self.reserved
+    }
+
     /// Returns whether no further span fits, if the queue may have `max`.
     pub(crate) fn is_full(&self, max: usize) -> bool {
-        self.len + self.reserved >= max
+        self.held() >= max
     }
 
     /// Returns the total number of spans taken from the queue.
@@ -117,7 +122,7 @@ impl Queue {
     pub(crate) fn reserve_slot(&mut self, bytes: usize, pool: &ChunkPool) -> &mut Vec<SpanData> {
         let has_room = |last: &Chunk| last.spans.len() < last.spans.capacity();
         if !self.chunks.back().is_some_and(has_room) {
-            let spans = pool.take(self.chunks.len().min(CHUNK_SIZES.len() - 1));
+            let spans = pool.take_class(self.chunks.len().min(CHUNK_SIZES.len() - 1));
             self.chunks.push_back(Chunk::new(spans, 0));
         }
         self.len += 1;
@@ -126,11 +131,17 @@ impl Queue {
         &mut last.spans
     }
 
+    /// Adds a chunk of spans of `bytes`.
+    pub(crate) fn push_chunk(&mut self, spans: Vec<SpanData>, bytes: usize) {
+        self.len += spans.len();
+        self.chunks.push_back(Chunk::new(spans, bytes));
+    }
+
     /// Reserves room for a request of encoded spans, if the queue may have `max`. A queue without
     /// spans has room for any number.
     #[cfg(feature = "gateway")]
     pub(crate) fn reserve(&mut self, spans: usize, max: usize) -> bool {
-        let held = self.len + self.reserved;
+        let held = self.held();
         let fits = held == 0 || spans <= max.saturating_sub(held);
         if fits {
             self.reserved += spans;
@@ -309,8 +320,7 @@ impl Chunk {
                 ..Self::new(Vec::new(), 0)
             };
         }
-        let class = CHUNK_SIZES.iter().position(|size| *size >= count);
-        let mut spans = pool.take(class.unwrap_or(CHUNK_SIZES.len() - 1));
+        let mut spans = pool.take(count);
         spans.extend(self.spans.drain(..count));
         let bytes = spans.iter().map(byte_size).sum();
         // A span's size may have changed since it was queued; never subtract more than was counted.
@@ -328,7 +338,13 @@ impl ChunkPool {
         }
     }
 
-    fn take(&self, class: usize) -> Vec<SpanData> {
+    /// Returns a chunk for this many spans, at most 64.
+    pub(crate) fn take(&self, spans: usize) -> Vec<SpanData> {
+        let class = CHUNK_SIZES.iter().position(|size| *size >= spans);
+        self.take_class(class.unwrap_or(CHUNK_SIZES.len() - 1))
+    }
+
+    fn take_class(&self, class: usize) -> Vec<SpanData> {
         let found = self.find(class);
         found.unwrap_or_else(|| Vec::with_capacity(CHUNK_SIZES[class]))
     }

@@ -187,14 +187,12 @@ impl Observed {
 
     fn numbers(&self, ledger: &SelectorLedger) -> Numbers {
         let snapshot = ledger.snapshot();
-        // After the snapshot: each span whose end it contains has its start counted.
-        let starts = ledger.starts();
         let tracers = snapshot.lanes as u64;
         Numbers {
             spans: snapshot.ledgers.spans,
             events: snapshot.ledgers.events,
-            recorded: starts.recorded(),
-            left_out: starts.left_out(),
+            recorded: snapshot.starts.recorded,
+            left_out: snapshot.starts.left_out,
             held_bytes: snapshot.held_bytes as u64,
             tracers,
             queue_capacity: tracers * self.max_queue_size,

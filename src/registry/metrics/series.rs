@@ -64,7 +64,7 @@ impl Server {
 
 impl Numbers {
     pub(super) fn of_evicted(evicted: &EvictedLedgers) -> Self {
-        let [recorded, left_out] = evicted.starts;
+        let (recorded, left_out) = (evicted.starts.recorded, evicted.starts.left_out);
         Self {
             spans: evicted.ledgers.spans,
             events: evicted.ledgers.events,

@@ -17,6 +17,7 @@ use super::key_refusals::KeyRefusals;
 use super::outage::Outage;
 use super::receiver_health::ReceiverHealth;
 use super::requests::Requests;
+use crate::config::ExportSettings;
 use crate::export::accounting::counted_lane::{Failures, FlushMark, Pending};
 use crate::export::accounting::lane_status::{RefusedSpan, RequestKind, RequestStatus};
 #[cfg(feature = "gateway")]
@@ -43,6 +44,10 @@ pub(crate) struct State {
     /// Spans up to this sequence number are sent without waiting for more.
     pub(crate) due: u64,
     pub(crate) ledger: Ledger,
+    /// Spans that stripes may take without the lock.
+    pub(crate) granted: usize,
+    /// Meetings of threads at the lock.
+    pub(crate) meetings: u8,
     pub(crate) flush: u64,
     pub(crate) halving: Halving,
     pub(crate) is_slow: bool,
@@ -185,16 +190,35 @@ impl State {
     /// Counts one more span and returns the chunk to push it to.
     #[inline]
     pub(crate) fn reserve_slot(&mut self, bytes: usize, chunks: &ChunkPool) -> &mut Vec<SpanData> {
-        self.ledger.enqueue();
+        self.ledger.enqueue(1);
         self.spans.reserve_slot(bytes, chunks)
     }
 
     /// Queues encoded spans that have room.
     #[cfg(feature = "gateway")]
     pub(crate) fn push_payload(&mut self, payload: Payload, bytes: usize) {
-        self.ledger.enqueue_all(payload.spans() as u64);
+        self.ledger.enqueue(payload.spans() as u64);
         self.share.enqueue_admitted(bytes);
         self.spans.push_payload(payload, bytes);
+    }
+
+    /// Returns how many more spans may be queued or granted until a push must notify the engine or
+    /// drop its span.
+    pub(crate) fn free_slots(&self, settings: &ExportSettings) -> usize {
+        let most = match self.schedule {
+            // One less: the push that completes a batch makes the lane ready.
+            Schedule::Timed => settings.full_batch() - 1,
+            Schedule::Ready | Schedule::Running => settings.max_queue_size,
+            Schedule::Idle | Schedule::Closed => 0,
+        };
+        most.saturating_sub(self.spans.held() + self.granted)
+    }
+
+    /// Returns whether spans need nothing but a place: no outage records them, and none has cut
+    /// values.
+    pub(crate) fn may_grant(&self) -> bool {
+        let is_needless = |rare: &RareState| rare.outage.is_none() && rare.cut_values.is_empty();
+        self.rare.as_deref().is_none_or(is_needless)
     }
 
     /// Marks full batches as due. The remainder waits for more spans.
