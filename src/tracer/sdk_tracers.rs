@@ -5,9 +5,8 @@ use std::sync::OnceLock;
 
 use opentelemetry::InstrumentationScope;
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_sdk::trace::SdkTracer;
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 
-use super::handle::Instance;
 use crate::export::STRIPES;
 use crate::util::fork::ForkLock;
 
@@ -35,22 +34,23 @@ impl SdkTracers {
         }
     }
 
-    /// Returns the SDK tracer for spans that start on this thread.
+    /// Returns the SDK tracer for spans that start on threads with this stripe. `provider` creates
+    /// a further provider of the same tracer.
     #[inline]
-    pub(super) fn of_thread(&self, tracer: &Instance) -> &SdkTracer {
-        let Some(stripe) = tracer.lane.stripe_of_thread() else {
+    pub(super) fn of_stripe(&self, stripe: Option<usize>, provider: impl FnOnce() -> SdkTracerProvider) -> &SdkTracer {
+        let Some(stripe) = stripe else {
             return &self.first;
         };
         let known = self.of_stripes.get().and_then(|sdks| sdks[stripe].get());
-        known.or_else(|| self.create(tracer, stripe)).unwrap_or(&self.first)
+        known.or_else(|| self.create(stripe, provider)).unwrap_or(&self.first)
     }
 
     /// Creates the SDK tracer of a stripe. Returns `None` while another thread creates one.
     #[cold]
-    fn create(&self, tracer: &Instance, stripe: usize) -> Option<&SdkTracer> {
+    fn create(&self, stripe: usize, provider: impl FnOnce() -> SdkTracerProvider) -> Option<&SdkTracer> {
         let _creating = self.creating.try_lock()?;
         let list = || Box::new(array::from_fn(|_| OnceLock::new()));
         let own = &self.of_stripes.get_or_init(list)[stripe];
-        Some(own.get_or_init(|| tracer.new_provider().tracer_with_scope(self.scope.clone())))
+        Some(own.get_or_init(|| provider().tracer_with_scope(self.scope.clone())))
     }
 }

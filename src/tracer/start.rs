@@ -122,7 +122,7 @@ impl TracerHandle {
         began: Moment,
         session: &mut Option<Arc<SessionState>>,
     ) -> RegistrySpan {
-        let sdk = sdk.of_thread(&self.0);
+        let sdk = sdk.of_stripe(self.lane().stripe_of_thread(), || self.0.new_provider());
         if cx.context().is_telemetry_suppressed() {
             return RegistrySpan::new(sdk.build_with_context(builder, cx.context()), began);
         }
