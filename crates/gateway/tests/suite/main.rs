@@ -7,5 +7,6 @@ mod clients;
 
 mod lifecycle;
 mod limits;
+mod pressure;
 mod requests;
 mod support;

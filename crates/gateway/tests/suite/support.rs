@@ -82,9 +82,10 @@ impl Service {
     pub(crate) fn prepare(gateway: &str, tables: &str) -> Self {
         let collector = KEYS
             .into_iter()
-            .fold(LocalCollector::builder(), |collector, (name, key)| {
-                collector.project(name, key)
-            })
+            .fold(
+                LocalCollector::builder().record_requests(1 << 20),
+                |collector, (name, key)| collector.project(name, key),
+            )
             .start()
             .unwrap();
         let folder = tempfile::tempdir().unwrap();
