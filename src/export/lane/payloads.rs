@@ -14,11 +14,14 @@ use crate::export::accounting::lane_status::RequestKind;
 use crate::export::payload::Payload;
 use crate::ledger::DropReason;
 
+/// Spans that a queued payload may have if a batch has fewer. Each batch walks over its payload.
+const MAX_SPANS: usize = 8192;
+
 /// Room in a lane for the spans of a payload. Dropping it releases the room.
 pub(crate) struct Room {
     lane: Arc<Lane>,
-    /// `None` once it is queued.
-    payload: Option<Payload>,
+    /// The payload, in pieces if it is large. Empty once they are queued.
+    pieces: Vec<Payload>,
     bytes: usize,
 }
 
@@ -44,11 +47,13 @@ impl Lane {
         if settings.protocol == Protocol::HttpJson {
             return Err(NoRoom::Json);
         }
-        let (spans, bytes) = (payload.spans(), memory(&payload));
         let max = budget.largest_share();
-        if bytes > max {
+        if memory(&payload) > max {
             return Err(NoRoom::TooLarge { max });
         }
+        let spans = payload.spans();
+        let pieces = payload.pieces(MAX_SPANS.max(settings.max_export_batch_size));
+        let bytes = pieces.iter().map(memory).sum();
         let mut state = self.state.lock_unless_forked().ok_or(NoRoom::Closed)?;
         self.stripes.collect(&mut state);
         if state.schedule == Schedule::Closed || self.shared.is_closing() {
@@ -65,7 +70,7 @@ impl Lane {
         drop(state);
         Ok(Room {
             lane: Arc::clone(self),
-            payload: Some(payload),
+            pieces,
             bytes,
         })
     }
@@ -75,9 +80,9 @@ impl Room {
     /// Queues the payload, and counts the spans of its request that were sampled out. If the lane
     /// was closed meanwhile, the spans count as dropped.
     pub(crate) fn commit(mut self, sampled_out: u64) {
-        let Some(payload) = self.payload.take() else { return };
+        let pieces = std::mem::take(&mut self.pieces);
         let lane = Arc::clone(&self.lane);
-        let spans = payload.spans() as u64;
+        let spans = pieces.iter().map(|piece| piece.spans() as u64).sum();
         lane.stripes.note_started(spans);
         #[cfg(feature = "metrics")]
         lane.left_out.fetch_add(sampled_out, Ordering::Relaxed);
@@ -95,7 +100,10 @@ impl Room {
             state.ledger.refuse_all(spans, DropReason::AfterShutdown);
             return;
         }
-        state.push_payload(payload, self.bytes);
+        for piece in pieces {
+            let bytes = memory(&piece);
+            state.push_payload(piece, bytes);
+        }
         let event = lane.schedule_queued(&mut state);
         drop(state);
         if let Some(event) = event {
@@ -107,12 +115,14 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        let Some(payload) = &self.payload else { return };
+        if self.pieces.is_empty() {
+            return;
+        }
         let Some(mut state) = self.lane.state.lock_unless_forked() else {
             return;
         };
         if state.schedule != Schedule::Closed {
-            state.spans.release(payload.spans());
+            state.spans.release(self.pieces.iter().map(Payload::spans).sum());
             state.share.release_admitted(self.bytes, &self.lane.shared.budget);
         }
     }
@@ -177,6 +187,25 @@ mod tests {
         assert_eq!(ledger(&lane).dropped, [(DropReason::AfterShutdown, 2)].into());
         assert_eq!(lane.snapshot().held_bytes, 0);
         assert_eq!(lane.reserve(spans(1)).err(), Some(NoRoom::Closed));
+    }
+
+    #[test]
+    fn a_large_payload_is_queued_in_pieces() {
+        let (lane, _ledger, _events_rx) = lane(Binding::new());
+        let room = lane
+            .reserve(spans(2 * MAX_SPANS + 1))
+            .ok()
+            .expect("an empty lane takes any number");
+        let pieces: Vec<usize> = room.pieces.iter().map(Payload::spans).collect();
+        assert_eq!(pieces, [MAX_SPANS, MAX_SPANS, 1]);
+        let held = lane.snapshot().held_bytes;
+        room.commit(0);
+        assert_eq!(
+            (ledger(&lane).queued, lane.snapshot().held_bytes),
+            (2 * MAX_SPANS as u64 + 1, held)
+        );
+        let room = lane.reserve(spans(MAX_SPANS + 1)).err();
+        assert_eq!(room, Some(NoRoom::Full(DropReason::QueueFull)));
     }
 
     #[test]

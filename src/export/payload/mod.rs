@@ -112,6 +112,24 @@ impl Payload {
         part.unwrap_or_else(|| self.bytes.clone())
     }
 
+    /// Splits the request into requests of at most `max` spans, in order. Nothing changes if one is
+    /// enough.
+    ///
+    /// [`slice`](Self::slice) walks over the whole request. So a large request is split before parts
+    /// of it are sent.
+    pub(crate) fn pieces(self, max: usize) -> Vec<Self> {
+        if self.spans <= max {
+            return vec![self];
+        }
+        let middle = (self.spans / 2).next_multiple_of(max);
+        let halves = [0..middle, middle..self.spans].map(|range| Self {
+            bytes: self.slice(range.clone()),
+            spans: range.len(),
+            gzip: None,
+        });
+        halves.into_iter().flat_map(|half| half.pieces(max)).collect()
+    }
+
     /// Keeps spans for which `keep` returns true. Its arguments are the trace id and the encoded
     /// size. Nothing changes if all spans are kept.
     pub(crate) fn retain(mut self, mut keep: impl FnMut([u8; 16], usize) -> bool) -> Self {

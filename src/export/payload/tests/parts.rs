@@ -50,6 +50,21 @@ proptest! {
     }
 
     #[test]
+    fn pieces_together_are_the_request(request in request(), max in 1..5_usize) {
+        let whole = payload(request.clone());
+        let (count, (expected, _)) = (whole.spans(), leaves(&request));
+        let pieces = whole.pieces(max);
+        prop_assert_eq!(pieces.len(), count.div_ceil(max).max(1));
+        let mut found = Vec::new();
+        for piece in &pieces {
+            prop_assert_eq!(payload(piece.bytes().clone()).spans(), piece.spans());
+            prop_assert!(piece.spans() <= max);
+            found.extend(leaves(piece.bytes()).0);
+        }
+        prop_assert_eq!(found, expected);
+    }
+
+    #[test]
     fn one_request_of_several_has_their_blocks(requests in vec(request(), 2..4)) {
         let merged = requests.concat();
         let payloads: Vec<Payload> = requests.into_iter().map(payload).collect();
