@@ -5,14 +5,22 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use dashmap::DashMap;
 use futures_util::FutureExt as _;
 use opentelemetry::Context;
 use opentelemetry::trace::{FutureExt as _, TraceContextExt as _, Tracer as _, TracerProvider as _};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, SpanData, SpanExporter};
+use prost::Message as _;
 use tracer_registry::config::{Export, Pool};
-use tracer_registry::{TracerHandle, trace};
+use tracer_registry::ingest::Traces;
+use tracer_registry::{TracerHandle, TracerRegistry, trace};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::fixture::{builder, builder_to, ours, ours_with_registry, span, span_of_session, stock};
@@ -115,7 +123,23 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         times: 512,
         run: encode,
     },
+    Scenario {
+        times: TIMES * SPANS,
+        ..scenario("check a payload", || {
+            let body = body();
+            measure(|| drop(black_box(Traces::from_protobuf(body.clone()))));
+        })
+    },
+    Scenario {
+        name: "splice a payload",
+        counted: "*export::payload::Payload::splice*",
+        times: SPANS,
+        run: splice,
+    },
 ];
+
+/// Spans of a payload. The counts are for one of them.
+const SPANS: u32 = 512;
 
 const NAMES: usize = 1_000;
 
@@ -242,16 +266,83 @@ fn enqueue_in_stock() {
 }
 
 fn encode() {
-    // Accepts connections and never answers.
+    send(|_, tracer| {
+        let tracer = tracer.tracer("bench");
+        for _ in 0..512 {
+            span(&tracer);
+        }
+    });
+}
+
+/// HoneyHive needs an event type on each span.
+fn splice() {
+    send(|registry, tracer| {
+        let traces = Traces::from_protobuf(body()).expect("a valid request");
+        drop(registry.ingest(vec![(tracer, traces)]).expect("an empty queue"));
+    });
+}
+
+/// Queues spans and sends them to a receiver that never answers.
+fn send(queue: impl FnOnce(&TracerRegistry, TracerHandle)) {
+    // Accepts connections.
     let receiver = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let endpoint = format!("http://{}", receiver.local_addr().expect("bound"));
     let registry = builder_to(&endpoint)
         .export(export())
         .build()
         .expect("a valid configuration");
-    let tracer = registry.tenant("a").expect("any tenant").tracer("bench");
-    for _ in 0..512 {
-        span(&tracer);
-    }
+    queue(&registry, registry.tenant("a").expect("any tenant"));
     drop(registry.shutdown(Duration::from_secs(1)));
+}
+
+/// Returns a request with spans of 366 bytes, as SDKs write them.
+fn body() -> Bytes {
+    let attribute = |(key, value): (&str, Value)| KeyValue {
+        key: key.to_owned(),
+        value: Some(AnyValue { value: Some(value) }),
+        ..KeyValue::default()
+    };
+    let text = |text: &str| Value::StringValue(text.to_owned());
+    let attributes = [
+        ("http.request.method", text("GET")),
+        ("url.path", text("/api/users/1234567")),
+        ("server.address", text("api.example.com")),
+        ("http.response.status_code", Value::IntValue(200)),
+        ("gen_ai.request.model", text("gpt-4o-mini-2024-07-18")),
+        ("gen_ai.usage.input_tokens", Value::IntValue(1234)),
+        ("user_agent.original", text("Mozilla/5.0 (X11; Linux x86_64)")),
+    ];
+    let span = Span {
+        trace_id: vec![7; 16],
+        span_id: vec![8; 8],
+        parent_span_id: vec![9; 8],
+        name: "GET /api/users/{id}".to_owned(),
+        kind: 2,
+        start_time_unix_nano: 1_700_000_000_000_000_000,
+        end_time_unix_nano: 1_700_000_000_100_000_000,
+        attributes: attributes.map(attribute).into(),
+        status: Some(Status {
+            code: 1,
+            ..Status::default()
+        }),
+        flags: 0x101,
+        ..Span::default()
+    };
+    let scope_spans = ScopeSpans {
+        spans: vec![span; SPANS as usize],
+        ..ScopeSpans::default()
+    };
+    let resource = Resource {
+        attributes: vec![attribute(("service.name", text("api")))],
+        ..Resource::default()
+    };
+    let block = ResourceSpans {
+        resource: Some(resource),
+        scope_spans: vec![scope_spans],
+        ..ResourceSpans::default()
+    };
+    let request = ExportTraceServiceRequest {
+        resource_spans: vec![block],
+    };
+    request.encode_to_vec().into()
 }
