@@ -3,7 +3,8 @@
 //! Independent of the rest of the crate. Invariants of this module:
 //! - A key's bytes live in memory that is wiped when its last [`ApiKey`] is dropped, and only this
 //!   module reads them. A header value, the only form that leaves the module, is wiped when its
-//!   last clone is dropped.
+//!   last clone is dropped. The tokens of callers are also read in the gateway's module
+//!   `callers::credential`.
 //! - No error, `Debug` or `Display` of a type in this module contains a key, or text that could be
 //!   one.
 //! - A receiver's text is shown only if `SentSecrets` finds no encoding of the request's secrets in

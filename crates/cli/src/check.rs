@@ -1,14 +1,21 @@
-//! `check`: lists each binding of a configuration and tests its key and connection.
+//! `check`: lists each binding of a configuration and tests its key and connection, and reads the
+//! tokens of the gateway's callers.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anstream::stderr;
 use clap::{Args, ValueEnum};
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 use tracer_registry::check::{CheckMode, CheckedBinding, ConnectionCheck};
+use tracer_registry::config::{Config, ConfigError, ConfigProblem};
+use tracer_registry::secret::SecretSources;
+use tracer_registry::selector::SelectorKind;
 use tracer_registry::text::printable;
-use tracer_registry::{BuildError, TracerRegistry};
+use tracer_registry::{BuildError, Selector, TracerRegistry};
+use tracer_registry_gateway::callers::Callers;
+use tracer_registry_gateway::config::Settings;
 
 use super::error::{CliError, Outcome};
 use super::json;
@@ -16,7 +23,7 @@ use super::table::{self, Align};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Configuration file, or a folder that contains default.toml
+    /// Configuration file, or a folder that contains default.toml or gateway.toml
     #[arg(long, value_name = "FILE", default_value = "config")]
     config: PathBuf,
     /// Also connect to each endpoint. An empty export checks only the key; a span checks the
@@ -38,13 +45,10 @@ enum Connect {
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome, CliError> {
-    let registry = match TracerRegistry::from_config(&arguments.config) {
-        Ok(registry) => registry,
+    let (registry, gateway) = match read(&arguments.config) {
+        Ok(read) => read,
         Err(BuildError::Config(error)) if arguments.json => {
-            let problems = error.problems().iter();
-            let problems = problems
-                .map(|problem| json!({"file": problem.file(), "key": problem.key(), "message": problem.message()}));
-            json::write_pretty(out, &json!({"faults": problems.collect::<Vec<_>>()}))?;
+            json::write_pretty(out, &json!({"faults": faults(&error)}))?;
             return Ok(Outcome::Failure);
         }
         Err(error) => return Err(error.into()),
@@ -61,13 +65,98 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
         }
     };
     let checked = registry.check(mode);
+    let gateway = gateway.map(|(config, settings)| CheckedGateway::new(&config, &settings, &checked));
     if arguments.json {
-        json::write_pretty(out, &json!({"bindings": checked}))?;
+        let mut document = json!({"bindings": checked});
+        if let Some(gateway) = &gateway {
+            document["gateway"] = serde_json::to_value(gateway)?;
+        }
+        json::write_pretty(out, &document)?;
     } else {
         write_table(out, &checked)?;
+        if let Some(gateway) = &gateway {
+            gateway.write(out)?;
+        }
     }
-    let faulty = checked.iter().any(CheckedBinding::is_faulty);
-    Ok(Outcome::success_if(!faulty))
+    let is_faulty = checked.iter().any(CheckedBinding::is_faulty);
+    let is_faulty = is_faulty || gateway.is_some_and(|gateway| !gateway.faults.is_empty());
+    Ok(Outcome::success_if(!is_faulty))
+}
+
+/// Reads the configuration as the gateway does, which has one more layer. Without that layer and a
+/// table `[gateway]`, it is what any program reads.
+fn read(path: &Path) -> Result<(TracerRegistry, Option<(Config, Settings)>), BuildError> {
+    let config = Config::load_for_gateway(path)?;
+    let gateway = if config.has_gateway() {
+        let settings = Settings::read(&config)?;
+        Some((config.clone(), settings))
+    } else {
+        None
+    };
+    Ok((TracerRegistry::builder().config(config).build()?, gateway))
+}
+
+fn faults(error: &ConfigError) -> Vec<Value> {
+    let problems = error.problems().iter();
+    let fault =
+        |problem: &ConfigProblem| json!({"file": problem.file(), "key": problem.key(), "message": problem.message()});
+    problems.map(fault).collect()
+}
+
+/// The callers of the gateway.
+#[derive(Debug, Serialize)]
+struct CheckedGateway {
+    callers: usize,
+    /// Tokens that cannot be used.
+    faults: Vec<Value>,
+    warnings: Vec<String>,
+    #[serde(skip)]
+    error: Option<ConfigError>,
+}
+
+impl CheckedGateway {
+    /// Reads the tokens of all callers.
+    fn new(config: &Config, settings: &Settings, checked: &[CheckedBinding]) -> Self {
+        let mut warnings = Vec::new();
+        // The table "*" is a binding of every tenant.
+        if !config.has_wildcard() {
+            let selectors = checked
+                .iter()
+                .filter_map(|binding| binding.selector.parse::<Selector>().ok());
+            let tenants = selectors.filter_map(|selector| selector.get(SelectorKind::Tenant).cloned());
+            warnings.extend(settings.unused_tenants(&tenants.collect::<Vec<_>>()));
+        }
+        let error = match Callers::read(config, settings, &SecretSources::default(), None) {
+            Ok(callers) => {
+                warnings.extend_from_slice(callers.warnings());
+                None
+            }
+            Err(error) => Some(error),
+        };
+        Self {
+            callers: settings.callers.len(),
+            faults: error.as_ref().map(faults).unwrap_or_default(),
+            warnings,
+            error,
+        }
+    }
+
+    fn write(&self, out: &mut impl Write) -> Result<(), CliError> {
+        for warning in &self.warnings {
+            writeln!(out, "warning: {}", printable(warning))?;
+        }
+        for problem in self.error.iter().flat_map(ConfigError::problems) {
+            writeln!(out, "{}: {}", problem.key(), problem.message())?;
+        }
+        let callers = if self.callers == 1 { "caller" } else { "callers" };
+        writeln!(
+            out,
+            "{} {callers} of the gateway, {} failed",
+            self.callers,
+            self.faults.len()
+        )?;
+        Ok(())
+    }
 }
 
 fn write_table(out: &mut impl Write, checked: &[CheckedBinding]) -> Result<(), CliError> {

@@ -84,8 +84,8 @@ impl Extended {
     }
 }
 
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    wait_for(what, || holds(), |holds| *holds);
+fn wait_until(what: &str, holds: impl FnMut() -> bool) {
+    wait_for(what, holds, |holds| *holds);
 }
 
 #[test]

@@ -262,6 +262,58 @@ fn check_warns_of_a_world_readable_key_file_and_succeeds() {
 }
 
 #[test]
+fn check_covers_the_callers_of_the_gateway() {
+    let (folder, file) = configuration("[tenants.acme]\napi_key = { file = \"acme\" }\n", &["acme"]);
+    fs::rename(file, folder.path().join("default.toml")).expect("renamed");
+    let file = folder.path().join("gateway.toml").display().to_string();
+    let gateway = |text: &str| fs::write(folder.path().join("gateway.toml"), text).expect("written");
+    let caller = "[gateway.callers.backend]\ntoken = { file = \"token\" }\n";
+    gateway(&format!(
+        "{caller}tenant = {{ path = true, allow = [\"acme\", \"team-*\"] }}"
+    ));
+    fs::write(folder.path().join("token"), "token-of-backend-1").expect("written");
+    let table = run(&["check", "--config", &file]);
+    let stdout = text(&table.stdout);
+    assert!(table.status.success(), "{stdout}");
+    let warning = "gateway.callers.backend.tenant: \"team-*\" matches no configured tenant";
+    assert!(
+        stdout.ends_with(&format!("warning: {warning}\n1 caller of the gateway, 0 failed\n")),
+        "{stdout}"
+    );
+    let json = run(&["check", "--config", folder.path().to_str().expect("UTF-8"), "--json"]);
+    let found: Value = serde_json::from_slice(&json.stdout).expect("JSON and nothing else");
+    assert_eq!(
+        found["gateway"],
+        serde_json::json!({"callers": 1, "faults": [], "warnings": [warning]})
+    );
+    // With the table "*", every tenant is configured.
+    gateway(&format!(
+        "{caller}tenant = {{ path = true, allow = [\"team-*\"] }}\n[tenants.\"*\"]\napi_key = {{ file = \"acme\" }}"
+    ));
+    fs::write(folder.path().join("token"), "short").expect("written");
+    let table = run(&["check", "--config", &file]);
+    let (stdout, token) = (text(&table.stdout), folder.path().join("token"));
+    let fault = format!(
+        "gateway.callers.backend.token: file {}: shorter than 8 bytes",
+        token.display()
+    );
+    assert_eq!(table.status.code(), Some(1), "{stdout}");
+    assert!(
+        stdout.ends_with(&format!("{fault}\n1 caller of the gateway, 1 failed\n")),
+        "{stdout}"
+    );
+    assert!(
+        !stdout.contains("short\n") && !stdout.contains("warning: gateway"),
+        "{stdout}"
+    );
+    gateway("[gateway]\nhtp = false");
+    let output = run(&["check", "--config", &file, "--json"]);
+    let found: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
+    assert_eq!(found["faults"][0]["key"], "gateway.htp");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
 fn check_connects_only_if_requested() {
     let collector = LocalCollector::builder().start().expect("a free port");
     let (_folder, file) = configuration(

@@ -35,6 +35,7 @@ pub enum Target {
 #[derive(Debug)]
 pub struct ByResource {
     caller: Arc<Caller>,
+    attribute: Arc<str>,
     /// Tenant that the path names.
     in_path: Option<Slug>,
 }
@@ -101,9 +102,13 @@ impl Caller {
                 Some(agreed(tenant, in_path.as_ref())?)
             }
             TenantRule::Path { .. } => Some(in_path.ok_or(Refusal::NoTenant)?),
-            TenantRule::Resource { .. } => {
-                let caller = Arc::clone(self);
-                return Ok(Target::Resources(ByResource { caller, in_path }));
+            TenantRule::Resource { attribute, .. } => {
+                let (caller, attribute) = (Arc::clone(self), Arc::clone(attribute));
+                return Ok(Target::Resources(ByResource {
+                    caller,
+                    attribute,
+                    in_path,
+                }));
             }
         };
         self.selector(tenant).map(Target::Selector)
@@ -151,10 +156,7 @@ fn agreed(tenant: Slug, in_path: Option<&Slug>) -> Result<Slug, Refusal> {
 impl ByResource {
     /// Returns the name of the resource attribute that names the tenant.
     pub fn attribute(&self) -> &str {
-        match &self.caller.rule {
-            TenantRule::Resource { attribute, .. } => attribute,
-            _ => unreachable!("created for this rule only"),
-        }
+        &self.attribute
     }
 
     /// Returns the selector of a resource by the value of its attribute. Counts a refusal, so the

@@ -26,6 +26,7 @@ pub struct Callers {
     pub(super) all: Box<[Arc<Caller>]>,
     /// Requests without a caller.
     pub(super) unidentified: Arc<Counts>,
+    pub(super) warnings: Vec<String>,
 }
 
 impl Callers {
@@ -73,6 +74,11 @@ impl Callers {
     /// Returns the counts of requests without a caller.
     pub fn unidentified(&self) -> &Arc<Counts> {
         &self.unidentified
+    }
+
+    /// Returns a warning for each token that is short enough to be guessed, with its key path.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Returns all callers, ordered by name.

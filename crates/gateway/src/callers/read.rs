@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tracer_registry::KeySource;
 use tracer_registry::config::{Config, ConfigError};
 use tracer_registry::gateway::GatewayProblems;
 use tracer_registry::secret::SecretSources;
 use tracer_registry::selector::{SelectorKind, Slug};
+use tracer_registry::{KeySource, Selector};
 
 use super::caller::Caller;
 use super::counts::Counts;
@@ -53,10 +53,7 @@ impl Callers {
         previous: Option<&Self>,
     ) -> Result<Self, ConfigError> {
         let mut problems = GatewayProblems::new(config);
-        let Ok(hasher) = TokenHasher::new() else {
-            problems.add("gateway.callers", "the system has no random numbers");
-            return Err(problems.into_result().expect_err("at least one problem"));
-        };
+        let hasher = TokenHasher::new();
         let tokens = tokens(&settings.callers);
         let hashes = read_all(&tokens, |source| {
             let key = config.read_key(source, sources).map_err(|error| error.to_string())?;
@@ -65,20 +62,12 @@ impl Callers {
         let mut callers = Self {
             hasher,
             by_hash: HashMap::new(),
-            open: settings.open.as_ref().map(|selector| {
-                let settings = CallerSettings {
-                    tenant: TenantRule::Fixed(selector.get(SelectorKind::Tenant).cloned()),
-                    environment: selector.get(SelectorKind::Environment).cloned(),
-                    feature: selector.get(SelectorKind::Feature).cloned(),
-                    ..CallerSettings::default()
-                };
-                let name = Slug::new(OPEN).expect("a slug");
-                caller(name, &settings, previous)
-            }),
+            open: settings.open.as_ref().map(|selector| open(selector, previous)),
             all: Box::default(),
             unidentified: previous
                 .map(|previous| Arc::clone(&previous.unidentified))
                 .unwrap_or_default(),
+            warnings: Vec::new(),
         };
         let all = settings.callers.iter();
         let all = all.map(|(name, settings)| caller(name.clone(), settings, previous));
@@ -91,10 +80,10 @@ impl Callers {
                 }
                 Ok((hash, len)) => {
                     if len < SHORT_TOKEN_BYTES {
-                        tracing::warn!(
-                            "{}: a token of less than {SHORT_TOKEN_BYTES} bytes can be guessed",
-                            token.path
-                        );
+                        let rule = format!("shorter than {SHORT_TOKEN_BYTES} bytes, and may be guessed");
+                        callers
+                            .warnings
+                            .push(format!("{}: {}: {rule}", token.path, token.source));
                     }
                     callers.add(token.caller, &hash, &token.path, &mut problems);
                 }
@@ -107,7 +96,11 @@ impl Callers {
                 callers.add(name, &hash, &format!("{}.token_sha256", path_of(name)), &mut problems);
             }
         }
-        problems.into_result().map(|()| callers)
+        problems.into_result()?;
+        for warning in &callers.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(callers)
     }
 
     fn add(&mut self, name: &Slug, hash: &TokenHash, path: &str, problems: &mut GatewayProblems) {
@@ -126,6 +119,17 @@ impl Callers {
             }
         }
     }
+}
+
+/// Returns the caller of an open gateway.
+fn open(selector: &Selector, previous: Option<&Callers>) -> Arc<Caller> {
+    let settings = CallerSettings {
+        tenant: TenantRule::Fixed(selector.get(SelectorKind::Tenant).cloned()),
+        environment: selector.get(SelectorKind::Environment).cloned(),
+        feature: selector.get(SelectorKind::Feature).cloned(),
+        ..CallerSettings::default()
+    };
+    caller(Slug::new(OPEN).expect("a slug"), &settings, previous)
 }
 
 fn caller(name: Slug, settings: &CallerSettings, previous: Option<&Callers>) -> Arc<Caller> {
@@ -160,10 +164,9 @@ fn read_all(tokens: &[Token<'_>], read: impl Fn(&KeySource) -> Hashed + Sync) ->
     let (next, until) = (AtomicUsize::new(0), Instant::now() + MAX_TIME);
     let read_some = || {
         let mut hashes = Vec::new();
-        while let Some((index, token)) = {
+        loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            tokens.get(index).map(|token| (index, token))
-        } {
+            let Some(token) = tokens.get(index) else { return hashes };
             let hash = if Instant::now() < until {
                 read(token.source)
             } else {
@@ -174,7 +177,6 @@ fn read_all(tokens: &[Token<'_>], read: impl Fn(&KeySource) -> Hashed + Sync) ->
             };
             hashes.push((index, hash));
         }
-        hashes
     };
     let mut hashes = thread::scope(|scope| {
         let more = (1..tokens.len().min(MAX_THREADS)).map(|_| {

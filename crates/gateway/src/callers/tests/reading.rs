@@ -74,6 +74,18 @@ fn a_token_of_two_callers_is_a_problem_in_any_form_and_twice_in_one_caller_it_is
     );
 }
 
+#[test]
+fn a_token_that_may_be_guessed_is_a_warning() {
+    let gateway = "[gateway.callers.a]\ntoken = [{ file = 'fifteen' }, { file = 'sixteen' }]\ntenant = 'a'";
+    let world = World::new(
+        gateway,
+        &[("fifteen", "123456789012345"), ("sixteen", "1234567890123456")],
+    );
+    let file = world.folder.path("fifteen").display().to_string();
+    let expected = format!("gateway.callers.a.token[0]: file {file}: shorter than 16 bytes, and may be guessed");
+    assert_eq!(world.callers.warnings(), [expected]);
+}
+
 fn hex(token: &str) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
