@@ -55,7 +55,7 @@ impl Callers {
         let mut problems = GatewayProblems::new(config);
         let hasher = TokenHasher::new();
         let tokens = tokens(&settings.callers);
-        let hashes = read_all(&tokens, |source| {
+        let read_tokens = read_all(&tokens, |source| {
             let key = config.read_key(source, sources).map_err(|error| error.to_string())?;
             Ok(hasher.hash_key(&key))
         });
@@ -72,7 +72,7 @@ impl Callers {
         let all = settings.callers.iter();
         let all = all.map(|(name, settings)| caller(name.clone(), settings, previous));
         callers.all = all.chain(callers.open.clone()).collect();
-        for (token, hash) in tokens.iter().zip(hashes) {
+        for (token, hash) in tokens.iter().zip(read_tokens) {
             match hash {
                 Ok((_, len)) if len < MIN_TOKEN_BYTES => {
                     let rule = format!("{}: shorter than {MIN_TOKEN_BYTES} bytes", token.source);

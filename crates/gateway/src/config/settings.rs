@@ -265,8 +265,8 @@ impl Settings {
 impl Written {
     fn read(&mut self, table: &mut GatewayTable<'_, '_>) {
         let settings = &mut self.settings;
-        set(&mut settings.http, listener(table, "http"));
-        set(&mut settings.grpc, listener(table, "grpc"));
+        listener(&mut settings.http, table, "http");
+        listener(&mut settings.grpc, table, "grpc");
         table.tables("callers", |name, table| read_caller(&mut settings.callers, name, table));
         settings.callers_dir = table.path("callers_dir").or_else(|| settings.callers_dir.take());
         set(&mut settings.insecure, table.flag("insecure"));
@@ -331,7 +331,7 @@ fn set<T>(setting: &mut T, value: Option<T>) {
 }
 
 /// Takes an address, or `false`.
-fn listener(table: &mut GatewayTable<'_, '_>, field: &'static str) -> Option<Option<SocketAddr>> {
+fn listener(setting: &mut Option<SocketAddr>, table: &mut GatewayTable<'_, '_>, field: &'static str) {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Listener {
@@ -339,13 +339,11 @@ fn listener(table: &mut GatewayTable<'_, '_>, field: &'static str) -> Option<Opt
         Switch(bool),
     }
     let expected = "an address such as \"127.0.0.1:4318\", or false";
-    match table.take(field, expected)? {
-        Listener::Address(address) => Some(Some(address)),
-        Listener::Switch(false) => Some(None),
-        Listener::Switch(true) => {
-            table.problem(field, format!("expected {expected}"));
-            None
-        }
+    match table.take(field, expected) {
+        Some(Listener::Address(address)) => *setting = Some(address),
+        Some(Listener::Switch(false)) => *setting = None,
+        Some(Listener::Switch(true)) => table.problem(field, format!("expected {expected}")),
+        None => {}
     }
 }
 
