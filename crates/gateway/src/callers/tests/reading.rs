@@ -88,7 +88,16 @@ fn a_token_that_may_be_guessed_is_a_warning() {
 
 fn hex(token: &str) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    digest
+        .as_ref()
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(digit)
+        .collect()
+}
+
+fn digit(value: u8) -> char {
+    char::from_digit(value.into(), 16).expect("below 16")
 }
 
 #[test]
@@ -136,12 +145,12 @@ fn after_a_reload_a_revoked_token_is_unknown_and_counts_continue() {
 #[test]
 #[cfg(unix)]
 fn commands_run_next_to_each_other() {
-    let mut gateway = String::new();
-    for index in 0..8 {
+    let caller = |index: u32| {
         let command = format!("sleep 0.5; echo token-of-caller-{index}");
-        gateway +=
-            &format!("[gateway.callers.c{index}]\ntoken = {{ exec = ['sh', '-c', '{command}'] }}\ntenant = 'a'\n");
-    }
+        format!("[gateway.callers.c{index}]\ntoken = {{ exec = ['sh', '-c', '{command}'] }}\ntenant = 'a'\n")
+    };
+    let gateway: Vec<String> = (0..8).map(caller).collect();
+    let gateway = gateway.concat();
     let start = Instant::now();
     let world = World::new(&gateway, &[]);
     assert!(start.elapsed().as_secs() < 3, "{:?}", start.elapsed());
