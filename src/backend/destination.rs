@@ -111,7 +111,14 @@ impl Destination {
             edits: Edits {
                 resource: configured.clone(),
                 span_attributes: span_attributes.clone(),
-                forced_keys: preset::PROJECT_ATTRIBUTES.to_vec(),
+                forced_keys: preset::project_attributes(binding.backend)
+                    .flat_map(|row| row.anywhere)
+                    .copied()
+                    .collect(),
+                forced_on_resource: preset::project_attributes(binding.backend)
+                    .flat_map(|row| row.on_resource)
+                    .copied()
+                    .collect(),
                 event_type: preset.names.needs_event_type.then_some(preset.names),
                 session_id: (binding.sessions == SessionMode::PerTrace).then_some(preset.names.session_id),
             },

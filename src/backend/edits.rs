@@ -4,7 +4,7 @@ use opentelemetry::KeyValue;
 
 use super::attributes::AttributeNames;
 
-/// Changes to encoded spans of a client. The client's attributes win, except for `forced_keys`.
+/// Changes to encoded spans of a client. The client's attributes win, except for forced keys.
 /// Each key occurs at most once in `resource` and in `span_attributes`.
 #[derive(Debug, Default)]
 pub(crate) struct Edits {
@@ -15,6 +15,8 @@ pub(crate) struct Edits {
     /// Keys that choose a project at the backend. The client's attributes with these keys are
     /// removed from resources, scopes and spans, so that only the binding's values remain.
     pub(crate) forced_keys: Vec<&'static str>,
+    /// Keys that choose a project only on a resource.
+    pub(crate) forced_on_resource: Vec<&'static str>,
     /// Names of a backend that needs an event type on each span.
     pub(crate) event_type: Option<&'static AttributeNames>,
     /// Attribute that gets the session id of the trace, if each trace is a session.

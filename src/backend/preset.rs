@@ -183,8 +183,18 @@ const MLFLOW: Preset = Preset {
     ..DEFAULT
 };
 
-/// Attributes by which a known receiver chooses the project of a span, on a resource or on a span.
-/// Some of these receivers are reached with the backend `otlp`.
+/// Attributes by which a receiver chooses the project of a span.
+#[cfg(feature = "gateway")]
+pub(super) struct ProjectAttributes {
+    /// Backend of the receiver. `None` if it is reached with the backend `otlp`.
+    backend: Option<BackendName>,
+    /// On a resource, a scope or a span.
+    pub(super) anywhere: &'static [&'static str],
+    /// Only on a resource, because programs use the name on spans for something else.
+    pub(super) on_resource: &'static [&'static str],
+}
+
+/// Project attributes of known receivers.
 ///
 /// - Phoenix and Arize AX:
 ///   <https://arize.com/docs/phoenix/tracing/how-to-tracing/setup-tracing/setup-projects>,
@@ -199,26 +209,58 @@ const MLFLOW: Preset = Preset {
 /// - Google Cloud:
 ///   <https://docs.cloud.google.com/stackdriver/docs/instrumentation/migrate-to-otlp-endpoints>.
 #[cfg(feature = "gateway")]
-pub(super) const PROJECT_ATTRIBUTES: &[&str] = &[
-    "openinference.project.name",
-    "arize.project.name",
-    "arize.space_id",
-    "model_id",
-    "braintrust.parent",
-    "langsmith.trace.session_id",
-    "langsmith.trace.session_name",
-    "mlflow.experimentId",
-    "honeyhive.project",
-    "honeyhive.project_name",
-    "traceloop.association.properties.project",
-    "traceloop.association.properties.project_name",
-    "wandb.entity",
-    "wandb.project",
-    "galileo.project.name",
-    "galileo.logstream.name",
-    "galileo.experiment.id",
-    "gcp.project_id",
+pub(super) const PROJECT_ATTRIBUTES: &[ProjectAttributes] = &[
+    ProjectAttributes {
+        backend: Some(BackendName::Phoenix),
+        anywhere: &["openinference.project.name"],
+        on_resource: &[],
+    },
+    ProjectAttributes {
+        backend: Some(BackendName::Braintrust),
+        anywhere: &["braintrust.parent"],
+        on_resource: &[],
+    },
+    ProjectAttributes {
+        backend: Some(BackendName::Langsmith),
+        anywhere: &["langsmith.trace.session_id", "langsmith.trace.session_name"],
+        on_resource: &[],
+    },
+    ProjectAttributes {
+        backend: Some(BackendName::Mlflow),
+        anywhere: &["mlflow.experimentId"],
+        on_resource: &[],
+    },
+    ProjectAttributes {
+        backend: Some(BackendName::Honeyhive),
+        anywhere: &[
+            "honeyhive.project",
+            "honeyhive.project_name",
+            "traceloop.association.properties.project",
+            "traceloop.association.properties.project_name",
+        ],
+        on_resource: &[],
+    },
+    ProjectAttributes {
+        backend: None,
+        anywhere: &[
+            "arize.project.name",
+            "arize.space_id",
+            "wandb.entity",
+            "wandb.project",
+            "galileo.project.name",
+            "galileo.logstream.name",
+            "galileo.experiment.id",
+        ],
+        on_resource: &["model_id", "gcp.project_id"],
+    },
 ];
+
+/// Returns the project attributes of a backend's receiver. With `otlp` it may be any.
+#[cfg(feature = "gateway")]
+pub(super) fn project_attributes(backend: BackendName) -> impl Iterator<Item = &'static ProjectAttributes> {
+    let rows = PROJECT_ATTRIBUTES.iter();
+    rows.filter(move |row| backend == BackendName::Otlp || row.backend == Some(backend))
+}
 
 pub(super) fn of(backend: BackendName) -> &'static Preset {
     match backend {

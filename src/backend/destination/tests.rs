@@ -549,16 +549,41 @@ mod edits {
             };
             for carrier in setting.alternatives.iter().chain([&setting.carrier]) {
                 if let Carrier::Resource(name) = carrier {
-                    assert!(preset::PROJECT_ATTRIBUTES.contains(name), "{backend}: {name}");
+                    let mut rows = preset::project_attributes(backend);
+                    assert!(rows.any(|row| row.anywhere.contains(name)), "{backend}: {name}");
                 }
             }
         }
     }
 
     #[test]
+    fn clients_lose_project_attributes_of_their_own_backend_and_with_otlp_of_all() {
+        let forced = |backend| {
+            let binding = Binding::new().backend(backend).endpoint("http://h:1").project("1");
+            let binding = match backend {
+                BackendName::Otlp | BackendName::Langfuse => Binding {
+                    project: None,
+                    ..binding
+                },
+                _ => binding,
+            };
+            let edits = destination(binding, Protocol::HttpProtobuf)
+                .expect("a destination")
+                .edits;
+            (edits.forced_keys, edits.forced_on_resource)
+        };
+        assert_eq!(forced(BackendName::Langfuse), (vec![], vec![]));
+        assert_eq!(forced(BackendName::Braintrust), (vec!["braintrust.parent"], vec![]));
+        let (anywhere, on_resource) = forced(BackendName::Otlp);
+        assert!(anywhere.contains(&"braintrust.parent") && anywhere.contains(&"arize.project.name"));
+        assert_eq!(on_resource, ["model_id", "gcp.project_id"]);
+    }
+
+    #[test]
     fn every_project_attribute_is_documented() {
         let page = include_str!("../../../docs/backends.md");
-        for name in preset::PROJECT_ATTRIBUTES {
+        let rows = preset::PROJECT_ATTRIBUTES.iter();
+        for name in rows.flat_map(|row| row.anywhere.iter().chain(row.on_resource)) {
             assert!(
                 page.contains(&format!("`{name}`")),
                 "docs/backends.md does not list {name}"

@@ -26,11 +26,15 @@ const SPAN_ATTRIBUTES: u32 = 9;
 
 /// Returns the changed request, or `None` if nothing has to change.
 pub(super) fn splice(source: &[u8], edits: &Edits) -> Option<Bytes> {
-    let is_named = |key: &&&str| memmem::find(source, key.as_bytes()).is_some();
-    let forced: Vec<&str> = edits.forced_keys.iter().filter(is_named).copied().collect();
+    let named = |keys: &[&'static str]| -> Vec<&str> {
+        let is_named = |key: &&&str| memmem::find(source, key.as_bytes()).is_some();
+        keys.iter().filter(is_named).copied().collect()
+    };
+    let forced = named(&edits.forced_keys);
+    let forced_on_resource = [forced.as_slice(), &named(&edits.forced_on_resource)].concat();
     let mut splice = Splice {
         source,
-        resource: Attributes::new(RESOURCE_ATTRIBUTES, &forced),
+        resource: Attributes::new(RESOURCE_ATTRIBUTES, &forced_on_resource),
         scope: Attributes::new(SCOPE_ATTRIBUTES, &forced),
         span: Attributes::new(SPAN_ATTRIBUTES, &forced),
     };

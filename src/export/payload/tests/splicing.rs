@@ -19,11 +19,14 @@ fn edits() -> impl Strategy<Value = Edits> {
     let keys = || subsequence([&KEYS[1..], &["new.key", "last.key"]].concat(), 0..=5);
     // Not what event types depend on.
     let forced_keys = subsequence([&KEYS[1..7], &["new.key"]].concat(), 0..=3);
-    (keys(), keys(), forced_keys, any::<bool>(), any::<bool>()).prop_map(
-        |(resource, span, forced_keys, typed, session)| Edits {
+    let forced_on_resource = subsequence(&KEYS[1..7], 0..=2);
+    let forced = (forced_keys, forced_on_resource);
+    (keys(), keys(), forced, any::<bool>(), any::<bool>()).prop_map(
+        |(resource, span, (forced_keys, forced_on_resource), typed, session)| Edits {
             resource: resource.into_iter().map(own).collect(),
             span_attributes: span.into_iter().map(own).collect(),
             forced_keys,
+            forced_on_resource,
             event_type: typed.then_some(&AttributeNames::HONEYHIVE),
             session_id: session.then_some("session"),
         },
@@ -70,6 +73,8 @@ fn edit(request: &mut Request, edits: &Edits) {
         }
         if let Some(resource) = &mut block.resource {
             remove(&mut resource.attributes);
+            let forced = &edits.forced_on_resource;
+            resource.attributes.retain(|set| !forced.contains(&&*set.key));
             add_own(&mut resource.attributes, &edits.resource);
         }
         for scope in &mut block.scope_spans {
@@ -120,7 +125,7 @@ proptest! {
 
     #[test]
     fn a_splice_without_forced_keys_changes_nothing_again(request in request(), edits in edits()) {
-        let edits = Edits { forced_keys: Vec::new(), ..edits };
+        let edits = Edits { forced_keys: Vec::new(), forced_on_resource: Vec::new(), ..edits };
         let mut spliced = payload(request);
         spliced.splice(&edits);
         let once = spliced.bytes().clone();
