@@ -94,6 +94,8 @@ mod budget;
 pub mod callers;
 pub mod config;
 mod counters;
+#[cfg(test)]
+mod documentation;
 mod gateway;
 mod ingest;
 mod log;

@@ -83,7 +83,7 @@ impl RefusalKind {
     }
 
     /// Returns the gRPC status. A path is a method in gRPC, and an encoding is a feature.
-    pub(super) fn grpc_code(self) -> i32 {
+    pub(crate) fn grpc_code(self) -> i32 {
         match self {
             Self::Malformed => code::INVALID_ARGUMENT,
             Self::Unauthenticated => code::UNAUTHENTICATED,

@@ -1,0 +1,111 @@
+//! The page `docs/gateway.md` matches the code.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use tempfile::TempDir;
+use tracer_registry::config::Config;
+
+use crate::answer::RefusalKind;
+use crate::config::Settings;
+use crate::otlp_json;
+
+const PAGE: &str = include_str!("../../../docs/gateway.md");
+
+/// Returns the code blocks of a language.
+fn blocks(language: &str) -> impl Iterator<Item = &'static str> {
+    let fence = format!("```{language}\n");
+    let starts: Vec<_> = PAGE.match_indices(&fence).map(|(at, fence)| at + fence.len()).collect();
+    starts
+        .into_iter()
+        .map(|start| PAGE[start..].split("```").next().expect("the block"))
+}
+
+/// Returns the cells of each row of the first table after a heading.
+fn rows(heading: &str) -> Vec<Vec<&'static str>> {
+    let (_, after) = PAGE.split_once(&format!("\n## {heading}\n")).expect(heading);
+    let rows = after.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    rows.take_while(|line| line.starts_with('|'))
+        .map(|row| row.trim_matches('|').split('|').map(str::trim).collect())
+        .collect()
+}
+
+fn read(files: &BTreeMap<&str, String>) -> Settings {
+    let folder = TempDir::new().expect("a temporary folder");
+    for (name, text) in files {
+        let file = folder.path().join(name);
+        fs::create_dir_all(file.parent().expect("in the folder")).expect("made");
+        fs::write(file, text).expect("written");
+    }
+    let config = Config::load_files_for_gateway(folder.path()).unwrap_or_else(|error| panic!("{files:?}: {error}"));
+    Settings::read(&config).unwrap_or_else(|error| panic!("{files:?}: {error}"))
+}
+
+fn read_table(gateway: &str) -> Settings {
+    let mut text = gateway.to_owned();
+    if !text.contains("[gateway.callers.") && !text.contains("open = ") {
+        text.push_str("\n[gateway.callers.any]\ntoken = { env = 'ANY' }\ntenant = 'any'\n");
+    }
+    let defaults = "[defaults]\nbackend = 'otlp'\n".to_owned();
+    read(&BTreeMap::from([("default.toml", defaults), ("gateway.toml", text)]))
+}
+
+#[test]
+fn the_real_configuration_has_two_callers_and_every_other_example_is_valid() {
+    let (mut folder, mut tables) = (BTreeMap::new(), 0);
+    for block in blocks("toml") {
+        if let Some(named) = block.strip_prefix("# config/") {
+            let name = named.lines().next().expect("a file");
+            folder.insert(name, block.to_owned());
+        } else {
+            read_table(block);
+            tables += 1;
+        }
+    }
+    assert!(tables >= 5, "{tables}");
+    let callers = read(&folder).callers;
+    let names: Vec<_> = callers.keys().map(|name| name.as_str()).collect();
+    assert_eq!(names, ["acme-backend", "globex-worker"]);
+    assert_eq!(callers["globex-worker"].token_sha256.len(), 1);
+}
+
+#[test]
+fn the_limits_have_the_defaults_of_the_settings() {
+    let rows = rows("Limits");
+    assert_eq!(rows.len(), 9);
+    for row in rows {
+        let (name, default) = (row[0].trim_matches('`'), row[1].trim_matches('`'));
+        let written = read_table(&format!("[gateway]\n{name} = {default}\n"));
+        assert_eq!(written, read_table("[gateway]\n"), "{name}");
+    }
+}
+
+#[test]
+fn the_answers_are_those_of_all_refusals() {
+    let answers: BTreeSet<(String, &str)> = rows("Answers")
+        .iter()
+        .map(|row| (row[0].to_owned(), row[1].trim_matches('`')))
+        .collect();
+    let name = |code| match code {
+        3 => "INVALID_ARGUMENT",
+        4 => "DEADLINE_EXCEEDED",
+        7 => "PERMISSION_DENIED",
+        8 => "RESOURCE_EXHAUSTED",
+        12 => "UNIMPLEMENTED",
+        14 => "UNAVAILABLE",
+        16 => "UNAUTHENTICATED",
+        other => panic!("{other}"),
+    };
+    let refusals = RefusalKind::ALL.map(|kind| (kind.status().as_u16().to_string(), name(kind.grpc_code())));
+    let expected: BTreeSet<_> = refusals.into_iter().chain([("200".to_owned(), "OK")]).collect();
+    assert_eq!(answers, expected);
+}
+
+#[test]
+fn the_body_of_the_example_with_curl_is_valid() {
+    let command = blocks("bash").next().expect("a command");
+    let body = command.split("-d '").nth(1).expect("a body");
+    let body = body.split('\'').next().expect("its end");
+    let protobuf = otlp_json::to_protobuf(body.as_bytes()).expect("OTLP/JSON");
+    tracer_registry::ingest::Traces::from_protobuf(protobuf.into()).expect("traces");
+}
