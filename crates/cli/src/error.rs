@@ -47,6 +47,8 @@ pub(super) enum CliError {
     Demo { action: &'static str, source: io::Error },
     #[error("cannot start the gateway")]
     Gateway(#[source] StartError),
+    #[error("cannot start the demo; use --http and --grpc for other addresses")]
+    DemoAddress(#[source] StartError),
     #[error("request to the demo service failed: {0}")]
     Request(String),
 }

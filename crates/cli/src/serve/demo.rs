@@ -80,7 +80,8 @@ impl Demo {
         writeln!(out, "\nother tokens: {} (tenant globex),", TOKENS[1].1)?;
         writeln!(
             out,
-            "{} with the header x-tenant: acme, globex or initech\n",
+            "{} with the header x-tenant: acme, globex or initech\n\n\
+             docs/gateway.md has programs in Python, Node, Go and Java\n",
             TOKENS[2].1
         )
     }

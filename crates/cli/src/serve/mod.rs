@@ -13,8 +13,8 @@ use clap::Args;
 use tracer_registry::config::Config;
 use tracer_registry::text::printable;
 use tracer_registry_collector::Received;
-use tracer_registry_gateway::Gateway;
 use tracer_registry_gateway::config::{OtherSignals, Settings};
+use tracer_registry_gateway::{Gateway, StartError};
 use tracing::{info, warn};
 
 use super::error::{CliError, Outcome};
@@ -74,7 +74,10 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
         Some(demo) => demo.config()?,
         None => Config::load_for_gateway(&arguments.config).map_err(CliError::Config)?,
     };
-    let gateway = Gateway::start(config)?;
+    let gateway = Gateway::start(config).map_err(|error| match error {
+        StartError::Listen { .. } if demo.is_some() => CliError::DemoAddress(error),
+        error => error.into(),
+    })?;
     write_facts(&gateway, out)?;
     if let Some(demo) = &demo {
         demo.write_usage(&gateway, out)?;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
 
@@ -142,6 +142,17 @@ fn lost_data_has_its_own_exit_code_and_a_hang_up_reads_the_configuration_again()
     let (code, output, log) = served.stop();
     assert_eq!(code, Some(3), "{output}\n{log}");
     assert!(log.contains("the configuration was read again"), "{log}");
+}
+
+#[test]
+fn a_demo_whose_address_is_in_use_names_the_options_for_others() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let output = run(&["serve", "--demo", "--http", &address, "--grpc", "127.0.0.1:0"]);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("use --http and --grpc for other addresses"), "{stderr}");
+    assert!(stderr.contains(&address), "{stderr}");
 }
 
 #[test]
