@@ -5,6 +5,7 @@ use std::fs;
 
 use tempfile::TempDir;
 use tracer_registry::config::Config;
+use tracer_registry::selector::Slug;
 
 use crate::answer::RefusalKind;
 use crate::config::Settings;
@@ -64,7 +65,7 @@ fn the_real_configuration_has_two_callers_and_every_other_example_is_valid() {
     }
     assert!(tables >= 5, "{tables}");
     let callers = read(&folder).callers;
-    let names: Vec<_> = callers.keys().map(|name| name.as_str()).collect();
+    let names: Vec<_> = callers.keys().map(Slug::as_str).collect();
     assert_eq!(names, ["acme-backend", "globex-worker"]);
     assert_eq!(callers["globex-worker"].token_sha256.len(), 1);
 }
