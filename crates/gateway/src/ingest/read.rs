@@ -124,3 +124,89 @@ pub(super) async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B, limit: u
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::{StreamExt as _, stream};
+    use http_body_util::{Full, StreamBody};
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::answer::RefusalKind;
+    use crate::budget::Budget;
+
+    const RATE: MinRate = MinRate {
+        grace: Duration::from_secs(5),
+        bytes_per_second: 1024,
+    };
+
+    /// Returns a body of parts that arrive a second apart.
+    fn dripping(part: usize, count: usize) -> impl Body<Data = Bytes, Error = Infallible> + Unpin {
+        let parts = stream::iter(0..count).then(move |_| async move {
+            sleep(Duration::from_secs(1)).await;
+            Ok(Frame::data(Bytes::from(vec![7; part])))
+        });
+        StreamBody::new(parts.boxed())
+    }
+
+    async fn read_whole(mut body: impl Body<Data = Bytes> + Unpin, shape: Shape) -> Result<Bytes, Refusal> {
+        let mut reserved = Budget::new(1 << 20).reservation();
+        read(&mut body, shape, 1 << 20, RATE, &mut reserved).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_at_the_slowest_rate_may_take_long() {
+        let started = Instant::now();
+        let body = read_whole(dripping(1024, 100), Shape::Plain).await.unwrap();
+        assert_eq!((body.len(), started.elapsed()), (102_400, Duration::from_secs(100)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slower_body_is_refused_once_it_is_behind() {
+        let started = Instant::now();
+        let refusal = read_whole(dripping(512, 100), Shape::Plain).await.unwrap_err();
+        // Nine parts have 9.5 s.
+        assert_eq!((refusal.kind, started.elapsed().as_secs()), (RefusalKind::TooSlow, 9));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_body_is_refused_after_the_grace() {
+        let started = Instant::now();
+        let body = StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>());
+        let refusal = read_whole(body, Shape::Plain).await.unwrap_err();
+        assert_eq!((refusal.kind, started.elapsed()), (RefusalKind::TooSlow, RATE.grace));
+    }
+
+    #[tokio::test]
+    async fn an_announced_length_is_reserved_whole() {
+        let budget = Budget::new(1000);
+        let mut reserved = budget.reservation();
+        let mut body = Full::new(Bytes::from(vec![7; 1000]));
+        assert_eq!(
+            read(&mut body, Shape::Plain, 5000, RATE, &mut reserved)
+                .await
+                .unwrap()
+                .len(),
+            1000
+        );
+        assert_eq!(budget.used(), 1000);
+        let mut body = Full::new(Bytes::from_static(b"more"));
+        let mut other = budget.reservation();
+        let refusal = read(&mut body, Shape::Plain, 5000, RATE, &mut other).await.unwrap_err();
+        assert_eq!(refusal, Refusal::no_memory());
+    }
+
+    #[tokio::test]
+    async fn the_length_in_a_frame_is_refused_before_the_message_arrives() {
+        let prefix = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(
+            b"\0\x7f\xff\xff\xff",
+        )))]);
+        let body = StreamBody::new(prefix.chain(stream::pending()));
+        assert_eq!(
+            read_whole(body, Shape::Framed).await.unwrap_err().kind,
+            RefusalKind::TooLarge
+        );
+    }
+}

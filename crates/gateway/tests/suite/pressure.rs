@@ -16,7 +16,7 @@ use tracer_registry_collector::Fault;
 
 use crate::limits::Raw;
 use crate::requests::EXPORT;
-use crate::support::{ACME, GLOBEX, LONG, Reply, SPLIT, Service, body, framed, resources, until};
+use crate::support::{ACME, GLOBEX, LONG, Reply, SPLIT, Service, body, framed, gzip, resources, until};
 
 #[test]
 fn a_full_queue_refuses_its_tenant_and_whole_requests_that_include_it() {
@@ -71,6 +71,56 @@ fn a_backend_that_hangs_concerns_only_its_tenant() {
             .is_some_and(|project| project.spans().len() == 1)
     }));
     service.collector.clear_faults();
+}
+
+#[test]
+fn a_key_source_that_hangs_concerns_only_its_tenant() {
+    let hangs = "[tenants.initech]\napi_key = { exec = [\"sleep\", \"20\"] }\n\
+                 [gateway.callers.initech]\ntoken_sha256 = \"08474cd7ece07c728a441c9ccf86fb8f93da8ac0df14f619574bfb093ab91f83\"\ntenant = \"initech\"";
+    let service = Service::with("", hangs);
+    let mut waiting = [(); 20].map(|()| Raw::connect(service.http()));
+    let message = body(&["span"]);
+    for raw in &mut waiting {
+        raw.write_head("token-of-initech", message.len());
+        raw.write(&message);
+    }
+    until(|| service.status().requests.running == waiting.len());
+    assert_eq!(service.post(ACME, &[], message.clone()).status, 200);
+    assert_eq!(service.post(GLOBEX, &[], message).status, 200);
+}
+
+#[test]
+fn large_messages_arrive_whole() {
+    let service = Service::start("");
+    let name = "n".repeat(1000);
+    let names: Vec<&str> = vec![&name; 2000];
+    let message = body(&names);
+    assert!(message.len() > 1 << 20);
+    assert_eq!(
+        service
+            .post(ACME, &[("content-encoding", "gzip")], gzip(&message))
+            .status,
+        200
+    );
+    let span =
+        format!(r#"{{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"{name}"}}"#);
+    let json = format!(
+        r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}]}}]}}]}}"#,
+        vec![span; 2000].join(",")
+    );
+    let request = service
+        .request("/v1/traces", GLOBEX)
+        .header("content-type", "application/json");
+    assert_eq!(service.client.send(request.body(json.into()).unwrap()).status, 200);
+    service.flush();
+    assert_eq!(
+        (service.spans("acme").len(), service.spans("globex").len()),
+        (2000, 2000)
+    );
+    let mut malformed = message;
+    *malformed.last_mut().unwrap() = 0xff;
+    malformed.push(0xff);
+    assert_eq!(service.post(ACME, &[], malformed).status, 400);
 }
 
 /// Returns one gzip member without compression, which no exporter would make.
