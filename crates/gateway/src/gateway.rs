@@ -183,11 +183,12 @@ impl Gateway {
         let deadline = std::time::Instant::now() + timeout;
         self.server.ingest.set_not_ready();
         self.stop.send_replace(true);
-        if let Some(runtime) = &self.runtime {
-            // Listeners and connections hold a receiver.
-            drop(runtime.block_on(async { tokio::time::timeout(timeout / 2, self.stop.closed()).await }));
-        }
-        let cut_off = self.server.counters.open();
+        // Listeners and connections hold a receiver until they end.
+        let ended = self.stop.closed();
+        let ended = self
+            .runtime()
+            .block_on(async { tokio::time::timeout(timeout / 2, ended).await });
+        let cut_off = if ended.is_ok() { 0 } else { self.server.counters.open() };
         let left = deadline.saturating_duration_since(std::time::Instant::now());
         let registry = self.registry.shutdown(left);
         ShutdownReport { registry, cut_off }
