@@ -55,6 +55,7 @@ impl fmt::Display for Skipped {
 pub(crate) struct Log {
     refused: [Lines; RefusalKind::ALL.len()],
     look_up: Lines,
+    unknown: Lines,
     queue: Lines,
     accept: Lines,
     connections: Lines,
@@ -70,6 +71,17 @@ impl Log {
             let caller = printable(caller.unwrap_or("unknown"));
             let status = refusal.kind.status().as_u16();
             warn!("request of caller {caller} from {client} refused with {status}: {message}{skipped}");
+        }
+    }
+
+    /// Logs a name that the caller may address, and that is not configured. The client gets the
+    /// same answer as for a name that it may not address.
+    pub(crate) fn not_configured(&self, error: &tracer_registry::LookupError) {
+        if let Some(skipped) = self.unknown.admit() {
+            warn!(
+                "a caller may address a tenant that is not configured: {}{skipped}",
+                printable(&error.to_string())
+            );
         }
     }
 

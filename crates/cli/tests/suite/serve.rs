@@ -145,6 +145,22 @@ fn lost_data_has_its_own_exit_code_and_a_hang_up_reads_the_configuration_again()
 }
 
 #[test]
+fn the_log_names_a_tenant_of_a_caller_that_is_not_configured() {
+    let collector = LocalCollector::start().expect("started");
+    let folder = tempfile::tempdir().expect("a folder");
+    configuration(folder.path(), &collector, "acmee");
+    fs::write(folder.path().join("token"), "a-token-of-a-caller").expect("written");
+    let file = folder.path().join("gateway.toml");
+    let served = Served::start(&["--config", file.to_str().expect("UTF-8")]);
+    let answer = served.post("a-token-of-a-caller");
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    assert!(!answer.contains("configured"), "{answer}");
+    let (_, _, log) = served.stop();
+    assert!(log.contains("a tenant that is not configured"), "{log}");
+    assert!(log.contains("acmee"), "{log}");
+}
+
+#[test]
 fn a_demo_whose_address_is_in_use_names_the_options_for_others() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound").to_string();

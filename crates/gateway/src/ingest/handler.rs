@@ -197,7 +197,10 @@ impl Ingest {
     async fn look_up(&self, selector: Selector) -> Result<TracerHandle, Refusal> {
         self.registry.get_async(selector).await.map_err(|error| match error {
             LookupError::Selector(_) => Refusal::unknown_tenant(),
-            error if error.is_unknown() => Refusal::unknown_tenant(),
+            error if error.is_unknown() => {
+                self.log.not_configured(&error);
+                Refusal::unknown_tenant()
+            }
             LookupError::Shutdown => Refusal::shutting_down(),
             error => {
                 self.log.look_up_failed(&error);
