@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 #[cfg(feature = "tracing")]
 use arc_swap::ArcSwapOption;
-use opentelemetry::trace::{SpanBuilder, SpanContext, TraceContextExt, TracerProvider};
+use opentelemetry::trace::{SpanBuilder, SpanContext, TraceContextExt};
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanLimits};
@@ -18,7 +18,7 @@ use super::default_session::DefaultSession;
 use super::freshness::Freshness;
 #[cfg(feature = "gateway")]
 use super::payload_rules::PayloadRules;
-use super::sdk_tracers::SdkTracers;
+use super::sdk_tracers::{Providers, SdkTracers};
 use crate::backend::Destination;
 use crate::config::{DefinedPaths, Digest, ResolvedBinding};
 use crate::context::{
@@ -51,7 +51,7 @@ pub(crate) struct Instance {
     pub(super) identity: Arc<Identity>,
     pub(super) trust_remote_parent: bool,
     pub(super) propagate_session_id: bool,
-    pub(super) provider: SdkTracerProvider,
+    pub(super) providers: Providers,
     /// SDK tracers for spans that the handle starts itself.
     pub(super) sdk: SdkTracers,
     /// SDK tracers for spans of the `tracing` crate. Created with the first such span.
@@ -94,10 +94,10 @@ impl TracerHandle {
             identity,
             trust_remote_parent: binding.trust_remote_parent,
             propagate_session_id: binding.propagate_session_id,
-            sdk: SdkTracers::new(scope.clone(), provider.tracer_with_scope(scope)),
+            sdk: SdkTracers::new(scope, &provider, None),
             #[cfg(feature = "tracing")]
             sdk_for_tracing: ArcSwapOption::empty(),
-            provider,
+            providers: Providers::new(provider),
             open_lane,
             sampling_ratio,
             limits,
@@ -332,6 +332,12 @@ impl TracerHandle {
 }
 
 impl Instance {
+    /// Creates the SDK tracers of a scope.
+    pub(super) fn sdk_tracers(&self, scope: InstrumentationScope) -> SdkTracers {
+        let stripe = self.lane.stripe_of_thread();
+        self.providers.tracers(scope, stripe, || self.new_provider())
+    }
+
     /// Creates another provider of this tracer.
     pub(super) fn new_provider(&self) -> SdkTracerProvider {
         let sampler = sampler(self.sampling_ratio, self.trust_remote_parent);

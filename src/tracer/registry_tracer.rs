@@ -26,7 +26,7 @@ impl TracerProvider for TracerHandle {
 
     fn tracer_with_scope(&self, scope: InstrumentationScope) -> RegistryTracer {
         RegistryTracer {
-            sdk: Arc::new(SdkTracers::new(scope.clone(), self.0.provider.tracer_with_scope(scope))),
+            sdk: Arc::new(self.0.sdk_tracers(scope)),
             handle: self.clone(),
         }
     }

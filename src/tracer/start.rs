@@ -50,16 +50,13 @@ impl TracerHandle {
     /// Like [`open`](Self::open), for a span of the `tracing` crate.
     #[cfg(feature = "tracing")]
     pub(crate) fn open_for_tracing(&self, builder: SpanBuilder, from: &Context) -> OpenSpan {
-        use opentelemetry::trace::TracerProvider as _;
-
         // Never waits for another thread, which a forked child does not have.
         let known = self.0.sdk_for_tracing.load();
         let sdk = if let Some(sdk) = &*known {
             Arc::clone(sdk)
         } else {
             let scope = InstrumentationScope::builder("tracing").build();
-            let first = self.0.provider.tracer_with_scope(scope.clone());
-            let created = Arc::new(SdkTracers::new(scope, first));
+            let created = Arc::new(self.0.sdk_tracers(scope));
             self.0.sdk_for_tracing.store(Some(Arc::clone(&created)));
             created
         };
@@ -122,7 +119,8 @@ impl TracerHandle {
         began: Moment,
         session: &mut Option<Arc<SessionState>>,
     ) -> RegistrySpan {
-        let sdk = sdk.of_stripe(self.lane().stripe_of_thread(), || self.0.new_provider());
+        let stripe = self.lane().stripe_of_thread();
+        let sdk = sdk.of_stripe(stripe, &self.0.providers, || self.0.new_provider());
         if cx.context().is_telemetry_suppressed() {
             return RegistrySpan::new(sdk.build_with_context(builder, cx.context()), began);
         }

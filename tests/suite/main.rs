@@ -61,6 +61,7 @@ mod runtimes;
 mod scopes;
 mod session_modes;
 mod sessions;
+mod shared_tracers;
 mod soak;
 mod sources;
 mod status;

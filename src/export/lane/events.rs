@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::lane::Lane;
 use super::receiver::Age;
-use super::state::Schedule;
+use super::state::{Schedule, State};
 use crate::export::accounting::lane_status::RequestKind;
 use crate::export::send::outcome::Outcome;
 use crate::ledger::DropReason;
@@ -83,7 +83,10 @@ impl Lane {
             return None;
         }
         let full = state.events().ledger.queued() >= self.shared.settings.max_queue_size as u64;
-        if full || !state.share.accept_event(bytes, &self.shared.budget) {
+        let fits = |state: &mut State| state.share.accept_event(bytes, &self.shared.budget);
+        // Unused grants of spans do not drop the event.
+        let fits = !full && (fits(&mut state) || self.stripes.collect(&mut state) && fits(&mut state));
+        if !fits {
             let reason = state.receiver_health.drop_reason(RequestKind::SessionEvents);
             state.events().ledger.refuse(reason);
             drop(state);

@@ -156,8 +156,20 @@ fn a_retired_lane_is_sent_and_merged_into_the_selector_ledger() {
 
 #[test]
 fn abandoning_a_lane_leaves_nothing_pending() {
-    every_order(|parts| {
+    abandoning_leaves_nothing_pending(false);
+}
+
+#[test]
+fn abandoning_a_lane_with_stripes_leaves_nothing_pending() {
+    abandoning_leaves_nothing_pending(true);
+}
+
+fn abandoning_leaves_nothing_pending(striped: bool) {
+    every_order(move |parts| {
         let (lane, ledger, mut events_rx) = parts.lane();
+        if striped {
+            lane.stripes.create();
+        }
         let over = Arc::new(AtomicBool::new(false));
         let ends_spans = {
             let lane = Arc::clone(&lane);

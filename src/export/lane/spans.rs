@@ -196,6 +196,7 @@ impl Lane {
         state.ledger.take(batch.len() as u64);
         state.share.send(bytes);
         state.in_flight.take(batch.numbers(&(0..batch.len())), bytes);
+        state.meetings = 0;
         drop(state);
         batch
     }

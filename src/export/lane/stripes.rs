@@ -3,11 +3,12 @@
 //!
 //! A thread that pushes to its stripe does not wait for the lane's lock, and does not move the
 //! lane's memory between processors. The lane grants a stripe room for spans and bytes in advance,
-//! from what is free in its queue and in its share of the budget.
+//! from what is free in its queue and in its share of the budget. All grants together cover no more
+//! spans than are queued, so a lane with few spans holds little memory for spans to come.
 //!
 //! | event | effect |
 //! |---|---|
-//! | threads meet at the lane's lock [`MEETINGS`] times | the lane has stripes |
+//! | threads meet at the lane's lock [`MEETINGS`] times before a batch is taken | the lane has stripes |
 //! | a span without a grant ends | the thread's stripe is collected, the span is pushed to the lane's queue, and the stripe gets a grant |
 //! | the queue or the budget has no room besides grants | all stripes are collected |
 //! | the queue is sent, flushed, read or closed; an outage begins | all stripes are collected |
@@ -26,7 +27,8 @@ use crate::export::shared::Shared;
 
 /// Number of stripes. Threads beyond it share one.
 pub(crate) const STRIPES: usize = 8;
-/// Meetings of threads at the lane's lock that lead to stripes.
+/// Meetings of threads at the lane's lock that lead to stripes. They count from the last batch, so
+/// a lane whose threads meet now and then never pays for stripes.
 const MEETINGS: u8 = 32;
 /// Most spans and bytes that a grant covers. One slot of the chunk is for the span after them.
 const MAX_SPANS: usize = 31;
@@ -180,7 +182,8 @@ impl Stripe {
 
     fn grant(&self, state: &mut State, bytes: usize, shared: &Shared) {
         let free = state.free_slots(&shared.settings).div_ceil(PART);
-        let spans = free.min(MAX_SPANS).min(MAX_BYTES / bytes);
+        let covered = state.spans.len().saturating_sub(state.granted);
+        let spans = free.min(MAX_SPANS).min(MAX_BYTES / bytes).min(covered);
         if spans == 0 || !state.share.grant(spans * bytes, &shared.budget) {
             return;
         }

@@ -429,6 +429,45 @@ fn threads_that_meet_at_the_lock_get_stripes() {
 }
 
 #[test]
+fn threads_that_meet_now_and_then_get_no_stripes() {
+    let (lane, _ledger, _events_rx) = lane(Binding::new());
+    for _ in 0..100 {
+        lane.stripes.note_meeting(&mut lane.state.lock());
+        assert_eq!(lane.take_batch().len(), 0);
+    }
+    assert!(!lane.stripes.exist());
+}
+
+#[test]
+fn grants_cover_no_more_spans_than_are_queued() {
+    let (lane, _ledger, _events_rx) = Parts::of(Binding::new(), Export::default()).lane();
+    lane.stripes.create();
+    for number in 0..300 {
+        set_thread_number(number % 5);
+        lane.push(span("span"));
+        let state = lane.state.lock();
+        assert!(state.granted <= state.spans.len(), "after {number}");
+    }
+    assert!(lane.state.lock().granted > 30);
+}
+
+#[test]
+fn unused_grants_do_not_drop_a_session_event() {
+    const BUDGET: usize = 1 << 20;
+    let export = Export {
+        max_queue_bytes: Some(BUDGET),
+        ..Export::default()
+    };
+    let (lane, _ledger, _events_rx) = Parts::of(Binding::new(), export).lane();
+    lane.stripes.create();
+    (0..3).for_each(|_| lane.push(span("span")));
+    assert!(lane.state.lock().granted > 1);
+    // A lane may hold half of the budget.
+    let bytes = BUDGET / 2 - 4 * byte_size(&span("span"));
+    assert!(lane.accept_event(bytes).is_some());
+}
+
+#[test]
 fn spans_in_stripes_are_counted_read_and_given_up_like_others() {
     let (lane, ledger, _events_rx) = lane(Binding::new());
     lane.stripes.create();
