@@ -314,22 +314,27 @@ fn a_registry_that_sends_json_takes_no_encoded_spans() {
 
 #[test]
 fn a_client_cannot_choose_the_project() {
-    let names = ["openinference.project.name", "braintrust.parent", "wandb.project"];
-    for (backend, bound) in [
-        (BackendName::Otlp, binding("a").resource("wandb.project", "bound")),
-        (BackendName::Otlp, binding("a")),
-        (BackendName::Phoenix, binding("a").project("bound")),
+    let all = ["openinference.project.name", "braintrust.parent", "wandb.project"];
+    for (backend, names, bound) in [
+        (
+            BackendName::Otlp,
+            &all[..],
+            binding("a").resource("wandb.project", "bound"),
+        ),
+        (BackendName::Otlp, &all, binding("a")),
+        (BackendName::Phoenix, &all[..1], binding("a").project("bound")),
         (
             BackendName::Braintrust,
+            &all[1..2],
             binding("a").resource("braintrust.parent", "bound"),
         ),
     ] {
         let world = world(backend, quick(), |builder| builder.tenant("a", bound.clone()));
         let mut forged = request(&["span"]);
         let resource = forged.resource_spans[0].resource.get_or_insert_default();
-        resource.attributes = names.map(|name| attribute(name, "forged")).into();
+        resource.attributes = names.iter().map(|name| attribute(name, "forged")).collect();
         resource.attributes.push(attribute("service.name", "shop"));
-        spans(&mut forged)[0].attributes = names.map(|name| attribute(name, "forged")).into();
+        spans(&mut forged)[0].attributes = names.iter().map(|name| attribute(name, "forged")).collect();
         world.ingest("a", checked(&forged));
         world.flush();
         world.assert_no_trace_of("forged", "a");

@@ -11,6 +11,7 @@ use tracer_registry::text::printable;
 use tracing::{info, warn};
 
 use crate::answer::{Refusal, RefusalKind};
+use crate::callers::CallerChanges;
 use crate::tls::TlsError;
 
 /// Time between two lines of one kind.
@@ -124,6 +125,10 @@ impl Log {
                 printable(&error.to_string())
             );
         }
+    }
+
+    pub(crate) fn callers_changed(changes: CallerChanges) {
+        info!("callers reloaded: {changes}");
     }
 
     pub(crate) fn certificates_changed() {

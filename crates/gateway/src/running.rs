@@ -103,6 +103,10 @@ impl Current {
                 Log::listeners_need_restart();
                 (new.http, new.grpc) = (old.http, old.grpc);
             }
+            let changes = running.callers.changes_since(&before.callers);
+            if !changes.is_empty() {
+                Log::callers_changed(changes);
+            }
         }
         self.budget.set_limit(running.settings.memory);
         if self.tls.apply(tls) && self.running.load().is_some() {

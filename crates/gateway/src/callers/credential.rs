@@ -29,6 +29,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// Computes keyed hashes of tokens. The key is random and never leaves the process.
+#[derive(Clone)]
 pub(super) struct TokenHasher(hmac::Key);
 
 /// Keyed hash of a token.

@@ -91,10 +91,47 @@ impl Callers {
         self.all.iter().map(|caller| caller.snapshot()).collect()
     }
 
+    /// Returns what changed since `previous`, from which these callers were read.
+    pub(crate) fn changes_since(&self, previous: &Self) -> CallerChanges {
+        let names = |of: &Self, not_in: &Self| {
+            let names = of.all.iter().map(|caller| caller.name());
+            names.filter(|name| not_in.get(name).is_none()).count()
+        };
+        let tokens = |of: &Self, not_in: &Self| {
+            let hashes = of.by_hash.keys();
+            hashes.filter(|hash| !not_in.by_hash.contains_key(*hash)).count()
+        };
+        CallerChanges {
+            callers: [names(self, previous), names(previous, self)],
+            tokens: [tokens(self, previous), tokens(previous, self)],
+        }
+    }
+
     /// Returns the caller of a name.
     pub fn get(&self, name: &str) -> Option<&Arc<Caller>> {
         let at = self.all.binary_search_by(|caller| caller.name().as_str().cmp(name));
         at.ok().map(|at| &self.all[at])
+    }
+}
+
+/// Numbers of callers and tokens that a reload adds and removes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CallerChanges {
+    callers: [usize; 2],
+    tokens: [usize; 2],
+}
+
+impl CallerChanges {
+    pub(crate) fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+}
+
+impl fmt::Display for CallerChanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { callers, tokens } = self;
+        write!(f, "{} callers added, {} removed; ", callers[0], callers[1])?;
+        write!(f, "{} tokens added, {} removed", tokens[0], tokens[1])
     }
 }
 

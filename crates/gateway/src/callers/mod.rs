@@ -24,6 +24,7 @@ mod tests;
 
 pub use caller::{ByResource, Caller, Target};
 pub use counts::{CallerSnapshot, Counts, Reason};
+pub(crate) use identify::CallerChanges;
 pub use identify::Callers;
 pub use path::tenant_in_path;
 pub use refusal::Refusal;

@@ -53,7 +53,7 @@ impl Callers {
         previous: Option<&Self>,
     ) -> Result<Self, ConfigError> {
         let mut problems = GatewayProblems::new(config);
-        let hasher = TokenHasher::new();
+        let hasher = previous.map_or_else(TokenHasher::new, |previous| previous.hasher.clone());
         let tokens = tokens(&settings.callers);
         let read_tokens = read_all(&tokens, |source| {
             let key = config.read_key(source, sources).map_err(|error| error.to_string())?;

@@ -199,3 +199,26 @@ fn resident() -> usize {
         .expect("listed");
     line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
 }
+
+#[test]
+fn a_reload_states_which_callers_and_tokens_changed() {
+    let gateway = |first: &str, rest: &str| {
+        format!("[gateway.callers.{first}]\ntoken = {{ file = 'one' }}\ntenant = 'a'\n{rest}")
+    };
+    let mut world = World::new(&gateway("first", ""), &[("one", "token-number-one")]);
+    let changes = |world: &mut World| {
+        let callers = read(&world.folder, Some(&world.callers)).expect("valid");
+        let changes = callers.changes_since(&world.callers);
+        world.callers = callers;
+        (!changes.is_empty()).then(|| changes.to_string())
+    };
+    assert_eq!(changes(&mut world), None);
+    world.folder.write("one", "another-token-one");
+    let rotated = "0 callers added, 0 removed; 1 tokens added, 1 removed";
+    assert_eq!(changes(&mut world).as_deref(), Some(rotated));
+    let second = "[gateway.callers.third]\ntoken = { file = 'two' }\ntenant = 'a'";
+    world.folder.write("two", "token-number-two");
+    world.folder.write("gateway.toml", &gateway("second", second));
+    let renamed = "2 callers added, 1 removed; 1 tokens added, 0 removed";
+    assert_eq!(changes(&mut world).as_deref(), Some(renamed));
+}
