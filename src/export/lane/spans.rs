@@ -175,6 +175,7 @@ impl Lane {
         let empty = state.spans.is_empty();
         if empty {
             state.schedule = Schedule::Idle;
+            state.meetings = 0;
         } else {
             state.start_timer(settings.scheduled_delay);
         }
@@ -196,7 +197,6 @@ impl Lane {
         state.ledger.take(batch.len() as u64);
         state.share.send(bytes);
         state.in_flight.take(batch.numbers(&(0..batch.len())), bytes);
-        state.meetings = 0;
         drop(state);
         batch
     }

@@ -8,7 +8,7 @@
 //!
 //! | event | effect |
 //! |---|---|
-//! | threads meet at the lane's lock [`MEETINGS`] times before a batch is taken | the lane has stripes |
+//! | threads meet at the lane's lock [`MEETINGS`] times before it is idle | the lane has stripes |
 //! | a span without a grant ends | the thread's stripe is collected, the span is pushed to the lane's queue, and the stripe gets a grant |
 //! | the queue or the budget has no room besides grants | all stripes are collected |
 //! | the queue is sent, flushed, read or closed; an outage begins | all stripes are collected |
@@ -27,8 +27,8 @@ use crate::export::shared::Shared;
 
 /// Number of stripes. Threads beyond it share one.
 pub(crate) const STRIPES: usize = 8;
-/// Meetings of threads at the lane's lock that lead to stripes. They count from the last batch, so
-/// a lane whose threads meet now and then never pays for stripes.
+/// Meetings of threads at the lane's lock that lead to stripes. They count since the lane was idle,
+/// so a lane whose threads meet now and then never pays for stripes.
 const MEETINGS: u8 = 32;
 /// Most spans and bytes that a grant covers. One slot of the chunk is for the span after them.
 const MAX_SPANS: usize = 31;

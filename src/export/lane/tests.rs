@@ -430,12 +430,13 @@ fn threads_that_meet_at_the_lock_get_stripes() {
 
 #[test]
 fn threads_that_meet_now_and_then_get_no_stripes() {
-    let (lane, _ledger, _events_rx) = lane(Binding::new());
+    let mut engine = engine();
     for _ in 0..100 {
-        lane.stripes.note_meeting(&mut lane.state.lock());
-        assert_eq!(lane.take_batch().len(), 0);
+        engine.lane.stripes.note_meeting(&mut engine.lane.state.lock());
+        engine.step(Step::Push);
+        engine.drain();
     }
-    assert!(!lane.stripes.exist());
+    assert!(!engine.lane.stripes.exist());
 }
 
 #[test]

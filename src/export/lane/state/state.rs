@@ -46,7 +46,7 @@ pub(crate) struct State {
     pub(crate) ledger: Ledger,
     /// Spans that stripes may take without the lock.
     pub(crate) granted: usize,
-    /// Meetings of threads at the lock since the last batch.
+    /// Meetings of threads at the lock since the lane was idle.
     pub(crate) meetings: u8,
     pub(crate) flush: u64,
     pub(crate) halving: Halving,
