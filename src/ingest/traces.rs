@@ -32,7 +32,7 @@ impl Traces {
     }
 
     /// Splits the traces by the value of a resource attribute: `None` if it is absent or not a
-    /// string. Parts are in the order of first occurrence.
+    /// string. Parts are in the order of first occurrence. An empty body has none.
     ///
     /// # Errors
     /// Returns [`InvalidTraces`] if a resource has the attribute several times, if there are too

@@ -145,11 +145,15 @@ impl Payload {
     }
 
     /// Splits the request by an attribute of its resources: `None` if it is absent or not a string.
-    /// Parts are in the order of first occurrence. Nothing changes if there is one part.
+    /// Parts are in the order of first occurrence. Nothing changes if there is one part. An empty
+    /// request has none.
     ///
     /// Fails if a resource has several attributes with this key, if there are too many parts, or if
     /// the request has unknown fields that belong to no resource.
     pub(crate) fn split_by_resource(self, key: &str) -> Result<Vec<(Option<String>, Self)>, PayloadError> {
+        if self.bytes.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut parts = parts::split(&self.bytes, key)?;
         if parts.len() < 2 {
             let value = parts.pop().and_then(|only| only.value);

@@ -7,9 +7,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::thread;
 
 use anstream::stderr;
 use clap::Args;
+use tracer_registry::TracerRegistry;
 use tracer_registry::config::Config;
 use tracer_registry::text::printable;
 use tracer_registry_collector::Received;
@@ -83,10 +85,15 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
         demo.write_usage(&gateway, out)?;
     }
     out.flush()?;
+    // On its own thread, because reading keys takes time and must not delay a stop.
+    let (reloads, requested) = mpsc::sync_channel(1);
+    let registry = gateway.registry().clone();
+    thread::Builder::new().spawn(move || requested.iter().for_each(|()| reload(&registry)))?;
     for event in events {
         match event {
             Event::Signal(Signal::Stop) => break,
-            Event::Signal(Signal::Reload) => reload(&gateway),
+            // A reload that has not started yet reads the same.
+            Event::Signal(Signal::Reload) => drop(reloads.try_send(())),
             Event::Received(received) => {
                 if let Some(demo) = demo.as_ref().filter(|_| !received.stored.is_empty()) {
                     write!(out, "{}", demo.trees(&received))?;
@@ -155,8 +162,8 @@ fn write_facts(gateway: &Gateway, out: &mut impl Write) -> Result<(), CliError> 
     Ok(())
 }
 
-fn reload(gateway: &Gateway) {
-    match gateway.reload() {
+fn reload(registry: &TracerRegistry) {
+    match registry.reload() {
         Ok(reload) => info!(
             "the configuration was read again: {} added, {} changed, {} removed",
             reload.added.len(),

@@ -161,6 +161,34 @@ fn the_log_names_a_tenant_of_a_caller_that_is_not_configured() {
 }
 
 #[test]
+fn a_stop_waits_for_no_reload() {
+    let collector = LocalCollector::builder().start().expect("started");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    configuration(folder.path(), &collector, "acme");
+    let read = format!(
+        "if [ -e {slow} ]; then touch {slow}ed; sleep 20; fi; printf token-of-acme",
+        slow = path("slow")
+    );
+    let config = fs::read_to_string(path("gateway.toml")).expect("written before");
+    let config = config.replace(
+        r#"{ file = "token" }"#,
+        &format!("{{ exec = [\"sh\", \"-c\", \"{read}\"] }}"),
+    );
+    fs::write(path("gateway.toml"), config).expect("written");
+    let served = Served::start(&["--config", &path("gateway.toml")]);
+    fs::write(path("slow"), "").expect("written");
+    signal(&served.process, "HUP");
+    let deadline = std::time::Instant::now() + LONG;
+    while !Path::new(&path("slowed")).exists() {
+        assert!(std::time::Instant::now() < deadline);
+    }
+    let (code, output, log) = served.stop();
+    assert_eq!(code, Some(0), "{output}\n{log}");
+    assert!(!log.contains("configuration"), "the reload ended first: {log}");
+}
+
+#[test]
 fn a_demo_whose_address_is_in_use_names_the_options_for_others() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound").to_string();

@@ -109,6 +109,8 @@ pub(crate) struct Refusal {
     /// Why it counts for the caller. `None` if it was counted already.
     pub(crate) reason: Option<Reason>,
     pub(crate) message: Cow<'static, str>,
+    /// Methods of the path, if the request has another one.
+    pub(super) allowed_methods: Option<&'static str>,
 }
 
 impl Refusal {
@@ -127,6 +129,14 @@ impl Refusal {
             kind,
             reason: Some(reason),
             message: message.into(),
+            allowed_methods: None,
+        }
+    }
+
+    pub(crate) fn method_not_allowed(methods: &'static str) -> Self {
+        Self {
+            allowed_methods: Some(methods),
+            ..Self::new(RefusalKind::MethodNotAllowed, format!("the path allows only {methods}"))
         }
     }
 

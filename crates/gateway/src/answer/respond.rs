@@ -80,7 +80,12 @@ pub(crate) fn refused(format: Format, refusal: &Refusal) -> Answer {
 }
 
 fn refused_http(format: Format, refusal: &Refusal) -> Answer {
-    let Refusal { kind, message, .. } = refusal;
+    let Refusal {
+        kind,
+        message,
+        allowed_methods,
+        ..
+    } = refusal;
     let body = match format {
         Format::Json => json!({ "code": kind.body_code(), "message": message })
             .to_string()
@@ -94,10 +99,11 @@ fn refused_http(format: Format, refusal: &Refusal) -> Answer {
     if kind.may_be_retried() {
         headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
     }
-    match kind {
-        RefusalKind::Unauthenticated => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-        RefusalKind::MethodNotAllowed => drop(headers.insert(ALLOW, HeaderValue::from_static("POST"))),
-        _ => {}
+    if *kind == RefusalKind::Unauthenticated {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if let Some(methods) = allowed_methods {
+        headers.insert(ALLOW, HeaderValue::from_static(methods));
     }
     answer
 }

@@ -1,7 +1,8 @@
 //! Counts of accepted and refused requests.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use serde::Serialize;
 
@@ -65,6 +66,8 @@ pub struct Counts {
     requests: AtomicU64,
     spans: AtomicU64,
     refused: [AtomicU64; Reason::ALL.len()],
+    /// Bytes of memory that its requests have reserved.
+    pub(crate) reserved: Arc<AtomicUsize>,
 }
 
 /// Counts of one caller at one moment.

@@ -44,13 +44,14 @@ pub struct Settings {
     pub other_signals: OtherSignals,
     /// Maximum size of a request in bytes, on the wire and inflated. Default: 20 MiB.
     pub max_request: usize,
-    /// Maximum memory of all requests that are being received, in bytes. Default: 256 MiB.
+    /// Maximum memory of all requests that are being received, in bytes. A caller with several
+    /// requests gets at most as much as it leaves free. Default: 256 MiB.
     pub memory: usize,
     /// Maximum number of connections of both listeners. Default: 10,000.
     pub max_connections: usize,
     /// Maximum time to receive the headers of a request. Default: 5 s.
     pub header_timeout: Duration,
-    /// Time after which a body must arrive at `body_min_rate`. Default: 5 s.
+    /// How far a body may be behind `body_min_rate`, and its longest pause. Default: 5 s.
     pub body_grace: Duration,
     /// Minimum rate of a body in bytes per second. Default: 1 KiB.
     pub body_min_rate: usize,

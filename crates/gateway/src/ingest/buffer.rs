@@ -78,6 +78,8 @@ impl<'r> Buffer<'r> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::answer::RefusalKind;
     use crate::budget::Budget;
@@ -85,7 +87,7 @@ mod tests {
     #[test]
     fn a_buffer_never_holds_more_than_it_reserved() {
         let budget = Budget::new(1 << 20);
-        let mut reserved = budget.reservation();
+        let mut reserved = budget.reservation(&Arc::default());
         let mut buffer = Buffer::new(1 << 20, &mut reserved);
         for _ in 0..100 {
             buffer.append(&[7; 1000]).unwrap();
@@ -100,12 +102,12 @@ mod tests {
     #[test]
     fn a_full_limit_and_a_full_budget_have_different_refusals() {
         let budget = Budget::new(6000);
-        let mut reserved = budget.reservation();
+        let mut reserved = budget.reservation(&Arc::default());
         let mut buffer = Buffer::new(5000, &mut reserved);
         assert_eq!(buffer.append(&[0; 5001]).unwrap_err().kind, RefusalKind::TooLarge);
         buffer.append(&[0; 5000]).unwrap();
         assert_eq!(buffer.append(&[0]).unwrap_err().kind, RefusalKind::TooLarge);
-        let mut second = budget.reservation();
+        let mut second = budget.reservation(&Arc::default());
         let mut buffer = Buffer::new(5000, &mut second);
         assert_eq!(buffer.append(&[0; 1500]).unwrap_err().kind, RefusalKind::Unavailable);
     }

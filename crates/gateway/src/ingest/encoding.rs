@@ -160,6 +160,7 @@ fn zstd_decoder(frames: &[u8]) -> Result<zstd::Decoder<'static, &[u8]>, Refusal>
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::sync::Arc;
 
     use flate2::Compression;
     use flate2::write::GzEncoder;
@@ -177,7 +178,7 @@ mod tests {
     }
 
     async fn inflate(encoding: Encoding, message: &[u8]) -> Result<Inflated, Refusal> {
-        let mut reserved = Budget::new(4 * LIMIT).reservation();
+        let mut reserved = Budget::new(4 * LIMIT).reservation(&Arc::default());
         encoding
             .inflate(Bytes::copy_from_slice(message), LIMIT, &mut reserved)
             .await
@@ -265,7 +266,7 @@ mod tests {
     #[tokio::test]
     async fn inflated_bytes_are_reserved() {
         let budget = Budget::new(10_000);
-        let mut reserved = budget.reservation();
+        let mut reserved = budget.reservation(&Arc::default());
         let message = Bytes::from(gzip(&vec![0; 20_000]));
         let refusal = Encoding::Gzip.inflate(message, LIMIT, &mut reserved).await.unwrap_err();
         assert_eq!(refusal, Refusal::no_memory());

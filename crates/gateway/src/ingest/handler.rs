@@ -147,7 +147,7 @@ impl Ingest {
         let encoding = Encoding::of(format, &head.headers)?;
 
         let limit = running.settings.max_request;
-        let mut reserved = self.current.budget().reservation();
+        let mut reserved = self.current.budget().reservation(&caller.counts().reserved);
         let shape = if format == Format::Grpc {
             Shape::Framed
         } else {
@@ -271,10 +271,7 @@ fn split(target: Target, traces: Traces) -> Result<Vec<(Selector, Traces)>, Refu
 
 fn health(method: &Method, is_healthy: bool) -> Result<Answer, Refusal> {
     if !matches!(*method, Method::GET | Method::HEAD) {
-        return Err(Refusal::new(
-            RefusalKind::MethodNotAllowed,
-            "the path has only the method GET",
-        ));
+        return Err(Refusal::method_not_allowed("GET, HEAD"));
     }
     Ok(if is_healthy {
         answer::plain(StatusCode::OK, "ok\n")
@@ -287,10 +284,7 @@ fn require_post(method: &Method) -> Result<(), Refusal> {
     if *method == Method::POST {
         Ok(())
     } else {
-        Err(Refusal::new(
-            RefusalKind::MethodNotAllowed,
-            "the path has only the method POST",
-        ))
+        Err(Refusal::method_not_allowed("POST"))
     }
 }
 

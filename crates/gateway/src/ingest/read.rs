@@ -33,10 +33,17 @@ impl MinRate {
         }
     }
 
-    /// Returns how long after its start a body of `received` bytes must have more.
-    fn allowed(self, received: usize) -> Duration {
-        let millis = received.saturating_mul(1000) / self.bytes_per_second.max(1);
-        self.grace.saturating_add(Duration::from_millis(millis as u64))
+    /// Returns when the first bytes of a body must be there.
+    fn first_deadline(self) -> Instant {
+        Instant::now() + self.grace
+    }
+
+    /// Returns when more must be there, after bytes that arrived now. They extend the deadline by
+    /// their time at the minimum rate. No pause is longer than the grace, however fast the body was
+    /// before: it would hold its memory.
+    fn next_deadline(self, deadline: Instant, arrived: usize) -> Instant {
+        let millis = arrived.saturating_mul(1000) / self.bytes_per_second.max(1);
+        (deadline + Duration::from_millis(millis as u64)).min(Instant::now() + self.grace)
     }
 }
 
@@ -67,8 +74,9 @@ where
     let mut buffer = Buffer::new(limit, reserved);
     let announced = body.size_hint().lower();
     buffer.expect(usize::try_from(announced).unwrap_or(usize::MAX))?;
-    let started = Instant::now();
-    while let Some(part) = next(body, started + rate.allowed(buffer.as_slice().len())).await? {
+    let mut deadline = rate.first_deadline();
+    while let Some(part) = next(body, deadline).await? {
+        deadline = rate.next_deadline(deadline, part.len());
         let had_length = buffer.as_slice().len() >= frame::PREFIX_BYTES;
         buffer.append(&part)?;
         if shape == Shape::Framed
@@ -102,8 +110,9 @@ pub(super) async fn skip<B>(body: &mut B, limit: usize, rate: MinRate) -> Result
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let (started, mut received) = (Instant::now(), 0_usize);
-    while let Some(part) = next(body, started + rate.allowed(received)).await? {
+    let (mut deadline, mut received) = (rate.first_deadline(), 0_usize);
+    while let Some(part) = next(body, deadline).await? {
+        deadline = rate.next_deadline(deadline, part.len());
         received = received.saturating_add(part.remaining());
         if received > limit {
             return Err(Refusal::too_large(limit));
@@ -128,6 +137,7 @@ pub(super) async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B, limit: u
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::sync::Arc;
 
     use futures_util::{StreamExt as _, stream};
     use http_body_util::{Full, StreamBody};
@@ -152,7 +162,7 @@ mod tests {
     }
 
     async fn read_whole(mut body: impl Body<Data = Bytes> + Unpin, shape: Shape) -> Result<Bytes, Refusal> {
-        let mut reserved = Budget::new(1 << 20).reservation();
+        let mut reserved = Budget::new(1 << 20).reservation(&Arc::default());
         read(&mut body, shape, 1 << 20, RATE, &mut reserved).await
     }
 
@@ -172,6 +182,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_body_that_stalls_is_refused_after_the_grace_however_fast_it_was() {
+        let started = Instant::now();
+        let fast = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from(vec![7; 1 << 19])))]);
+        let body = StreamBody::new(fast.chain(stream::pending()));
+        let refusal = read_whole(body, Shape::Plain).await.unwrap_err();
+        assert_eq!((refusal.kind, started.elapsed()), (RefusalKind::TooSlow, RATE.grace));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_silent_body_is_refused_after_the_grace() {
         let started = Instant::now();
         let body = StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>());
@@ -182,7 +201,7 @@ mod tests {
     #[tokio::test]
     async fn an_announced_length_is_reserved_whole() {
         let budget = Budget::new(1000);
-        let mut reserved = budget.reservation();
+        let mut reserved = budget.reservation(&Arc::default());
         let mut body = Full::new(Bytes::from(vec![7; 1000]));
         assert_eq!(
             read(&mut body, Shape::Plain, 5000, RATE, &mut reserved)
@@ -193,7 +212,7 @@ mod tests {
         );
         assert_eq!(budget.used(), 1000);
         let mut body = Full::new(Bytes::from_static(b"more"));
-        let mut other = budget.reservation();
+        let mut other = budget.reservation(&Arc::default());
         let refusal = read(&mut body, Shape::Plain, 5000, RATE, &mut other).await.unwrap_err();
         assert_eq!(refusal, Refusal::no_memory());
     }

@@ -221,10 +221,17 @@ fn paths_methods_types_and_encodings_are_refused_by_their_status() {
         let reply = send(method.clone(), path, headers);
         assert_eq!(reply.status, status, "{method} {path} {headers:?}: {reply:?}");
     }
-    assert_eq!(
-        send(Method::PUT, "/v1/traces", &[protobuf]).header("allow"),
-        Some("POST")
-    );
+    for (path, methods) in [
+        ("/v1/traces", "POST"),
+        ("/healthz", "GET, HEAD"),
+        ("/readyz", "GET, HEAD"),
+    ] {
+        assert_eq!(
+            send(Method::PUT, path, &[protobuf]).header("allow"),
+            Some(methods),
+            "{path}"
+        );
+    }
     assert_eq!(service.status().other_signals.refused, 2);
 }
 

@@ -5,9 +5,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
 use bytes::Bytes;
+use tracer_registry_gateway::RefusalKind;
 
 use crate::requests::EXPORT;
-use crate::support::{ACME, GLOBEX, LONG, Service, body, framed, gzip, until};
+use crate::support::{ACME, GLOBEX, LONG, SHARED, Service, body, framed, gzip, until};
 
 /// A connection whose bytes the test writes itself.
 pub(crate) struct Raw(pub(crate) TcpStream);
@@ -58,17 +59,17 @@ impl Raw {
 fn memory_is_reserved_before_a_body_is_read_and_freed_after_its_answer() {
     let service = Service::start("max_request = \"64KiB\"\nmemory = \"128KiB\"");
     let message = body(&["n".repeat(60_000).as_str()]);
-    let mut holders = [(); 2].map(|()| Raw::connect(service.http()));
-    for holder in &mut holders {
-        holder.write_head(ACME, message.len());
-    }
+    let mut holders = [ACME, GLOBEX].map(|token| {
+        let mut holder = Raw::connect(service.http());
+        holder.write_head(token, message.len());
+        holder
+    });
     until(|| service.status().memory.used == 2 * message.len());
-    let reply = service.post(GLOBEX, &[], message.clone());
+    let tenant = ("x-tenant", "globex");
+    let reply = service.post(SHARED, &[tenant], message.clone());
     assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")));
-    assert_eq!(
-        service.call(EXPORT, GLOBEX, &[], framed(false, &message)).grpc_status(),
-        14
-    );
+    let reply = service.call(EXPORT, SHARED, &[tenant], framed(false, &message));
+    assert_eq!(reply.grpc_status(), 14);
 
     for holder in &mut holders {
         holder.write(&message);
@@ -85,16 +86,29 @@ fn memory_is_reserved_before_a_body_is_read_and_freed_after_its_answer() {
 }
 
 #[test]
+fn a_caller_with_slow_uploads_leaves_memory_for_others() {
+    let service = Service::start("max_request = \"64KiB\"\nmemory = \"256KiB\"");
+    let message = body(&["n".repeat(60_000).as_str()]);
+    let mut slow = [(); 10].map(|()| Raw::connect(service.http()));
+    for upload in &mut slow {
+        upload.write_head(ACME, message.len());
+    }
+    until(|| service.status().requests.refused == [(RefusalKind::Unavailable, 8)].into());
+    assert_eq!(service.status().memory.used, 2 * message.len());
+    assert_eq!(service.post(GLOBEX, &[], message).status, 200);
+}
+
+#[test]
 fn inflated_bytes_count_for_the_memory() {
     let service = Service::start("max_request = \"64KiB\"\nmemory = \"128KiB\"");
     let message = gzip(&body(&["n".repeat(60_000).as_str()]));
     let mut holder = Raw::connect(service.http());
     holder.write_head(ACME, 60 * 1024);
     let mut other = Raw::connect(service.http());
-    other.write_head(ACME, 60 * 1024);
+    other.write_head(GLOBEX, 60 * 1024);
     until(|| service.status().memory.used == 120 * 1024);
     assert!(message.len() < 8 * 1024);
-    let reply = service.post(GLOBEX, &[("content-encoding", "gzip")], message);
+    let reply = service.post(SHARED, &[("content-encoding", "gzip"), ("x-tenant", "acme")], message);
     assert_eq!(reply.status, 503, "{reply:?}");
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers fail the test, as the tests do")]
 
 mod answers;
+mod bytes;
 mod clients;
 
 mod lifecycle;

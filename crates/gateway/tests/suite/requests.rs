@@ -103,6 +103,14 @@ fn header_resource_and_path_choose_among_what_the_caller_may_address() {
 }
 
 #[test]
+fn an_empty_request_needs_no_tenant() {
+    let service = Service::start("");
+    let reply = service.post(SPLIT, &[], Bytes::new());
+    assert_eq!((reply.status, reply.body.len()), (200, 0), "{reply:?}");
+    assert_eq!(service.call(EXPORT, SPLIT, &[], framed(false, b"")).grpc_status(), 0);
+}
+
+#[test]
 fn a_request_of_which_one_part_is_refused_queues_nothing() {
     let service = Service::start("");
     for other in [Some("initech"), Some("Acme "), None] {
