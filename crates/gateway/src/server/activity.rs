@@ -34,7 +34,7 @@ pub(super) enum Expired {
     SlowHead,
 }
 
-/// A request in progress: its body or its answer is not complete. Dropping it ends the request.
+/// A request in progress: its body is not read, or it has no answer. Dropping it ends the request.
 #[derive(Debug)]
 pub(super) struct Running(Activity);
 

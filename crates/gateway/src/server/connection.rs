@@ -120,9 +120,9 @@ impl Connection {
         activity: Activity,
     ) -> impl Service<
         Request<Incoming>,
-        Response = Response<TrackedBody<AnswerBody>>,
+        Response = Response<AnswerBody>,
         Error = Infallible,
-        Future = impl Future<Output = Result<Response<TrackedBody<AnswerBody>>, Infallible>> + Send + 'static,
+        Future = impl Future<Output = Result<Response<AnswerBody>, Infallible>> + Send + 'static,
     > + 'static {
         let (server, peer) = (Arc::clone(&self.server), self.peer);
         service_fn(move |request: Request<Incoming>| {
@@ -131,7 +131,9 @@ impl Connection {
             let server = Arc::clone(&server);
             async move {
                 let answer = server.ingest.answer(request, peer).await;
-                Ok(answer.map(|body| TrackedBody::new(body, running)))
+                // A client that does not read its answer is idle.
+                drop(running);
+                Ok(answer)
             }
         })
     }

@@ -88,7 +88,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedStream<S> {
     }
 }
 
-/// A body of a request or an answer. The request runs until both are dropped.
+/// Body of a request, which runs at least until this is dropped.
 #[derive(Debug)]
 pub(super) struct TrackedBody<B> {
     body: B,

@@ -268,6 +268,18 @@ fn a_client_that_resets_its_streams_is_sent_away() {
 }
 
 #[test]
+fn a_client_that_reads_no_answer_is_idle() {
+    let service = Service::start("idle_timeout = \"1s\"");
+    let mut hostile = Raw::connect(service.grpc());
+    hostile.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    // A window of zero bytes for each answer, and GET / over http.
+    hostile.write(frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]));
+    hostile.write(frame(1, 0x5, 1, &[0x82, 0x86, 0x84]));
+    hostile.read_to_end();
+    until(|| service.status().connections.idle == 1);
+}
+
+#[test]
 fn a_shutdown_finishes_a_request_of_http_2() {
     let mut service = Service::start("");
     let address = service.grpc();
