@@ -256,7 +256,7 @@ fn span(shape: Shape) -> Vec<u8> {
     put(&mut span, 2, false, &unique());
     put(&mut span, 1, has(4), &[7; 16]);
     if has(5) {
-        put(&mut span, 5, false, &vec![b'n'; 200]);
+        put(&mut span, 5, false, &[b'n'; 200]);
     }
     if has(6) {
         // An unknown number, and a flag.
