@@ -43,7 +43,8 @@ static NO_RESOURCE: LazyLock<Resource> = LazyLock::new(|| Resource::builder_empt
 /// starts it. Its parent is the tracer's innermost current span, and its session is that of the
 /// tracer's innermost scope. Current spans and scopes of other tracers have no effect.
 ///
-/// Implements [`TracerProvider`]. Handles are equal if they refer to the same tracer.
+/// Implements [`TracerProvider`](opentelemetry::trace::TracerProvider). Handles are equal if they
+/// refer to the same tracer.
 #[derive(Clone)]
 pub struct TracerHandle(pub(super) Arc<Instance>);
 
