@@ -192,7 +192,10 @@ fn a_shutdown_counts_each_span_of_many_threads_once() {
                     }
                 });
             }
-            thread::sleep(Duration::from_millis(5 * round));
+            let count = || started.iter().map(|count| count.load(Ordering::SeqCst)).sum::<u64>();
+            while count() < 500 * round {
+                thread::yield_now();
+            }
             drop(registry.shutdown(LONG));
             over.store(true, Ordering::SeqCst);
         });

@@ -1,9 +1,11 @@
 //! Checks a request in one walk over its bytes, without allocation.
 
 use super::error::{PayloadError, Rule, Segment};
-use super::schema::{ANY_VALUE, Content, FieldRule, KEY_VALUE, REQUEST, SPAN, Schema};
+use super::schema::{ANY_VALUE, Content, FieldRule, KEY_VALUE, REQUEST, RESOURCE_SPANS, SPAN, Schema};
 use super::wire;
 
+/// Field of a resource block before OTLP 1.0.
+const INSTRUMENTATION_LIBRARY_SPANS: u32 = 1000;
 /// Levels of nested attribute values. A list or a table in an attribute's value is at level 2.
 ///
 /// A table takes three messages a level, so a request nests at most 100 messages: the limit of most
@@ -92,8 +94,8 @@ impl Walk {
             Content::Value => self.value(value),
             Content::TraceId => id::<16>(value),
             Content::SpanId => id::<8>(value),
-            Content::ParentSpanId if value.is_empty() || value.len() == 8 => Ok(()),
-            Content::ParentSpanId => Err(length(8, value)),
+            Content::OptionalTraceId => optional_id(16, value),
+            Content::OptionalSpanId => optional_id(8, value),
             Content::Span => {
                 self.spans += 1;
                 self.message::<false>(&SPAN, value)
@@ -120,6 +122,10 @@ fn long_field<'a>(
 ) -> Result<(&'static FieldRule, &'a [u8], &'a [u8]), PayloadError> {
     let (tag, after) = wire::tag(bytes)?;
     let (value, rest) = wire::value(tag & 7, after)?;
+    // A receiver ignores them, so they would be lost although the client got a success.
+    if tag >> 3 == INSTRUMENTATION_LIBRARY_SPANS && std::ptr::eq(schema, &raw const RESOURCE_SPANS) {
+        return Err(Rule::OldSpans.into());
+    }
     let rule = schema.field(tag >> 3);
     if rule.number > 0 && rule.wire != tag & 7 {
         return Err(Rule::WireType {
@@ -198,6 +204,14 @@ fn id<const N: usize>(value: &[u8]) -> Result<(), PayloadError> {
         Ok(_) => Err(Rule::Zero.into()),
         Err(_) => Err(length(N, value)),
     }
+}
+
+#[inline]
+fn optional_id(bytes: usize, value: &[u8]) -> Result<(), PayloadError> {
+    if value.is_empty() || value.len() == bytes {
+        return Ok(());
+    }
+    Err(length(bytes, value))
 }
 
 #[cold]

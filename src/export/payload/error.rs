@@ -48,6 +48,8 @@ pub(super) enum Rule {
     Zero,
     #[error("not valid UTF-8")]
     Utf8,
+    #[error("spans in instrumentation_library_spans, which OTLP 1.0 removed: use scope_spans")]
+    OldSpans,
     #[error("set more than once")]
     Repeated,
     #[error("values nest at most {0} levels")]

@@ -33,8 +33,10 @@ pub(super) enum Content {
     Text,
     TraceId,
     SpanId,
-    /// A span id or nothing.
-    ParentSpanId,
+    /// A trace id, which may be empty or all zeros.
+    OptionalTraceId,
+    /// A span id, which may be empty or all zeros.
+    OptionalSpanId,
     Message(&'static Schema),
     /// Spans with the same resource or scope.
     Block(&'static Schema),
@@ -45,7 +47,7 @@ pub(super) enum Content {
     Value,
 }
 
-use Content::{Any, Block, KeyValue, Message, ParentSpanId, Span, SpanId, Text, TraceId, Value};
+use Content::{Any, Block, KeyValue, Message, OptionalSpanId, OptionalTraceId, Span, SpanId, Text, TraceId, Value};
 
 const UNKNOWN: FieldRule = FieldRule {
     name: "",
@@ -138,7 +140,7 @@ impl Schema {
 
 pub(super) static REQUEST: Schema = Schema::new(&[many(1, "resource_spans", Block(&RESOURCE_SPANS))]);
 
-static RESOURCE_SPANS: Schema = Schema::new(&[
+pub(super) static RESOURCE_SPANS: Schema = Schema::new(&[
     one(1, "resource", LENGTH, Message(&RESOURCE)),
     many(2, "scope_spans", Block(&SCOPE_SPANS)),
     one(3, "schema_url", LENGTH, Text),
@@ -174,7 +176,7 @@ pub(super) static SPAN: Schema = Schema::new(&[
     one(1, "trace_id", LENGTH, TraceId),
     one(2, "span_id", LENGTH, SpanId),
     one(3, "trace_state", LENGTH, Text),
-    one(4, "parent_span_id", LENGTH, ParentSpanId),
+    one(4, "parent_span_id", LENGTH, OptionalSpanId),
     one(5, "name", LENGTH, Text),
     one(6, "kind", VARINT, Any),
     one(7, "start_time_unix_nano", FIXED_64, Any),
@@ -197,8 +199,9 @@ static EVENT: Schema = Schema::new(&[
 ]);
 
 static LINK: Schema = Schema::new(&[
-    one(1, "trace_id", LENGTH, TraceId),
-    one(2, "span_id", LENGTH, SpanId),
+    // A link may be to nothing: its attributes count.
+    one(1, "trace_id", LENGTH, OptionalTraceId),
+    one(2, "span_id", LENGTH, OptionalSpanId),
     one(3, "trace_state", LENGTH, Text),
     many(4, "attributes", KeyValue),
     one(5, "dropped_attributes_count", VARINT, Any),

@@ -38,7 +38,7 @@ pub struct Settings {
     pub insecure: bool,
     /// Certificate of both listeners. Default: none, and connections are not encrypted.
     pub tls: Option<Tls>,
-    /// Proxies whose `Forwarded` and `X-Forwarded-For` name the client. Default: none.
+    /// Proxies that may name the client in `Forwarded` and `X-Forwarded-For`. Default: none.
     pub trusted_proxies: Vec<IpNet>,
     /// What happens to metrics and logs. Default: [`OtherSignals::Refuse`].
     pub other_signals: OtherSignals,

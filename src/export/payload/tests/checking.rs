@@ -147,15 +147,14 @@ fn a_wrong_id_is_refused() {
             "parent_span_id: expected 8 bytes, found 7",
         ),
         (
-            [ids(), field(13, field(1, TRACE))].concat(),
-            "links[0].span_id: expected 8 bytes, found 0",
-        ),
-        (
             [ids(), field(13, ids()), field(13, field(1, [1; 17]))].concat(),
             "links[1].trace_id: expected 16 bytes, found 17",
         ),
     ] {
         assert_error_of_span(span, expected);
+    }
+    for link in [vec![], field(1, [0; 16]), field(2, [0; 8]), field(1, TRACE)] {
+        assert_eq!(payload(request_with([ids(), field(13, link)].concat())).spans(), 2);
     }
     for parent in [&[][..], &[0; 8], &SPAN] {
         assert_eq!(payload(request_with([ids(), field(4, parent)].concat())).spans(), 2);
@@ -379,4 +378,15 @@ fn long_forms_of_varints_are_accepted() {
     let long = vec![0x8a, 0x80, 0, 0x80, 0x80, 0];
     assert_eq!(decoded(&long).resource_spans.len(), 1);
     assert_eq!(payload(long).spans(), 0);
+}
+
+#[test]
+fn spans_in_a_field_that_otlp_removed_are_refused() {
+    let old = field(1, field(1000, field(2, field(2, ids()))));
+    let error = Payload::check(old.into()).expect_err("receivers ignore the field");
+    let error = error.to_string();
+    assert!(
+        error.contains("instrumentation_library_spans") && error.starts_with("resource_spans[0]"),
+        "{error}"
+    );
 }

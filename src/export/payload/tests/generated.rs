@@ -246,7 +246,7 @@ fn put_unknown_field(out: &mut Vec<u8>, random: &mut StdRng) {
         3 => FIXED_32,
         _ => return,
     };
-    let number: u32 = [17, 31, 1000, (1 << 29) - 1][random.random_range(0..4)];
+    let number: u32 = [17, 31, 1001, (1 << 29) - 1][random.random_range(0..4)];
     put_varint(out, u64::from(number << 3 | wire));
     match wire {
         VARINT => put_varint(out, random.random()),
