@@ -28,6 +28,8 @@ use crate::secret::KeyScheme;
 use crate::selector::Selector;
 
 const TRACES: &str = "/v1/traces";
+/// Attribute with the source, if the backend has none for spans.
+pub(crate) const SOURCE_ON_RESOURCE: &str = "deployment.environment.name";
 const GRPC_TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 /// Address, headers and attributes of requests, shared by tracers with equal bindings.
@@ -315,7 +317,7 @@ fn default_resource() -> impl Iterator<Item = KeyValue> {
 fn resource(names: &AttributeNames, binding: &ResolvedBinding, metadata: Vec<KeyValue>) -> Vec<KeyValue> {
     let mut attributes = Vec::new();
     if let (None, Some(source)) = (names.source, &binding.source) {
-        attributes.push(KeyValue::new("deployment.environment.name", source.clone()));
+        attributes.push(KeyValue::new(SOURCE_ON_RESOURCE, source.clone()));
     }
     attributes.extend(metadata);
     let configured = binding

@@ -1,9 +1,10 @@
 //! Merges enrichments of one session into one request, if the receiver's state is the same as after
 //! separate requests.
 //!
-//! The receiver replaces `outputs` and `duration`, and merges the other parts by key. Its handling
-//! of nested values and nulls is unknown, so the values decide if two enrichments set the same key
-//! of a part:
+//! The receiver replaces `outputs` and `duration`, and merges the other known parts by key. Its
+//! handling of other parts is unknown, so only one enrichment of a request may have them. Its
+//! handling of nested values and nulls is unknown too, so the values decide if two enrichments set
+//! the same key of a part:
 //!
 //! | earlier | later | merged |
 //! |---|---|---|
@@ -21,6 +22,10 @@ use serde_json::{Map, Value};
 
 /// Parts that the receiver merges by key.
 const MERGED_PARTS: [&str; 5] = ["metadata", "feedback", "metrics", "config", "user_properties"];
+/// Parts that the receiver replaces.
+const REPLACED_PARTS: [&str; 2] = ["outputs", "duration"];
+/// Id of the session or event.
+const ID: &str = "event_id";
 /// Approximate maximum size of a merged request. Far below common server limits, such as nginx's 1
 /// MiB, so merging never gets a request refused.
 const MAX_BYTES: usize = 256 * 1024;
@@ -72,6 +77,7 @@ impl<'a> MergedEnrichment<'a> {
 
     fn can_merge(&self, next: &Map<String, Value>) -> bool {
         next.iter().all(|(name, later)| match (self.parts.get(&**name), later) {
+            (Some(SessionPart::Whole(earlier)), later) if name == ID => *earlier == later,
             (None, _) => true,
             (Some(SessionPart::ByKey(earlier)), Value::Object(later)) => later.iter().all(|(key, later)| {
                 earlier
@@ -79,7 +85,7 @@ impl<'a> MergedEnrichment<'a> {
                     .is_none_or(|earlier| !earlier.is_null() && is_scalar(later))
             }),
             (Some(SessionPart::Whole(earlier)), later) => {
-                !MERGED_PARTS.contains(&&**name) && !earlier.is_null() && !later.is_null()
+                REPLACED_PARTS.contains(&&**name) && !earlier.is_null() && !later.is_null()
             }
             (Some(SessionPart::ByKey(_)), _) => false,
         })

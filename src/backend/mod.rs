@@ -19,6 +19,8 @@ mod session_id;
 pub use attributes::EventType;
 pub(crate) use attributes::{AttributeNames, DataPart};
 pub(crate) use destination::Destination;
+#[cfg(feature = "gateway")]
+pub(crate) use destination::SOURCE_ON_RESOURCE;
 pub(crate) use destination_cache::DestinationCache;
 #[cfg(feature = "gateway")]
 pub(crate) use edits::Edits;
@@ -32,5 +34,7 @@ pub(crate) use flatten::{MAX_DEPTH, MAX_NAME_BYTES, MAX_TEXT_BYTES, MAX_VALUES};
 pub(crate) use honeyhive::event_type;
 pub(crate) use honeyhive::{SessionStart, enrich_body, start_body};
 pub(crate) use merged::MergedEnrichment;
+#[cfg(feature = "gateway")]
+pub(crate) use preset::chooses_project;
 pub(crate) use project::{Project, ProjectId};
 pub(crate) use session_id::{new_session_id, parse_session_id, trace_session_id};

@@ -262,6 +262,34 @@ pub(super) fn project_attributes(backend: BackendName) -> impl Iterator<Item = &
     rows.filter(move |row| backend == BackendName::Otlp || row.backend == Some(backend))
 }
 
+/// Fields of HoneyHive's session API that choose or name a project, in lower case and without
+/// separators. The key alone chooses it, but older servers read some of them.
+#[cfg(feature = "gateway")]
+const PROJECT_FIELDS: [&str; 13] = [
+    "project",
+    "projectid",
+    "projectname",
+    "workspace",
+    "workspaceid",
+    "workspacename",
+    "org",
+    "orgid",
+    "orgname",
+    "organization",
+    "organizationid",
+    "tenant",
+    "tenantid",
+];
+
+/// Returns whether a field of a session or event chooses a project, in any spelling such as
+/// `project_id` or `projectId`.
+#[cfg(feature = "gateway")]
+pub(crate) fn chooses_project(field: &str) -> bool {
+    let letters = || field.chars().filter(|letter| !matches!(letter, '_' | '-'));
+    let is_named = |name: &&str| letters().map(|letter| letter.to_ascii_lowercase()).eq(name.chars());
+    PROJECT_FIELDS.iter().any(|name| is_named(&name))
+}
+
 pub(super) fn of(backend: BackendName) -> &'static Preset {
     match backend {
         BackendName::Honeyhive => &HONEYHIVE,

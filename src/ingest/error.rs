@@ -1,4 +1,4 @@
-//! Errors of encoded spans.
+//! Errors of data that clients sent.
 
 use crate::export::{NoRoom, PayloadError};
 use crate::ledger::DropReason;
@@ -9,25 +9,25 @@ use crate::selector::Selector;
 #[error(transparent)]
 pub struct InvalidTraces(#[from] PayloadError);
 
-/// Traces cannot be queued.
+/// Data of a client cannot be queued.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IngestError {
     /// A tracer has no room. A later attempt may succeed.
-    #[error("cannot queue spans of {selector}: {reason}")]
+    #[error("cannot queue data of {selector}: {reason}")]
     Full {
         /// Selector of the tracer.
         selector: Selector,
-        /// Reason that spans of the program would be dropped for.
+        /// Reason that data of the program would be dropped for.
         reason: DropReason,
     },
-    /// A part is larger than `limits.request_bytes`, or than half of `export.max_queue_bytes`. It
+    /// A part, or a session request, is larger than `limits.request_bytes`, or than half of `export.max_queue_bytes`. It
     /// is refused on each attempt.
-    #[error("spans of {selector} have {bytes} bytes, the limit is {max}")]
+    #[error("data of {selector} has {bytes} bytes, the limit is {max}")]
     TooLarge {
         /// Selector of the tracer.
         selector: Selector,
-        /// Bytes of the part.
+        /// Its bytes.
         bytes: usize,
         /// The limit.
         max: usize,
@@ -45,9 +45,18 @@ impl IngestError {
         let selector = selector.clone();
         match reason {
             NoRoom::Closed => Self::Closed,
-            NoRoom::Full(reason) => Self::Full { selector, reason },
+            NoRoom::Full(reason) => Self::full(reason, &selector),
             NoRoom::TooLarge { max } => Self::TooLarge { selector, bytes, max },
             NoRoom::Json => Self::Json,
         }
+    }
+
+    /// Returns the error for the reason that data of the program would be dropped for.
+    pub(super) fn full(reason: DropReason, selector: &Selector) -> Self {
+        if reason == DropReason::AfterShutdown {
+            return Self::Closed;
+        }
+        let selector = selector.clone();
+        Self::Full { selector, reason }
     }
 }

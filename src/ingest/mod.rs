@@ -7,9 +7,13 @@
 //! receiver may choose a project are always the binding's.
 
 mod error;
+mod session_json;
+mod session_spans;
+mod sessions;
 mod traces;
 
 pub use error::{IngestError, InvalidTraces};
+pub use session_json::{InvalidSession, SessionCall, SessionRequest};
 pub use traces::Traces;
 
 use crate::export::Room;

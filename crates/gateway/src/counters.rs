@@ -16,7 +16,7 @@ pub struct GatewayStatus {
     pub ready: bool,
     /// Connections.
     pub connections: ConnectionCounts,
-    /// Exports of traces by their answer.
+    /// Exports of traces and requests to the session API, by their answer.
     pub requests: RequestCounts,
     /// Exports of metrics, logs and profiles.
     pub other_signals: OtherSignalCounts,
@@ -42,14 +42,16 @@ pub struct ConnectionCounts {
     pub idle: u64,
 }
 
-/// Counts of exports of traces.
+/// Counts of exports of traces and requests to the session API.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RequestCounts {
     /// Requests in progress.
     pub running: usize,
-    /// Requests whose spans are queued.
+    /// Requests whose data is queued.
     pub succeeded: u64,
+    /// Requests to the session API whose data is queued. Also counted as succeeded.
+    pub session_requests: u64,
     /// Requests of which some spans are too large and rejected. Also counted as succeeded.
     pub partial: u64,
     /// Refused requests of any path, by reason.
@@ -106,6 +108,7 @@ pub(crate) struct Counters {
     pub(crate) slow_head: Count,
     pub(crate) idle: Count,
     pub(crate) succeeded: Count,
+    pub(crate) session_requests: Count,
     pub(crate) partial: Count,
     pub(crate) abandoned: Count,
     pub(crate) spans_accepted: Count,
@@ -200,6 +203,7 @@ impl Counters {
             requests: RequestCounts {
                 running: self.running.load(Ordering::SeqCst),
                 succeeded: self.succeeded.get(),
+                session_requests: self.session_requests.get(),
                 partial: self.partial.get(),
                 refused: refused.filter(|(_, count)| *count > 0).collect(),
                 abandoned: self.abandoned.get(),

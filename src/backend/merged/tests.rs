@@ -150,6 +150,19 @@ proptest! {
 }
 
 #[test]
+fn different_ids_and_unknown_parts_are_not_merged() {
+    let delta = |id: &str, part: &str, value: i32| match json!({ "event_id": id, part: value }) {
+        Value::Object(delta) => delta,
+        other => panic!("{other}"),
+    };
+    let count = |deltas: [Map<String, Value>; 2]| MergedEnrichment::of(&deltas).count();
+    assert_eq!(count([delta("a", "duration", 1), delta("a", "duration", 2)]), 2);
+    assert_eq!(count([delta("a", "duration", 1), delta("b", "duration", 2)]), 1);
+    assert_eq!(count([delta("a", "new_part", 1), delta("a", "new_part", 2)]), 1);
+    assert_eq!(count([delta("a", "new_part", 1), delta("a", "duration", 2)]), 2);
+}
+
+#[test]
 fn enrichments_of_different_keys_are_merged() {
     let (count, body) = merge(&[
         json!({"event_id": "s", "metadata": {"a": 1, "t": {"x": 1}, "n": null}}),

@@ -74,30 +74,36 @@ impl Lane {
         self.state.lock().events().queues.len()
     }
 
-    /// Accepts a session event of `bytes`. Returns `None` if it is dropped and counted.
-    pub(crate) fn accept_event(self: &Arc<Self>, bytes: usize) -> Option<Ticket> {
+    /// Accepts a session event of `bytes`.
+    ///
+    /// # Errors
+    /// Returns the reason to drop it. Nothing is counted; see [`drop_event`](Self::drop_event).
+    pub(crate) fn accept_event(self: &Arc<Self>, bytes: usize) -> Result<Ticket, DropReason> {
         let at = self.shared.driver.now();
         let mut state = self.state.lock();
         if state.schedule == Schedule::Closed || self.shared.is_closing() {
-            state.events().ledger.refuse(DropReason::AfterShutdown);
-            return None;
+            return Err(DropReason::AfterShutdown);
         }
         let full = state.events().ledger.queued() >= self.shared.settings.max_queue_size as u64;
         let fits = |state: &mut State| state.share.accept_event(bytes, &self.shared.budget);
         // Unused grants of spans do not drop the event.
         let fits = !full && (fits(&mut state) || self.stripes.collect(&mut state) && fits(&mut state));
         if !fits {
-            let reason = state.receiver_health.drop_reason(RequestKind::SessionEvents);
-            state.events().ledger.refuse(reason);
-            drop(state);
-            self.log_refused(RequestKind::SessionEvents, reason);
-            return None;
+            return Err(state.receiver_health.drop_reason(RequestKind::SessionEvents));
         }
         let flush = state.flush;
         let events = state.events();
         events.ledger.enqueue(1);
         *events.pending.entry(flush).or_default() += 1;
-        Some(Ticket { flush, bytes, at })
+        Ok(Ticket { flush, bytes, at })
+    }
+
+    /// Counts a session event that was not accepted as dropped.
+    pub(crate) fn drop_event(self: &Arc<Self>, reason: DropReason) {
+        self.state.lock().events().ledger.refuse(reason);
+        if reason != DropReason::AfterShutdown {
+            self.log_refused(RequestKind::SessionEvents, reason);
+        }
     }
 
     /// Counts session events as in flight in one request. Returns false if the lane is closed.

@@ -323,10 +323,14 @@ impl World {
         let number = self.events;
         self.events += 1;
         match self.lanes[at].accept_event(EVENT_BYTES) {
-            Some(ticket) => model.sessions[session].waiting.push_back((number, ticket)),
-            None if model.closed => model.events.drop(1, DropReason::AfterShutdown),
-            // The queue or the budget is full.
-            None => model.events.drop(1, DropReason::QueueFull),
+            Ok(ticket) => model.sessions[session].waiting.push_back((number, ticket)),
+            Err(reason) => {
+                // Otherwise the queue or the budget is full.
+                let is_closed = reason == DropReason::AfterShutdown;
+                assert_eq!(is_closed, model.closed);
+                self.lanes[at].drop_event(reason);
+                model.events.drop(1, reason);
+            }
         }
     }
 

@@ -95,7 +95,7 @@ mod tests {
     fn status_shows_the_oldest_request_and_ended_requests_are_freed() {
         let (lane, _ledger, _events_rx) = lane(Binding::new());
         let shown = || lane.snapshot().oldest_request;
-        assert!(lane.accept_event(10).is_some());
+        assert!(lane.accept_event(10).is_ok());
         lane.push(span("span"));
         let first = lane.begin_request(RequestKind::SessionEvents);
         let second = lane.begin_request(RequestKind::Spans);

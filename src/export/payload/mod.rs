@@ -27,10 +27,13 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use opentelemetry::trace::{SpanId, TraceId};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SpanData;
 
 pub(crate) use error::PayloadError;
 
 use crate::backend::Edits;
+use crate::export::encode::otlp;
 
 /// A checked OTLP trace request of one tracer, as the bytes that arrived.
 #[derive(Clone, Debug)]
@@ -61,6 +64,15 @@ impl Payload {
             spans,
             gzip: None,
         })
+    }
+
+    /// Encodes one span. Its ids must be valid.
+    pub(crate) fn of_span(span: &SpanData, resource: &Resource) -> Self {
+        Self {
+            bytes: otlp::request(&[span], resource),
+            spans: 1,
+            gzip: None,
+        }
     }
 
     /// Adds the gzip body that the request arrived in. It is dropped when the request changes.

@@ -9,6 +9,9 @@ use super::byte_size;
 pub(crate) enum SessionEvent {
     /// `POST /session/start`
     Start(Value),
+    /// `POST /events`
+    #[cfg(feature = "gateway")]
+    Single(Value),
     /// `PUT /events`
     Enrich(Map<String, Value>),
 }
@@ -18,6 +21,8 @@ impl SessionEvent {
     pub(crate) fn byte_size(&self) -> usize {
         let inside = match self {
             Self::Start(body) => byte_size::json(body),
+            #[cfg(feature = "gateway")]
+            Self::Single(body) => byte_size::json(body),
             Self::Enrich(delta) => byte_size::table(delta),
         };
         size_of::<Self>() + inside

@@ -4,12 +4,15 @@
 //! A start is sent alone. Consecutive enrichments share a request if merging them loses nothing
 //! ([`MergedEnrichment`]). Each remains an event of its own: it is counted individually and, if the
 //! merged request is refused, sent individually.
+//!
+//! Clients of the gateway also post single events of a session. Until such an event is sent,
+//! enrichments with its id follow it in the session's queue.
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use http::Method;
 use serde_json::{Map, Value};
@@ -33,6 +36,9 @@ use crate::util::fork::ForkLock;
 pub(crate) struct SessionQueue {
     lane: Arc<Lane>,
     session: Uuid,
+    /// For the id of a single event, the queue of its session, which takes the events of this one
+    /// too.
+    within: Weak<Self>,
     state: ForkLock<State>,
 }
 
@@ -47,16 +53,23 @@ struct QueuedEvent {
     event: SessionEvent,
     /// The lane's receipt, to complete the event.
     ticket: Ticket,
+    /// Queue of the event's own id, which must lead here until the event is sent.
+    _by_id: Option<Arc<SessionQueue>>,
 }
 
 impl SessionQueue {
     /// Returns the queue of a session: that of its other handles or unsent events, or else a new
     /// one.
     pub(crate) fn of(lane: &Arc<Lane>, session: Uuid) -> Arc<Self> {
+        Self::live_or_new(lane, session, &Weak::new())
+    }
+
+    fn live_or_new(lane: &Arc<Lane>, session: Uuid, within: &Weak<Self>) -> Arc<Self> {
         lane.session_queue(session, || {
             Arc::new(Self {
                 lane: Arc::clone(lane),
                 session,
+                within: Weak::clone(within),
                 state: ForkLock::default(),
             })
         })
@@ -69,13 +82,47 @@ impl SessionQueue {
         if self.lane.shared().is_forked() {
             return;
         }
+        if let Err(reason) = self.try_push(event) {
+            self.lane.drop_event(reason);
+        }
+    }
+
+    /// Queues an event. Never blocks. Call only in the process that created the lane.
+    ///
+    /// # Errors
+    /// Returns the reason why it does not fit. Nothing is counted.
+    pub(crate) fn try_push(self: &Arc<Self>, event: SessionEvent) -> Result<(), DropReason> {
+        match self.within.upgrade() {
+            Some(session) => session.enqueue(event, Some(Arc::clone(self))),
+            None => self.enqueue(event, None),
+        }
+    }
+
+    /// Queues a single event behind the events of its session, as [`try_push`](Self::try_push)
+    /// does. If enrichments of the event wait already, they stay in front of it.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn try_push_single(
+        lane: &Arc<Lane>,
+        id: Uuid,
+        session: Uuid,
+        event: SessionEvent,
+    ) -> Result<(), DropReason> {
+        let session = Self::of(lane, session);
+        let session = session.within.upgrade().unwrap_or(session);
+        let by_id = (id != session.session).then(|| Self::live_or_new(lane, id, &Arc::downgrade(&session)));
+        session.enqueue(event, by_id)
+    }
+
+    fn enqueue(self: &Arc<Self>, event: SessionEvent, by_id: Option<Arc<Self>>) -> Result<(), DropReason> {
         let bytes = event.byte_size();
         // Count and queue under one lock, so that events are counted in sending order.
         let mut state = self.state.lock();
-        let Some(ticket) = self.lane.accept_event(bytes) else {
-            return;
-        };
-        state.waiting.push_back(QueuedEvent { event, ticket });
+        let ticket = self.lane.accept_event(bytes)?;
+        state.waiting.push_back(QueuedEvent {
+            event,
+            ticket,
+            _by_id: by_id,
+        });
         let idle = !std::mem::replace(&mut state.running, true);
         drop(state);
         if idle {
@@ -87,6 +134,7 @@ impl SessionQueue {
                 shared.notify(EngineEvent::Flush(Arc::clone(&self.lane) as _));
             }
         }
+        Ok(())
     }
 
     /// Sends requests until no event is left.
@@ -143,7 +191,7 @@ impl SessionQueue {
         Some(events)
     }
 
-    /// Takes a start, or consecutive enrichments up to the limit of a request. `next` checks
+    /// Takes a start or a single event, or consecutive enrichments up to the limit of a request. `next` checks
     /// without the lock whether they merge.
     fn take_mergeable(&self) -> Option<Vec<QueuedEvent>> {
         let mut state = self.state.lock();
@@ -185,6 +233,8 @@ impl SessionQueue {
             .expect("only backends with sessions have events");
         let (method, url, encoded) = match events.first().map(|first| &first.event) {
             Some(SessionEvent::Start(body)) => (Method::POST, &urls.start, body::json(body)?),
+            #[cfg(feature = "gateway")]
+            Some(SessionEvent::Single(body)) => (Method::POST, &urls.events, body::json(body)?),
             _ => (
                 Method::PUT,
                 &urls.events,
@@ -222,7 +272,7 @@ impl SessionSender for SessionQueue {
 
 fn enrichments(events: &[QueuedEvent]) -> impl Iterator<Item = &Map<String, Value>> {
     events.iter().filter_map(|waiting| match &waiting.event {
-        SessionEvent::Start(_) => None,
         SessionEvent::Enrich(delta) => Some(delta),
+        _ => None,
     })
 }

@@ -18,4 +18,4 @@ pub(crate) use body::AnswerBody;
 pub(crate) use format::Format;
 pub(crate) use refusal::Refusal;
 pub use refusal::RefusalKind;
-pub(crate) use respond::{Answer, discarded, exported, plain, refused};
+pub(crate) use respond::{Answer, discarded, exported, json, plain, refused, refused_api};

@@ -180,6 +180,14 @@ impl Refusal {
         }
     }
 
+    /// The tenant of a request to the session API is unknown, because it has no resource.
+    pub(crate) fn no_resource() -> Self {
+        Self {
+            reason: Some(Reason::NoTenant),
+            ..Self::malformed("the caller's tenant is in a resource attribute, which the session API has not")
+        }
+    }
+
     pub(crate) fn shutting_down() -> Self {
         Self::unavailable("the gateway is shutting down")
     }

@@ -48,6 +48,11 @@ pub(crate) fn exported(format: Format, rejected_spans: u64, message: &str) -> An
     }
 }
 
+/// Returns a JSON object as the answer to a request of the session API.
+pub(crate) fn json(object: &serde_json::Value) -> Answer {
+    success(Format::Json, object.to_string().as_bytes())
+}
+
 /// Returns the answer to metrics or logs that are discarded: a full success, which is an empty
 /// message for each signal.
 pub(crate) fn discarded(format: Format) -> Answer {
@@ -80,29 +85,34 @@ pub(crate) fn refused(format: Format, refusal: &Refusal) -> Answer {
 }
 
 fn refused_http(format: Format, refusal: &Refusal) -> Answer {
-    let Refusal {
-        kind,
-        message,
-        allowed_methods,
-        ..
-    } = refusal;
+    let (code, message) = (refusal.kind.body_code(), &*refusal.message);
     let body = match format {
-        Format::Json => json!({ "code": kind.body_code(), "message": message })
-            .to_string()
-            .into(),
-        Format::Protobuf | Format::Grpc => RpcStatus::new(kind.body_code(), message).encode_to_vec().into(),
+        Format::Json => json!({ "code": code, "message": message }).to_string().into(),
+        Format::Protobuf | Format::Grpc => RpcStatus::new(code, message).encode_to_vec().into(),
     };
+    refused_with(format, body, refusal)
+}
+
+/// Returns the answer of a refusal to a client of another API than OTLP, always in JSON. Clients of
+/// HoneyHive show `message`, and those of Logfire `detail`.
+pub(crate) fn refused_api(refusal: &Refusal) -> Answer {
+    let (code, message) = (refusal.kind.body_code(), &*refusal.message);
+    let body = json!({ "code": code, "message": message, "detail": message });
+    refused_with(Format::Json, body.to_string().into(), refusal)
+}
+
+fn refused_with(format: Format, body: Bytes, refusal: &Refusal) -> Answer {
     let mut answer = Response::new(AnswerBody::new(body, None));
-    *answer.status_mut() = kind.status();
+    *answer.status_mut() = refusal.kind.status();
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, format.content_type());
-    if kind.may_be_retried() {
+    if refusal.kind.may_be_retried() {
         headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
     }
-    if *kind == RefusalKind::Unauthenticated {
+    if refusal.kind == RefusalKind::Unauthenticated {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    if let Some(methods) = allowed_methods {
+    if let Some(methods) = refusal.allowed_methods {
         headers.insert(ALLOW, HeaderValue::from_static(methods));
     }
     answer

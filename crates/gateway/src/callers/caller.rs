@@ -82,10 +82,31 @@ impl Caller {
     /// path names it; [`Refusal::NoTenant`], [`Refusal::RepeatedTenant`] and
     /// [`Refusal::InvalidTenant`] for a header that names none or several.
     pub fn target(self: &Arc<Self>, in_path: Option<&str>, headers: &HeaderMap) -> Result<Target, Refusal> {
+        self.counted(self.uncounted_target(in_path, headers))
+    }
+
+    /// Returns the selector that a request addresses, or `None` if it names no tenant, as clients do
+    /// that only check their credential. Counts a refusal.
+    ///
+    /// # Errors
+    /// As [`target`](Self::target), except [`Refusal::NoTenant`].
+    pub(crate) fn named_selector(
+        self: &Arc<Self>,
+        in_path: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Result<Option<Selector>, Refusal> {
+        match self.uncounted_target(in_path, headers) {
+            Ok(Target::Selector(selector)) => Ok(Some(selector)),
+            Ok(Target::Resources(_)) | Err(Refusal::NoTenant) => Ok(None),
+            Err(refusal) => self.counted(Err(refusal)),
+        }
+    }
+
+    fn uncounted_target(self: &Arc<Self>, in_path: Option<&str>, headers: &HeaderMap) -> Result<Target, Refusal> {
         let in_path = in_path
             .map(|written| self.permitted(path::decoded(written)))
             .transpose();
-        self.counted(in_path.and_then(|in_path| self.find(in_path, headers)))
+        self.find(in_path?, headers)
     }
 
     fn find(self: &Arc<Self>, in_path: Option<Slug>, headers: &HeaderMap) -> Result<Target, Refusal> {

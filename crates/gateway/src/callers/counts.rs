@@ -65,6 +65,7 @@ reasons! {
 pub struct Counts {
     requests: AtomicU64,
     spans: AtomicU64,
+    session_requests: AtomicU64,
     refused: [AtomicU64; Reason::ALL.len()],
     /// Bytes of memory that its requests have reserved.
     pub(crate) reserved: Arc<AtomicUsize>,
@@ -79,12 +80,20 @@ pub struct CallerSnapshot {
     pub requests: u64,
     /// Accepted spans.
     pub spans: u64,
+    /// Accepted requests to the session API. Also counted as requests.
+    pub session_requests: u64,
     /// Refused requests by reason. Omits reasons that did not occur.
     pub refused: BTreeMap<&'static str, u64>,
 }
 
 // Relaxed, because the counts publish no other data.
 impl Counts {
+    /// Counts an accepted request to the session API.
+    pub fn accept_session_request(&self) {
+        self.accept(0);
+        self.session_requests.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts an accepted request.
     pub fn accept(&self, spans: u64) {
         self.requests.fetch_add(1, Ordering::Relaxed);
@@ -107,6 +116,7 @@ impl Counts {
             caller: caller.to_owned(),
             requests: self.requests.load(Ordering::Relaxed),
             spans: self.spans.load(Ordering::Relaxed),
+            session_requests: self.session_requests.load(Ordering::Relaxed),
             refused: refused.into_iter().filter(|(_, count)| *count > 0).collect(),
         }
     }

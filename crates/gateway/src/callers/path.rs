@@ -6,15 +6,14 @@ use tracer_registry::selector::Slug;
 /// Segment before a tenant in a path.
 const MARK: &[u8] = b"t";
 
-/// Returns the tenant that a path names, as written: what follows the first segment `t` in front of
-/// `/v1/traces` (or another signal's path). So `/otlp/t/acme/v1/traces` names `acme`.
+/// Returns the tenant that the prefix of a path names, as written: what follows the first segment
+/// `t`. The prefix is what stands in front of `/v1/traces` or another known end. So
+/// `/otlp/t/acme/v1/traces` has the prefix `/otlp/t/acme`, which names `acme`.
 ///
-/// Returns `None` for a path without a segment `t`. The result is not checked: it may be empty,
+/// Returns `None` for a prefix without a segment `t`. The result is not checked: it may be empty,
 /// contain `/`, or be percent-encoded. [`Caller::target`](super::Caller::target) accepts only a
 /// slug.
-pub fn tenant_in_path(path: &str) -> Option<&str> {
-    let (rest, _signal) = path.rsplit_once('/')?;
-    let (prefix, _version) = rest.rsplit_once('/')?;
+pub fn tenant_in_path(prefix: &str) -> Option<&str> {
     let mut after = prefix;
     loop {
         let (segment, rest) = after.split_once('/').unwrap_or((after, ""));

@@ -18,6 +18,7 @@ use super::encoding::{Encoding, Inflated};
 use super::frame;
 use super::read::{self, MinRate, Shape};
 use super::route::Route;
+use super::session::info;
 use crate::answer::{self, Answer, Format, Refusal, RefusalKind};
 use crate::callers::{Caller, Reason, Target, tenant_in_path};
 use crate::config::OtherSignals;
@@ -28,22 +29,24 @@ use crate::running::{Current, Running};
 
 /// Takes requests.
 pub(crate) struct Ingest {
-    registry: TracerRegistry,
-    current: Arc<Current>,
-    decode: DecodeThread,
-    counters: Arc<Counters>,
+    pub(super) registry: TracerRegistry,
+    pub(super) current: Arc<Current>,
+    pub(super) decode: DecodeThread,
+    pub(super) counters: Arc<Counters>,
     log: Arc<Log>,
     is_ready: AtomicBool,
 }
 
 /// A request whose body is not read yet.
-struct Export<'r, B> {
-    running: &'r Running,
-    head: &'r Parts,
-    format: Option<Format>,
-    body: &'r mut B,
+pub(super) struct Export<'r, B> {
+    pub(super) running: &'r Running,
+    pub(super) head: &'r Parts,
+    /// Tenant that the path names.
+    pub(super) in_path: Option<&'r str>,
+    pub(super) format: Option<Format>,
+    pub(super) body: &'r mut B,
     /// Set once the credential is known.
-    caller: &'r mut Option<Arc<Caller>>,
+    pub(super) caller: &'r mut Option<Arc<Caller>>,
 }
 
 impl Ingest {
@@ -99,19 +102,30 @@ impl Ingest {
         let format = Format::of(&head.headers).filter(is_usable);
         let running = self.running();
         let mut caller = None;
+        let route = Route::of(head.uri.path(), format);
         let export = Export {
             running: &running,
             head: &head,
+            in_path: route.as_ref().ok().and_then(|(_, prefix)| tenant_in_path(prefix)),
             format,
             body: &mut body,
             caller: &mut caller,
         };
-        let outcome = match Route::of(head.uri.path(), format) {
+        let route = route.map(|(route, _)| route);
+        let is_other_api = matches!(route, Ok(Route::Session(_) | Route::Info));
+        let outcome = match route {
             Ok(Route::Health) => health(&head.method, true),
             Ok(Route::Ready) => health(&head.method, self.is_ready()),
+            Ok(Route::Info) => info(export),
             Ok(Route::Traces) => {
                 let running = self.counters.start_request();
                 let outcome = self.traces(export).await;
+                running.end();
+                outcome
+            }
+            Ok(Route::Session(path)) => {
+                let running = self.counters.start_request();
+                let outcome = self.session(export, path).await;
                 running.end();
                 outcome
             }
@@ -131,18 +145,26 @@ impl Ingest {
             if is_sending && !body.is_end_stream() {
                 tokio::spawn(read::discard(body, 2 * running.settings.max_request));
             }
-            answer::refused(format.unwrap_or(Format::Json), &refusal)
+            if is_other_api {
+                answer::refused_api(&refusal)
+            } else {
+                answer::refused(format.unwrap_or(Format::Json), &refusal)
+            }
         })
     }
 
     /// Takes an export of traces.
     async fn traces<B: Body<Data = Bytes> + Unpin>(&self, export: Export<'_, B>) -> Result<Answer, Refusal> {
         let Export {
-            running, head, body, ..
+            running,
+            head,
+            in_path,
+            body,
+            ..
         } = export;
         require_post(&head.method)?;
         let caller = export.caller.insert(running.callers.identify(&head.headers)?);
-        let target = caller.target(tenant_in_path(head.uri.path()), &head.headers)?;
+        let target = caller.target(in_path, &head.headers)?;
         let format = export.format.ok_or_else(unsupported_type)?;
         let encoding = Encoding::of(format, &head.headers)?;
 
@@ -194,7 +216,7 @@ impl Ingest {
         self.decode.run(bytes, check).await
     }
 
-    async fn look_up(&self, selector: Selector) -> Result<TracerHandle, Refusal> {
+    pub(super) async fn look_up(&self, selector: Selector) -> Result<TracerHandle, Refusal> {
         self.registry.get_async(selector).await.map_err(|error| match error {
             LookupError::Selector(_) => Refusal::unknown_tenant(),
             error if error.is_unknown() => {
@@ -209,7 +231,7 @@ impl Ingest {
         })
     }
 
-    fn not_queued(&self, error: &IngestError) -> Refusal {
+    pub(super) fn not_queued(&self, error: &IngestError) -> Refusal {
         match error {
             IngestError::TooLarge { max, .. } => Refusal::too_large(*max),
             IngestError::Closed => Refusal::shutting_down(),

@@ -14,6 +14,7 @@
 //! | `encoding.rs` | inflating it |
 //! | `decode_thread.rs` | work on large messages |
 //! | `handler.rs` | one request from its head to its answer |
+//! | `session.rs` | requests to the session API, and checks of a credential |
 
 mod buffer;
 mod client;
@@ -23,6 +24,7 @@ mod frame;
 mod handler;
 mod read;
 mod route;
+mod session;
 
 pub(crate) use decode_thread::DecodeThread;
 pub(crate) use handler::Ingest;

@@ -1,5 +1,8 @@
 //! What a request asks for, by its path.
 
+use http::Method;
+use tracer_registry::ingest::SessionCall;
+
 use crate::answer::{Format, Refusal, RefusalKind};
 
 const TRACES: &str = "opentelemetry.proto.collector.trace.v1.TraceService";
@@ -8,27 +11,81 @@ const OTHER_SERVICES: [&str; 3] = [
     "opentelemetry.proto.collector.metrics.v1.MetricsService",
     "opentelemetry.proto.collector.profiles.v1development.ProfilesService",
 ];
-const OTHER_PATHS: [&str; 3] = ["/v1/logs", "/v1/metrics", "/v1development/profiles"];
+
+/// What a path ends with, and what it asks for then. The first match counts.
+const ENDS: [(&str, Route<'static>); 9] = [
+    ("/v1/traces", Route::Traces),
+    ("/v1/logs", Route::OtherSignal),
+    ("/v1/metrics", Route::OtherSignal),
+    ("/v1development/profiles", Route::OtherSignal),
+    ("/session/start", Route::Session(SessionPath::Start)),
+    ("/v1/sessions", Route::Session(SessionPath::BareStart)),
+    ("/v1/events", Route::Session(SessionPath::BareEvent)),
+    ("/events", Route::Session(SessionPath::Events)),
+    ("/v1/info", Route::Info),
+];
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Route {
+pub(crate) enum Route<'p> {
     Health,
     Ready,
+    /// A client that checks its credential.
+    Info,
     /// An export of traces.
     Traces,
     /// An export of metrics, logs or profiles.
     OtherSignal,
+    /// A request to the session API.
+    Session(SessionPath<'p>),
 }
 
-impl Route {
-    /// Returns the route of a path. gRPC has its own paths, which differ from those of HTTP.
+/// A path of the session API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SessionPath<'p> {
+    /// `/session/start`
+    Start,
+    /// `/v1/sessions`
+    BareStart,
+    /// `/events`
+    Events,
+    /// `/v1/events`
+    BareEvent,
+    /// `/v1/events/{id}`
+    Event(&'p str),
+}
+
+impl SessionPath<'_> {
+    /// Returns what a request with this method asks for.
+    ///
+    /// # Errors
+    /// If the path has no such method.
+    pub(super) fn call(self, method: &Method) -> Result<SessionCall, Refusal> {
+        match (self, method.as_str()) {
+            (Self::Start, "POST") => Ok(SessionCall::Start),
+            (Self::BareStart, "POST") => Ok(SessionCall::BareStart),
+            (Self::Events, "POST") => Ok(SessionCall::Event),
+            (Self::Events, "PUT") => Ok(SessionCall::Enrich { id: None }),
+            (Self::BareEvent, "POST") => Ok(SessionCall::BareEvent),
+            (Self::Event(id), "PUT") => Ok(SessionCall::Enrich {
+                id: Some(id.to_owned()),
+            }),
+            (Self::Events, _) => Err(Refusal::method_not_allowed("POST, PUT")),
+            (Self::Event(_), _) => Err(Refusal::method_not_allowed("PUT")),
+            (Self::Start | Self::BareStart | Self::BareEvent, _) => Err(Refusal::method_not_allowed("POST")),
+        }
+    }
+}
+
+impl<'p> Route<'p> {
+    /// Returns the route of a path, and the prefix in front of it. gRPC has its own paths, which
+    /// differ from those of HTTP and have no prefix.
     ///
     /// # Errors
     /// If the path is unknown.
-    pub(crate) fn of(path: &str, format: Option<Format>) -> Result<Self, Refusal> {
+    pub(crate) fn of(path: &'p str, format: Option<Format>) -> Result<(Self, &'p str), Refusal> {
         let route = if format == Some(Format::Grpc) {
-            Self::grpc(path)
+            Self::grpc(path).map(|route| (route, ""))
         } else {
             Self::http(path)
         };
@@ -44,14 +101,20 @@ impl Route {
         }
     }
 
-    fn http(path: &str) -> Option<Self> {
+    fn http(path: &'p str) -> Option<(Self, &'p str)> {
         match path {
-            "/healthz" => Some(Self::Health),
-            "/readyz" => Some(Self::Ready),
-            _ if path.ends_with("/v1/traces") => Some(Self::Traces),
-            _ if OTHER_PATHS.iter().any(|suffix| path.ends_with(suffix)) => Some(Self::OtherSignal),
-            _ => None,
+            "/healthz" => return Some((Self::Health, "")),
+            "/readyz" => return Some((Self::Ready, "")),
+            _ => {}
         }
+        let known = ENDS
+            .iter()
+            .find_map(|(end, route)| Some((*route, path.strip_suffix(end)?)));
+        known.or_else(|| {
+            let (before, id) = path.rsplit_once('/')?;
+            let prefix = before.strip_suffix("/v1/events")?;
+            Some((Self::Session(SessionPath::Event(id)), prefix))
+        })
     }
 }
 
@@ -61,27 +124,60 @@ mod tests {
 
     #[test]
     fn paths_of_http_may_have_any_prefix() {
-        for path in [
-            "/v1/traces",
-            "/opentelemetry/v1/traces",
-            "/t/acme/v1/traces",
-            "//v1/traces",
+        let id = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+        let of_id = format!("/v1/events/{id}");
+        for (end, route) in [
+            ("/v1/traces", Route::Traces),
+            ("/v1/metrics", Route::OtherSignal),
+            ("/session/start", Route::Session(SessionPath::Start)),
+            ("/v1/sessions", Route::Session(SessionPath::BareStart)),
+            ("/events", Route::Session(SessionPath::Events)),
+            ("/v1/events", Route::Session(SessionPath::BareEvent)),
+            (&*of_id, Route::Session(SessionPath::Event(id))),
+            ("/v1/info", Route::Info),
         ] {
-            assert_eq!(Route::of(path, Some(Format::Json)).unwrap(), Route::Traces, "{path}");
+            for prefix in ["", "/opentelemetry", "/t/acme", "/", "/t/acme/v1/traces"] {
+                let path = format!("{prefix}{end}");
+                assert_eq!(Route::of(&path, Some(Format::Json)).unwrap(), (route, prefix), "{path}");
+            }
         }
-        assert_eq!(Route::of("/a/v1/metrics", None).unwrap(), Route::OtherSignal);
-        assert_eq!(Route::of("/healthz", None).unwrap(), Route::Health);
+        assert_eq!(Route::of("/healthz", None).unwrap(), (Route::Health, ""));
+    }
+
+    #[test]
+    fn each_path_of_the_session_api_has_its_methods() {
+        let call = |path: SessionPath<'_>, method: Method| path.call(&method).ok();
+        let enrich = |id: Option<&str>| {
+            Some(SessionCall::Enrich {
+                id: id.map(str::to_owned),
+            })
+        };
+        for (path, post, put) in [
+            (SessionPath::Start, Some(SessionCall::Start), None),
+            (SessionPath::BareStart, Some(SessionCall::BareStart), None),
+            (SessionPath::Events, Some(SessionCall::Event), enrich(None)),
+            (SessionPath::BareEvent, Some(SessionCall::BareEvent), None),
+            (SessionPath::Event("id"), None, enrich(Some("id"))),
+        ] {
+            assert_eq!(
+                (call(path, Method::POST), call(path, Method::PUT)),
+                (post, put),
+                "{path:?}"
+            );
+            assert_eq!((call(path, Method::GET), call(path, Method::DELETE)), (None, None));
+        }
     }
 
     #[test]
     fn paths_of_grpc_are_exact() {
         let of = |path| Route::of(path, Some(Format::Grpc));
         let traces = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-        assert_eq!(of(traces).unwrap(), Route::Traces);
+        assert_eq!(of(traces).unwrap(), (Route::Traces, ""));
         let logs = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
-        assert_eq!(of(logs).unwrap(), Route::OtherSignal);
+        assert_eq!(of(logs).unwrap(), (Route::OtherSignal, ""));
         for unknown in [
             "/v1/traces",
+            "/session/start",
             "/x/Export",
             "/healthz",
             &traces[1..],
@@ -97,8 +193,9 @@ mod tests {
             "/",
             "/v1/traces/",
             "/v1/trace",
-            "/v1/info",
-            "/session/start",
+            "/session",
+            "/session/start/",
+            "/v2/events/67e55044-10b1-426f-9247-bb680e5fe0c8",
             "v1/traces",
             "/av1/traces",
         ] {

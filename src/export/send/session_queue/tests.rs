@@ -24,6 +24,8 @@ fn next_values(queue: &SessionQueue) -> Option<Vec<Value>> {
     let events = queue.next()?;
     let value = |event: QueuedEvent| match event.event {
         SessionEvent::Start(body) => body,
+        #[cfg(feature = "gateway")]
+        SessionEvent::Single(body) => body,
         SessionEvent::Enrich(delta) => delta["metadata"]["value"].clone(),
     };
     Some(events.into_iter().map(value).collect())
@@ -95,6 +97,7 @@ fn a_panic_while_sending_drops_events_one_by_one_and_the_queue_continues() {
         state.waiting.push_back(QueuedEvent {
             event: enrichment(value),
             ticket,
+            _by_id: None,
         });
         state.running = true;
     }
@@ -114,4 +117,88 @@ fn a_panic_while_sending_drops_events_one_by_one_and_the_queue_continues() {
     assert_eq!(lane.pending(&mark).events, 0);
     assert!(!queue.state.lock().running, "the next event notifies the engine again");
     assert!(events_rx.try_recv().is_err());
+}
+
+#[cfg(feature = "gateway")]
+mod single_events {
+    use super::*;
+
+    fn single(value: &str) -> SessionEvent {
+        SessionEvent::Single(json!(value))
+    }
+
+    fn enrichment_of(id: Uuid, value: i32) -> SessionEvent {
+        SessionEvent::Enrich(table(json!({"event_id": id.to_string(), "metadata": {"value": value}})))
+    }
+
+    #[test]
+    fn an_event_and_its_enrichments_follow_the_events_of_its_session() {
+        let (lane, _ledger, _events_rx) = lane(Binding::new().backend(BackendName::Honeyhive));
+        let [session, event] = [1, 2].map(Uuid::from_u128);
+        let queue = SessionQueue::of(&lane, session);
+        queue.push(SessionEvent::Start(json!("start")));
+        SessionQueue::try_push_single(&lane, event, session, single("event")).expect("it fits");
+        // Handles of neither id are kept.
+        SessionQueue::of(&lane, event)
+            .try_push(enrichment_of(event, 1))
+            .expect("it fits");
+        queue.push(enrichment_of(session, 2));
+        for expected in [json!("start"), json!("event"), json!(1), json!(2)] {
+            assert_eq!(next_values(&queue), Some(vec![expected]), "ids never merge");
+        }
+        assert_eq!(next_values(&queue), None);
+        assert_eq!(lane.session_queue_count(), 1, "the event's id is forgotten");
+        SessionQueue::of(&lane, event)
+            .try_push(enrichment_of(event, 3))
+            .expect("it fits");
+        assert_eq!(next_values(&queue), None, "nothing is left to follow");
+    }
+
+    #[test]
+    fn an_enrichment_keeps_the_place_of_its_event_after_the_event_was_sent() {
+        let (lane, _ledger, _events_rx) = lane(Binding::new().backend(BackendName::Honeyhive));
+        let [session, event] = [1, 2].map(Uuid::from_u128);
+        let queue = SessionQueue::of(&lane, session);
+        SessionQueue::try_push_single(&lane, event, session, single("event")).expect("it fits");
+        SessionQueue::of(&lane, event)
+            .try_push(enrichment_of(event, 1))
+            .expect("it fits");
+        assert_eq!(next_values(&queue), Some(vec![json!("event")]));
+        SessionQueue::of(&lane, event)
+            .try_push(enrichment_of(event, 2))
+            .expect("it fits");
+        assert_eq!(next_values(&queue), Some(vec![json!(1), json!(2)]));
+    }
+
+    #[test]
+    fn an_event_of_an_event_shares_the_queue_of_the_outermost_session() {
+        let (lane, _ledger, mut events_rx) = lane(Binding::new().backend(BackendName::Honeyhive));
+        let [session, event, inner] = [1, 2, 3].map(Uuid::from_u128);
+        let queue = SessionQueue::of(&lane, session);
+        let push = |id, of, value| SessionQueue::try_push_single(&lane, id, of, single(value)).expect("it fits");
+        push(event, session, "event");
+        push(inner, event, "inner");
+        push(session, session, "own");
+        push(session, inner, "circle");
+        for expected in ["event", "inner", "own", "circle"] {
+            assert_eq!(next_values(&queue), Some(vec![json!(expected)]));
+        }
+        assert_eq!(next_values(&queue), None);
+        drop(queue);
+        while events_rx.try_recv().is_ok() {}
+        assert_eq!(lane.session_queue_count(), 0, "no queue keeps another one alive");
+    }
+
+    #[test]
+    fn an_event_that_does_not_fit_is_in_no_ledger() {
+        let (lane, _ledger, _events_rx) = lane(Binding::new().backend(BackendName::Honeyhive));
+        let session = Uuid::from_u128(1);
+        let push = |_| SessionQueue::try_push_single(&lane, Uuid::from_u128(2), session, single("event"));
+        let full = (0..1_000_000).map(push).find_map(Result::err);
+        assert_eq!(full, Some(DropReason::QueueFull));
+        let events = lane.snapshot().ledgers.events.snapshot();
+        assert!(events.accepted > 0 && events.dropped.is_empty(), "{events:?}");
+        lane.abandon();
+        assert_eq!(push(0), Err(DropReason::AfterShutdown));
+    }
 }

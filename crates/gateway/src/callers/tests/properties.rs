@@ -64,7 +64,7 @@ proptest! {
         in_resource in proptest::option::of(near()),
     ) {
         let caller = world().callers.get(caller).expect("configured");
-        let path = in_path.as_ref().map_or("/v1/traces".to_owned(), |name| format!("/t/{name}/v1/traces"));
+        let path = in_path.as_ref().map_or(String::new(), |name| format!("/t/{name}"));
         let mut headers = HeaderMap::new();
         for value in &in_headers {
             if let Ok(value) = HeaderValue::from_str(value) {

@@ -4,10 +4,15 @@ use super::*;
 
 /// Returns the selector, or how the request is refused.
 fn target(caller: &Arc<Caller>, path: &str, headers: &[(&str, &str)]) -> Result<String, Refusal> {
-    match caller.target(tenant_in_path(path), &map(headers))? {
+    match caller.target(tenant_in_path(prefix(path)), &map(headers))? {
         Target::Selector(selector) => Ok(selector.to_string()),
         Target::Resources(_) => Ok("by resource".to_owned()),
     }
+}
+
+/// Returns what stands in front of the last two segments.
+fn prefix(path: &str) -> &str {
+    path.rsplitn(3, '/').nth(2).unwrap_or_default()
 }
 
 const PLAIN: &str = "/v1/traces";
@@ -57,7 +62,7 @@ fn the_tenant_in_a_path_follows_the_segment_t() {
         ("", None),
         ("/", None),
     ] {
-        assert_eq!(tenant_in_path(path), tenant, "{path}");
+        assert_eq!(tenant_in_path(prefix(path)), tenant, "{path}");
     }
 }
 
@@ -156,7 +161,7 @@ fn a_path_names_one_allowed_tenant() {
 #[test]
 fn each_resource_names_one_allowed_tenant() {
     let caller = one("feature = 'f'\ntenant = { resource = 'tenant.id', allow = ['acme', 'globex'] }");
-    let resources = |path: &str| match caller.target(tenant_in_path(path), &HeaderMap::new()) {
+    let resources = |path: &str| match caller.target(tenant_in_path(prefix(path)), &HeaderMap::new()) {
         Ok(Target::Resources(resources)) => resources,
         other => panic!("{other:?}"),
     };

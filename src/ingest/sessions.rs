@@ -1,0 +1,88 @@
+//! Requests to the session API, on their way into a lane.
+
+use serde_json::{Map, Value, json};
+
+use super::error::IngestError;
+use super::session_json::{Kind, SessionRequest};
+use super::session_spans;
+use crate::backend::Destination;
+use crate::export::{SessionEvent, SessionQueue};
+use crate::registry::TracerRegistry;
+use crate::tracer::TracerHandle;
+
+impl TracerRegistry {
+    /// Queues a request to the session API for the tracer of a handle. Never blocks.
+    ///
+    /// If the backend has a session API, the request becomes a session event of the tracer. Requests
+    /// of one session are sent in the order of the calls. A start and an event get the binding's
+    /// `source` and `metadata`, as far as the client has not set them.
+    ///
+    /// Otherwise, or if the binding has `sessions = "auto_create"`, it becomes a span. As with
+    /// sessions of the program, `sampling.ratio` does not apply.
+    ///
+    /// # Errors
+    /// Returns an [`IngestError`] if the request cannot be queued. Then nothing is queued or counted.
+    pub fn ingest_session(&self, tracer: &TracerHandle, request: SessionRequest) -> Result<(), IngestError> {
+        if !self.is_open() {
+            return Err(IngestError::Closed);
+        }
+        let too_large = |bytes, max| {
+            let selector = tracer.selector().clone();
+            Err(IngestError::TooLarge { selector, bytes, max })
+        };
+        let limit = tracer.payload_rules().request_bytes;
+        if let Some(max) = limit.filter(|max| request.bytes > *max) {
+            return too_large(request.bytes, max);
+        }
+        let lane = tracer.lane();
+        let destination = &lane.destination;
+        if destination.sessions.is_none() {
+            let payload = session_spans::payload(destination, &request);
+            let bytes = payload.byte_size();
+            let room = lane.reserve(payload);
+            let room = room.map_err(|reason| IngestError::of(reason, tracer.selector(), bytes))?;
+            room.commit(0);
+            return Ok(());
+        }
+        let SessionRequest {
+            kind,
+            id,
+            session,
+            fields,
+            ..
+        } = request;
+        let event = match kind {
+            Kind::Start => SessionEvent::Start(json!({ "session": with_binding(destination, fields) })),
+            Kind::Single => SessionEvent::Single(json!({ "event": with_binding(destination, fields) })),
+            Kind::Enrich => SessionEvent::Enrich(fields),
+        };
+        let (bytes, max) = (event.byte_size(), lane.shared().budget.largest_share());
+        if bytes > max {
+            return too_large(bytes, max);
+        }
+        let pushed = match (kind, session) {
+            (Kind::Single, Some(session)) => SessionQueue::try_push_single(lane, id, session, event),
+            _ => SessionQueue::of(lane, id).try_push(event),
+        };
+        pushed.map_err(|reason| IngestError::full(reason, tracer.selector()))
+    }
+}
+
+/// Adds the binding's source and metadata, unless the client has set them.
+fn with_binding(destination: &Destination, mut fields: Map<String, Value>) -> Map<String, Value> {
+    if let Some(source) = &destination.source {
+        let given = fields.entry("source").or_insert(Value::Null);
+        if given.is_null() {
+            *given = source.as_ref().into();
+        }
+    }
+    if !destination.metadata.is_empty() {
+        let given = fields.entry("metadata").or_insert(Value::Null);
+        let mut metadata = destination.metadata.clone();
+        if let Value::Object(of_client) = given.take() {
+            metadata.extend(of_client);
+        }
+        *given = metadata.into();
+    }
+    fields
+}
