@@ -1,4 +1,7 @@
-//! Spans that clients encoded, for the gateway. Unstable: may change in any release.
+//! Spans and session requests of clients, for the gateway. Unstable: may change in any release.
+//!
+//! Requests to HoneyHive's session API ([`SessionRequest`]) become session events of the tracer, or
+//! spans if its backend has no session API.
 //!
 //! Encoded spans share everything with the spans of the program: the queue of their tracer, the
 //! memory of all tracers, requests, fair share and ledger. They are sent as the bytes that arrived.

@@ -14,7 +14,7 @@ use crate::util::json_depth::MAX_LEVELS;
 /// 20,000 small objects.
 const MAX_VALUE_BYTES: usize = 16 << 20;
 /// Memory that a byte of JSON may take: `{"":` and `}` make an object with one field.
-const VALUE_BYTES_PER_BYTE: usize = 112;
+const VALUE_BYTES_PER_BYTE: usize = NODE_BYTES / 5;
 /// Memory of an item of a list, with the spare capacity of the list.
 const ITEM_BYTES: usize = 2 * size_of::<Value>();
 /// Memory of a node of an object, which holds at least one field.

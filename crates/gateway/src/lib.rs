@@ -1,6 +1,6 @@
 //! A gateway that gives programs in any language isolated tracers.
 //!
-//! It takes OTLP, finds the caller by its credential, and queues the data in the lane of the
+//! It takes OTLP and HoneyHive's session API, finds the caller by its credential, and queues the data in the lane of the
 //! caller's tenant, which sends it with the tenant's own key. `tracer-registry serve` runs it.
 //!
 //! ```no_run

@@ -184,7 +184,7 @@ impl Refusal {
     pub(crate) fn no_resource() -> Self {
         Self {
             reason: Some(Reason::NoTenant),
-            ..Self::malformed("the caller's tenant is in a resource attribute, which the session API has not")
+            ..Self::malformed("the caller's tenant is in a resource attribute, which the session API does not have")
         }
     }
 

@@ -61,6 +61,8 @@ tenant = { path = true, allow = ["acme", "globex"] }
 /// A gateway, its backend and its files.
 pub(crate) struct Service {
     gateway: Option<Gateway>,
+    /// Lines that say how the tenants' data is sent.
+    defaults: &'static str,
     pub(crate) collector: LocalCollector,
     folder: TempDir,
     pub(crate) client: TestClient,
@@ -75,6 +77,14 @@ impl Service {
     /// Starts a gateway with further lines for its table, and further tables.
     pub(crate) fn with(gateway: &str, tables: &str) -> Self {
         let service = Self::prepare(gateway, tables);
+        service.start_again().expect("the configuration is valid")
+    }
+
+    /// Starts a gateway whose tenants' backend has sessions, or other lines for `[defaults]`.
+    pub(crate) fn with_defaults(defaults: &'static str, tables: &str) -> Self {
+        let mut service = Self::prepare("", tables);
+        service.defaults = defaults;
+        service.write_config("", tables);
         service.start_again().expect("the configuration is valid")
     }
 
@@ -107,6 +117,7 @@ impl Service {
         }
         let service = Self {
             gateway: None,
+            defaults: "backend = 'otlp'",
             collector,
             folder,
             client: TestClient::new(),
@@ -116,11 +127,11 @@ impl Service {
     }
 
     pub(crate) fn write_config(&self, gateway: &str, tables: &str) {
-        let url = self.collector.url();
+        let (url, defaults) = (self.collector.url(), self.defaults);
         let config = format!(
             r#"
             [defaults]
-            backend = "otlp"
+            {defaults}
             endpoint = "{url}"
             api_key = {{ file = "keys/{{tenant}}" }}
             [tenants.acme]
