@@ -237,7 +237,7 @@ fn parts_for_two_tracers_are_queued_together_or_not_at_all() {
     assert_eq!((selector, *reason), (b.selector(), DropReason::QueueFull));
     assert_eq!(
         error.to_string(),
-        "cannot queue spans of tenant:b: the tracer's queue was full"
+        "cannot queue data of tenant:b: the tracer's queue was full"
     );
     assert_eq!(world.ledger("a"), LedgerSnapshot::default());
     assert_eq!(world.status("a").queued_bytes, 0);
@@ -293,7 +293,7 @@ fn requests_and_spans_beyond_the_limits_in_bytes_are_not_taken() {
     assert_eq!((ingested.accepted, ingested.sampled_out, ingested.too_large), (1, 0, 1));
     let parts = vec![(world.tenant("a"), checked(&body)), (world.tenant("b"), checked(&body))];
     let error = world.registry.ingest(parts).expect_err("too large");
-    let expected = format!("spans of tenant:b have {bytes} bytes, the limit is {}", bytes - 1);
+    let expected = format!("data of tenant:b has {bytes} bytes, the limit is {}", bytes - 1);
     assert_eq!(error.to_string(), expected);
     world.flush();
     assert_eq!(world.names("a"), ["small"]);

@@ -1,7 +1,8 @@
 //! A gateway that gives programs in any language isolated tracers.
 //!
-//! It takes OTLP and HoneyHive's session API, finds the caller by its credential, and queues the data in the lane of the
-//! caller's tenant, which sends it with the tenant's own key. `tracer-registry serve` runs it.
+//! It takes OTLP and requests to HoneyHive's session API, finds the caller by its credential, and
+//! queues the data in the lane of the caller's tenant, which sends it with the tenant's own key.
+//! `tracer-registry serve` runs it.
 //!
 //! ```no_run
 //! // Does not run here: it reads configuration and token files.
@@ -20,7 +21,7 @@
 //! # Constraints
 //! - The caller's credential decides the tenant. Headers, attributes and paths choose only among
 //!   what that credential may address, and a mismatch is refused.
-//! - A success means that all spans of the request are in queues. Before that, nothing is.
+//! - A success means that all data of the request is in queues. Before that, nothing is.
 //! - Everything a client sends is bounded: bytes, nesting, number, time. Without room, the answer
 //!   comes at once and asks for a later attempt. No request waits for memory.
 //! - Load is never an internal error: 503 with `Retry-After`, or `UNAVAILABLE` with `RetryInfo`.
@@ -60,6 +61,9 @@
 //!    first look-up.
 //! 7. The look-up finds the tenant's tracer, or creates it and reads its key on a blocking thread.
 //! 8. All parts are queued, or none.
+//!
+//! A request to the session API goes the same way. Its JSON is read whole, with bounds on nesting
+//! and on memory, which is reserved before.
 //!
 //! A connection has no task beside its own. It ends if its handshake or the head of a request takes
 //! too long, or if it has no request for a while; bytes alone do not keep it open. A refused body is

@@ -10,5 +10,4 @@ mod lifecycle;
 mod limits;
 mod pressure;
 mod requests;
-mod sessions;
 mod support;

@@ -286,112 +286,47 @@ fn what_is_queued_arrives_after_a_restart_of_the_backend() {
     assert_eq!(session.metadata["while"], json!("down"));
 }
 
+/// Token, path, headers, status and message.
+type Refused = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    u16,
+    &'static str,
+);
+
+const NOT_ALLOWED: &str = "the caller may not address this tenant";
+const NO_TENANT: &str = "the request names no tenant";
+const NO_RESOURCE: &str = "the caller's tenant is in a resource attribute, which the session API does not have";
+
+#[rustfmt::skip]
+const REFUSED: [Refused; 14] = [
+    ("no-such-token", "/session/start", &[], 401, "missing or unknown credential"),
+    (ACME, "/session/start", &[("x-api-key", GLOBEX)], 400, "more than one credential"),
+    (ACME, "/t/globex/session/start", &[], 403, NOT_ALLOWED),
+    (SHARED, "/session/start", &[("x-tenant", "initech")], 403, NOT_ALLOWED),
+    (SHARED, "/t/globex/session/start", &[("x-tenant", "acme")], 403, NOT_ALLOWED),
+    (SHARED, "/session/start", &[("x-tenant", "acme"), ("x-tenant", "globex")], 400, "the request names more than one tenant"),
+    (SHARED, "/session/start", &[], 400, NO_TENANT),
+    (PATHS, "/session/start", &[], 400, NO_TENANT),
+    (PATHS, "/t/initech/session/start", &[], 403, NOT_ALLOWED),
+    (PATHS, "/t/acme/v1/session/start", &[], 403, NOT_ALLOWED),
+    (SPLIT, "/session/start", &[], 400, NO_RESOURCE),
+    (SPLIT, "/t/acme/session/start", &[], 400, NO_RESOURCE),
+    (ACME, "/session/start", &[("content-type", "application/x-protobuf")], 415, "unsupported content type: use application/json"),
+    (ACME, "/session/start", &[("content-encoding", "br")], 415, "unsupported encoding: use gzip, zstd or identity"),
+];
+
 #[test]
 fn a_client_that_names_another_tenant_is_refused_in_the_format_that_it_shows() {
     let service = Service::with_defaults(HONEYHIVE, "");
     let body = json!({"session": {"session_id": ID}}).to_string();
-    for (token, path, headers, status, message) in [
-        (
-            "no-such-token",
-            "/session/start",
-            &[][..],
-            401,
-            "missing or unknown credential",
-        ),
-        (
-            ACME,
-            "/session/start",
-            &[("x-api-key", GLOBEX)],
-            400,
-            "more than one credential",
-        ),
-        (
-            ACME,
-            "/t/globex/session/start",
-            &[],
-            403,
-            "the caller may not address this tenant",
-        ),
-        (
-            SHARED,
-            "/session/start",
-            &[("x-tenant", "initech")],
-            403,
-            "the caller may not address this tenant",
-        ),
-        (
-            SHARED,
-            "/t/globex/session/start",
-            &[("x-tenant", "acme")],
-            403,
-            "the caller may not address this tenant",
-        ),
-        (
-            SHARED,
-            "/session/start",
-            &[("x-tenant", "acme"), ("x-tenant", "globex")],
-            400,
-            "the request names more than one tenant",
-        ),
-        (SHARED, "/session/start", &[], 400, "the request names no tenant"),
-        (PATHS, "/session/start", &[], 400, "the request names no tenant"),
-        (
-            PATHS,
-            "/t/initech/session/start",
-            &[],
-            403,
-            "the caller may not address this tenant",
-        ),
-        (
-            PATHS,
-            "/t/acme/v1/session/start",
-            &[],
-            403,
-            "the caller may not address this tenant",
-        ),
-        (
-            SPLIT,
-            "/session/start",
-            &[],
-            400,
-            "the caller's tenant is in a resource attribute, which the session API does not have",
-        ),
-        (
-            SPLIT,
-            "/t/acme/session/start",
-            &[],
-            400,
-            "the caller's tenant is in a resource attribute, which the session API does not have",
-        ),
-        (
-            ACME,
-            "/session/start",
-            &[("content-type", "application/x-protobuf")],
-            415,
-            "unsupported content type: use application/json",
-        ),
-        (
-            ACME,
-            "/session/start",
-            &[("content-encoding", "br")],
-            415,
-            "unsupported encoding: use gzip, zstd or identity",
-        ),
-    ] {
+    for (token, path, headers, status, message) in REFUSED {
         let reply = service.api(Method::POST, path, token, headers, body.clone());
         assert_eq!(reply.status, status, "{path} {headers:?}: {reply:?}");
         let answer: Value = serde_json::from_slice(&reply.body).unwrap();
         let shown = (answer["message"].as_str(), answer["detail"].as_str());
         assert_eq!(shown, (Some(message), Some(message)), "{path}");
-    }
-    for (method, path, allowed) in [
-        (Method::GET, "/session/start", "POST"),
-        (Method::PUT, "/v1/sessions", "POST"),
-        (Method::GET, "/events", "POST, PUT"),
-        (Method::POST, "/v1/events/67e55044-10b1-426f-9247-bb680e5fe0c8", "PUT"),
-    ] {
-        let reply = service.api(method, path, ACME, &[], body.clone());
-        assert_eq!((reply.status, reply.header("allow")), (405, Some(allowed)), "{path}");
     }
     let refused = |name: &str| {
         let callers = service.gateway().callers();
@@ -415,6 +350,20 @@ fn a_client_that_names_another_tenant_is_refused_in_the_format_that_it_shows() {
         (service.status().requests.session_requests, service.status().memory.used),
         (0, 0)
     );
+}
+
+#[test]
+fn another_method_of_a_path_is_refused() {
+    let service = Service::with_defaults(HONEYHIVE, "");
+    for (method, path, allowed) in [
+        (Method::GET, "/session/start", "POST"),
+        (Method::PUT, "/v1/sessions", "POST"),
+        (Method::GET, "/events", "POST, PUT"),
+        (Method::POST, "/v1/events/67e55044-10b1-426f-9247-bb680e5fe0c8", "PUT"),
+    ] {
+        let reply = service.api(method, path, ACME, &[], "{}");
+        assert_eq!((reply.status, reply.header("allow")), (405, Some(allowed)), "{path}");
+    }
 }
 
 #[test]
@@ -642,7 +591,7 @@ fn without_a_session_api_a_session_and_its_events_become_one_trace() {
     is(events[2], "gen_ai.operation.name", json!("chat"));
     is(events[2], "tracer_registry.inputs.q", json!("?"));
     is(events[2], "tracer_registry.event.id", json!(child));
-    assert_eq!(format!("{:?}", events[2].status).contains("it broke"), true);
+    assert!(format!("{:?}", events[2].status).contains("it broke"));
     assert_eq!(events[0].start_unix_nanos, 1_700_000_000_000_000_000);
     assert_eq!(events[0].end_unix_nanos - events[0].start_unix_nanos, 250_500_000);
     let ledger = service.tracer_status("acme").spans;
