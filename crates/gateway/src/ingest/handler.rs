@@ -16,9 +16,9 @@ use super::client;
 use super::decode_thread::DecodeThread;
 use super::encoding::{Encoding, Inflated};
 use super::frame;
+use super::info::info;
 use super::read::{self, MinRate, Shape};
 use super::route::Route;
-use super::session::info;
 use crate::answer::{self, Answer, Format, Refusal, RefusalKind};
 use crate::callers::{Caller, Reason, Target, tenant_in_path};
 use crate::config::OtherSignals;
@@ -116,7 +116,7 @@ impl Ingest {
         let outcome = match route {
             Ok(Route::Health) => health(&head.method, true),
             Ok(Route::Ready) => health(&head.method, self.is_ready()),
-            Ok(Route::Info) => info(export),
+            Ok(Route::Info) => info(&running, &head, export.in_path, export.caller),
             Ok(Route::Traces) => {
                 let running = self.counters.start_request();
                 let outcome = self.traces(export).await;

@@ -14,7 +14,8 @@
 //! | `encoding.rs` | inflating it |
 //! | `decode_thread.rs` | work on large messages |
 //! | `handler.rs` | one request from its head to its answer |
-//! | `session.rs` | requests to the session API, and checks of a credential |
+//! | `info.rs` | checks of a credential |
+//! | `session.rs` | requests to the session API |
 
 mod buffer;
 mod client;
@@ -22,6 +23,7 @@ mod decode_thread;
 mod encoding;
 mod frame;
 mod handler;
+mod info;
 mod read;
 mod route;
 mod session;

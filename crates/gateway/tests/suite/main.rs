@@ -10,4 +10,5 @@ mod lifecycle;
 mod limits;
 mod pressure;
 mod requests;
+mod sessions;
 mod support;
