@@ -23,8 +23,13 @@ pub(crate) struct Arguments {
     /// Tenants in the first of the two registries
     #[arg(long, value_name = "N", default_value = "12")]
     tenants: NonZeroUsize,
-    /// Operations to run
-    #[arg(long, value_name = "N", default_value = "20000")]
+    /// Operations to run; with --gateway, requests
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "20000",
+        default_value_if("gateway", "true", "4000")
+    )]
     operations: NonZeroUsize,
     /// Threads that use the same tracers concurrently, at most 256
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -33,9 +38,13 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", conflicts_with = "operations")]
     seconds: Option<NonZeroU64>,
     /// Also run the programs on plain SDK providers; the exit code ignores them
-    #[arg(long)]
+    #[arg(long, conflicts_with = "gateway")]
     peer: bool,
-    /// Also disturb the registries: evictions, reloads, removed tenants, rotated keys
+    /// Run random requests of concurrent clients on a gateway, which this program starts
+    #[arg(long)]
+    gateway: bool,
+    /// Also disturb the registries: evictions, reloads, removed tenants, rotated keys; with --gateway
+    /// also rotated tokens, faults of the receiver and restarts
     #[arg(long)]
     chaos: bool,
     /// Seconds until a program, with its checks, counts as hung
@@ -59,6 +68,11 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
         Some(seconds) => options.duration(Duration::from_secs(seconds.get())),
         None => options,
     };
+    let options = if arguments.gateway {
+        options.gateway(std::env::current_exe()?)
+    } else {
+        options
+    };
     let report = verify(&options)?;
     if arguments.json {
         json::write(out, &report)?;
@@ -71,12 +85,18 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
 fn show(out: &mut impl Write, report: &VerifyReport) -> Result<(), CliError> {
     writeln!(
         out,
-        "{} operations in {} {} on {} tracers of 2 registries, {} concurrent threads\n",
+        "{} operations in {} {} on {} tracers of {}, {} concurrent {}\n",
         report.total_operations(),
         report.rounds,
         if report.rounds == 1 { "program" } else { "programs" },
         report.tracers,
-        report.threads
+        if report.gateway.is_some() {
+            "a gateway"
+        } else {
+            "2 registries"
+        },
+        report.threads,
+        if report.gateway.is_some() { "clients" } else { "threads" },
     )?;
     let kinds: Vec<[String; 2]> = report
         .operations
@@ -91,6 +111,14 @@ fn show(out: &mut impl Write, report: &VerifyReport) -> Result<(), CliError> {
             out,
             "\nchaos: {} tracers evicted, {} created above the pool limit, {} requests refused for an old key",
             chaos.evicted, chaos.grown, chaos.refused
+        )?;
+    }
+    if let Some(gateway) = report.gateway {
+        writeln!(
+            out,
+            "\ngateway: {} restarts, {} answers without room, {} requests without an answer; \
+             receiver: {} requests refused for an old key, {} with another fault",
+            gateway.restarts, gateway.no_room, gateway.unanswered, gateway.refused_keys, gateway.receiver_faults
         )?;
     }
     writeln!(out)?;

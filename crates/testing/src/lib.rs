@@ -11,4 +11,6 @@ mod lock;
 mod verify;
 
 pub use kit::{Leak, Spans, TestProject, TestRegistry, TestRegistryBuilder};
-pub use verify::{ChaosReport, Failure, Finding, FindingKind, SideReport, Verify, VerifyError, VerifyReport, verify};
+pub use verify::{
+    ChaosReport, Failure, Finding, FindingKind, GatewayReport, SideReport, Verify, VerifyError, VerifyReport, verify,
+};

@@ -2,7 +2,7 @@
 
 mod demo;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +42,9 @@ pub(crate) struct Arguments {
     /// Address of the demo for OTLP/gRPC
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4317", requires = "demo")]
     grpc: SocketAddr,
+    /// Stop like at SIGTERM when standard input ends, so that the gateway ends with its parent
+    #[arg(long, hide = true)]
+    until_end_of_input: bool,
 }
 
 /// Requests of the demo that may wait for a slow reader of the output; further ones are skipped.
@@ -65,6 +68,13 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
     let (sender, events) = mpsc::sync_channel(QUEUED_REQUESTS);
     let signals = sender.clone();
     signal::on_each(move |signal| signals.send(Event::Signal(signal)).is_ok())?;
+    if arguments.until_end_of_input {
+        let ends = sender.clone();
+        thread::Builder::new().spawn(move || {
+            drop(io::copy(&mut io::stdin(), &mut io::sink()));
+            drop(ends.send(Event::Signal(Signal::Stop)));
+        })?;
+    }
     let demo = arguments.demo.then(|| {
         Demo::start((arguments.http, arguments.grpc), move |received| {
             // The main thread prints, so that a slow output does not delay the backend.

@@ -19,6 +19,9 @@ pub enum VerifyError {
     /// A plain SDK provider could not be built.
     #[error("cannot build a plain provider: {0}")]
     Peer(String),
+    /// The gateway did not start. Contains its log.
+    #[error("the gateway does not start: {0}")]
+    Gateway(String),
     /// Threads or temporary files could not be created.
     #[error("cannot create threads or temporary files")]
     Runtime(#[from] std::io::Error),

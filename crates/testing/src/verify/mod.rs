@@ -12,6 +12,7 @@
 //! | `headers` | forged incoming headers |
 //! | `chaos` | disturbances of the registries while programs run |
 //! | `check` | comparison of received and expected data, and a search of every byte (`scan`) |
+//! | `gateway` | the same for a `serve` process, with programs of requests |
 //! | `watchdog` | time limit for work that may hang |
 //! | `rounds`, `options`, `report` | the public function, its options and its result |
 //!
@@ -20,6 +21,7 @@
 mod chaos;
 mod check;
 mod error;
+mod gateway;
 mod generate;
 mod headers;
 mod options;
@@ -39,5 +41,5 @@ mod watchdog;
 pub use check::finding::{Finding, FindingKind};
 pub use error::VerifyError;
 pub use options::Verify;
-pub use report::{ChaosReport, Failure, SideReport, VerifyReport};
+pub use report::{ChaosReport, Failure, GatewayReport, SideReport, VerifyReport};
 pub use rounds::verify;

@@ -1,5 +1,6 @@
 //! Options of `verify`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Options of [`verify`](super::verify).
@@ -13,6 +14,7 @@ pub struct Verify {
     pub(super) duration: Option<Duration>,
     pub(super) peer: bool,
     pub(super) chaos: bool,
+    pub(super) gateway: Option<PathBuf>,
     pub(super) limit: Duration,
 }
 
@@ -26,6 +28,7 @@ impl Default for Verify {
             duration: None,
             peer: false,
             chaos: false,
+            gateway: None,
             limit: Duration::from_secs(300),
         }
     }
@@ -73,6 +76,17 @@ impl Verify {
     /// once.
     pub fn chaos(mut self, chaos: bool) -> Self {
         self.chaos = chaos;
+        self
+    }
+
+    /// Runs programs of requests on a gateway instead, which `program serve` starts: the binary
+    /// `tracer-registry`. [`operations`](Self::operations) are requests, which take about a
+    /// millisecond each. Has no [`peer`](Self::peer).
+    ///
+    /// [`chaos`](Self::chaos) also rotates callers' tokens, makes receivers refuse data, and restarts
+    /// the gateway. It needs the command `kill`.
+    pub fn gateway(mut self, program: impl Into<PathBuf>) -> Self {
+        self.gateway = Some(program.into());
         self
     }
 

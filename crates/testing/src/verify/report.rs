@@ -28,6 +28,8 @@ pub struct VerifyReport {
     /// Effects of the disturbances, if [`Verify::chaos`](super::Verify::chaos) is set. The
     /// disturbances themselves are counted in `operations`.
     pub chaos: Option<ChaosReport>,
+    /// What happened on the way, if [`Verify::gateway`](super::Verify::gateway) is set.
+    pub gateway: Option<GatewayReport>,
     /// Result for plain providers, if [`Verify::peer`](super::Verify::peer) is set.
     pub peer: Option<SideReport>,
     /// The first program with a deviation, shortened.
@@ -45,6 +47,32 @@ pub struct ChaosReport {
     pub grown: u64,
     /// Requests that were refused because of an old key.
     pub refused: u64,
+}
+
+/// What happened between the clients of a gateway and its receiver. None of it is a deviation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct GatewayReport {
+    /// Restarts of the gateway.
+    pub restarts: u64,
+    /// Answers that the gateway had no room, after which the client sent the request again.
+    pub no_room: u64,
+    /// Requests without an answer, which the client sent again.
+    pub unanswered: u64,
+    /// Requests that the receiver refused because of an old key.
+    pub refused_keys: u64,
+    /// Requests that another fault of the receiver applied to.
+    pub receiver_faults: u64,
+}
+
+impl GatewayReport {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.restarts += other.restarts;
+        self.no_room += other.no_room;
+        self.unanswered += other.unanswered;
+        self.refused_keys += other.refused_keys;
+        self.receiver_faults += other.receiver_faults;
+    }
 }
 
 /// Data that was received from one subject, and its deviations.

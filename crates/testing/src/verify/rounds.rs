@@ -7,6 +7,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::check::finding::Finding;
 use super::error::VerifyError;
+use super::gateway;
 use super::generate::{generate, generate_disturbed};
 use super::options::Verify;
 use super::oracle::expect::{Instances, expect, expect_replaced};
@@ -42,7 +43,10 @@ const SHRINK_BUDGET: Budget = Budget {
 /// error; it is in the report.
 pub fn verify(options: &Verify) -> Result<VerifyReport, VerifyError> {
     let runtime = runtime()?;
-    let report = on_runtime(options, runtime.handle());
+    let report = match &options.gateway {
+        Some(program) => gateway::rounds::verify(options, program, runtime.handle()),
+        None => on_runtime(options, runtime.handle()),
+    };
     // Do not wait: a program may hang.
     runtime.shutdown_background();
     report
@@ -74,6 +78,7 @@ fn on_runtime(options: &Verify, runtime: &Handle) -> Result<VerifyReport, Verify
         ours: SideReport::default(),
         peer: options.peer.then(SideReport::default),
         chaos: None,
+        gateway: None,
         failure: None,
     };
     let started = Instant::now();
@@ -244,7 +249,7 @@ pub(super) fn runtime() -> Result<Runtime, VerifyError> {
 }
 
 /// Returns the seed of a round. The first round uses the seed from the options.
-fn round_seed(seed: u64, round: u64) -> u64 {
+pub(super) fn round_seed(seed: u64, round: u64) -> u64 {
     seed.wrapping_add(round.wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }
 

@@ -76,88 +76,35 @@ impl Files {
         setting: impl Fn(&Member) -> Option<Setting>,
         flaw: Option<Flaw>,
     ) -> io::Result<()> {
-        let mut tables: [Map<String, Value>; SelectorKind::ALL.len()] = Default::default();
-        let mut routes = Vec::new();
-        let mut era = None;
-        for member in cast {
-            let Some(at) = setting(member) else { continue };
-            let mut binding = self.binding(member, at);
+        let configured = cast.iter().filter_map(|member| Some((member, setting(member)?)));
+        let mut document = bindings(configured, &self.url, |member, mut binding| {
+            binding["api_key"] = if member.has_key_in_vault {
+                json!({"provider": VAULT, "name": member.token})
+            } else {
+                json!({"file": self.key(member)})
+            };
             match flaw {
                 Some(Flaw::UnknownSetting) => binding["metdata"] = json!({}),
                 Some(Flaw::InvalidKeySource) => binding["api_key"] = json!({"nowhere": member.token}),
                 Some(Flaw::Truncated) | None => {}
             }
-            era = at.era();
-            if let [(part, name)] = member.parts.as_slice() {
-                tables[*part as usize].insert(name.clone(), binding);
-                continue;
-            }
-            let when = member.parts.iter().map(|(part, name)| (part.to_string(), json!(name)));
-            binding["when"] = Value::Object(when.collect());
-            routes.push(binding);
-        }
-        let mut defaults = json!({"backend": "honeyhive"});
-        if let Some(era) = era {
-            defaults["resource"] = json!({"era": era});
-        }
-        let [tenants, environments, features] =
-            [SelectorKind::Tenant, SelectorKind::Environment, SelectorKind::Feature]
-                .map(|part| std::mem::take(&mut tables[part as usize]));
+            binding
+        });
         let members = cast.iter().filter(|member| member.registry == registry).count();
         let protocol = if registry == 0 { "http/protobuf" } else { "http/json" };
-        let document = json!({
-            "tenants_dir": TENANTS,
-            "defaults": defaults,
-            "tenants": tenants,
-            "environments": environments,
-            "features": features,
-            "routes": routes,
-            "export": {
-                "protocol": protocol,
-                "scheduled_delay": "50ms",
-                "max_queue_size": QUEUE,
-                "timeout": "60s",
-            },
-            // Fewer than there are tenants, so that tracers are evicted.
-            "pool": {"max_tracers": members.div_ceil(2).max(2), "idle_timeout": IDLE, "when_full": "grow"},
+        document["tenants_dir"] = json!(TENANTS);
+        document["export"] = json!({
+            "protocol": protocol,
+            "scheduled_delay": "50ms",
+            "max_queue_size": QUEUE,
+            "timeout": "60s",
         });
+        document["pool"] = pool(members);
         let mut text = document.to_string();
         if matches!(flaw, Some(Flaw::Truncated)) {
             text.truncate(text.len() / 2);
         }
         fs::write(self.configuration(registry), text)
-    }
-
-    fn binding(&self, member: &Member, at: Setting) -> Value {
-        let (backend, path) = match member.backend {
-            Backend::Honeyhive => ("honeyhive", ""),
-            Backend::Otlp => ("otlp", "/v1/traces"),
-        };
-        let sessions = match member.sessions {
-            SessionMode::Explicit => "explicit",
-            SessionMode::PerTrace => "per_trace",
-            SessionMode::AutoCreate => "auto_create",
-            other => unreachable!("{other:?} is not in the cast"),
-        };
-        let key = if member.has_key_in_vault {
-            json!({"provider": VAULT, "name": member.token})
-        } else {
-            json!({"file": self.key(member)})
-        };
-        json!({
-            "backend": backend,
-            "endpoint": format!("{}{path}", self.url),
-            "api_key": key,
-            "source": member.source_at(at),
-            "headers": {"x-project": member.own_at("project", at)},
-            "metadata": {"plan": member.own_at("plan", at)},
-            "resource": {"team": member.own_at("team", at)},
-            "sessions": sessions,
-            "propagation": {
-                "trust_remote_parent": member.trusts_parents,
-                "session_id": member.takes_sessions,
-            },
-        })
     }
 
     /// Writes a member's key atomically.
@@ -184,6 +131,71 @@ impl Files {
     fn path(&self, name: &str) -> PathBuf {
         Path::new(self.folder.path()).join(name)
     }
+}
+
+/// Returns a pool with fewer tracers than there are members, so that tracers are evicted.
+pub(in super::super) fn pool(members: usize) -> Value {
+    json!({"max_tracers": members.div_ceil(2).max(2), "idle_timeout": IDLE, "when_full": "grow"})
+}
+
+/// Returns a document with the bindings of these members, without their keys. `finish` changes each
+/// binding.
+pub(in super::super) fn bindings<'m>(
+    members: impl Iterator<Item = (&'m Member, Setting)>,
+    url: &str,
+    finish: impl Fn(&Member, Value) -> Value,
+) -> Value {
+    let mut tables: [Map<String, Value>; SelectorKind::ALL.len()] = Default::default();
+    let mut routes = Vec::new();
+    let mut defaults = json!({"backend": "honeyhive"});
+    for (member, at) in members {
+        if let Some(era) = at.era() {
+            defaults["resource"] = json!({"era": era});
+        }
+        let mut binding = finish(member, binding(member, at, url));
+        if let [(part, name)] = member.parts.as_slice() {
+            tables[*part as usize].insert(name.clone(), binding);
+            continue;
+        }
+        let when = member.parts.iter().map(|(part, name)| (part.to_string(), json!(name)));
+        binding["when"] = Value::Object(when.collect());
+        routes.push(binding);
+    }
+    let [tenants, environments, features] = [SelectorKind::Tenant, SelectorKind::Environment, SelectorKind::Feature]
+        .map(|part| std::mem::take(&mut tables[part as usize]));
+    json!({
+        "defaults": defaults,
+        "tenants": tenants,
+        "environments": environments,
+        "features": features,
+        "routes": routes,
+    })
+}
+
+fn binding(member: &Member, at: Setting, url: &str) -> Value {
+    let (backend, path) = match member.backend {
+        Backend::Honeyhive => ("honeyhive", ""),
+        Backend::Otlp => ("otlp", "/v1/traces"),
+    };
+    let sessions = match member.sessions {
+        SessionMode::Explicit => "explicit",
+        SessionMode::PerTrace => "per_trace",
+        SessionMode::AutoCreate => "auto_create",
+        other => unreachable!("{other:?} is not in the cast"),
+    };
+    json!({
+        "backend": backend,
+        "endpoint": format!("{url}{path}"),
+        "source": member.source_at(at),
+        "headers": {"x-project": member.own_at("project", at)},
+        "metadata": {"plan": member.own_at("plan", at)},
+        "resource": {"team": member.own_at("team", at)},
+        "sessions": sessions,
+        "propagation": {
+            "trust_remote_parent": member.trusts_parents,
+            "session_id": member.takes_sessions,
+        },
+    })
 }
 
 fn key_file(token: &str) -> String {

@@ -28,7 +28,7 @@ impl Chaos {
         let created = registries
             .dedicated(member)
             .map_err(|error| (member, error.to_string()))?;
-        if created.fingerprint() != self.rotation.fingerprint(&key) {
+        if created.fingerprint() != self.fingerprinter.fingerprint(key.as_bytes()) {
             return Err((member, "a new tracer with an old key".to_owned()));
         }
         Ok(())

@@ -8,11 +8,11 @@
 //! | `rotation` | refused keys |
 //! | `keys` | rotation of keys, and its checks |
 
-mod files;
+pub(super) mod files;
 mod history;
 mod instances;
 mod keys;
-mod rotation;
+pub(super) mod rotation;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -41,6 +41,7 @@ pub(super) struct Chaos {
     cast: Vec<Member>,
     files: Files,
     rotation: Rotation,
+    fingerprinter: Fingerprinter,
     history: History,
     instances: Instances,
     /// Locked during a disturbance: one at a time.
@@ -87,7 +88,8 @@ impl Chaos {
     ) -> Result<Self, VerifyError> {
         Ok(Self {
             files: Files::new(collector.url(), cast)?,
-            rotation: Rotation::new(collector, fingerprinter.clone(), cast.len()),
+            rotation: Rotation::new(collector, cast.len()),
+            fingerprinter: fingerprinter.clone(),
             history: History::new(cast.len()),
             instances: Instances::default(),
             gates: cast.iter().map(|_| RwLock::default()).collect(),

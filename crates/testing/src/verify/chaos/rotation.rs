@@ -5,13 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use super::super::program::cast::{KEYS, Member};
 use crate::lock::lock;
-use tracer_registry::secret::{Fingerprint, Fingerprinter};
 use tracer_registry_collector::{Fault, FaultId, LocalCollector};
 
 /// Current and refused keys of all members.
-pub(super) struct Rotation {
+pub(in super::super) struct Rotation {
     collector: Arc<LocalCollector>,
-    fingerprinter: Fingerprinter,
     state: Mutex<State>,
 }
 
@@ -23,10 +21,9 @@ struct State {
 }
 
 impl Rotation {
-    pub(super) fn new(collector: &Arc<LocalCollector>, fingerprinter: Fingerprinter, members: usize) -> Self {
+    pub(in super::super) fn new(collector: &Arc<LocalCollector>, members: usize) -> Self {
         Self {
             collector: Arc::clone(collector),
-            fingerprinter,
             state: Mutex::new(State {
                 members: vec![Default::default(); members],
                 faults: Vec::new(),
@@ -35,7 +32,7 @@ impl Rotation {
     }
 
     /// Writes the next key of a member, and then refuses the previous one.
-    pub(super) fn rotate(
+    pub(in super::super) fn rotate(
         &self,
         index: usize,
         member: &Member,
@@ -59,12 +56,8 @@ impl Rotation {
         Ok(key)
     }
 
-    pub(super) fn fingerprint(&self, key: &str) -> Fingerprint {
-        self.fingerprinter.fingerprint(key.as_bytes())
-    }
-
     /// Returns the number of refused requests of all members.
-    pub(super) fn refused(&self) -> u64 {
+    pub(in super::super) fn refused(&self) -> u64 {
         self.hits(|_| true)
     }
 

@@ -59,6 +59,8 @@ pub enum FindingKind {
     WrongCurrent,
     /// A look-up with a wrong result.
     WrongLookup,
+    /// An answer of the gateway with a wrong status or count.
+    WrongAnswer,
     /// A request without a key.
     NoKey,
     /// A ledger that does not match the received data.
@@ -100,7 +102,7 @@ impl Findings {
 
 impl FindingKind {
     /// All kinds, in the order of the report.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Leaked,
         Self::Lost,
         Self::Duplicated,
@@ -115,6 +117,7 @@ impl FindingKind {
         Self::WrongHeaders,
         Self::WrongCurrent,
         Self::WrongLookup,
+        Self::WrongAnswer,
         Self::NoKey,
         Self::WrongLedger,
         Self::Incomplete,
@@ -139,6 +142,7 @@ impl fmt::Display for FindingKind {
             Self::WrongHeaders => "wrong headers",
             Self::WrongCurrent => "wrong current scope",
             Self::WrongLookup => "wrong look-up",
+            Self::WrongAnswer => "wrong answer",
             Self::NoKey => "missing key",
             Self::WrongLedger => "wrong ledger",
             Self::Incomplete => "incomplete flush",

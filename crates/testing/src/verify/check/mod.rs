@@ -3,7 +3,7 @@
 mod events;
 pub(super) mod finding;
 mod outgoing;
-mod scan;
+pub(super) mod scan;
 mod sessions;
 mod spans;
 
@@ -326,7 +326,7 @@ fn session_of_trace(trace: &str) -> String {
 }
 
 /// Returns the token and the operation of a canary.
-fn parse_canary(text: &str) -> Option<(&str, OpId)> {
+pub(super) fn parse_canary(text: &str) -> Option<(&str, OpId)> {
     let (token, op) = text.strip_prefix(CANARY)?.split_once('-')?;
     Some((token, op.parse().ok()?))
 }

@@ -21,6 +21,8 @@ pub(in super::super) struct Owners {
     pub(in super::super) sessions: HashMap<Vec<u8>, Option<usize>>,
     /// By trace id.
     pub(in super::super) traces: HashMap<[u8; TRACE_ID_LENGTH], Option<usize>>,
+    /// Tokens without an owner, which no request may contain.
+    pub(in super::super) strangers: Vec<String>,
 }
 
 /// Searches the requests. Returns the number of searched bytes.
@@ -31,10 +33,12 @@ pub(in super::super) fn scan<'a>(
     findings: &mut Findings,
 ) -> u64 {
     let names: BTreeMap<String, usize> = (0..).zip(cast).map(|(index, member)| (member.name(), index)).collect();
-    let tokens = (0..).zip(cast);
+    let tokens = cast.iter().enumerate();
+    let tokens = tokens.map(|(index, member)| (member.token.as_bytes(), Some(index)));
+    let strangers = owners.strangers.iter().map(|token| (token.as_bytes(), None));
     let scanner = Scanner {
         owners,
-        tokens: tokens.map(|(index, member)| (member.token.as_bytes(), index)).collect(),
+        tokens: tokens.chain(strangers).collect(),
         canary: memmem::Finder::new(CANARY),
     };
     let mut bytes = 0;
@@ -80,7 +84,8 @@ impl fmt::Display for Found<'_> {
 
 struct Scanner<'a> {
     owners: &'a Owners,
-    tokens: HashMap<&'a [u8], usize>,
+    /// Owner of each token.
+    tokens: HashMap<&'a [u8], Option<usize>>,
     canary: memmem::Finder<'static>,
 }
 
@@ -94,13 +99,13 @@ impl Scanner<'_> {
             let digits = op.iter().take_while(|byte| byte.is_ascii_digit()).count();
             let length = CANARY.len() + token.len() + 1 + digits;
             let shown = text.get(start..start + length).unwrap_or(&text[start..]);
-            on_match(self.tokens.get(token).copied(), Found::Canary(shown));
+            on_match(self.tokens.get(token).copied().flatten(), Found::Canary(shown));
         }
         // Tokens in sources, keys, headers and settings.
         each_run(text, TOKEN_LENGTH, |start, run| {
             let in_canary = text[..start].ends_with(CANARY.as_bytes());
             if let Some(owner) = self.tokens.get(run).filter(|_| !in_canary) {
-                on_match(Some(*owner), Found::Token(run));
+                on_match(*owner, Found::Token(run));
             }
         });
         for dash in memchr_iter(b'-', text) {

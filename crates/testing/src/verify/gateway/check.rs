@@ -1,0 +1,618 @@
+//! Compares what the receiver got, and what the clients saw, with what the oracle permits.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::super::check::finding::{FindingKind, Findings};
+use super::super::check::scan::{Owners, scan};
+use super::super::check::{Checked, parse_canary};
+use super::super::program::cast::{Backend, Member, Setting};
+use super::super::program::operation::OpId;
+use super::content::{self, Attributes, Place, SentBlock, SentSpan, is_removed, session_id, session_of_trace};
+use super::oracle::{Expectation, arriving, expect, grpc_code, owners, too_large};
+use super::program::{Export, Format, Kind, Program};
+use super::run::{Observations, Observed};
+use super::service::Seen;
+use super::world::{State, World};
+use tracer_registry::config::SessionMode;
+use tracer_registry_collector::{LocalCollector, Span};
+
+/// What the round left besides the data in the collector.
+pub(super) struct Left {
+    pub(super) observed: Observations,
+    pub(super) states: Vec<State>,
+    pub(super) seen: Seen,
+    /// Members whose data may have arrived several times.
+    pub(super) repeated: BTreeSet<usize>,
+}
+
+/// Permitted arrivals of a span.
+struct Arrivals<'p> {
+    op: OpId,
+    member: usize,
+    block: Arc<SentBlock>,
+    /// Index of the span in its block.
+    index: usize,
+    min: u64,
+    max: u64,
+    /// Settings that the tracer may have had.
+    settings: Vec<Setting>,
+    span: &'p super::program::Span,
+}
+
+struct Check<'a> {
+    world: &'a World,
+    program: &'a Program,
+    left: &'a Left,
+    names: Vec<String>,
+    findings: Findings,
+    spans: u64,
+    /// Arrivals by member.
+    counts: BTreeMap<usize, [u64; 2]>,
+}
+
+/// Checks everything that a program left.
+pub(super) fn check(program: &Program, world: &World, collector: &LocalCollector, left: &Left) -> Checked {
+    let mut check = Check {
+        world,
+        program,
+        left,
+        names: world.members.iter().map(Member::name).collect(),
+        findings: Findings::default(),
+        spans: 0,
+        counts: BTreeMap::new(),
+    };
+    check.check_answers();
+    let arrivals = check.expected_arrivals();
+    check.check_spans(&arrivals, collector);
+    check.check_processes(collector);
+    check.check_requests(collector);
+    let owners = check.owners(&arrivals);
+    let requests = collector.requests();
+    let bytes = scan(
+        requests.iter().map(AsRef::as_ref),
+        &world.members,
+        &owners,
+        &mut check.findings,
+    );
+    Checked {
+        findings: check.findings,
+        spans: check.spans,
+        sessions: 0,
+        enrichments: 0,
+        requests: requests.len() as u64,
+        bytes,
+    }
+}
+
+impl<'a> Check<'a> {
+    fn exports(&self) -> impl Iterator<Item = (OpId, &'a Export)> + use<'a> {
+        self.program.ops().filter_map(|op| match &op.kind {
+            Kind::Export(export) => Some((op.id, export)),
+            Kind::Disturb(_) => None,
+        })
+    }
+
+    fn find(
+        &mut self,
+        kind: FindingKind,
+        member: Option<usize>,
+        op: OpId,
+        expected: impl std::fmt::Display,
+        seen: impl std::fmt::Display,
+    ) {
+        let name = member.map_or("all", |member| &self.names[member]);
+        self.findings.add(kind, name, Some(op), expected, seen);
+    }
+
+    /// Returns what is permitted in each state from `first` to the last one of a request.
+    fn permitted(&self, export: &Export, observed: &Observed, first: usize) -> Vec<Expectation> {
+        let states = &self.left.states[first..=observed.period.last];
+        states
+            .iter()
+            .map(|state| expect(self.world, state, export, observed.token))
+            .collect()
+    }
+
+    fn check_answers(&mut self) {
+        for (op, export) in self.exports() {
+            let Some(observed) = self.left.observed.get(&op) else {
+                continue;
+            };
+            let Some(answer) = &observed.answer else { continue };
+            let permitted = self.permitted(export, observed, observed.last_first);
+            let code = |status: u16| {
+                if export.format == Format::Grpc {
+                    grpc_code(status)
+                } else {
+                    status
+                }
+            };
+            let mut statuses = BTreeSet::new();
+            for expected in &permitted {
+                statuses.extend(expected.refusals.iter().copied().map(code));
+                if expected.refusals.is_empty() {
+                    statuses.insert(code(200));
+                }
+            }
+            if !statuses.contains(&answer.status) {
+                let seen = format!(
+                    "{} after {} attempts without an answer",
+                    answer.status, observed.unknown
+                );
+                self.find(
+                    FindingKind::WrongAnswer,
+                    None,
+                    op,
+                    format!("one of the answers {statuses:?}"),
+                    seen,
+                );
+                continue;
+            }
+            if let Some(body) = &answer.malformed {
+                self.find(FindingKind::WrongAnswer, None, op, "the body of a success", body);
+            }
+            let success = permitted.iter().find(|expected| expected.refusals.is_empty());
+            if let Some(expected) = success.filter(|_| answer.status == code(200)) {
+                let wanted = too_large(self.world, self.program.seed, export, &expected.members);
+                if answer.rejected != wanted {
+                    let seen = format!("{} rejected spans", answer.rejected);
+                    self.find(
+                        FindingKind::WrongAnswer,
+                        None,
+                        op,
+                        format!("{wanted} rejected spans"),
+                        seen,
+                    );
+                }
+            }
+        }
+    }
+
+    fn expected_arrivals(&self) -> BTreeMap<OpId, Arrivals<'a>> {
+        let mut all = BTreeMap::new();
+        for (op, export) in self.exports() {
+            let Some(observed) = self.left.observed.get(&op) else {
+                continue;
+            };
+            let permitted = self.permitted(export, observed, observed.period.first);
+            // The configuration never moves a request to another member.
+            let Some(success) = permitted.iter().find(|expected| expected.refusals.is_empty()) else {
+                continue;
+            };
+            let is_success = observed.answer.as_ref().is_some_and(|answer| {
+                answer.status
+                    == if export.format == Format::Grpc {
+                        grpc_code(200)
+                    } else {
+                        200
+                    }
+            });
+            let min = u64::from(is_success);
+            let max = min + u64::from(observed.unknown);
+            if max == 0 {
+                continue;
+            }
+            let blocks = export.blocks.iter().zip(owners(self.world, export));
+            let blocks: HashMap<OpId, Arc<SentBlock>> = blocks
+                .map(|(block, owner)| {
+                    (
+                        block.id,
+                        Arc::new(content::block(self.world, self.program.seed, block, owner)),
+                    )
+                })
+                .collect();
+            for (member, block, span) in arriving(self.world, self.program.seed, export, &success.members) {
+                let index = block
+                    .spans
+                    .iter()
+                    .position(|other| other.id == span.id)
+                    .unwrap_or_default();
+                let states = &self.left.states[observed.period.first..=observed.period.last];
+                let mut settings: Vec<Setting> = states.iter().map(|state| state.settings[member]).collect();
+                settings.dedup();
+                let is_repeated = self.left.repeated.contains(&member);
+                all.insert(
+                    span.id,
+                    Arrivals {
+                        op,
+                        member,
+                        block: Arc::clone(&blocks[&block.id]),
+                        index,
+                        min,
+                        max: if is_repeated { u64::MAX } else { max },
+                        settings,
+                        span,
+                    },
+                );
+            }
+        }
+        all
+    }
+
+    fn check_spans(&mut self, arrivals: &BTreeMap<OpId, Arrivals<'a>>, collector: &LocalCollector) {
+        let mut seen: BTreeMap<OpId, u64> = BTreeMap::new();
+        let mut rejected: BTreeMap<usize, u64> = BTreeMap::new();
+        for member in 0..self.names.len() {
+            let Some(project) = collector.project(&self.names[member]) else {
+                continue;
+            };
+            rejected.insert(member, project.summary().rejected_spans);
+            for span in project.spans() {
+                self.spans += 1;
+                let id = parse_canary(&span.name).map(|(_, id)| id);
+                let Some((id, expected)) = id.and_then(|id| Some((id, arrivals.get(&id)?))) else {
+                    let seen = format!("{:?} of a request that was not answered with success", span.name);
+                    self.find(
+                        FindingKind::Unexpected,
+                        Some(member),
+                        id.unwrap_or_default(),
+                        "no such span",
+                        seen,
+                    );
+                    continue;
+                };
+                if expected.member != member {
+                    let seen = format!("span #{id} in the project of {}", self.names[member]);
+                    self.find(
+                        FindingKind::Leaked,
+                        Some(expected.member),
+                        expected.op,
+                        "its own project",
+                        seen,
+                    );
+                    continue;
+                }
+                *seen.entry(id).or_default() += 1;
+                self.check_span(id, expected, span);
+            }
+        }
+        for (id, expected) in arrivals {
+            let count = seen.get(id).copied().unwrap_or_default();
+            let wanted = || format!("span #{id} {} to {} times", expected.min, expected.max);
+            let totals = self.counts.entry(expected.member).or_default();
+            totals[0] += expected.min;
+            totals[1] = totals[1].saturating_add(expected.max);
+            if count > expected.max {
+                self.find(
+                    FindingKind::Duplicated,
+                    Some(expected.member),
+                    expected.op,
+                    wanted(),
+                    count,
+                );
+            } else if count < expected.min {
+                // The receiver rejects spans of some requests.
+                let rejected = rejected.entry(expected.member).or_default();
+                if *rejected > 0 {
+                    *rejected -= 1;
+                } else {
+                    self.find(FindingKind::Lost, Some(expected.member), expected.op, wanted(), count);
+                }
+            }
+        }
+    }
+
+    /// Checks everything of a span that arrived.
+    fn check_span(&mut self, id: OpId, expected: &Arrivals<'_>, span: &Span) {
+        let (member, op) = (Some(expected.member), expected.op);
+        let sent = &expected.block.spans[expected.index];
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let ids = [hex(&sent.trace_id), hex(&sent.span_id)];
+        if [&span.trace_id, &span.span_id] != ids.each_ref() {
+            let seen = format!("{} {}", span.trace_id, span.span_id);
+            self.find(
+                FindingKind::WrongTrace,
+                member,
+                op,
+                format!("span #{id} as {}", ids.join(" ")),
+                seen,
+            );
+        }
+        let parent = sent.parent.map(|parent| hex(&parent));
+        if span.parent_span_id != parent {
+            let (wanted, seen) = (
+                format!("span #{id} under {parent:?}"),
+                format!("{:?}", span.parent_span_id),
+            );
+            self.find(FindingKind::WrongParent, member, op, wanted, seen);
+        }
+        let (wanted, seen) = (shown(sent), shown_received(span));
+        if wanted != seen {
+            self.find(
+                FindingKind::WrongAttribute,
+                member,
+                op,
+                format!("span #{id}: {wanted}"),
+                seen,
+            );
+        }
+        let scope = &expected.block.scope;
+        let backend = self.world.members[expected.member].backend;
+        let scope_attributes = scope
+            .attributes
+            .iter()
+            .filter(|(name, _)| !is_removed(backend, name, Place::Scope));
+        let scope = json!([
+            scope.name,
+            scope.version,
+            object(scope_attributes),
+            expected.block.schema_url
+        ]);
+        let received = json!([
+            span.scope.name,
+            span.scope.version,
+            span.scope.attributes,
+            span.resource.schema_url
+        ]);
+        if scope != received {
+            self.find(
+                FindingKind::WrongAttribute,
+                member,
+                op,
+                format!("span #{id} in scope {scope}"),
+                received,
+            );
+        }
+        let received = [json!(span.resource.attributes), json!(span.attributes)];
+        let permitted = expected.settings.iter().map(|at| self.attributes(expected, sent, *at));
+        let permitted: Vec<[Value; 2]> = permitted.collect();
+        if !permitted.contains(&received) {
+            let wanted = permitted
+                .first()
+                .map(|[resource, span]| format!("{resource} and {span}"))
+                .unwrap_or_default();
+            let [resource, attributes] = received;
+            let kind = if session_differs(&permitted, &attributes) {
+                FindingKind::WrongSession
+            } else {
+                FindingKind::WrongAttribute
+            };
+            self.find(
+                kind,
+                member,
+                op,
+                format!("span #{id} with {wanted}"),
+                format!("{resource} and {attributes}"),
+            );
+        }
+    }
+
+    /// Returns the attributes of the resource and the span after what the binding adds.
+    fn attributes(&self, expected: &Arrivals<'_>, sent: &SentSpan, at: Setting) -> [Value; 2] {
+        let member = &self.world.members[expected.member];
+        let rules = self.world.rules[expected.member];
+        let keep = |attributes: &Attributes, place: Place| -> Attributes {
+            let kept = attributes
+                .iter()
+                .filter(|(name, _)| !is_removed(member.backend, name, place));
+            kept.cloned().collect()
+        };
+        let add = |attributes: &mut Attributes, name: &str, value: String| {
+            if attributes.iter().all(|(known, _)| known != name) {
+                attributes.push((name.to_owned(), json!(value)));
+            }
+        };
+        let mut resource = expected
+            .block
+            .resource
+            .as_ref()
+            .map(|sent| keep(sent, Place::Resource))
+            .unwrap_or_default();
+        let mut span = keep(&sent.attributes, Place::Span);
+        if let Some(era) = at.era() {
+            add(&mut resource, "era", era);
+        }
+        let (source, plan) = (member.source_at(at), member.own_at("plan", at));
+        if !rules.is_plain {
+            add(&mut resource, "team", member.own_at("team", at));
+            match member.backend {
+                Backend::Honeyhive => {
+                    add(&mut span, "honeyhive.source", source);
+                    add(&mut span, "honeyhive_metadata.plan", plan);
+                }
+                Backend::Otlp => {
+                    add(&mut resource, "deployment.environment.name", source);
+                    add(&mut resource, "tracer_registry.metadata.plan", plan);
+                }
+            }
+        }
+        let session = match member.backend {
+            Backend::Honeyhive => {
+                add(&mut span, "honeyhive_event_type", "tool".to_owned());
+                "honeyhive.session_id"
+            }
+            Backend::Otlp => "session.id",
+        };
+        if member.sessions == SessionMode::PerTrace {
+            add(&mut span, session, session_of_trace(sent.trace_id));
+        }
+        [object(&resource), object(&span)]
+    }
+
+    /// Compares what the gateways reported with what arrived.
+    fn check_processes(&mut self, collector: &LocalCollector) {
+        let seen = &self.left.seen;
+        for wrong in &seen.wrong {
+            self.findings
+                .add(wrong.kind, "the gateway", wrong.op, wrong.expected, &wrong.seen);
+        }
+        let rejected: u64 = collector.projects().iter().map(|project| project.rejected_spans).sum();
+        if rejected == 0 && (seen.lost || !seen.dropped.is_empty()) {
+            let lines = format!("exit code 3 {}; {}", seen.lost, seen.dropped.join(" | "));
+            self.findings
+                .add(FindingKind::Incomplete, "the gateway", None, "nothing dropped", lines);
+        }
+        for (member, [min, max]) in self.counts.clone() {
+            let selector = self.world.members[member].selector();
+            let delivered = seen.delivered.get(&selector).copied().unwrap_or_default();
+            // The receiver counts what it rejects.
+            let rejected = collector
+                .project(&self.names[member])
+                .map_or(0, |project| project.summary().rejected_spans);
+            if !(min.saturating_sub(rejected)..=max).contains(&delivered) {
+                let wanted = format!("{min} to {max} spans delivered, {rejected} rejected");
+                self.findings
+                    .add(FindingKind::WrongLedger, &self.names[member], None, wanted, delivered);
+            }
+        }
+    }
+
+    /// Checks the headers of the binding, and that no request lacks a key.
+    fn check_requests(&mut self, collector: &LocalCollector) {
+        let keyless = collector.requests_without_key();
+        if keyless > 0 {
+            self.findings
+                .add(FindingKind::NoKey, "all", None, "no request without a key", keyless);
+        }
+        let unknown: u64 = collector
+            .projects()
+            .iter()
+            .filter(|project| project.name.is_none())
+            .map(|of| of.requests)
+            .sum();
+        if unknown > 0 {
+            self.findings.add(
+                FindingKind::Leaked,
+                "all",
+                None,
+                "only known keys",
+                format!("{unknown} requests"),
+            );
+        }
+        let discarded = collector.dropped_requests();
+        if discarded > 0 {
+            self.findings.add(
+                FindingKind::Incomplete,
+                "the collector",
+                None,
+                "all requests recorded",
+                discarded,
+            );
+        }
+        for request in collector.requests() {
+            let Some(member) = self
+                .names
+                .iter()
+                .position(|name| Some(name.as_str()) == request.project.as_deref())
+            else {
+                continue;
+            };
+            let project = request.header("x-project");
+            let mut permitted = self
+                .left
+                .states
+                .iter()
+                .map(|state| self.world.members[member].own_at("project", state.settings[member]));
+            if !permitted.any(|own| Some(own.as_str()) == project) {
+                let (wanted, seen) = ("its own x-project", format!("{project:?}"));
+                self.findings
+                    .add(FindingKind::WrongHeaders, &self.names[member], None, wanted, seen);
+            }
+        }
+    }
+
+    /// Returns the owners of ids that only one member's spans have.
+    fn owners(&self, arrivals: &BTreeMap<OpId, Arrivals<'a>>) -> Owners {
+        let mut owners = Owners {
+            strangers: self.world.strangers().into_iter().map(str::to_owned).collect(),
+            ..Owners::default()
+        };
+        let seed = self.program.seed;
+        let mut traces: BTreeMap<u32, BTreeSet<usize>> = BTreeMap::new();
+        let mut sessions: BTreeMap<u32, BTreeSet<usize>> = BTreeMap::new();
+        for expected in arrivals.values() {
+            traces.entry(expected.span.trace).or_default().insert(expected.member);
+            if let Some((trace, _)) = expected.span.link {
+                traces.entry(trace).or_default().insert(expected.member);
+            }
+            if let Some(session) = expected.span.session {
+                sessions.entry(session).or_default().insert(expected.member);
+            }
+        }
+        // Those of refused requests alone have no owner.
+        for (_, export) in self.exports() {
+            for span in export.blocks.iter().flat_map(|block| &block.spans) {
+                traces.entry(span.trace).or_default();
+            }
+        }
+        for (trace, members) in traces {
+            if members.len() > 1 {
+                continue;
+            }
+            let (owner, id) = (members.first().copied(), content::trace_id(seed, trace));
+            owners.traces.insert(id, owner);
+            owners.sessions.insert(session_of_trace(id).into_bytes(), owner);
+        }
+        for (session, members) in sessions {
+            if members.len() == 1 {
+                owners
+                    .sessions
+                    .insert(session_id(seed, session).into_bytes(), members.first().copied());
+            }
+        }
+        owners
+    }
+}
+
+fn object<'a>(attributes: impl IntoIterator<Item = &'a (String, Value)>) -> Value {
+    attributes
+        .into_iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// Returns whether no permitted span has the session of the received one.
+fn session_differs(permitted: &[[Value; 2]], received: &Value) -> bool {
+    let names = ["honeyhive.session_id", "session.id"];
+    let session = |span: &Value| names.map(|name| span[name].clone());
+    permitted.iter().all(|[_, span]| session(span) != session(received))
+}
+
+/// Returns everything of a span that bindings never change.
+fn shown(sent: &SentSpan) -> Value {
+    let event = sent
+        .event
+        .iter()
+        .map(|(time, name, attributes)| json!([time, name, object(attributes)]));
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let link = sent
+        .link
+        .iter()
+        .map(|(trace, span, attributes)| json!([hex(trace), hex(span), object(attributes)]));
+    let (message, code) = sent.status.clone().unwrap_or_default();
+    json!({
+        "kind": KINDS[usize::from(sent.kind)],
+        "times": [sent.start, sent.end],
+        "state": sent.trace_state,
+        "events": event.collect::<Vec<_>>(),
+        "links": link.collect::<Vec<_>>(),
+        "status": [message, CODES[usize::from(code)]],
+        "dropped": 0,
+    })
+}
+
+const KINDS: [&str; 6] = ["unspecified", "internal", "server", "client", "producer", "consumer"];
+const CODES: [&str; 3] = ["unset", "ok", "error"];
+
+fn shown_received(span: &Span) -> Value {
+    let events = span
+        .events
+        .iter()
+        .map(|event| json!([event.time_unix_nanos, event.name, event.attributes]));
+    let links = span
+        .links
+        .iter()
+        .map(|link| json!([link.trace_id, link.span_id, link.attributes]));
+    json!({
+        "kind": span.kind,
+        "times": [span.start_unix_nanos, span.end_unix_nanos],
+        "state": span.trace_state,
+        "events": events.collect::<Vec<_>>(),
+        "links": links.collect::<Vec<_>>(),
+        "status": [span.status.message, json!(span.status.code)],
+        "dropped": span.dropped_attributes + span.dropped_events + span.dropped_links + span.duplicate_attributes,
+    })
+}

@@ -1,0 +1,232 @@
+//! What `docs/gateway.md` requires of a request, from its text and the configuration alone.
+
+use std::collections::BTreeSet;
+
+use super::content::trace_id;
+use super::program::{Block, Call, Credential, Export, Flaw, Format, Span};
+use super::world::{Rule, State, World};
+
+/// Permitted outcomes of a request in one state of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Expectation {
+    /// HTTP statuses of the refusals that apply. With several faults, any of them may be answered.
+    /// Empty if the request must succeed.
+    pub(super) refusals: BTreeSet<u16>,
+    /// By block: the member that its spans belong to. Complete if the request must succeed.
+    pub(super) members: Vec<usize>,
+}
+
+const MALFORMED: u16 = 400;
+const UNAUTHENTICATED: u16 = 401;
+const FORBIDDEN: u16 = 403;
+
+/// Returns what is permitted for a request. `token` is the number of the token that it has, if its
+/// credential is a token of its caller.
+pub(super) fn expect(world: &World, state: &State, export: &Export, token: Option<u32>) -> Expectation {
+    let call = &export.call;
+    let mut refusals = BTreeSet::new();
+    refusals.extend(credential(state, call, token));
+    refusals.extend(call.flaw.map(status_of));
+    let mut members = Vec::new();
+    match tenants(world, state, export) {
+        Err(statuses) => refusals.extend(statuses),
+        Ok(tenants) => {
+            for tenant in tenants {
+                let member = world.member(tenant.as_deref(), &world.callers[call.caller].others);
+                match member.filter(|member| !state.removed.contains(member)) {
+                    Some(member) => members.push(member),
+                    // A tenant that is not configured, like one that the caller may not address.
+                    None => _ = refusals.insert(FORBIDDEN),
+                }
+            }
+        }
+    }
+    Expectation { refusals, members }
+}
+
+/// Returns the member whose canaries each block has: none if the request is wrong in itself.
+pub(super) fn owners(world: &World, export: &Export) -> Vec<Option<usize>> {
+    let expected = expect(world, &world.initial(), export, Some(0));
+    if expected.refusals.is_empty() {
+        expected.members.into_iter().map(Some).collect()
+    } else {
+        vec![None; export.blocks.len()]
+    }
+}
+
+/// Returns the spans of a successful request that arrive, with their blocks and members.
+pub(super) fn arriving<'e>(
+    world: &World,
+    seed: u64,
+    export: &'e Export,
+    members: &[usize],
+) -> Vec<(usize, &'e Block, &'e Span)> {
+    let blocks = export.blocks.iter().zip(members.iter().copied());
+    let spans = blocks.flat_map(|(block, member)| block.spans.iter().map(move |span| (member, block, span)));
+    let kept =
+        spans.filter(|(member, _, span)| is_sampled(world, seed, *member, span) && !is_too_large(world, *member, span));
+    kept.collect()
+}
+
+/// Returns the number of spans that the answer to a successful request reports as too large.
+pub(super) fn too_large(world: &World, seed: u64, export: &Export, members: &[usize]) -> u64 {
+    let blocks = export.blocks.iter().zip(members);
+    let spans = blocks.flat_map(|(block, member)| block.spans.iter().map(move |span| (*member, span)));
+    let large =
+        spans.filter(|(member, span)| is_too_large(world, *member, span) && is_sampled(world, seed, *member, span));
+    large.count() as u64
+}
+
+fn is_too_large(world: &World, member: usize, span: &Span) -> bool {
+    world.rules[member].is_limited && span.is_big
+}
+
+/// A sampler keeps the traces whose second half is below its share of all numbers.
+fn is_sampled(world: &World, seed: u64, member: usize, span: &Span) -> bool {
+    let [.., a, b, c, d, e, f, g, h] = trace_id(seed, span.trace);
+    // The share is one half.
+    !world.rules[member].is_sampled || u64::from_be_bytes([a, b, c, d, e, f, g, h]) < 1 << 63
+}
+
+/// Returns the gRPC code for a status, from the table of answers.
+pub(super) fn grpc_code(status: u16) -> u16 {
+    match status {
+        200 => 0,
+        400 => 3,
+        401 => 16,
+        403 => 7,
+        404 | 405 | 415 => 12,
+        408 => 4,
+        413 => 8,
+        503 => 14,
+        _ => 2,
+    }
+}
+
+fn credential(state: &State, call: &Call, token: Option<u32>) -> Option<u16> {
+    match call.credential {
+        Credential::Missing
+        | Credential::Unknown
+        | Credential::Revoked
+        | Credential::OtherBasicPart
+        | Credential::MalformedBasic => Some(UNAUTHENTICATED),
+        Credential::Twice | Credential::SecondOf(_) | Credential::AlsoOf(_) => Some(MALFORMED),
+        _ => {
+            let is_valid = token.is_some_and(|token| state.is_valid(call.caller, token));
+            (!is_valid).then_some(UNAUTHENTICATED)
+        }
+    }
+}
+
+fn status_of(flaw: Flaw) -> u16 {
+    match flaw {
+        Flaw::Truncated
+        | Flaw::Garbage
+        | Flaw::ZeroTraceId
+        | Flaw::ShortSpanId
+        | Flaw::InvalidUtf8
+        | Flaw::TwoNames
+        | Flaw::TruncatedGzip
+        | Flaw::NotGzip
+        | Flaw::WrongFrame
+        | Flaw::TwoFrames
+        | Flaw::UnknownCompression => MALFORMED,
+        Flaw::WrongType | Flaw::WrongEncoding => 415,
+        Flaw::TooLarge | Flaw::Bomb => 413,
+        Flaw::WrongMethod => 405,
+        Flaw::UnknownPath | Flaw::OtherSignal => 404,
+    }
+}
+
+/// Returns the tenant of each block, or the statuses of the refusals.
+fn tenants(world: &World, state: &State, export: &Export) -> Result<Vec<Option<String>>, BTreeSet<u16>> {
+    let call = &export.call;
+    let allow = state.allow(world, call.caller);
+    let mut refusals = BTreeSet::new();
+    // gRPC has no path of its own.
+    let written = call.path.as_ref().filter(|_| export.format != Format::Grpc);
+    let mut in_path = None;
+    if let Some(written) = written {
+        match decoded(written).filter(|name| is_slug(name) && permits(allow, name)) {
+            Some(name) => in_path = Some(name),
+            None => _ = refusals.insert(FORBIDDEN),
+        }
+    }
+    let mut named = |name: Option<&str>| match name {
+        None => {
+            refusals.insert(MALFORMED);
+            None
+        }
+        Some(name) => {
+            let agrees = in_path.as_deref().is_none_or(|in_path| in_path == name);
+            if !is_slug(name) || !permits(allow, name) || !agrees {
+                refusals.insert(FORBIDDEN);
+            }
+            Some(name.to_owned())
+        }
+    };
+    let blocks = export.blocks.len();
+    let tenants = match &world.callers[call.caller].rule {
+        Rule::Fixed(tenant) => vec![tenant.clone(); blocks],
+        Rule::Header(_) => {
+            let name = match call.header.as_slice() {
+                [only] => named(Some(only)),
+                _ => named(None),
+            };
+            vec![name; blocks]
+        }
+        Rule::Path(_) => match (&in_path, written) {
+            (None, None) => vec![named(None); blocks],
+            _ => vec![in_path.clone(); blocks],
+        },
+        Rule::Resource(_) => export
+            .blocks
+            .iter()
+            .map(|block| match block.named.as_slice() {
+                [Some(only)] if block.has_resource => named(Some(only)),
+                _ => named(None),
+            })
+            .collect(),
+    };
+    if refusals.is_empty() {
+        Ok(tenants)
+    } else {
+        Err(refusals)
+    }
+}
+
+fn permits(allow: &[String], name: &str) -> bool {
+    allow.iter().any(|entry| match entry.split_once('*') {
+        Some((before, after)) => name.len() >= entry.len() - 1 && name.starts_with(before) && name.ends_with(after),
+        None => entry == name,
+    })
+}
+
+fn is_slug(name: &str) -> bool {
+    let is_edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+    name.len() <= 64
+        && is_edge(name.bytes().next())
+        && is_edge(name.bytes().next_back())
+        && name.bytes().all(is_inner)
+        && !name.contains("..")
+}
+
+/// Decodes `%` and two digits once.
+fn decoded(written: &str) -> Option<String> {
+    let mut parts = written.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        match part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                bytes.extend_from_slice(&part.as_bytes()[2..]);
+            }
+            None => {
+                bytes.push(b'%');
+                bytes.extend_from_slice(part.as_bytes());
+            }
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
