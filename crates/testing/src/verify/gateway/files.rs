@@ -56,7 +56,7 @@ impl Files {
             for number in state.tokens[index]..state.tokens[index] + TOKENS {
                 self.replace(&token_file(caller, number), &caller.token(number))?;
             }
-            let table = caller_table(world, state, index);
+            let table = self.caller_table(world, state, index);
             if caller.has_file {
                 self.replace(&format!("callers.d/{}.json", caller.name), &table.to_string())?;
             } else {
@@ -123,39 +123,40 @@ impl Files {
         fs::rename(new, self.path(name))
     }
 
+    // Paths of tokens are absolute, because those in a file of a caller start at its folder.
+    fn caller_table(&self, world: &World, state: &State, index: usize) -> Value {
+        let caller = &world.callers[index];
+        let tokens = state.tokens[index]..state.tokens[index] + TOKENS;
+        let tokens: Vec<Value> = tokens
+            .map(|number| json!({"file": self.path(&token_file(caller, number))}))
+            .collect();
+        let mut table = json!({
+            "token": tokens,
+            "basic": match caller.basic {
+                Basic::Pair => "pair",
+                Basic::User => "user",
+                Basic::Password => "password",
+            },
+        });
+        let allow = state.allow(world, index);
+        let tenant = match &caller.rule {
+            Rule::Fixed(tenant) => json!(tenant),
+            Rule::Header(_) => json!({"header": TENANT_HEADER, "allow": allow}),
+            Rule::Resource(_) => json!({"resource": TENANT_ATTRIBUTE, "allow": allow}),
+            Rule::Path(_) => json!({"path": true, "allow": allow}),
+        };
+        if !tenant.is_null() {
+            table["tenant"] = tenant;
+        }
+        for (kind, name) in &caller.others {
+            table[kind.to_string()] = json!(name);
+        }
+        table
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         Path::new(self.folder.path()).join(name)
     }
-}
-
-fn caller_table(world: &World, state: &State, index: usize) -> Value {
-    let caller = &world.callers[index];
-    let tokens = state.tokens[index]..state.tokens[index] + TOKENS;
-    let tokens: Vec<Value> = tokens
-        .map(|number| json!({"file": token_file(caller, number)}))
-        .collect();
-    let mut table = json!({
-        "token": tokens,
-        "basic": match caller.basic {
-            Basic::Pair => "pair",
-            Basic::User => "user",
-            Basic::Password => "password",
-        },
-    });
-    let allow = state.allow(world, index);
-    let tenant = match &caller.rule {
-        Rule::Fixed(tenant) => json!(tenant),
-        Rule::Header(_) => json!({"header": TENANT_HEADER, "allow": allow}),
-        Rule::Resource(_) => json!({"resource": TENANT_ATTRIBUTE, "allow": allow}),
-        Rule::Path(_) => json!({"path": true, "allow": allow}),
-    };
-    if !tenant.is_null() {
-        table["tenant"] = tenant;
-    }
-    for (kind, name) in &caller.others {
-        table[kind.to_string()] = json!(name);
-    }
-    table
 }
 
 fn key_file(member: &Member) -> String {
