@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
         long,
         value_name = "N",
         default_value = "20000",
-        default_value_if("gateway", "true", "4000")
+        default_value_if("gateway", "true", "1500")
     )]
     operations: NonZeroUsize,
     /// Threads that use the same tracers concurrently, at most 256

@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::super::check::Checked;
 use super::super::check::finding::{FindingKind, Findings};
 use super::super::check::scan::{Owners, scan};
-use super::super::check::{Checked, parse_canary};
 use super::super::program::cast::{Backend, Member, Setting};
 use super::super::program::operation::OpId;
 use super::content::{self, Attributes, Place, SentBlock, SentSpan, is_removed, session_id, session_of_trace};
-use super::oracle::{Expectation, arriving, expect, grpc_code, owners, too_large};
-use super::program::{Export, Format, Kind, Program};
+use super::oracle::{Expectation, arriving, expect, expect_session, owners, too_large};
+use super::program::{Export, Kind, Program};
 use super::run::{Observations, Observed};
 use super::service::Seen;
+use super::sessions::{self, SentSession};
 use super::world::{State, World};
 use tracer_registry::config::SessionMode;
 use tracer_registry_collector::{LocalCollector, Span};
@@ -42,15 +43,17 @@ struct Arrivals<'p> {
     span: &'p super::program::Span,
 }
 
-struct Check<'a> {
-    world: &'a World,
-    program: &'a Program,
-    left: &'a Left,
-    names: Vec<String>,
+pub(super) struct Check<'a> {
+    pub(super) world: &'a World,
+    pub(super) program: &'a Program,
+    pub(super) left: &'a Left,
+    pub(super) names: Vec<String>,
     findings: Findings,
+    /// Requests to the session API that may have been taken.
+    pub(super) sessions: BTreeMap<OpId, SentSession>,
     spans: u64,
     /// Arrivals by member.
-    counts: BTreeMap<usize, [u64; 2]>,
+    pub(super) counts: BTreeMap<usize, [u64; 2]>,
 }
 
 /// Checks everything that a program left.
@@ -61,12 +64,15 @@ pub(super) fn check(program: &Program, world: &World, collector: &LocalCollector
         left,
         names: world.members.iter().map(Member::name).collect(),
         findings: Findings::default(),
+        sessions: BTreeMap::new(),
         spans: 0,
         counts: BTreeMap::new(),
     };
     check.check_answers();
+    check.sessions = check.sent_sessions();
     let arrivals = check.expected_arrivals();
     check.check_spans(&arrivals, collector);
+    check.check_sessions(collector);
     check.check_processes(collector);
     check.check_requests(collector);
     let owners = check.owners(&arrivals);
@@ -80,8 +86,8 @@ pub(super) fn check(program: &Program, world: &World, collector: &LocalCollector
     Checked {
         findings: check.findings,
         spans: check.spans,
-        sessions: 0,
-        enrichments: 0,
+        sessions: check.sessions.values().filter(|session| session.is_start()).count() as u64,
+        enrichments: check.sessions.values().filter(|session| !session.is_start()).count() as u64,
         requests: requests.len() as u64,
         bytes,
     }
@@ -91,11 +97,11 @@ impl<'a> Check<'a> {
     fn exports(&self) -> impl Iterator<Item = (OpId, &'a Export)> + use<'a> {
         self.program.ops().filter_map(|op| match &op.kind {
             Kind::Export(export) => Some((op.id, export)),
-            Kind::Disturb(_) => None,
+            Kind::Session(_) | Kind::Disturb(_) => None,
         })
     }
 
-    fn find(
+    pub(super) fn find(
         &mut self,
         kind: FindingKind,
         member: Option<usize>,
@@ -108,28 +114,25 @@ impl<'a> Check<'a> {
     }
 
     /// Returns what is permitted in each state from `first` to the last one of a request.
-    fn permitted(&self, export: &Export, observed: &Observed, first: usize) -> Vec<Expectation> {
-        let states = &self.left.states[first..=observed.period.last];
-        states
-            .iter()
-            .map(|state| expect(self.world, state, export, observed.token))
-            .collect()
+    pub(super) fn permitted(&self, kind: &Kind, observed: &Observed, first: usize) -> Vec<Expectation> {
+        let (world, token) = (self.world, observed.token);
+        let states = self.left.states[first..=observed.period.last].iter();
+        let permitted = states.filter_map(|state| match kind {
+            Kind::Export(export) => Some(expect(world, state, export, token)),
+            Kind::Session(session) => Some(expect_session(world, state, session, token)),
+            Kind::Disturb(_) => None,
+        });
+        permitted.collect()
     }
 
     fn check_answers(&mut self) {
-        for (op, export) in self.exports() {
-            let Some(observed) = self.left.observed.get(&op) else {
+        for op in self.program.ops() {
+            let Some(observed) = self.left.observed.get(&op.id) else {
                 continue;
             };
             let Some(answer) = &observed.answer else { continue };
-            let permitted = self.permitted(export, observed, observed.last_first);
-            let code = |status: u16| {
-                if export.format == Format::Grpc {
-                    grpc_code(status)
-                } else {
-                    status
-                }
-            };
+            let permitted = self.permitted(&op.kind, observed, observed.last_first);
+            let code = |status| op.kind.code(status);
             let mut statuses = BTreeSet::new();
             for expected in &permitted {
                 statuses.extend(expected.refusals.iter().copied().map(code));
@@ -138,37 +141,41 @@ impl<'a> Check<'a> {
                 }
             }
             if !statuses.contains(&answer.status) {
-                let seen = format!(
-                    "{} after {} attempts without an answer",
-                    answer.status, observed.unknown
-                );
-                self.find(
-                    FindingKind::WrongAnswer,
-                    None,
-                    op,
-                    format!("one of the answers {statuses:?}"),
-                    seen,
-                );
+                let seen = format!("{} after {} attempts without one", answer.status, observed.unknown);
+                let wanted = format!("one of the answers {statuses:?}");
+                self.find(FindingKind::WrongAnswer, None, op.id, wanted, seen);
                 continue;
             }
             if let Some(body) = &answer.malformed {
-                self.find(FindingKind::WrongAnswer, None, op, "the body of a success", body);
+                self.find(FindingKind::WrongAnswer, None, op.id, "the body of a success", body);
             }
             let success = permitted.iter().find(|expected| expected.refusals.is_empty());
-            if let Some(expected) = success.filter(|_| answer.status == code(200)) {
-                let wanted = too_large(self.world, self.program.seed, export, &expected.members);
-                if answer.rejected != wanted {
-                    let seen = format!("{} rejected spans", answer.rejected);
-                    self.find(
-                        FindingKind::WrongAnswer,
-                        None,
-                        op,
-                        format!("{wanted} rejected spans"),
-                        seen,
-                    );
+            let Some(expected) = success.filter(|_| answer.status == code(200)) else {
+                continue;
+            };
+            match &op.kind {
+                Kind::Export(export) => {
+                    let wanted = too_large(self.world, self.program.seed, export, &expected.members);
+                    if answer.rejected != wanted {
+                        let (wanted, seen) = (format!("{wanted} rejected spans"), answer.rejected);
+                        self.find(FindingKind::WrongAnswer, None, op.id, wanted, seen);
+                    }
                 }
+                Kind::Session(session) => {
+                    if let Some(wanted) = sessions::wrong_answer(session, self.program.seed, &answer.json) {
+                        self.find(FindingKind::WrongAnswer, None, op.id, wanted, &answer.json);
+                    }
+                }
+                Kind::Disturb(_) => {}
             }
         }
+    }
+
+    /// Returns how often a request may have been taken.
+    pub(super) fn times(&self, kind: &Kind, observed: &Observed) -> (u64, u64) {
+        let answer = observed.answer.as_ref();
+        let min = u64::from(answer.is_some_and(|answer| answer.status == kind.code(200)));
+        (min, min + u64::from(observed.unknown))
     }
 
     fn expected_arrivals(&self) -> BTreeMap<OpId, Arrivals<'a>> {
@@ -177,21 +184,13 @@ impl<'a> Check<'a> {
             let Some(observed) = self.left.observed.get(&op) else {
                 continue;
             };
-            let permitted = self.permitted(export, observed, observed.period.first);
+            let kind = Kind::Export(export.clone());
+            let permitted = self.permitted(&kind, observed, observed.period.first);
             // The configuration never moves a request to another member.
             let Some(success) = permitted.iter().find(|expected| expected.refusals.is_empty()) else {
                 continue;
             };
-            let is_success = observed.answer.as_ref().is_some_and(|answer| {
-                answer.status
-                    == if export.format == Format::Grpc {
-                        grpc_code(200)
-                    } else {
-                        200
-                    }
-            });
-            let min = u64::from(is_success);
-            let max = min + u64::from(observed.unknown);
+            let (min, max) = self.times(&kind, observed);
             if max == 0 {
                 continue;
             }
@@ -242,7 +241,11 @@ impl<'a> Check<'a> {
             rejected.insert(member, project.summary().rejected_spans);
             for span in project.spans() {
                 self.spans += 1;
-                let id = parse_canary(&span.name).map(|(_, id)| id);
+                let id = sessions::op_of(span);
+                if let Some(session) = id.and_then(|id| self.sessions.get_mut(&id)) {
+                    session.arrived(member, span);
+                    continue;
+                }
                 let Some((id, expected)) = id.and_then(|id| Some((id, arrivals.get(&id)?))) else {
                     let seen = format!("{:?} of a request that was not answered with success", span.name);
                     self.find(
@@ -522,14 +525,18 @@ impl<'a> Check<'a> {
         };
         let seed = self.program.seed;
         let mut traces: BTreeMap<u32, BTreeSet<usize>> = BTreeMap::new();
-        let mut sessions: BTreeMap<u32, BTreeSet<usize>> = BTreeMap::new();
+        let mut sessions: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+        for sent in self.sessions.values() {
+            sessions.entry(sent.id.clone()).or_default().insert(sent.member);
+        }
         for expected in arrivals.values() {
             traces.entry(expected.span.trace).or_default().insert(expected.member);
             if let Some((trace, _)) = expected.span.link {
                 traces.entry(trace).or_default().insert(expected.member);
             }
             if let Some(session) = expected.span.session {
-                sessions.entry(session).or_default().insert(expected.member);
+                let id = session_id(seed, session);
+                sessions.entry(id).or_default().insert(expected.member);
             }
         }
         // Those of refused requests alone have no owner.
@@ -546,12 +553,8 @@ impl<'a> Check<'a> {
             owners.traces.insert(id, owner);
             owners.sessions.insert(session_of_trace(id).into_bytes(), owner);
         }
-        for (session, members) in sessions {
-            if members.len() == 1 {
-                owners
-                    .sessions
-                    .insert(session_id(seed, session).into_bytes(), members.first().copied());
-            }
+        for (id, members) in sessions.into_iter().filter(|(_, members)| members.len() == 1) {
+            owners.sessions.insert(id.into_bytes(), members.first().copied());
         }
         owners
     }

@@ -14,13 +14,13 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::content::{self, SentBlock, session_id};
-use super::oracle::owners;
-use super::program::{Call, Credential, Encoding, Export, Flaw, Format};
+use super::oracle::{owner, owners};
+use super::program::{Action, Call, Credential, Encoding, Export, Flaw, Format, SessionCall};
 use super::wire;
 use super::world::{Basic, Caller, MAX_REQUEST, Rule, State, TENANT_HEADER, TOKENS, World};
 
@@ -62,6 +62,8 @@ pub(super) struct Answer {
     pub(super) rejected: u64,
     /// Body of a success that the format does not allow.
     pub(super) malformed: Option<String>,
+    /// JSON of a success, besides exports.
+    pub(super) json: Value,
 }
 
 /// A request that can be sent several times.
@@ -73,7 +75,7 @@ pub(super) struct Prepared {
     path: String,
     headers: Vec<(String, HeaderValue)>,
     body: Bytes,
-    format: Format,
+    pub(super) format: Format,
 }
 
 impl HttpClient {
@@ -139,6 +141,7 @@ impl Answer {
             status,
             rejected: 0,
             malformed: None,
+            json: Value::Null,
         };
         if status != 200 {
             return answer;
@@ -147,7 +150,10 @@ impl Answer {
             Format::Json(_) => {
                 let rejected = |value: &Value| value["partialSuccess"]["rejectedSpans"].as_str().map(str::parse);
                 match serde_json::from_slice::<Value>(body) {
-                    Ok(value) if value == Value::Object(serde_json::Map::new()) => Some(0),
+                    Ok(value) if value.get("partialSuccess").is_none() => {
+                        answer.json = value;
+                        Some(0)
+                    }
                     Ok(value) => rejected(&value).and_then(Result::ok),
                     Err(_) => None,
                 }
@@ -168,6 +174,7 @@ impl Answer {
                 status: code,
                 rejected: 0,
                 malformed: None,
+                json: Value::Null,
             };
         }
         let answer = Self::of_http(200, body.get(5..).unwrap_or_default(), Format::Grpc);
@@ -179,13 +186,112 @@ impl Answer {
     }
 }
 
-/// Returns a request, and the number of the token of its caller that it has.
-pub(super) fn prepare(world: &World, seed: u64, state: &State, export: &Export, id: u32) -> (Prepared, Option<u32>) {
-    let call = &export.call;
+/// Returns the headers that requests of each kind have, and the number of the token of its caller
+/// that a request has.
+fn headers_of(world: &World, seed: u64, state: &State, call: &Call, id: u32) -> (Vec<(String, String)>, Option<u32>) {
     let (mut headers, token) = credentials(world, state, call, id);
     lies(&mut headers, world, seed, call);
-    headers.extend(call.header.iter().map(|name| (TENANT_HEADER.to_owned(), name.clone())));
+    let names = call.header.iter();
+    headers.extend(names.map(|name| (TENANT_HEADER.to_owned(), name.clone())));
+    (headers, token)
+}
 
+/// Returns a request to the session API with this session id, and the number of its token.
+pub(super) fn prepare_session(
+    world: &World,
+    seed: u64,
+    state: &State,
+    session: &SessionCall,
+    (id, session_id): (u32, Option<&str>),
+) -> (Prepared, Option<u32>) {
+    let call = &session.call;
+    let (mut headers, token) = headers_of(world, seed, state, call, id);
+    let canary = content::canary(world, owner(world, session), id);
+    // A field that would choose a project.
+    let project = &world.stranger;
+    let mut suffix = "/events".to_owned();
+    let (method, content) = match session.action {
+        Action::Start { bare, .. } => {
+            let start = json!({
+                "session_name": canary,
+                "session_id": session_id.unwrap_or("not-an-id"),
+                "inputs": {"i": canary},
+                "metadata": {"m": canary},
+                "user_properties": {"u": canary},
+                "project": project,
+            });
+            suffix = if bare { "/v1/sessions" } else { "/session/start" }.to_owned();
+            (Method::POST, if bare { start } else { json!({"session": start}) })
+        }
+        Action::Enrich { in_path, .. } => {
+            let mut delta = json!({"metadata": {format!("e{id}"): canary, "last": canary}, "project_name": project});
+            if in_path {
+                suffix = format!("/v1/events/{}", session_id.unwrap_or_default());
+            } else {
+                delta["event_id"] = json!(session_id);
+            }
+            (Method::PUT, delta)
+        }
+        Action::Event { .. } => {
+            let event = json!({
+                "event_name": canary,
+                "event_type": "tool",
+                "session_id": session_id,
+                "metadata": {"m": canary},
+                "project": project,
+            });
+            (Method::POST, json!({"event": event}))
+        }
+    };
+    let mut body = content.to_string().into_bytes();
+    match call.flaw {
+        Some(Flaw::Truncated) => body.truncate(body.len() - 1),
+        Some(Flaw::Garbage) => body = vec![0xff; 40],
+        Some(Flaw::TooLarge | Flaw::Bomb) => body.resize(body.len() + MAX_REQUEST, b' '),
+        _ => {}
+    }
+    let is_compressed = match call.flaw {
+        Some(Flaw::Bomb | Flaw::TruncatedGzip) => true,
+        Some(Flaw::TooLarge | Flaw::NotGzip) => false,
+        _ => session.is_compressed,
+    };
+    if is_compressed {
+        body = gzip(&body);
+    }
+    if call.flaw == Some(Flaw::TruncatedGzip) {
+        body.truncate(body.len() / 2);
+    }
+    let encoding = match call.flaw {
+        Some(Flaw::WrongEncoding) => Some("br"),
+        flaw => (is_compressed || flaw == Some(Flaw::NotGzip)).then_some("gzip"),
+    };
+    headers.extend(encoding.map(|encoding| ("content-encoding".to_owned(), encoding.to_owned())));
+    let is_text = call.flaw == Some(Flaw::WrongType);
+    let content_type = if is_text { "text/plain" } else { "application/json" };
+    headers.push(("content-type".to_owned(), content_type.to_owned()));
+    if call.flaw == Some(Flaw::UnknownPath) {
+        suffix.push_str("/more/ends");
+    }
+    let prepared = Prepared {
+        method: if call.flaw == Some(Flaw::WrongMethod) {
+            Method::DELETE
+        } else {
+            method
+        },
+        to_grpc: id % 5 == 0,
+        http2: call.http2,
+        path: call.path_with(&suffix),
+        headers: values(headers),
+        body: body.into(),
+        format: Format::Json(0),
+    };
+    (prepared, token)
+}
+
+/// Returns an export, and the number of the token of its caller that it has.
+pub(super) fn prepare(world: &World, seed: u64, state: &State, export: &Export, id: u32) -> (Prepared, Option<u32>) {
+    let call = &export.call;
+    let (mut headers, token) = headers_of(world, seed, state, call, id);
     let owners = owners(world, export);
     let blocks = export.blocks.iter().zip(owners);
     let blocks: Vec<SentBlock> = blocks

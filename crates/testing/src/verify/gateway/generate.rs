@@ -7,7 +7,8 @@ use rand::{Rng as _, SeedableRng as _};
 use super::super::program::operation::OpId;
 use super::content::PROJECT_ATTRIBUTES;
 use super::program::{
-    Block, Call, Credential, Disturbance, Encoding, Export, Flaw, Format, Kind, Op, Program, ReceiverFault, Span,
+    Action, Block, Call, Credential, Disturbance, Encoding, Export, Flaw, Format, Kind, Op, Program, ReceiverFault,
+    SessionCall, SessionRef, Span,
 };
 use super::world::{Rule, World};
 use tracer_registry::selector::SelectorKind;
@@ -16,6 +17,10 @@ use tracer_registry::selector::SelectorKind;
 const DISTURBANCE: u32 = 40;
 /// Share of requests that are wrong in one way.
 const WRONG: f64 = 0.25;
+/// Share of requests to the session API.
+const SESSIONS: f64 = 0.0;
+/// Ids of sessions that clients choose; few, so that tenants have some in common.
+const IDS: u32 = 200;
 /// Maximum spans of a trace.
 const MAX_TRACE: u32 = 9;
 /// Blocks of a request for several tenants.
@@ -30,6 +35,16 @@ struct Generator<'w> {
     pending: Vec<Vec<(u32, u32, Option<u32>)>>,
     /// A recent span of any member.
     recent: (u32, u32),
+    /// By client: sessions that it started.
+    sessions: Vec<Vec<Started>>,
+}
+
+/// A session that an operation starts.
+struct Started {
+    op: OpId,
+    /// The number of its id, if the client chooses it.
+    number: Option<u32>,
+    call: Call,
 }
 
 /// Generates a program with this number of operations.
@@ -41,6 +56,7 @@ pub(super) fn generate(seed: u64, operations: usize, clients: usize, world: &Wor
         traces: 0,
         pending: vec![Vec::new(); world.members.len()],
         recent: (0, 0),
+        sessions: (0..clients).map(|_| Vec::new()).collect(),
     };
     let mut program = Program {
         clients: vec![Vec::new(); clients],
@@ -48,12 +64,14 @@ pub(super) fn generate(seed: u64, operations: usize, clients: usize, world: &Wor
     };
     for _ in 0..operations {
         let id = generator.id();
+        let client = generator.rng.random_range(0..clients);
         let kind = if chaos && generator.rng.random_ratio(1, DISTURBANCE) {
             Kind::Disturb(generator.disturbance())
+        } else if generator.chance(SESSIONS) {
+            Kind::Session(generator.session(id, client))
         } else {
             Kind::Export(generator.export())
         };
-        let client = generator.rng.random_range(0..clients);
         program.clients[client].push(Op { id, kind });
     }
     program.clients.retain(|ops| !ops.is_empty());
@@ -137,6 +155,78 @@ impl Generator<'_> {
             self.spoil(&mut export);
         }
         export
+    }
+
+    /// Returns a request to the session API. Most continue a session of the client.
+    fn session(&mut self, op: OpId, client: usize) -> SessionCall {
+        let known = self.sessions[client].len();
+        let recent = known.saturating_sub(4);
+        if known == 0 || self.chance(0.25) {
+            // An export has the address of one tenant, or of several for callers by resource.
+            let mut export = self.export();
+            export.call.flaw = self.flaw_of_session(export.call.flaw);
+            let number = self.chance(0.7).then(|| self.rng.random_range(0..IDS));
+            if export.call.flaw.is_none() && export.call.credential.is_valid() {
+                let call = export.call.clone();
+                self.sessions[client].push(Started { op, number, call });
+            }
+            return SessionCall {
+                action: Action::Start {
+                    session: number,
+                    bare: self.chance(0.3),
+                },
+                call: export.call,
+                is_compressed: self.chance(0.3),
+            };
+        }
+        let at = self.rng.random_range(recent..known);
+        let Started { op, number, call } = &self.sessions[client][at];
+        let (mut call, started) = (
+            call.clone(),
+            number.map_or(SessionRef::StartedBy(*op), SessionRef::Given),
+        );
+        call.credential = self.credential();
+        let session = if self.chance(0.1) {
+            // A session of another tenant, or none.
+            SessionRef::Given(self.rng.random_range(0..IDS))
+        } else {
+            started
+        };
+        let is_compressed = self.chance(0.3);
+        if self.chance(WRONG / 2.0) {
+            call.flaw = self.flaw(Format::Json(0));
+            call.flaw = self.flaw_of_session(call.flaw);
+        }
+        let action = if self.chance(0.25) {
+            Action::Event { session }
+        } else {
+            let in_path = self.chance(0.3);
+            Action::Enrich { session, in_path }
+        };
+        SessionCall {
+            call,
+            is_compressed,
+            action,
+        }
+    }
+
+    /// Returns a flaw if the session API has it.
+    fn flaw_of_session(&self, flaw: Option<Flaw>) -> Option<Flaw> {
+        flaw.filter(|flaw| {
+            matches!(
+                flaw,
+                Flaw::Truncated
+                    | Flaw::Garbage
+                    | Flaw::TruncatedGzip
+                    | Flaw::NotGzip
+                    | Flaw::WrongType
+                    | Flaw::WrongEncoding
+                    | Flaw::TooLarge
+                    | Flaw::Bomb
+                    | Flaw::WrongMethod
+                    | Flaw::UnknownPath
+            )
+        })
     }
 
     fn credential(&mut self) -> Credential {
@@ -274,7 +364,7 @@ impl Generator<'_> {
             number,
             parent,
             link: self.chance(0.1).then_some((self.traces, 0)),
-            session: self.chance(0.3).then(|| self.rng.random_range(0..200)),
+            session: self.chance(0.3).then(|| self.rng.random_range(0..IDS)),
             lies: self.lies(),
             is_big: self.chance(0.02),
             shape: self.rng.random(),

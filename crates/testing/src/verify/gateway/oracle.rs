@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::content::trace_id;
-use super::program::{Block, Call, Credential, Export, Flaw, Format, Span};
+use super::program::{Block, Call, Credential, Export, Flaw, Format, SessionCall, Span};
 use super::world::{Rule, State, World};
 
 /// Permitted outcomes of a request in one state of the configuration.
@@ -20,15 +20,32 @@ const MALFORMED: u16 = 400;
 const UNAUTHENTICATED: u16 = 401;
 const FORBIDDEN: u16 = 403;
 
-/// Returns what is permitted for a request. `token` is the number of the token that it has, if its
+/// Returns what is permitted for an export. `token` is the number of the token that it has, if its
 /// credential is a token of its caller.
 pub(super) fn expect(world: &World, state: &State, export: &Export, token: Option<u32>) -> Expectation {
-    let call = &export.call;
+    // gRPC has no path of its own.
+    let path = export.call.path.as_deref().filter(|_| export.format != Format::Grpc);
+    expect_of(world, state, &export.call, token, path, Some(&export.blocks))
+}
+
+/// Returns what is permitted for a request to the session API, like [`expect`]. It has one member.
+pub(super) fn expect_session(world: &World, state: &State, session: &SessionCall, token: Option<u32>) -> Expectation {
+    expect_of(world, state, &session.call, token, session.call.path.as_deref(), None)
+}
+
+fn expect_of(
+    world: &World,
+    state: &State,
+    call: &Call,
+    token: Option<u32>,
+    path: Option<&str>,
+    blocks: Option<&[Block]>,
+) -> Expectation {
     let mut refusals = BTreeSet::new();
     refusals.extend(credential(state, call, token));
     refusals.extend(call.flaw.map(status_of));
     let mut members = Vec::new();
-    match tenants(world, state, export) {
+    match tenants(world, state, call, path, blocks) {
         Err(statuses) => refusals.extend(statuses),
         Ok(tenants) => {
             for tenant in tenants {
@@ -52,6 +69,16 @@ pub(super) fn owners(world: &World, export: &Export) -> Vec<Option<usize>> {
     } else {
         vec![None; export.blocks.len()]
     }
+}
+
+/// Returns the member whose canaries a request to the session API has, like [`owners`].
+pub(super) fn owner(world: &World, session: &SessionCall) -> Option<usize> {
+    let expected = expect_session(world, &world.initial(), session, Some(0));
+    expected
+        .members
+        .first()
+        .copied()
+        .filter(|_| expected.refusals.is_empty())
 }
 
 /// Returns the spans of a successful request that arrive, with their blocks and members.
@@ -139,12 +166,15 @@ fn status_of(flaw: Flaw) -> u16 {
 }
 
 /// Returns the tenant of each block, or the statuses of the refusals.
-fn tenants(world: &World, state: &State, export: &Export) -> Result<Vec<Option<String>>, BTreeSet<u16>> {
-    let call = &export.call;
+fn tenants(
+    world: &World,
+    state: &State,
+    call: &Call,
+    written: Option<&str>,
+    blocks: Option<&[Block]>,
+) -> Result<Vec<Option<String>>, BTreeSet<u16>> {
     let allow = state.allow(world, call.caller);
     let mut refusals = BTreeSet::new();
-    // gRPC has no path of its own.
-    let written = call.path.as_ref().filter(|_| export.format != Format::Grpc);
     let mut in_path = None;
     if let Some(written) = written {
         match decoded(written).filter(|name| is_slug(name) && permits(allow, name)) {
@@ -165,28 +195,29 @@ fn tenants(world: &World, state: &State, export: &Export) -> Result<Vec<Option<S
             Some(name.to_owned())
         }
     };
-    let blocks = export.blocks.len();
+    let count = blocks.map_or(1, <[Block]>::len);
     let tenants = match &world.callers[call.caller].rule {
-        Rule::Fixed(tenant) => vec![tenant.clone(); blocks],
+        Rule::Fixed(tenant) => vec![tenant.clone(); count],
         Rule::Header(_) => {
             let name = match call.header.as_slice() {
                 [only] => named(Some(only)),
                 _ => named(None),
             };
-            vec![name; blocks]
+            vec![name; count]
         }
         Rule::Path(_) => match (&in_path, written) {
-            (None, None) => vec![named(None); blocks],
-            _ => vec![in_path.clone(); blocks],
+            (None, None) => vec![named(None); count],
+            _ => vec![in_path.clone(); count],
         },
-        Rule::Resource(_) => export
-            .blocks
-            .iter()
-            .map(|block| match block.named.as_slice() {
-                [Some(only)] if block.has_resource => named(Some(only)),
-                _ => named(None),
-            })
-            .collect(),
+        Rule::Resource(_) => {
+            let name = |block: &Block| match block.named.as_slice() {
+                [Some(only)] if block.has_resource => Some(only.clone()),
+                _ => None,
+            };
+            // The session API has no resources.
+            let names = blocks.map_or_else(|| vec![None], |blocks| blocks.iter().map(name).collect());
+            names.iter().map(|name| named(name.as_deref())).collect()
+        }
     };
     if refusals.is_empty() {
         Ok(tenants)

@@ -3,7 +3,8 @@
 use std::fmt::{self, Write as _};
 
 use super::super::program::operation::OpId;
-use super::world::{Caller, World};
+use super::oracle::grpc_code;
+use super::world::World;
 
 /// What each client does, one operation after another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,7 @@ pub(super) struct Op {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Export(Export),
+    Session(SessionCall),
     Disturb(Disturbance),
 }
 
@@ -32,6 +34,33 @@ pub(super) struct Export {
     pub(super) format: Format,
     pub(super) encoding: Encoding,
     pub(super) blocks: Vec<Block>,
+}
+
+/// A request to the session API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SessionCall {
+    pub(super) call: Call,
+    pub(super) is_compressed: bool,
+    pub(super) action: Action,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Starts a session: with an id of the client, or with a text that is no id.
+    Start { session: Option<u32>, bare: bool },
+    /// Enriches a session, whose id is in the body or in the path.
+    Enrich { session: SessionRef, in_path: bool },
+    /// Posts an event of a session.
+    Event { session: SessionRef },
+}
+
+/// A session of a client, which may be another tenant's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SessionRef {
+    /// The id that the answer to an earlier operation of this client has.
+    StartedBy(OpId),
+    /// An id that the client chose.
+    Given(u32),
 }
 
 /// What requests of each kind have.
@@ -205,6 +234,7 @@ impl Program {
                 let _ = write!(text, "    #{}: ", op.id);
                 match &op.kind {
                     Kind::Export(export) => export.print(&mut text, world),
+                    Kind::Session(session) => session.print(&mut text, world),
                     Kind::Disturb(disturbance) => {
                         let _ = writeln!(text, "{disturbance:?}");
                     }
@@ -216,19 +246,47 @@ impl Program {
 }
 
 impl Kind {
+    /// Returns the status or gRPC code of an answer for an HTTP status.
+    pub(super) fn code(&self, status: u16) -> u16 {
+        match self {
+            Self::Export(export) if export.format == Format::Grpc => grpc_code(status),
+            _ => status,
+        }
+    }
+
     /// Returns the name of the kind for the report.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Export(export) => export.name(),
+            Self::Session(session) => session.name(),
             Self::Disturb(disturbance) => disturbance.name(),
         }
+    }
+}
+
+impl SessionCall {
+    fn name(&self) -> &'static str {
+        if self.call.flaw.is_some() || !self.call.credential.is_valid() {
+            return "wrong session request";
+        }
+        match self.action {
+            Action::Start { .. } => "start a session",
+            Action::Enrich { .. } => "enrich a session",
+            Action::Event { .. } => "post an event",
+        }
+    }
+
+    fn print(&self, text: &mut String, world: &World) {
+        let _ = write!(text, "{:?}, ", self.action);
+        self.call.print(text, world, "");
+        let _ = writeln!(text, "{}", if self.is_compressed { ", gzip" } else { "" });
     }
 }
 
 impl Export {
     fn name(&self) -> &'static str {
         if self.call.flaw.is_some() {
-            return "export with a malformed request";
+            return "malformed export";
         }
         if !self.call.credential.is_valid() {
             return "export with a wrong credential";
@@ -244,25 +302,8 @@ impl Export {
     }
 
     fn print(&self, text: &mut String, world: &World) {
-        let caller: &Caller = &world.callers[self.call.caller];
-        let _ = write!(text, "{} of {}", self.call.path_with("/v1/traces"), caller.name);
-        let _ = write!(
-            text,
-            ", {:?}, {:?}, {:?}",
-            self.call.credential, self.format, self.encoding
-        );
-        if self.call.http2 {
-            text.push_str(", HTTP/2");
-        }
-        for value in &self.call.header {
-            let _ = write!(text, ", x-tenant: {value:?}");
-        }
-        if let Some(flaw) = self.call.flaw {
-            let _ = write!(text, ", flaw {flaw:?}");
-        }
-        if self.call.lies > 0 {
-            let _ = write!(text, ", lies {:#b}", self.call.lies);
-        }
+        let _ = write!(text, "{:?}, {:?}, ", self.format, self.encoding);
+        self.call.print(text, world, "/v1/traces");
         text.push('\n');
         for block in &self.blocks {
             let _ = write!(text, "        resource #{}", block.id);
@@ -306,6 +347,23 @@ impl fmt::Display for Span {
 }
 
 impl Call {
+    fn print(&self, text: &mut String, world: &World, path: &str) {
+        let caller = &world.callers[self.caller].name;
+        let _ = write!(text, "{} of {caller}, {:?}", self.path_with(path), self.credential);
+        if self.http2 {
+            text.push_str(", HTTP/2");
+        }
+        for value in &self.header {
+            let _ = write!(text, ", x-tenant: {value:?}");
+        }
+        if let Some(flaw) = self.flaw {
+            let _ = write!(text, ", flaw {flaw:?}");
+        }
+        if self.lies > 0 {
+            let _ = write!(text, ", lies {:#b}", self.lies);
+        }
+    }
+
     /// Returns the path of the request, which ends in `suffix`.
     pub(super) fn path_with(&self, suffix: &str) -> String {
         let prefix = ["", "/opentelemetry", "/api/public/otel"][self.prefix % 3];

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use super::super::check::finding::FindingKind;
 use super::super::error::VerifyError;
 use super::super::program::operation::OpId;
-use super::client::{Answer, Attempt, HttpClient, prepare};
+use super::client::{Answer, Attempt, HttpClient, Prepared, prepare, prepare_session};
+use super::content::session_id;
 use super::oracle::grpc_code;
-use super::program::{Export, Format, Kind, Op, Program};
+use super::program::{Action, Format, Kind, Op, Program, SessionRef};
 use super::service::Service;
 use super::world::Period;
 
@@ -35,6 +36,8 @@ pub(super) struct Observed {
     /// Answers that the gateway has no room now.
     pub(super) unavailable: u64,
     pub(super) last_error: String,
+    /// Session of a request to the session API: the one in its answer, or else in the request.
+    pub(super) session: Option<String>,
 }
 
 /// What the clients saw, by operation.
@@ -68,32 +71,60 @@ fn run_client(
     client: &HttpClient,
     seed: u64,
 ) -> Result<Vec<(OpId, Observed)>, VerifyError> {
-    let mut observed = Vec::new();
+    let mut all: Vec<(OpId, Observed)> = Vec::new();
     for op in ops {
-        match &op.kind {
-            Kind::Export(export) => observed.push((op.id, send(export, op.id, service, client, seed))),
-            Kind::Disturb(disturbance) => service.disturb(*disturbance, op.id)?,
-        }
+        let (world, (first, state)) = (&service.world, service.states.now());
+        let (prepared, token, session) = match &op.kind {
+            Kind::Export(export) => {
+                let (prepared, token) = prepare(world, seed, &state, export, op.id);
+                (prepared, token, None)
+            }
+            Kind::Session(session) => {
+                let started = |by: OpId| {
+                    let found = all.iter().find(|(op, _)| *op == by);
+                    found.and_then(|(_, observed)| observed.session.clone())
+                };
+                let id = match session.action {
+                    Action::Start { session, .. } => session.map(|number| session_id(seed, number)),
+                    Action::Enrich { session, .. } | Action::Event { session } => Some(match session {
+                        SessionRef::Given(number) => session_id(seed, number),
+                        SessionRef::StartedBy(op) => started(op).unwrap_or_else(|| session_id(!seed, op)),
+                    }),
+                };
+                let (prepared, token) = prepare_session(world, seed, &state, session, (op.id, id.as_deref()));
+                (prepared, token, id)
+            }
+            Kind::Disturb(disturbance) => {
+                service.disturb(*disturbance, op.id)?;
+                continue;
+            }
+        };
+        let mut observed = send(&prepared, op.id, service, client, first);
+        observed.token = token;
+        let answered = observed
+            .answer
+            .as_ref()
+            .and_then(|answer| answer.json["session_id"].as_str());
+        observed.session = answered.map(str::to_owned).or(session);
+        all.push((op.id, observed));
     }
-    Ok(observed)
+    Ok(all)
 }
 
-fn send(export: &Export, id: OpId, service: &Service, client: &HttpClient, seed: u64) -> Observed {
-    let (first, state) = service.states.now();
-    let (prepared, token) = prepare(&service.world, seed, &state, export, id);
-    let unavailable = match export.format {
-        Format::Grpc => grpc_code(503),
-        Format::Protobuf | Format::Json(_) => 503,
+fn send(prepared: &Prepared, id: OpId, service: &Service, client: &HttpClient, first: usize) -> Observed {
+    let unavailable = if prepared.format == Format::Grpc {
+        grpc_code(503)
+    } else {
+        503
     };
     let mut observed = Observed {
-        token,
         period: Period { first, last: first },
         ..Observed::default()
     };
     let deadline = Instant::now() + REQUEST;
     while Instant::now() < deadline {
         observed.last_first = service.states.now().0;
-        match client.send(service.addresses(), &prepared) {
+        match client.send(service.addresses(), prepared) {
             Attempt::Answered(answer) if answer.status == unavailable => observed.unavailable += 1,
             Attempt::Answered(answer) => {
                 observed.answer = Some(answer);

@@ -177,7 +177,7 @@ fn a_seed_has_one_program_with_requests_of_every_kind() {
     assert_eq!(kinds.len(), 8 + 12, "{kinds:?}");
     let exports = program.ops().filter_map(|op| match &op.kind {
         Kind::Export(export) => Some(export),
-        Kind::Disturb(_) => None,
+        Kind::Session(_) | Kind::Disturb(_) => None,
     });
     let (mut accepted, mut statuses) = ([0; 4], BTreeSet::new());
     for export in exports {
@@ -230,6 +230,7 @@ impl Delivery {
                 status,
                 rejected: 0,
                 malformed: None,
+                json: serde_json::Value::Null,
             }),
             token: Some(0),
             period: Period::default(),

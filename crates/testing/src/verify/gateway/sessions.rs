@@ -1,0 +1,251 @@
+//! Checks of requests to the session API: each arrives once, at the right tenant, with its own data,
+//! in the order in which its client made them.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::super::check::finding::FindingKind;
+use super::super::check::parse_canary;
+use super::super::program::cast::Backend;
+use super::super::program::operation::OpId;
+use super::check::Check;
+use super::content::{canary, session_id};
+use super::program::{Action, Kind, SessionCall};
+use tracer_registry_collector::{LocalCollector, OperationKind, SessionOrigin, Span};
+
+/// A request to the session API that may have been taken.
+pub(super) struct SentSession {
+    pub(super) member: usize,
+    client: usize,
+    action: Action,
+    pub(super) id: String,
+    min: u64,
+    max: u64,
+    /// Arrivals, by member.
+    arrived: BTreeMap<usize, u64>,
+    /// Whether a span of it has another session.
+    has_wrong_session: bool,
+}
+
+impl SentSession {
+    pub(super) fn is_start(&self) -> bool {
+        matches!(self.action, Action::Start { .. })
+    }
+
+    /// Counts an arrival as a span.
+    pub(super) fn arrived(&mut self, member: usize, span: &Span) {
+        *self.arrived.entry(member).or_default() += 1;
+        self.has_wrong_session |= span.session_id.as_deref() != Some(&self.id);
+    }
+}
+
+/// Returns the operation of a received span, which may be a request to the session API.
+pub(super) fn op_of(span: &Span) -> Option<OpId> {
+    let op = |text: &str| parse_canary(text).map(|(_, op)| op);
+    if span.name.starts_with("session.") {
+        return span.attributes.values().filter_map(Value::as_str).find_map(op);
+    }
+    op(&span.name)
+}
+
+/// Returns what a success lacks.
+pub(super) fn wrong_answer(session: &SessionCall, seed: u64, answer: &Value) -> Option<&'static str> {
+    let has = |names: &[&str]| names.iter().all(|name| answer[name].is_string());
+    let given = match session.action {
+        Action::Start { session, .. } => {
+            if !has(&["event_id", "session_id", "org_id", "workspace_id", "project_id"]) {
+                return Some("an answer with five ids");
+            }
+            session.map(|number| session_id(seed, number))
+        }
+        Action::Enrich { .. } | Action::Event { .. } => {
+            if !has(&["event_id"]) {
+                return Some("an answer with the id");
+            }
+            None
+        }
+    };
+    let is_given = given.is_none_or(|given| answer["session_id"] == *given);
+    (!is_given).then_some("the id of the client")
+}
+
+impl Check<'_> {
+    pub(super) fn sent_sessions(&self) -> BTreeMap<OpId, SentSession> {
+        let mut all = BTreeMap::new();
+        for (client, ops) in self.program.clients.iter().enumerate() {
+            for op in ops {
+                let Kind::Session(session) = &op.kind else { continue };
+                let Some(observed) = self.left.observed.get(&op.id) else {
+                    continue;
+                };
+                let permitted = self.permitted(&op.kind, observed, observed.period.first);
+                let success = permitted.iter().find(|expected| expected.refusals.is_empty());
+                let (min, max) = self.times(&op.kind, observed);
+                let (Some(success), Some(id)) = (success.filter(|_| max > 0), &observed.session) else {
+                    continue;
+                };
+                let member = success.members[0];
+                let is_repeated = self.left.repeated.contains(&member);
+                let sent = SentSession {
+                    member,
+                    client,
+                    action: session.action,
+                    id: id.clone(),
+                    min,
+                    max: if is_repeated { u64::MAX } else { max },
+                    arrived: BTreeMap::new(),
+                    has_wrong_session: false,
+                };
+                all.insert(op.id, sent);
+            }
+        }
+        all
+    }
+
+    /// Call after the spans were counted.
+    pub(super) fn check_sessions(&mut self, collector: &LocalCollector) {
+        let mut unexpected = Vec::new();
+        for member in 0..self.names.len() {
+            let Some(project) = collector.project(&self.names[member]) else {
+                continue;
+            };
+            let bodies = project.sessions().iter().flat_map(|session| &session.operations);
+            let bodies = bodies
+                .map(|operation| &operation.body)
+                .chain(project.events().iter().map(|event| &event.body));
+            for op in bodies.flat_map(ops_of) {
+                match self.sessions.get_mut(&op) {
+                    Some(sent) => *sent.arrived.entry(member).or_default() += 1,
+                    None => unexpected.push((member, op)),
+                }
+            }
+        }
+        for (member, op) in unexpected {
+            let seen = "data of a request that was not answered with success";
+            self.find(FindingKind::Unexpected, Some(member), op, "no such request", seen);
+        }
+        let sessions = std::mem::take(&mut self.sessions);
+        for (op, sent) in &sessions {
+            let member = Some(sent.member);
+            let wanted = format!("{} to {} arrivals", sent.min, sent.max);
+            for (other, count) in sent.arrived.iter().filter(|(other, _)| **other != sent.member) {
+                let seen = format!("{count} in the project of {}", self.names[*other]);
+                self.find(FindingKind::Leaked, member, *op, "its own project", seen);
+            }
+            let own = sent.arrived.get(&sent.member).copied().unwrap_or_default();
+            let has_calls = self.world.members[sent.member].has_calls();
+            let project = collector.project(&self.names[sent.member]);
+            let rejected = project.map_or(0, |project| project.summary().rejected_spans);
+            if own > sent.max {
+                self.find(FindingKind::Duplicated, member, *op, wanted, own);
+            } else if own < sent.min && (has_calls || rejected == 0) {
+                self.find(FindingKind::Lost, member, *op, wanted, own);
+            }
+            if sent.has_wrong_session {
+                let wanted = format!("the session {}", sent.id);
+                self.find(FindingKind::WrongSession, member, *op, wanted, "another one");
+            }
+            if !has_calls {
+                let totals = self.counts.entry(sent.member).or_default();
+                totals[0] += sent.min;
+                totals[1] = totals[1].saturating_add(sent.max);
+            }
+        }
+        self.check_order(&sessions, collector);
+        self.sessions = sessions;
+    }
+
+    /// Checks the order of the requests of one client for one session.
+    fn check_order(&mut self, sessions: &BTreeMap<OpId, SentSession>, collector: &LocalCollector) {
+        let mut by_session: BTreeMap<(usize, &str), Vec<(OpId, &SentSession)>> = BTreeMap::new();
+        // Numbers of operations grow with each client.
+        for (op, sent) in sessions {
+            if self.world.members[sent.member].has_calls() && !matches!(sent.action, Action::Event { .. }) {
+                by_session.entry((sent.member, &sent.id)).or_default().push((*op, sent));
+            }
+        }
+        for ((member, id), sent) in by_session {
+            if sent.iter().any(|(_, sent)| (sent.min, sent.max) != (1, 1)) {
+                continue;
+            }
+            let Some(session) = collector
+                .project(&self.names[member])
+                .and_then(|project| project.session(id).cloned())
+            else {
+                continue;
+            };
+            let first = sent[0];
+            let of_client: Vec<_> = sent
+                .iter()
+                .filter(|(_, other)| other.client == first.1.client)
+                .collect();
+            let place = |op: OpId| {
+                session
+                    .operations
+                    .iter()
+                    .position(|operation| ops_of(&operation.body).contains(&op))
+            };
+            let places: Vec<_> = of_client.iter().map(|(op, _)| place(*op)).collect();
+            if !places.is_sorted() {
+                let ops: Vec<OpId> = of_client.iter().map(|(op, _)| *op).collect();
+                let wanted = format!("the operations {ops:?} in this order");
+                self.find(
+                    FindingKind::WrongOrder,
+                    Some(member),
+                    first.0,
+                    wanted,
+                    format!("places {places:?}"),
+                );
+            }
+            let last = sent.iter().rev().find(|(_, last)| !last.is_start());
+            if let (Some((op, _)), true) = (last, of_client.len() == sent.len()) {
+                let wanted = canary(self.world, Some(member), *op);
+                let seen = &session.metadata.get("last");
+                if seen.is_none_or(|seen| *seen != wanted) {
+                    self.find(FindingKind::WrongOrder, Some(member), *op, wanted, format!("{seen:?}"));
+                }
+            }
+            let is_started = session.origin == SessionOrigin::Started
+                && session
+                    .operations
+                    .first()
+                    .is_some_and(|first| first.kind == OperationKind::Start);
+            if first.1.is_start() && of_client.len() == sent.len() && !is_started {
+                let seen = format!("{:?}", session.origin);
+                self.find(FindingKind::WrongOrder, Some(member), first.0, "the start first", seen);
+            }
+            let (backend, source) = (self.world.members[member].backend, session.source.clone());
+            let settings = self
+                .left
+                .states
+                .iter()
+                .map(|state| self.world.members[member].source_at(state.settings[member]));
+            if backend == Backend::Honeyhive
+                && session.origin == SessionOrigin::Started
+                && !settings.into_iter().any(|own| Some(&own) == source.as_ref())
+            {
+                self.find(
+                    FindingKind::WrongSource,
+                    Some(member),
+                    first.0,
+                    "the member's source",
+                    format!("{source:?}"),
+                );
+            }
+        }
+    }
+}
+
+/// Returns the operations with data in the body of a request to the receiver: several if it merges
+/// enrichments.
+fn ops_of(body: &Value) -> Vec<OpId> {
+    let op = |value: &Value| parse_canary(value.as_str()?).map(|(_, op)| op);
+    let named = op(&body["session_name"]).or_else(|| op(&body["event_name"]));
+    if let Some(named) = named {
+        return vec![named];
+    }
+    let entries = body["metadata"].as_object().into_iter().flatten();
+    let enrichments = entries.filter(|(name, _)| name.strip_prefix('e').is_some_and(|op| op.parse::<OpId>().is_ok()));
+    enrichments.filter_map(|(_, value)| op(value)).collect()
+}
