@@ -81,3 +81,47 @@ fn seconds_replaces_the_number_of_operations() {
     let both = run(&["--seconds", "1", "--operations", "5"]);
     assert_eq!(both.status.code(), Some(2), "the options exclude each other");
 }
+
+/// Runs `verify --gateway`, and returns its report.
+fn run_gateway(arguments: &[&str]) -> Value {
+    let common = ["--gateway", "--tenants", "6", "--threads", "3", "--json"];
+    let output = run(&[&common[..], arguments].concat());
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{stdout}{stderr}");
+    assert_eq!(stderr, "");
+    serde_json::from_str(&stdout).expect("JSON and nothing else")
+}
+
+#[test]
+fn random_requests_to_a_gateway_leak_and_lose_nothing() {
+    let report = run_gateway(&["--operations", "400", "--seed", "2"]);
+    assert!(report["ours"]["spans"].as_u64() > Some(1000), "{report}");
+    assert!(report["ours"]["bytes"].as_u64() > Some(500_000), "{report}");
+    assert_eq!(
+        (&report["gateway"]["restarts"], &report["gateway"]["unanswered"]),
+        (&0.into(), &0.into())
+    );
+    assert!(
+        report["gateway"]["no_room"].as_u64() > Some(0),
+        "queues are full now and then: {report}"
+    );
+    assert!(report["operations"].get("restart").is_none(), "{report}");
+}
+
+#[test]
+fn random_requests_leak_and_lose_nothing_while_the_gateway_is_disturbed() {
+    let report = run_gateway(&["--operations", "500", "--seed", "5", "--chaos"]);
+    assert!(report["ours"]["spans"].as_u64() > Some(1000), "{report}");
+    assert_eq!(report["gateway"]["restarts"], report["operations"]["restart"]);
+    assert!(report["gateway"]["restarts"].as_u64() > Some(0), "{report}");
+    for kind in ["rotate a key", "rotate a token", "reload with new settings"] {
+        assert!(report["operations"][kind].as_u64() > Some(0), "{kind}: {report}");
+    }
+}
+
+#[test]
+fn a_gateway_has_no_peer() {
+    let both = run(&["--gateway", "--peer"]);
+    assert_eq!(both.status.code(), Some(2));
+    assert!(text(&both.stderr).contains("--peer"), "{}", text(&both.stderr));
+}
