@@ -77,12 +77,12 @@ impl Files {
             |member, mut binding| {
                 let rules = rules(member);
                 let file = self.path(&key_file(member));
-            // A command does not announce a new key, so only a refused request reveals it.
-            binding["api_key"] = if member.has_key_in_vault {
-                json!({"exec": ["cat", file]})
-            } else {
-                json!({"file": file})
-            };
+                // A command does not announce a new key, so only a refused request reveals it.
+                binding["api_key"] = if member.has_key_in_vault {
+                    json!({"exec": ["cat", file]})
+                } else {
+                    json!({"file": file})
+                };
                 if let (true, Value::Object(table)) = (rules.is_plain, &mut binding) {
                     for added in ["source", "metadata", "resource"] {
                         table.remove(added);

@@ -164,7 +164,7 @@ impl Generator<'_> {
         if known == 0 || self.chance(0.25) {
             // An export has the address of one tenant, or of several for callers by resource.
             let mut export = self.export();
-            export.call.flaw = self.flaw_of_session(export.call.flaw);
+            export.call.flaw = flaw_of_session(export.call.flaw);
             let number = self.chance(0.7).then(|| self.rng.random_range(0..IDS));
             if export.call.flaw.is_none() && export.call.credential.is_valid() {
                 let call = export.call.clone();
@@ -195,7 +195,7 @@ impl Generator<'_> {
         let is_compressed = self.chance(0.3);
         if self.chance(WRONG / 2.0) {
             call.flaw = self.flaw(Format::Json(0));
-            call.flaw = self.flaw_of_session(call.flaw);
+            call.flaw = flaw_of_session(call.flaw);
         }
         let action = if self.chance(0.25) {
             Action::Event { session }
@@ -208,25 +208,6 @@ impl Generator<'_> {
             is_compressed,
             action,
         }
-    }
-
-    /// Returns a flaw if the session API has it.
-    fn flaw_of_session(&self, flaw: Option<Flaw>) -> Option<Flaw> {
-        flaw.filter(|flaw| {
-            matches!(
-                flaw,
-                Flaw::Truncated
-                    | Flaw::Garbage
-                    | Flaw::TruncatedGzip
-                    | Flaw::NotGzip
-                    | Flaw::WrongType
-                    | Flaw::WrongEncoding
-                    | Flaw::TooLarge
-                    | Flaw::Bomb
-                    | Flaw::WrongMethod
-                    | Flaw::UnknownPath
-            )
-        })
     }
 
     fn credential(&mut self) -> Credential {
@@ -492,4 +473,23 @@ impl Generator<'_> {
         }
         flaws.choose(&mut self.rng).copied()
     }
+}
+
+/// Returns a flaw if the session API has it.
+fn flaw_of_session(flaw: Option<Flaw>) -> Option<Flaw> {
+    flaw.filter(|flaw| {
+        matches!(
+            flaw,
+            Flaw::Truncated
+                | Flaw::Garbage
+                | Flaw::TruncatedGzip
+                | Flaw::NotGzip
+                | Flaw::WrongType
+                | Flaw::WrongEncoding
+                | Flaw::TooLarge
+                | Flaw::Bomb
+                | Flaw::WrongMethod
+                | Flaw::UnknownPath
+        )
+    })
 }
