@@ -90,11 +90,9 @@ pub(super) const TOKENS: u32 = 2;
 
 impl World {
     pub(super) fn new(tenants: usize) -> Self {
-        // The second registry's members give tokens to callers.
-        let (mut members, others): (Vec<_>, Vec<_>) =
-            cast(tenants).into_iter().partition(|member| member.registry == 0);
-        drop(others);
-        let rules: Vec<MemberRules> = (0..members.len()).map(rules).collect();
+        let mut members = cast(tenants);
+        members.retain(|member| member.registry == 0);
+        let rules: Vec<MemberRules> = (0..members.len()).map(|index| rules(index, tenants)).collect();
         for (member, rules) in members.iter_mut().zip(&rules) {
             if rules.is_plain {
                 member.backend = Backend::Otlp;
@@ -218,7 +216,11 @@ impl State {
     }
 }
 
-fn rules(index: usize) -> MemberRules {
+fn rules(index: usize, tenants: usize) -> MemberRules {
+    // The first tenant and features also apply to a combination of both.
+    if index == 0 || index >= tenants {
+        return MemberRules::default();
+    }
     MemberRules {
         is_plain: index % 6 == 1,
         is_sampled: index % 5 == 2,
