@@ -18,7 +18,7 @@ const DISTURBANCE: u32 = 40;
 /// Share of requests that are wrong in one way.
 const WRONG: f64 = 0.25;
 /// Share of requests to the session API.
-const SESSIONS: f64 = 0.0;
+const SESSIONS: f64 = 0.25;
 /// Ids of sessions that clients choose; few, so that tenants have some in common.
 const IDS: u32 = 200;
 /// Maximum spans of a trace.

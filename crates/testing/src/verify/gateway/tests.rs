@@ -174,7 +174,7 @@ fn a_seed_has_one_program_with_requests_of_every_kind() {
     assert_eq!(program, generate(3, 4000, 4, &world, true));
     assert_ne!(program, generate(4, 4000, 4, &world, true));
     let kinds: BTreeSet<&str> = program.ops().map(|op| op.kind.name()).collect();
-    assert_eq!(kinds.len(), 8 + 12, "{kinds:?}");
+    assert_eq!(kinds.len(), 8 + 4 + 12, "{kinds:?}");
     let exports = program.ops().filter_map(|op| match &op.kind {
         Kind::Export(export) => Some(export),
         Kind::Session(_) | Kind::Disturb(_) => None,
