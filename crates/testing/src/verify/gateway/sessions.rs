@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::super::check::finding::FindingKind;
 use super::super::check::parse_canary;
@@ -110,10 +110,9 @@ impl Check<'_> {
             let Some(project) = collector.project(&self.names[member]) else {
                 continue;
             };
-            let bodies = project.sessions().iter().flat_map(|session| &session.operations);
-            let bodies = bodies
-                .map(|operation| &operation.body)
-                .chain(project.events().iter().map(|event| &event.body));
+            let operations = project.sessions().iter().flat_map(|session| &session.operations);
+            let calls = operations.filter_map(|operation| operation.body.as_object());
+            let bodies = calls.chain(project.events().iter().map(|event| &event.body));
             for op in bodies.flat_map(ops_of) {
                 match self.sessions.get_mut(&op) {
                     Some(sent) => *sent.arrived.entry(member).or_default() += 1,
@@ -180,12 +179,8 @@ impl Check<'_> {
                 .iter()
                 .filter(|(_, other)| other.client == first.1.client)
                 .collect();
-            let place = |op: OpId| {
-                session
-                    .operations
-                    .iter()
-                    .position(|operation| ops_of(&operation.body).contains(&op))
-            };
+            let has = |body: &Value, op| body.as_object().is_some_and(|body| ops_of(body).contains(&op));
+            let place = |op: OpId| session.operations.iter().position(|operation| has(&operation.body, op));
             let places: Vec<_> = of_client.iter().map(|(op, _)| place(*op)).collect();
             if !places.is_sorted() {
                 let ops: Vec<OpId> = of_client.iter().map(|(op, _)| *op).collect();
@@ -239,13 +234,15 @@ impl Check<'_> {
 
 /// Returns the operations with data in the body of a request to the receiver: several if it merges
 /// enrichments.
-fn ops_of(body: &Value) -> Vec<OpId> {
+fn ops_of(body: &Map<String, Value>) -> Vec<OpId> {
     let op = |value: &Value| parse_canary(value.as_str()?).map(|(_, op)| op);
-    let named = op(&body["session_name"]).or_else(|| op(&body["event_name"]));
+    let named = ["session_name", "event_name"]
+        .iter()
+        .find_map(|name| op(body.get(*name)?));
     if let Some(named) = named {
         return vec![named];
     }
-    let entries = body["metadata"].as_object().into_iter().flatten();
+    let entries = body.get("metadata").and_then(Value::as_object).into_iter().flatten();
     let enrichments = entries.filter(|(name, _)| name.strip_prefix('e').is_some_and(|op| op.parse::<OpId>().is_ok()));
     enrichments.filter_map(|(_, value)| op(value)).collect()
 }

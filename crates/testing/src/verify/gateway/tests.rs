@@ -18,7 +18,7 @@ use super::program::{Block, Call, Credential, Encoding, Export, Flaw, Format, Ki
 use super::run::{Observations, Observed};
 use super::service::Seen;
 use super::wire;
-use super::world::{Period, Rule, World};
+use super::world::{Period, Rule, State, World};
 use tracer_registry_collector::LocalCollector;
 
 const SEED: u64 = 7;
@@ -155,7 +155,7 @@ fn a_change_of_the_configuration_changes_the_answer() {
     let even = caller(&world, "header-even");
     let mut request = export(even, vec![block(1, &[])]);
     request.call.header = vec!["t0".to_owned()];
-    let refusals = |state, token| expect(&world, state, &request, token).refusals;
+    let refusals = |state: &State, token: Option<u32>| expect(&world, state, &request, token).refusals;
     assert!(refusals(&state, Some(1)).is_empty());
     state.tokens[even] += 1;
     assert!(refusals(&state, Some(1)).is_empty(), "both tokens are valid");
