@@ -209,3 +209,27 @@ fn a_configuration_without_callers_is_refused() {
     let stderr = text(&output.stderr);
     assert!(stderr.contains("gateway.callers: no caller"), "{stderr}");
 }
+
+#[test]
+fn it_stops_at_the_end_of_standard_input_if_asked_to() {
+    let collector = LocalCollector::start().expect("started");
+    let folder = tempfile::tempdir().expect("a folder");
+    configuration(folder.path(), &collector, "acme");
+    fs::write(folder.path().join("token"), "a-token-of-a-caller").expect("written");
+    let process = binary()
+        .args(["serve", "--until-end-of-input", "--config"])
+        .arg(folder.path().join("gateway.toml"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary was built with the tests");
+    // Closes standard input.
+    let output = process.wait_with_output().expect("it ends");
+    let (stdout, log) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{stdout}{log}");
+    assert!(
+        stdout.contains("the gateway listens") && log.contains("stopping within"),
+        "{stdout}{log}"
+    );
+}

@@ -278,7 +278,7 @@ pub(super) fn prepare_session(
         } else {
             method
         },
-        to_grpc: id % 5 == 0,
+        to_grpc: id.is_multiple_of(5),
         http2: call.http2,
         path: call.path_with(&suffix),
         headers: values(headers),
@@ -378,7 +378,7 @@ pub(super) fn prepare(world: &World, seed: u64, state: &State, export: &Export, 
             Method::POST
         },
         // Both ports take everything.
-        to_grpc: is_grpc != (id % 5 == 0),
+        to_grpc: is_grpc != id.is_multiple_of(5),
         http2: is_grpc || call.http2,
         path,
         headers: values(headers),

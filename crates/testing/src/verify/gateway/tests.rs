@@ -318,12 +318,13 @@ fn data_under_the_key_of_another_tenant_is_found() {
 
 #[test]
 fn lost_repeated_and_refused_data_is_found() {
+    use FindingKind::{Duplicated, Leaked, Lost, Unexpected};
+
     let mut delivery = Delivery::new();
     delivery.deliver(0, PLAIN[0]);
     delivery.deliver(0, PLAIN[0]);
     delivery.deliver(2, PLAIN[0]);
     let found = delivery.kinds();
-    use FindingKind::{Duplicated, Leaked, Lost, Unexpected};
     assert_eq!(found, BTreeSet::from([Leaked, Lost, Duplicated, Unexpected]));
     delivery.left.repeated.insert(PLAIN[0]);
     assert!(!delivery.kinds().contains(&Duplicated), "the receiver lost an answer");
