@@ -79,6 +79,8 @@ mod backend;
 pub mod config;
 mod context;
 mod export;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 #[cfg(feature = "gateway")]
 pub mod ingest;
 pub mod integrations;

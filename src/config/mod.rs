@@ -11,6 +11,8 @@
 //!
 //! Depends on selectors and key sources, not on backends or the export engine. Reads no key.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 #[cfg(feature = "gateway")]
 pub(crate) mod gateway;
 mod problem;

@@ -148,6 +148,10 @@ impl Problems {
         self.unread
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
     pub(crate) fn into_result(self) -> Result<(), ConfigError> {
         if self.found.is_empty() {
             return Ok(());

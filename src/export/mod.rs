@@ -61,6 +61,8 @@ pub(crate) use log::episodes::TARGET as HEALTH;
 pub(crate) use net::connections::{ConnectionKey, Connections};
 pub(crate) use net::proxy::{Credentials, Proxy};
 pub use net::tls::{TlsError, TlsErrorKind};
+#[cfg(all(feature = "gateway", any(test, fuzzing)))]
+pub use payload::fuzzing::payload as fuzz_payload;
 #[cfg(feature = "gateway")]
 pub(crate) use payload::{Payload, PayloadError};
 pub(crate) use queue::session_event::SessionEvent;
@@ -68,5 +70,7 @@ pub use schedule::breaker_status::{BreakerState, BreakerStatus, Breakers};
 pub(crate) use send::probe::ProbeContent;
 pub use send::probe::SpanFate;
 pub(crate) use send::session_queue::SessionQueue;
+#[cfg(any(test, fuzzing))]
+pub use send::verdict::fuzzing::answer as fuzz_answer;
 #[cfg(feature = "tracing")]
 pub(crate) use shared::EngineMark;

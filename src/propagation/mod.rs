@@ -4,6 +4,8 @@
 //! parent or a session if the binding allows it.
 
 mod baggage;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod headers;
 
 pub(crate) use headers::PROPAGATED;

@@ -4,6 +4,8 @@
 //! path, a variable name or a header, and different slugs are different bytes everywhere. They are
 //! lower-case ASCII only, so there are no look-alikes and no case folding.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod slug;
 
 use std::convert::Infallible;

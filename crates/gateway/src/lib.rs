@@ -101,6 +101,8 @@ pub mod config;
 mod counters;
 #[cfg(test)]
 mod documentation;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod gateway;
 mod ingest;
 mod log;

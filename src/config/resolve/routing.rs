@@ -16,8 +16,9 @@ impl Config {
     /// tenant files and the program's binding source.
     pub(crate) fn check_routing_default(&self, problems: &mut Problems) {
         let Some(selector) = &self.routing_default else { return };
-        // An unreadable file may contain its binding.
-        if problems.has_unread_file() {
+        // Only a checked configuration can be resolved, and an unreadable file may contain the
+        // binding.
+        if !problems.is_empty() {
             return;
         }
         let tenant = selector.get(SelectorKind::Tenant);

@@ -60,6 +60,19 @@ fn a_default_that_no_look_up_would_find_is_a_problem() {
 }
 
 #[test]
+fn invalid_settings_of_the_default_are_problems_of_their_own_tables() {
+    for (setting, place) in [
+        ("proxy = { url = 'http://proxy:31$28' }", "tenants.acme.proxy.url"),
+        ("endpoint = 'no URL'", "tenants.acme.endpoint"),
+        ("headers = { 'a b' = 'c' }", "tenants.acme.headers"),
+    ] {
+        let acme = format!("[tenants.acme]\napi_key = {{ env = 'KEY' }}\n{setting}\n");
+        let found = problems(&format!("{acme}[routing]\ndefault = {{ tenant = 'acme' }}\n"));
+        assert!(found.len() == 1 && found[0].starts_with(place), "{found:?}");
+    }
+}
+
+#[test]
 fn a_later_layer_replaces_the_default_as_a_whole() {
     let folder = Folder::new(&[
         (

@@ -15,7 +15,11 @@
 
 mod check;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod parts;
+#[cfg(any(test, fuzzing))]
+mod reference;
 mod rewrite;
 mod schema;
 mod splice;

@@ -39,7 +39,7 @@ fn holds(condition: &Meta) -> Option<bool> {
         _ => Vec::new(),
     };
     match condition.path().get_ident()?.to_string().as_str() {
-        "test" | "doctest" => Some(false),
+        "test" | "doctest" | "fuzzing" => Some(false),
         "not" => parts()[0].map(|holds| !holds),
         "all" if parts().contains(&Some(false)) => Some(false),
         "any" if parts().iter().all(|part| *part == Some(false)) => Some(false),

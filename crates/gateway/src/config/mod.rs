@@ -7,6 +7,8 @@
 mod allow;
 mod caller;
 mod folder;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod settings;
 #[cfg(test)]
 pub(crate) mod tests;

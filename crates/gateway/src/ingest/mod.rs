@@ -22,6 +22,8 @@ mod client;
 mod decode_thread;
 mod encoding;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod handler;
 mod info;
 mod read;

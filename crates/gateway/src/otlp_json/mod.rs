@@ -15,6 +15,8 @@
 //! either spelling, and an `AnyValue` with two values.
 
 mod convert;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod output;
 mod scalar;
 mod schema;

@@ -1,6 +1,5 @@
 //! Requests with a part of the spans.
 
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -100,7 +99,7 @@ proptest! {
         // Fields outside blocks cannot be assigned.
         let (blocks, _): (Vec<_>, Vec<_>) = wire::fields(&request, 0..request.len()).partition(|field| field.number == 1);
         let request: Vec<u8> = blocks.iter().flat_map(|block| request[block.whole.clone()].to_vec()).collect();
-        let expected: Result<Vec<_>, ()> = decoded(&request).resource_spans.iter().map(value).collect();
+        let expected: Result<Vec<_>, ()> = decoded(&request).resource_spans.iter().map(|block| resource_text(block, KEY)).collect();
         let all = leaves(&request).0;
         match payload(request.clone()).split_by_resource(KEY) {
             Err(error) => {
@@ -121,24 +120,10 @@ proptest! {
                     let own = blocks.iter().filter(|_| own.next() == Some(value));
                     prop_assert_eq!(decoded(part.bytes()).resource_spans.len(), own.count());
                     prop_assert_eq!(payload(part.bytes().clone()).spans(), part.spans());
-                    prop_assert!(decoded(part.bytes()).resource_spans.iter().all(|block| self::value(block).as_ref() == Ok(value)));
+                    prop_assert!(decoded(part.bytes()).resource_spans.iter().all(|block| resource_text(block, KEY).as_ref() == Ok(value)));
                 }
             }
         }
-    }
-}
-
-/// Returns the value of [`KEY`] in a block, or an error if it occurs more than once.
-fn value(block: &ResourceSpans) -> Result<Option<String>, ()> {
-    let attributes = block.resource.iter().flat_map(|resource| &resource.attributes);
-    let found: Vec<_> = attributes.filter(|attribute| attribute.key == KEY).collect();
-    match found[..] {
-        [] => Ok(None),
-        [one] => Ok(one.value.as_ref().and_then(|value| match &value.value {
-            Some(Value::StringValue(text)) => Some(text.clone()),
-            _ => None,
-        })),
-        _ => Err(()),
     }
 }
 

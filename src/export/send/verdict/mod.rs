@@ -1,5 +1,7 @@
 //! Verdicts on attempts, from the receiver's answer or its absence.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 #[cfg(feature = "grpc")]
 mod grpc;
 mod judge;

@@ -1,0 +1,62 @@
+//! Fuzz targets of this crate. Each takes any bytes, panics if an invariant is broken, and returns
+//! whether it accepts the input.
+
+pub use crate::config::fuzzing::{config, tenant};
+pub use crate::export::fuzz_answer as answer;
+#[cfg(feature = "gateway")]
+pub use crate::export::fuzz_payload as payload;
+pub use crate::propagation::fuzzing::propagation;
+pub use crate::selector::fuzzing::selector;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// Runs a target on its seeds. `ok-` and `bad-` at the start of a name tell whether the seed is
+    /// accepted. A package has no seeds.
+    fn replay(target: &str, run: fn(&[u8]) -> bool) {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        if !root.join("fuzz").exists() && root.join(".cargo_vcs_info.json").exists() {
+            return;
+        }
+        let (mut accepted, mut refused) = (0, 0);
+        for seed in fs::read_dir(root.join("fuzz/seeds").join(target)).expect("the seeds of the target") {
+            let seed = seed.expect("a readable folder");
+            let (name, data) = (seed.file_name(), fs::read(seed.path()).expect("a readable file"));
+            println!("{target}/{}", name.display());
+            let (name, is_accepted) = (name.to_string_lossy(), run(&data));
+            accepted += usize::from(is_accepted);
+            refused += usize::from(!is_accepted);
+            let must_be_accepted = name.starts_with("ok-") && (cfg!(feature = "yaml") || !name.ends_with(".yaml"));
+            assert!(!must_be_accepted || is_accepted, "{target}/{name} is refused");
+            assert!(!name.starts_with("bad-") || !is_accepted, "{target}/{name} is accepted");
+        }
+        assert!(accepted > 2 && refused > 2, "{accepted} accepted, {refused} refused");
+    }
+
+    #[test]
+    fn seeds_of_configurations_keep_their_invariants() {
+        replay("config", config);
+        replay("tenant", tenant);
+    }
+
+    #[test]
+    fn seeds_of_selectors_and_headers_keep_their_invariants() {
+        replay("selector", selector);
+        replay("propagation", propagation);
+    }
+
+    #[test]
+    fn seeds_of_answers_keep_their_invariants() {
+        replay("answer", answer);
+    }
+
+    #[cfg(feature = "gateway")]
+    #[test]
+    fn seeds_of_requests_keep_their_invariants() {
+        replay("payload", payload);
+    }
+}
