@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use opentelemetry::Context;
 use opentelemetry::baggage::BaggageExt as _;
 use opentelemetry::propagation::TextMapPropagator as _;
 use opentelemetry::trace::TraceContextExt as _;
+use opentelemetry::{Context, StringValue};
 use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
 use secrecy::SecretString;
 
@@ -150,6 +150,6 @@ fn written(text: &str) {
             .iter()
             .rfind(|(other, _)| other == key)
             .map_or(*value, |(_, last)| *last);
-        assert_eq!(again.get(*key).map(|value| value.as_str()), Some(last), "{key}");
+        assert_eq!(again.get(*key).map(StringValue::as_str), Some(last), "{key}");
     }
 }

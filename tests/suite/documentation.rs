@@ -146,6 +146,32 @@ fn the_architecture_page_lists_the_modules_in_their_order() {
 }
 
 #[test]
+fn every_fuzz_target_is_listed_and_built_and_has_seeds() {
+    let text = read("CONTRIBUTING.md");
+    let mut listed: Vec<&str> = rows(&text, "## Fuzz")
+        .filter_map(|row| row.split('|').nth(1))
+        .flat_map(code_spans)
+        .collect();
+    listed.sort_unstable();
+    let mut targets = files_in("fuzz/fuzz_targets", "rs");
+    targets.sort_unstable();
+    let targets: Vec<&str> = targets.iter().filter_map(|file| file.file_stem()?.to_str()).collect();
+    assert_eq!(listed, targets);
+    let manifest = read("fuzz/Cargo.toml");
+    for target in targets {
+        assert!(
+            manifest.contains(&format!("path = \"fuzz_targets/{target}.rs\"")),
+            "{target}"
+        );
+        let seeds = fs::read_dir(root().join("fuzz/seeds").join(target));
+        assert!(
+            seeds.is_ok_and(|mut seeds| seeds.next().is_some()),
+            "{target} has no seeds"
+        );
+    }
+}
+
+#[test]
 fn the_book_lists_every_page() {
     let book = read("docs/README.md");
     for page in [files_in("docs", "md"), files_in("docs/decisions", "md")].concat() {

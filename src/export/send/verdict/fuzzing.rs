@@ -38,7 +38,11 @@ pub fn answer(data: &[u8]) -> bool {
     let mut lines = data[..end].split(|byte| *byte == b'\n');
     let first = String::from_utf8_lossy(lines.next().unwrap_or_default());
     if let Some(code) = first.strip_prefix("grpc ") {
-        return grpc(code.parse().unwrap_or(2), &lines.collect::<Vec<_>>().join(&b'\n'), body);
+        return grpc(
+            code.parse().unwrap_or(2),
+            &lines.collect::<Vec<_>>().join(&b'\n'),
+            &body,
+        );
     }
     let Ok(status) = StatusCode::from_bytes(first.as_bytes()) else {
         return false;
@@ -86,7 +90,7 @@ pub fn answer(data: &[u8]) -> bool {
 }
 
 #[cfg(feature = "grpc")]
-fn grpc(code: i32, message: &[u8], body: Bytes) -> bool {
+fn grpc(code: i32, message: &[u8], body: &Bytes) -> bool {
     let message = String::from_utf8_lossy(message);
     let answer = match code {
         0 => Ok(body.clone()),
@@ -101,13 +105,13 @@ fn grpc(code: i32, message: &[u8], body: Bytes) -> bool {
     assert_eq!(is_delivered, code == 0);
     assert_eq!(matches!(verdict, Verdict::Deny { .. }), matches!(code, 7 | 16));
     if is_delivered {
-        assert_rejected(&verdict, &body);
+        assert_rejected(&verdict, body);
     }
     is_delivered
 }
 
 #[cfg(not(feature = "grpc"))]
-fn grpc(_: i32, _: &[u8], _: Bytes) -> bool {
+fn grpc(_: i32, _: &[u8], _: &Bytes) -> bool {
     false
 }
 
