@@ -5,6 +5,8 @@ pub use crate::config::fuzzing::{config, tenant};
 pub use crate::export::fuzz_answer as answer;
 #[cfg(feature = "gateway")]
 pub use crate::export::fuzz_payload as payload;
+#[cfg(feature = "gateway")]
+pub use crate::ingest::fuzzing::session;
 pub use crate::propagation::fuzzing::propagation;
 pub use crate::selector::fuzzing::selector;
 
@@ -59,5 +61,6 @@ mod tests {
     #[test]
     fn seeds_of_requests_keep_their_invariants() {
         replay("payload", payload);
+        replay("session", session);
     }
 }

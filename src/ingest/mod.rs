@@ -10,6 +10,8 @@
 //! receiver may choose a project are always the binding's.
 
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod session_json;
 mod session_spans;
 mod sessions;

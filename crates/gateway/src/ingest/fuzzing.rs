@@ -120,7 +120,8 @@ pub fn headers(data: &[u8]) -> bool {
         "{name}: {value:?}"
     );
 
-    let in_path = tenant_in_path(&path);
+    let route = Route::of(&path, Format::of(&headers)).ok();
+    let in_path = route.and_then(|(_, prefix)| tenant_in_path(prefix));
     let resource = headers.get("resource").and_then(|value| value.to_str().ok());
     let selector = match caller.target(in_path, &headers) {
         Ok(Target::Selector(selector)) => selector,
@@ -190,8 +191,11 @@ fn presents(caller: &str, token: &[u8], is_authorization: bool, value: &[u8]) ->
 fn described(path: &str, headers: &HeaderMap) {
     let format = Format::of(headers);
     assert!(format.is_none() || headers.get_all("content-type").iter().count() == 1);
-    let is_traces = matches!(Route::of(path, format), Ok(Route::Traces));
-    assert!(!is_traces || path.ends_with("/v1/traces") || format == Some(Format::Grpc));
+    if let Ok((route, prefix)) = Route::of(path, format) {
+        assert!(path.starts_with(prefix));
+        let is_grpc = format == Some(Format::Grpc);
+        assert!(route != Route::Traces || is_grpc || path == format!("{prefix}/v1/traces"));
+    }
     let format = format.unwrap_or(Format::Protobuf);
     let name = if format == Format::Grpc {
         "grpc-encoding"
