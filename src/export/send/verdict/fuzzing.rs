@@ -11,6 +11,7 @@ use secrecy::SecretString;
 
 use super::judge::judge;
 use super::verdict::Verdict;
+use crate::export::error::ExportError;
 use crate::export::net::exchange::{Answer, Reply, Truncation};
 use crate::secret::{ApiKey, KeySource, SecretError, SecretSources, SentSecrets};
 
@@ -132,17 +133,31 @@ fn judged(reply: Reply) -> Verdict {
             !shown.contains(char::is_control) && shown.chars().count() < MAX_ERROR_CHARS,
             "{shown}"
         );
-        let plain: String = shown
-            .chars()
-            .filter(|c| c.is_alphanumeric())
-            .flat_map(char::to_lowercase)
-            .collect();
-        for hidden in HIDDEN {
-            let parts = (0..=hidden.len() - MIN_MATCH).map(|at| &hidden[at..at + MIN_MATCH]);
-            assert!(!parts.into_iter().any(|part| plain.contains(part)), "{shown}");
+        for text in receiver_texts(error) {
+            let letters = text.chars().filter(|c| c.is_alphanumeric());
+            let plain: String = letters.flat_map(char::to_lowercase).collect();
+            for hidden in HIDDEN {
+                let mut parts = (0..=hidden.len() - MIN_MATCH).map(|at| &hidden[at..at + MIN_MATCH]);
+                assert!(!parts.any(|part| plain.contains(part)), "{shown}");
+            }
         }
     }
     verdict
+}
+
+/// Returns the parts of an error that may contain text of the receiver.
+fn receiver_texts(error: &ExportError) -> Vec<&str> {
+    match error {
+        ExportError::Status { message, .. }
+        | ExportError::Grpc { message, .. }
+        | ExportError::PartialSuccess { message, .. } => message.iter().map(String::as_str).collect(),
+        ExportError::NotOtlpResponse {
+            content_type, message, ..
+        } => content_type.iter().chain(message).map(String::as_str).collect(),
+        ExportError::UnreadableAnswer { reason, .. } => vec![reason],
+        ExportError::Redirect { .. } => Vec::new(),
+        other => panic!("not the error of an answer: {other:?}"),
+    }
 }
 
 fn verdict(reply: Reply, now: SystemTime) -> Verdict {
