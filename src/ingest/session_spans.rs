@@ -182,7 +182,10 @@ fn parent(request: &SessionRequest) -> Option<SpanId> {
         Kind::Enrich => Some(request.id),
         Kind::Single => {
             let named = text(&request.fields, "parent_id").and_then(parse_session_id);
-            named.or(request.session).filter(|parent| *parent != request.id)
+            // Different ids may have the same last half.
+            named
+                .or(request.session)
+                .filter(|parent| span_id(*parent) != span_id(request.id))
         }
     };
     parent.and_then(span_id)
