@@ -1,12 +1,14 @@
 //! Fuzz targets of this crate. Each takes any bytes, panics if an invariant is broken, and returns
 //! whether it accepts the input.
 
-pub use crate::config::fuzzing::{config, tenant};
+pub use crate::config::fuzzing::{config, tenant, variables};
 pub use crate::export::fuzz_answer as answer;
 #[cfg(feature = "gateway")]
 pub use crate::export::fuzz_payload as payload;
 #[cfg(feature = "gateway")]
 pub use crate::ingest::fuzzing::session;
+#[cfg(feature = "tower")]
+pub use crate::integrations::tower::fuzzing::tower;
 pub use crate::propagation::fuzzing::propagation;
 pub use crate::selector::fuzzing::selector;
 
@@ -44,12 +46,15 @@ mod tests {
     fn seeds_of_configurations_keep_their_invariants() {
         replay("config", config);
         replay("tenant", tenant);
+        replay("variables", variables);
     }
 
     #[test]
     fn seeds_of_selectors_and_headers_keep_their_invariants() {
         replay("selector", selector);
         replay("propagation", propagation);
+        #[cfg(feature = "tower")]
+        replay("tower", tower);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Fuzz targets: files of the operator, and files of tenants.
+//! Fuzz targets: files of the operator, environment variables, and files of tenants.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -260,4 +260,64 @@ fn assert_allowed(resolved: &ResolvedBinding, operator: &ResolvedBinding) {
         resolved.resource.get("service.name"),
         operator.resource.get("service.name")
     );
+}
+
+/// The file that variables are overlaid on.
+const BELOW: &str = r#"
+[defaults]
+backend = "otlp"
+endpoint = "https://otlp.operator.test"
+api_key = { env = "KEY" }
+
+[environments.production]
+[features.search]
+
+[tenants.acme-eu]
+source = "eu"
+
+[tenants."globex.com"]
+metadata = { plan = "x" }
+"#;
+
+static BELOW_VARIABLES: LazyLock<(TempDir, PathBuf)> = LazyLock::new(|| {
+    let folder = TempDir::new().expect("a temporary folder");
+    let file = folder.path().join("below.toml");
+    fs::write(&file, BELOW).expect("a writable folder");
+    (folder, file)
+});
+
+/// Overlays environment variables on a file: a name without `TRACER_REGISTRY__`, `=` and a value,
+/// one a line. Returns whether they are accepted.
+///
+/// # Panics
+/// Panics if an error shows the value of a variable.
+pub fn variables(data: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(data);
+    let lines = text.lines().filter_map(|line| line.split_once('='));
+    let lines: Vec<(String, &str)> = lines
+        .map(|(name, value)| (format!("TRACER_REGISTRY__{name}"), value))
+        .collect();
+    let load = |misplaced: Option<usize>| {
+        let values = lines.iter().enumerate().map(|(index, (name, value))| {
+            let value = if misplaced == Some(index) { MISPLACED } else { value };
+            (name.into(), value.into())
+        });
+        Config::load_layers(&BELOW_VARIABLES.1, false, &values.collect::<Variables>())
+    };
+    let loaded = load(None);
+    if let Err(error) = &loaded {
+        assert_shown(error);
+    }
+    let names_environment = |name: &str| name.to_lowercase().contains("active_environment");
+    let places = lines
+        .iter()
+        .enumerate()
+        .filter(|(_, (name, _))| !names_environment(name));
+    for (index, (name, _)) in places.take(MAX_TRIED) {
+        if let Err(error) = load(Some(index)) {
+            let is_shown = error.to_string().contains(HIDDEN);
+            assert!(!is_shown || name.to_lowercase().contains(HIDDEN), "{error}");
+        }
+    }
+    loaded.is_ok()
 }

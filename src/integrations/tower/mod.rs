@@ -38,6 +38,8 @@ mod error_counts;
 mod exchange;
 mod failure_log;
 mod future;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod grpc;
 mod incoming;
 mod layer;
