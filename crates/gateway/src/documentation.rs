@@ -103,6 +103,28 @@ fn the_answers_are_those_of_all_refusals() {
 }
 
 #[test]
+fn the_clients_have_the_versions_of_the_lock_files() {
+    let python = include_str!("../../../tests/clients/python/requirements.txt");
+    let node = include_str!("../../../tests/clients/node/package-lock.json");
+    let (_, table) = PAGE.split_once("| client | version |").expect("a table of clients");
+    let rows: Vec<&str> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() >= 9, "{rows:?}");
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let (language, package) = cells[1].split_once(' ').expect("a language and a package");
+        let (package, version) = (package.trim_matches('`'), cells[2]);
+        let locked = match language {
+            "Python" => python.lines().any(|line| line == format!("{package}=={version} \\")),
+            "Node" => node.contains(&format!(
+                "\"node_modules/{package}\": {{\n      \"version\": \"{version}\","
+            )),
+            _ => false,
+        };
+        assert!(locked, "{row}");
+    }
+}
+
+#[test]
 fn the_body_of_the_example_with_curl_is_valid() {
     let command = blocks("bash").next().expect("a command");
     let body = command.split("-d '").nth(1).expect("a body");

@@ -4,6 +4,8 @@
 #[cfg(target_os = "linux")]
 #[expect(dead_code, reason = "these tests use only part of it")]
 mod client;
+#[cfg(unix)]
+mod clients;
 #[cfg(target_os = "linux")]
 mod collect_memory;
 #[cfg(unix)]

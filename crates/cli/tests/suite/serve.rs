@@ -5,6 +5,8 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
 
 use tracer_registry_collector::{Fault, LocalCollector};
 
@@ -12,42 +14,53 @@ use crate::support::LONG;
 use crate::{binary, run, signal, text};
 
 /// A running `serve`.
-struct Served {
+pub(crate) struct Served {
     process: Child,
     lines: std::io::Lines<BufReader<ChildStdout>>,
-    http: String,
+    log: Receiver<String>,
+    pub(crate) http: String,
 }
 
 impl Served {
-    fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut process = binary()
-            .arg("serve")
+            .args(["serve", "--until-end-of-input"])
             .args(arguments)
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary was built with the tests");
         let mut lines = BufReader::new(process.stdout.take().expect("piped")).lines();
+        let stderr = BufReader::new(process.stderr.take().expect("piped"));
+        let (sender, log) = mpsc::channel();
+        thread::spawn(move || {
+            let lines = stderr.lines().map_while(Result::ok);
+            lines.for_each(|line| sender.send(line + "\n").unwrap_or_default());
+        });
         let http = lines
             .by_ref()
             .map_while(Result::ok)
             .find_map(|line| line.split("OTLP/HTTP      http://").nth(1).map(str::to_owned));
         let Some(http) = http else {
-            let mut stderr = String::new();
-            process
-                .stderr
-                .take()
-                .expect("piped")
-                .read_to_string(&mut stderr)
-                .expect("text");
-            panic!("no address: {stderr}");
+            panic!("no address: {}", log.iter().collect::<String>());
         };
-        Self { process, lines, http }
+        Self {
+            process,
+            lines,
+            log,
+            http,
+        }
     }
 
-    fn line(&mut self, wanted: &str) -> String {
+    pub(crate) fn line(&mut self, wanted: &str) -> String {
         let mut lines = self.lines.by_ref().map_while(Result::ok);
         lines.find(|line| line.contains(wanted)).expect(wanted)
+    }
+
+    /// Waits for a line of the log.
+    pub(crate) fn wait_for_log(&self, wanted: &str) {
+        while !self.log.recv_timeout(LONG).expect(wanted).contains(wanted) {}
     }
 
     /// Posts a span, and returns the head of the answer.
@@ -66,17 +79,11 @@ impl Served {
         answer
     }
 
-    /// Stops it, and returns its exit code, further output and log.
-    fn stop(mut self) -> (Option<i32>, String, String) {
+    /// Stops it, and returns its exit code, further output and further log.
+    pub(crate) fn stop(mut self) -> (Option<i32>, String, String) {
         signal(&self.process, "TERM");
         let output: Vec<String> = self.lines.map_while(Result::ok).collect();
-        let mut log = String::new();
-        self.process
-            .stderr
-            .take()
-            .expect("piped")
-            .read_to_string(&mut log)
-            .expect("text");
+        let log = self.log.iter().collect();
         let status = self.process.wait().expect("it ends");
         (status.code(), output.join("\n"), log)
     }
