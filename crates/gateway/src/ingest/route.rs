@@ -13,7 +13,10 @@ const OTHER_SERVICES: [&str; 3] = [
 ];
 
 /// What a path ends with, and what it asks for then. The first match counts.
-const ENDS: [(&str, Route<'static>); 9] = [
+const ENDS: [(&str, Route<'static>); 11] = [
+    // Clients add these to their server's address, which may name a tenant: `/t/acme`.
+    ("/opentelemetry/v1/traces", Route::Traces),
+    ("/api/public/otel/v1/traces", Route::Traces),
     ("/v1/traces", Route::Traces),
     ("/v1/logs", Route::OtherSignal),
     ("/v1/metrics", Route::OtherSignal),
@@ -128,6 +131,8 @@ mod tests {
         let of_id = format!("/v1/events/{id}");
         for (end, route) in [
             ("/v1/traces", Route::Traces),
+            ("/opentelemetry/v1/traces", Route::Traces),
+            ("/api/public/otel/v1/traces", Route::Traces),
             ("/v1/metrics", Route::OtherSignal),
             ("/session/start", Route::Session(SessionPath::Start)),
             ("/v1/sessions", Route::Session(SessionPath::BareStart)),
@@ -136,7 +141,7 @@ mod tests {
             (&*of_id, Route::Session(SessionPath::Event(id))),
             ("/v1/info", Route::Info),
         ] {
-            for prefix in ["", "/opentelemetry", "/t/acme", "/", "/t/acme/v1/traces"] {
+            for prefix in ["", "/otlp", "/t/acme", "/", "/t/acme/v1/traces"] {
                 let path = format!("{prefix}{end}");
                 assert_eq!(Route::of(&path, Some(Format::Json)).unwrap(), (route, prefix), "{path}");
             }

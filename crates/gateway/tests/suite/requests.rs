@@ -87,18 +87,29 @@ fn header_resource_and_path_choose_among_what_the_caller_may_address() {
         (&[("tenant.id", "globex")], &["resource-3"]),
     ]);
     assert_eq!(service.post(SPLIT, &[], both.encode_to_vec()).status, 200);
-    let request = service
-        .request("/t/acme/v1/traces", PATHS)
-        .header("content-type", "application/x-protobuf");
-    assert_eq!(
-        service
-            .client
-            .send(request.body(body(&["path"]).into()).unwrap())
-            .status,
-        200
-    );
+    // The address of a client ends with the tenant, and the client adds its path.
+    for (path, span) in [
+        ("/t/acme/v1/traces", "path"),
+        ("/t/acme/opentelemetry/v1/traces", "path-of-honeyhive"),
+        ("/t/acme/api/public/otel/v1/traces", "path-of-langfuse"),
+    ] {
+        let request = service
+            .request(path, PATHS)
+            .header("content-type", "application/x-protobuf");
+        let reply = service.client.send(request.body(body(&[span]).into()).unwrap());
+        assert_eq!(reply.status, 200, "{path} {reply:?}");
+    }
     service.flush();
-    assert_eq!(service.spans("acme"), ["path", "resource-1", "resource-2"]);
+    assert_eq!(
+        service.spans("acme"),
+        [
+            "path",
+            "path-of-honeyhive",
+            "path-of-langfuse",
+            "resource-1",
+            "resource-2"
+        ]
+    );
     assert_eq!(service.spans("globex"), ["header", "resource-3"]);
 }
 

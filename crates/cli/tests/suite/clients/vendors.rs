@@ -68,14 +68,15 @@ const TRACELOOP: Client = (
     "",
 );
 
-fn start(world: &World, (program, variables, ..): Client, tenant: &str, token: &str) -> Running {
-    let variables = variables(&format!("http://{}", world.http), tenant, token);
+/// Starts a program with a token, and a path after the address of the gateway.
+fn start(world: &World, (program, variables, ..): Client, path: &str, tenant: &str, token: &str) -> Running {
+    let variables = variables(&format!("http://{}{path}", world.http), tenant, token);
     let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, &**value)).collect();
     world.run(&[program], tenant, &variables)
 }
 
 fn start_all(world: &World, client: Client) -> [Running; 2] {
-    TENANTS.map(|tenant| start(world, client, tenant, &token(tenant)))
+    TENANTS.map(|tenant| start(world, client, "", tenant, &token(tenant)))
 }
 
 /// A name, the name of its parent, and how often both occur.
@@ -324,6 +325,26 @@ fn traceloop() {
     each_tenant_gets_its_traces(TRACELOOP, check_traceloop);
 }
 
+#[test]
+#[ignore = "needs Python and the clients of tests/clients: run tests/clients/run"]
+fn the_address_that_a_client_knows_may_name_the_tenant() {
+    let clients: [(Client, Check); 3] = [
+        (HONEYHIVE_JSON, check_honeyhive),
+        (LANGFUSE, check_langfuse),
+        (TRACELOOP, check_traceloop),
+    ];
+    for (client, check) in clients {
+        let mut world = World::start(client.2, client.3);
+        let printed = start(&world, client, "/t/globex", "globex", &token("globex")).succeed();
+        // The caller may not address another tenant.
+        let refused = start(&world, client, "/t/acme", "globex", &token("globex")).end();
+        assert_eq!(refused.code, Some(0), "{}", refused.stderr);
+        assert!(world.stop().contains("refused with 403"));
+        check(&world.collector.project("globex").expect("created"), "globex", &printed);
+        assert!(world.collector.project("acme").expect("created").spans().is_empty());
+    }
+}
+
 /// Runs a program for all tenants while the gateway answers 503 at first, and checks the project
 /// of each.
 fn spans_arrive_after_503(client: Client, check: Check) {
@@ -367,7 +388,7 @@ fn clients_of_vendors_report_an_unknown_token() {
         (TRACELOOP, &[not_exported]),
     ] {
         let mut world = World::start(client.2, client.3);
-        let Ended { code, stdout, stderr } = start(&world, client, "acme", "hh_an-unknown-token").end();
+        let Ended { code, stdout, stderr } = start(&world, client, "", "acme", "hh_an-unknown-token").end();
         let printed = stdout + &stderr;
         assert_eq!(code, Some(0), "{printed}");
         for message in messages {
