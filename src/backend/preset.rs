@@ -287,7 +287,7 @@ const PROJECT_FIELDS: [&str; 13] = [
 pub(crate) fn chooses_project(field: &str) -> bool {
     let letters = || field.chars().filter(|letter| !matches!(letter, '_' | '-'));
     let is_named = |name: &&str| letters().map(|letter| letter.to_ascii_lowercase()).eq(name.chars());
-    PROJECT_FIELDS.iter().any(|name| is_named(&name))
+    PROJECT_FIELDS.iter().any(is_named)
 }
 
 pub(super) fn of(backend: BackendName) -> &'static Preset {

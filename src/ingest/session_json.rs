@@ -13,14 +13,15 @@ use crate::util::json_depth::MAX_LEVELS;
 /// Most memory of the values of a request, besides the bytes of its texts: 500,000 numbers, or
 /// 20,000 small objects.
 const MAX_VALUE_BYTES: usize = 16 << 20;
-/// Memory that a byte of JSON may take: `{"":` and `}` make an object with one field.
-const VALUE_BYTES_PER_BYTE: usize = NODE_BYTES / 5;
-/// Memory of an item of a list, with the spare capacity of the list.
+/// Memory of an item of a list, with the spare capacity of the list. The first one follows `[`, and
+/// each other one a comma.
 const ITEM_BYTES: usize = 2 * size_of::<Value>();
-/// Memory of a node of an object, which holds at least one field.
+/// Memory of a node of an object, which holds at least one field. The first one follows `{`.
 const NODE_BYTES: usize = 640;
-/// Memory of a further field, in nodes that are half full.
+/// Memory of a further field, in nodes that are half full. Each follows a comma.
 const FIELD_BYTES: usize = 128;
+/// Larger bodies count as having as many values as possible.
+const MAX_SCANNED_BYTES: usize = 128 << 10;
 /// Longest field name that an error repeats.
 const MAX_SHOWN_BYTES: usize = 64;
 
@@ -131,9 +132,22 @@ impl SessionRequest {
         })
     }
 
-    /// Returns the most memory that reading a body of this length takes, in bytes.
-    pub fn max_memory(body_bytes: usize) -> usize {
-        body_bytes.saturating_add(body_bytes.saturating_mul(VALUE_BYTES_PER_BYTE).min(MAX_VALUE_BYTES))
+    /// Returns the most memory that reading a body takes, in bytes. Costs at most one pass over
+    /// 128 KiB.
+    pub fn max_memory(body: &[u8]) -> usize {
+        let bytes_of = |byte: &u8| match byte {
+            // Also counts those in texts, so the result is high rather than low.
+            b'{' => NODE_BYTES,
+            b'[' => ITEM_BYTES,
+            b',' => FIELD_BYTES.max(ITEM_BYTES),
+            _ => 0,
+        };
+        let values = if body.len() > MAX_SCANNED_BYTES {
+            MAX_VALUE_BYTES
+        } else {
+            body.iter().map(bytes_of).sum::<usize>().min(MAX_VALUE_BYTES)
+        };
+        body.len() + values
     }
 
     /// Returns an upper bound of the memory that this request holds, in bytes: at most

@@ -170,8 +170,8 @@ fn context(request: &SessionRequest, session: Option<Uuid>) -> SpanContext {
 /// Returns the span id of a session or event: the last half of its id, which is random in every
 /// common version of UUIDs.
 fn span_id(id: Uuid) -> Option<SpanId> {
-    let [.., a, b, c, d, e, f, g, h] = id.into_bytes();
-    let id = SpanId::from_bytes([a, b, c, d, e, f, g, h]);
+    let (_, last_half) = id.as_u64_pair();
+    let id = SpanId::from_bytes(last_half.to_be_bytes());
     (id != SpanId::INVALID).then_some(id)
 }
 

@@ -56,7 +56,8 @@ impl TracerRegistry {
             Kind::Single => SessionEvent::Single(json!({ "event": with_binding(destination, fields) })),
             Kind::Enrich => SessionEvent::Enrich(fields),
         };
-        let (bytes, max) = (event.byte_size(), lane.shared().budget.largest_share());
+        let bytes = event.byte_size() + SessionQueue::SENDER_BYTES;
+        let max = lane.shared().budget.largest_share();
         if bytes > max {
             return too_large(bytes, max);
         }

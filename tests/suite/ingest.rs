@@ -2,6 +2,7 @@
 //! spans of the program.
 
 mod request;
+mod sessions;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;

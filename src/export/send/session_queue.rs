@@ -58,6 +58,10 @@ struct QueuedEvent {
 }
 
 impl SessionQueue {
+    /// Memory of a queue and the task that sends its events.
+    #[cfg(feature = "gateway")]
+    pub(crate) const SENDER_BYTES: usize = 10 << 10;
+
     /// Returns the queue of a session: that of its other handles or unsent events, or else a new
     /// one.
     pub(crate) fn of(lane: &Arc<Lane>, session: Uuid) -> Arc<Self> {
@@ -82,20 +86,20 @@ impl SessionQueue {
         if self.lane.shared().is_forked() {
             return;
         }
-        if let Err(reason) = self.try_push(event) {
+        if let Err(reason) = self.push_counting(event, 0) {
             self.lane.drop_event(reason);
         }
     }
 
-    /// Queues an event. Never blocks. Call only in the process that created the lane.
+    /// Queues an event of a client. Never blocks. Counts [`SENDER_BYTES`](Self::SENDER_BYTES) beside
+    /// the event if the queue was idle: clients may start any number of sessions. Call only in the
+    /// process that created the lane.
     ///
     /// # Errors
     /// Returns the reason why it does not fit. Nothing is counted.
+    #[cfg(feature = "gateway")]
     pub(crate) fn try_push(self: &Arc<Self>, event: SessionEvent) -> Result<(), DropReason> {
-        match self.within.upgrade() {
-            Some(session) => session.enqueue(event, Some(Arc::clone(self))),
-            None => self.enqueue(event, None),
-        }
+        self.push_counting(event, Self::SENDER_BYTES)
     }
 
     /// Queues a single event behind the events of its session, as [`try_push`](Self::try_push)
@@ -110,14 +114,26 @@ impl SessionQueue {
         let session = Self::of(lane, session);
         let session = session.within.upgrade().unwrap_or(session);
         let by_id = (id != session.session).then(|| Self::live_or_new(lane, id, &Arc::downgrade(&session)));
-        session.enqueue(event, by_id)
+        session.enqueue(event, Self::SENDER_BYTES, by_id)
     }
 
-    fn enqueue(self: &Arc<Self>, event: SessionEvent, by_id: Option<Arc<Self>>) -> Result<(), DropReason> {
-        let bytes = event.byte_size();
+    fn push_counting(self: &Arc<Self>, event: SessionEvent, sender_bytes: usize) -> Result<(), DropReason> {
+        match self.within.upgrade() {
+            Some(session) => session.enqueue(event, sender_bytes, Some(Arc::clone(self))),
+            None => self.enqueue(event, sender_bytes, None),
+        }
+    }
+
+    fn enqueue(
+        self: &Arc<Self>,
+        event: SessionEvent,
+        sender_bytes: usize,
+        by_id: Option<Arc<Self>>,
+    ) -> Result<(), DropReason> {
         // Count and queue under one lock, so that events are counted in sending order.
         let mut state = self.state.lock();
-        let ticket = self.lane.accept_event(bytes)?;
+        let sender_bytes = if state.running { 0 } else { sender_bytes };
+        let ticket = self.lane.accept_event(event.byte_size() + sender_bytes)?;
         state.waiting.push_back(QueuedEvent {
             event,
             ticket,

@@ -39,17 +39,18 @@ impl Ingest {
         let mut reserved = self.current.budget().reservation(&caller.counts().reserved);
         let body = read::read(body, Shape::Plain, limit, MinRate::of(&running.settings), &mut reserved).await?;
         let message = encoding.inflate(body, limit, &mut reserved).await?.message;
-        let max_memory = SessionRequest::max_memory(message.len());
+        let max_memory = SessionRequest::max_memory(&message);
         if !reserved.grow(max_memory) {
             return Err(Refusal::no_memory());
         }
+        let bytes = message.len();
         let is_start = matches!(call, SessionCall::Start | SessionCall::BareStart);
         let read = move || {
             let request = SessionRequest::from_json(&call, &message);
             request.map_err(|error| Refusal::malformed(error.to_string()))
         };
-        let request = self.decode.run(max_memory, read).await?;
-        reserved.shrink(max_memory - request.memory());
+        let request = self.decode.run(bytes, read).await?;
+        reserved.shrink(max_memory.saturating_sub(request.memory()));
 
         let tracer = self.look_up(selector).await?;
         let id = request.id().to_string();

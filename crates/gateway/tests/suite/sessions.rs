@@ -578,7 +578,7 @@ fn without_a_session_api_a_session_and_its_events_become_one_trace() {
         );
     }
     let is = |span: &tracer_registry_collector::Span, name: &str, value: Value| {
-        assert_eq!(span.attributes.get(name), Some(&value), "{name}")
+        assert_eq!(span.attributes.get(name), Some(&value), "{name}");
     };
     is(start, "tracer_registry.session.name", json!("chat"));
     is(start, "tracer_registry.session.metadata.plan", json!("pro"));
