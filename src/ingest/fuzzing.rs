@@ -81,7 +81,7 @@ pub fn session(data: &[u8]) -> bool {
             return false;
         }
     };
-    assert!(request.memory() <= SessionRequest::max_memory(body.len()));
+    assert!(request.memory() <= SessionRequest::max_memory(body));
     let written: Value = serde_json::from_slice(body).expect("JSON");
     let written = wrapper.map_or(&written, |wrapper| &written[wrapper]);
     assert_fields(&call, &request, written.as_object().expect("an object"));

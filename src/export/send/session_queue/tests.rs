@@ -190,6 +190,19 @@ mod single_events {
     }
 
     #[test]
+    fn a_session_of_a_client_holds_the_memory_of_its_sender_once() {
+        let (lane, _ledger, _events_rx) = lane(Binding::new().backend(BackendName::Honeyhive));
+        let held = || lane.snapshot().held_bytes;
+        let bytes = single("event").byte_size();
+        let queue = SessionQueue::of(&lane, Uuid::from_u128(1));
+        queue.push(single("event"));
+        assert_eq!(held(), bytes, "the program's sessions are trusted");
+        let push = |id| SessionQueue::try_push_single(&lane, Uuid::from_u128(id), Uuid::from_u128(2), single("event"));
+        push(3).and_then(|()| push(4)).expect("they fit");
+        assert_eq!(held(), 3 * bytes + SessionQueue::SENDER_BYTES);
+    }
+
+    #[test]
     fn an_event_that_does_not_fit_is_in_no_ledger() {
         let (lane, _ledger, _events_rx) = lane(Binding::new().backend(BackendName::Honeyhive));
         let session = Uuid::from_u128(1);
