@@ -15,7 +15,6 @@
 //! | `disturb` | disturbances |
 //! | `run` | runs a program on several threads |
 //! | `check` | comparison of received and expected data |
-//! | `sessions` | the same for requests to the session API |
 //! | `rounds` | runs programs and shortens those with a deviation |
 //!
 //! The oracle uses no code of the gateway and none of the library.
@@ -32,7 +31,6 @@ mod program;
 pub(super) mod rounds;
 mod run;
 mod service;
-mod sessions;
 #[cfg(test)]
 mod tests;
 mod wire;

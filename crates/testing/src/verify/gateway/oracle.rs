@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::content::trace_id;
-use super::program::{Block, Call, Credential, Export, Flaw, Format, SessionCall, Span};
+use super::program::{Block, Call, Credential, Export, Flaw, Format, Kind, SessionCall, Span};
 use super::world::{Rule, State, World};
 
 /// Permitted outcomes of a request in one state of the configuration.
@@ -127,6 +127,14 @@ pub(super) fn grpc_code(status: u16) -> u16 {
         413 => 8,
         503 => 14,
         _ => 2,
+    }
+}
+
+/// Returns the status or gRPC code of an answer for an HTTP status.
+pub(super) fn code_of(kind: &Kind, status: u16) -> u16 {
+    match kind {
+        Kind::Export(export) if export.format == Format::Grpc => grpc_code(status),
+        _ => status,
     }
 }
 

@@ -3,7 +3,6 @@
 use std::fmt::{self, Write as _};
 
 use super::super::program::operation::OpId;
-use super::oracle::grpc_code;
 use super::world::World;
 
 /// What each client does, one operation after another.
@@ -246,14 +245,6 @@ impl Program {
 }
 
 impl Kind {
-    /// Returns the status or gRPC code of an answer for an HTTP status.
-    pub(super) fn code(&self, status: u16) -> u16 {
-        match self {
-            Self::Export(export) if export.format == Format::Grpc => grpc_code(status),
-            _ => status,
-        }
-    }
-
     /// Returns the name of the kind for the report.
     pub(super) fn name(&self) -> &'static str {
         match self {

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::super::check::finding::FindingKind;
-use super::super::check::parse_canary;
-use super::super::program::cast::Backend;
-use super::super::program::operation::OpId;
-use super::check::Check;
-use super::content::{canary, session_id};
-use super::program::{Action, Kind, SessionCall};
+use super::super::super::check::finding::FindingKind;
+use super::super::super::check::parse_canary;
+use super::super::super::program::cast::Backend;
+use super::super::super::program::operation::OpId;
+use super::super::content::{canary, session_id};
+use super::super::program::{Action, Kind, SessionCall};
+use super::Check;
 use tracer_registry_collector::{LocalCollector, OperationKind, SessionOrigin, Span};
 
 /// A request to the session API that may have been taken.

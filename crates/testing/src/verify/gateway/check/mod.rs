@@ -1,21 +1,23 @@
 //! Compares what the receiver got, and what the clients saw, with what the oracle permits.
 
+mod sessions;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use self::sessions::SentSession;
 use super::super::check::Checked;
 use super::super::check::finding::{FindingKind, Findings};
 use super::super::check::scan::{Owners, scan};
 use super::super::program::cast::{Backend, Member, Setting};
 use super::super::program::operation::OpId;
 use super::content::{self, Attributes, Place, SentBlock, SentSpan, is_removed, session_id, session_of_trace};
-use super::oracle::{Expectation, arriving, expect, expect_session, owners, too_large};
-use super::program::{Export, Kind, Program};
+use super::oracle::{Expectation, arriving, code_of, expect, expect_session, owners, too_large};
+use super::program::{Export, Kind, Op, Program};
 use super::run::{Observations, Observed};
 use super::service::Seen;
-use super::sessions::{self, SentSession};
 use super::world::{State, World};
 use tracer_registry::config::SessionMode;
 use tracer_registry_collector::{LocalCollector, Span};
@@ -43,17 +45,17 @@ struct Arrivals<'p> {
     span: &'p super::program::Span,
 }
 
-pub(super) struct Check<'a> {
-    pub(super) world: &'a World,
-    pub(super) program: &'a Program,
-    pub(super) left: &'a Left,
-    pub(super) names: Vec<String>,
+struct Check<'a> {
+    world: &'a World,
+    program: &'a Program,
+    left: &'a Left,
+    names: Vec<String>,
     findings: Findings,
     /// Requests to the session API that may have been taken.
-    pub(super) sessions: BTreeMap<OpId, SentSession>,
+    sessions: BTreeMap<OpId, SentSession>,
     spans: u64,
     /// Arrivals by member.
-    pub(super) counts: BTreeMap<usize, [u64; 2]>,
+    counts: BTreeMap<usize, [u64; 2]>,
 }
 
 /// Checks everything that a program left.
@@ -101,7 +103,7 @@ impl<'a> Check<'a> {
         })
     }
 
-    pub(super) fn find(
+    fn find(
         &mut self,
         kind: FindingKind,
         member: Option<usize>,
@@ -114,7 +116,7 @@ impl<'a> Check<'a> {
     }
 
     /// Returns what is permitted in each state from `first` to the last one of a request.
-    pub(super) fn permitted(&self, kind: &Kind, observed: &Observed, first: usize) -> Vec<Expectation> {
+    fn permitted(&self, kind: &Kind, observed: &Observed, first: usize) -> Vec<Expectation> {
         let (world, token) = (self.world, observed.token);
         let states = self.left.states[first..=observed.period.last].iter();
         let permitted = states.filter_map(|state| match kind {
@@ -132,7 +134,7 @@ impl<'a> Check<'a> {
             };
             let Some(answer) = &observed.answer else { continue };
             let permitted = self.permitted(&op.kind, observed, observed.last_first);
-            let code = |status| op.kind.code(status);
+            let code = |status| code_of(&op.kind, status);
             let mut statuses = BTreeSet::new();
             for expected in &permitted {
                 statuses.extend(expected.refusals.iter().copied().map(code));
@@ -172,25 +174,24 @@ impl<'a> Check<'a> {
     }
 
     /// Returns how often a request may have been taken.
-    pub(super) fn times(&self, kind: &Kind, observed: &Observed) -> (u64, u64) {
+    fn times(&self, kind: &Kind, observed: &Observed) -> (u64, u64) {
         let answer = observed.answer.as_ref();
-        let min = u64::from(answer.is_some_and(|answer| answer.status == kind.code(200)));
+        let min = u64::from(answer.is_some_and(|answer| answer.status == code_of(kind, 200)));
         (min, min + u64::from(observed.unknown))
     }
 
     fn expected_arrivals(&self) -> BTreeMap<OpId, Arrivals<'a>> {
         let mut all = BTreeMap::new();
-        for (op, export) in self.exports() {
-            let Some(observed) = self.left.observed.get(&op) else {
+        for Op { id: op, kind } in self.program.ops() {
+            let (Kind::Export(export), Some(observed)) = (kind, self.left.observed.get(op)) else {
                 continue;
             };
-            let kind = Kind::Export(export.clone());
-            let permitted = self.permitted(&kind, observed, observed.period.first);
+            let permitted = self.permitted(kind, observed, observed.period.first);
             // The configuration never moves a request to another member.
             let Some(success) = permitted.iter().find(|expected| expected.refusals.is_empty()) else {
                 continue;
             };
-            let (min, max) = self.times(&kind, observed);
+            let (min, max) = self.times(kind, observed);
             if max == 0 {
                 continue;
             }
@@ -216,7 +217,7 @@ impl<'a> Check<'a> {
                 all.insert(
                     span.id,
                     Arrivals {
-                        op,
+                        op: *op,
                         member,
                         block: Arc::clone(&blocks[&block.id]),
                         index,
