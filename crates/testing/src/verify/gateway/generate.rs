@@ -408,6 +408,9 @@ impl Generator<'_> {
         let names = [
             other.clone(),
             other.clone(),
+            other.clone(),
+            other.clone(),
+            other.clone(),
             "nowhere".to_owned(),
             other.to_uppercase(),
             format!("{other}, t0"),
@@ -417,20 +420,29 @@ impl Generator<'_> {
         ];
         let name = names.choose(&mut self.rng).cloned().unwrap_or_default();
         match &self.world.callers[export.call.caller].rule {
-            Rule::Header(_) => match self.rng.random_range(0..4) {
+            Rule::Header(_) => match self.rng.random_range(0..6) {
                 0 => export.call.header.clear(),
                 1 => export.call.header.push(other),
                 2 => export.call.header.push(export.call.header[0].clone()),
+                3 => {
+                    // A tenant that the caller may address, but not the one in the header.
+                    let allowed = self.tenant_of(export.call.caller);
+                    export.call.path = Some(self.name(allowed));
+                }
                 _ => export.call.header = vec![name],
             },
             Rule::Resource(_) => {
                 let at = self.rng.random_range(0..export.blocks.len().max(1));
                 let Some(block) = export.blocks.get_mut(at) else { return };
-                match self.rng.random_range(0..5) {
+                match self.rng.random_range(0..7) {
                     0 => block.named.clear(),
                     1 => block.named.push(Some(other)),
                     2 => block.named = vec![None],
                     3 => block.has_resource = false,
+                    4 => {
+                        let allowed = self.tenant_of(export.call.caller);
+                        export.call.path = Some(self.name(allowed));
+                    }
                     _ => block.named = vec![Some(name)],
                 }
             }

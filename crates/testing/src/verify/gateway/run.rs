@@ -15,8 +15,8 @@ use super::program::{Action, Format, Kind, Op, Program, SessionRef};
 use super::service::Service;
 use super::world::Period;
 
-/// Time limit of a request with all its attempts.
-const REQUEST: Duration = Duration::from_secs(60);
+/// Time limit of a request with all its attempts. After that, the program ends.
+const REQUEST: Duration = Duration::from_secs(30);
 /// Pause before another attempt.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -73,6 +73,9 @@ fn run_client(
 ) -> Result<Vec<(OpId, Observed)>, VerifyError> {
     let mut all: Vec<(OpId, Observed)> = Vec::new();
     for op in ops {
+        if service.is_hung() {
+            break;
+        }
         let (world, (first, state)) = (&service.world, service.states.now());
         let (prepared, token, session) = match &op.kind {
             Kind::Export(export) => {
@@ -122,7 +125,7 @@ fn send(prepared: &Prepared, id: OpId, service: &Service, client: &HttpClient, f
         ..Observed::default()
     };
     let deadline = Instant::now() + REQUEST;
-    while Instant::now() < deadline {
+    while Instant::now() < deadline && !service.is_hung() {
         observed.last_first = service.states.now().0;
         match client.send(service.addresses(), prepared) {
             Attempt::Answered(answer) if answer.status == unavailable => observed.unavailable += 1,
@@ -139,9 +142,9 @@ fn send(prepared: &Prepared, id: OpId, service: &Service, client: &HttpClient, f
         thread::sleep(PAUSE);
     }
     observed.period.last = service.states.begun();
-    if observed.answer.is_none() {
+    if observed.answer.is_none() && !service.is_hung() {
         let seen = format!("none: {} times no room; {}", observed.unavailable, observed.last_error);
-        service.wrong(FindingKind::Hung, id, "an answer within a minute", seen);
+        service.wrong(FindingKind::Hung, id, "an answer within 30 s", seen);
     }
     observed
 }

@@ -150,6 +150,14 @@ impl Service {
         });
     }
 
+    /// Returns whether a request got no answer in time.
+    pub(super) fn is_hung(&self) -> bool {
+        lock(&self.seen)
+            .wrong
+            .iter()
+            .any(|wrong| wrong.kind == FindingKind::Hung)
+    }
+
     pub(super) fn add_fault(&self, fault: PlantedFault) {
         lock(&self.faults).push(fault);
     }
