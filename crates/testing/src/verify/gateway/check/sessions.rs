@@ -11,6 +11,7 @@ use super::super::super::program::cast::Backend;
 use super::super::super::program::operation::OpId;
 use super::super::content::{canary, session_id};
 use super::super::program::{Action, Kind, SessionCall};
+use super::super::world::Period;
 use super::Check;
 use tracer_registry_collector::{LocalCollector, OperationKind, SessionOrigin, Span};
 
@@ -22,6 +23,7 @@ pub(super) struct SentSession {
     pub(super) id: String,
     min: u64,
     max: u64,
+    period: Period,
     /// Arrivals, by member.
     arrived: BTreeMap<usize, u64>,
     /// Whether a span of it has another session.
@@ -93,6 +95,7 @@ impl Check<'_> {
                     action: session.action,
                     id: id.clone(),
                     min,
+                    period: observed.period,
                     max: if is_repeated { u64::MAX } else { max },
                     arrived: BTreeMap::new(),
                     has_wrong_session: false,
@@ -155,6 +158,19 @@ impl Check<'_> {
         self.sessions = sessions;
     }
 
+    /// Returns whether a reload may have replaced the tracer of a member between these requests: then
+    /// they have no order.
+    fn was_replaced(&self, member: usize, sent: &[(OpId, &SentSession)]) -> bool {
+        let first = sent.iter().map(|(_, sent)| sent.period.first).min().unwrap_or_default();
+        let last = sent.iter().map(|(_, sent)| sent.period.last).max().unwrap_or_default();
+        let mut of_member = self.left.states[first..=last].iter().map(|state| {
+            let is_removed = state.removed.contains(&member);
+            (state.settings[member], is_removed)
+        });
+        let before = of_member.next();
+        of_member.any(|at| Some(at) != before)
+    }
+
     /// Checks the order of the requests of one client for one session.
     fn check_order(&mut self, sessions: &BTreeMap<OpId, SentSession>, collector: &LocalCollector) {
         let mut by_session: BTreeMap<(usize, &str), Vec<(OpId, &SentSession)>> = BTreeMap::new();
@@ -165,7 +181,8 @@ impl Check<'_> {
             }
         }
         for ((member, id), sent) in by_session {
-            if sent.iter().any(|(_, sent)| (sent.min, sent.max) != (1, 1)) {
+            let is_exact = sent.iter().all(|(_, sent)| (sent.min, sent.max) == (1, 1));
+            if !is_exact || self.was_replaced(member, &sent) {
                 continue;
             }
             let Some(session) = collector
