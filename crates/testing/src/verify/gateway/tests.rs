@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
+use serde_json::{Value, json};
+
 use super::super::check::Checked;
 use super::super::check::finding::FindingKind;
 use super::super::program::cast::Member;
@@ -14,17 +16,21 @@ use super::client::Answer;
 use super::content;
 use super::generate::generate;
 use super::oracle::{expect, owners};
-use super::program::{Block, Call, Credential, Encoding, Export, Flaw, Format, Kind, Op, Program, Span};
-use super::run::{Observations, Observed};
+use super::program::{
+    Action, Block, Call, Credential, Encoding, Export, Flaw, Format, Kind, Op, Program, SessionCall, SessionRef, Span,
+};
+use super::run::Observed;
 use super::service::Seen;
 use super::wire;
-use super::world::{Period, Rule, State, World};
+use super::world::{Rule, State, World};
 use tracer_registry_collector::LocalCollector;
 
 const SEED: u64 = 7;
 
 /// Members of which the gateway changes no span: tenants `t1` and `t13`.
 const PLAIN: [usize; 2] = [1, 13];
+/// Members whose backend has sessions: tenants `t0` and `t6`.
+const CALLS: [usize; 2] = [0, 6];
 
 fn world() -> World {
     World::new(14)
@@ -207,50 +213,97 @@ struct Delivery {
 }
 
 impl Delivery {
+    /// Returns a program of one client whose requests were answered with these statuses.
+    fn of(world: World, ops: Vec<(Kind, u16, Value)>) -> Self {
+        let ids: Vec<u32> = (1..).take(ops.len()).collect();
+        let observed = |status, json: Value| Observed {
+            session: json["session_id"].as_str().map(str::to_owned),
+            answer: Some(Answer {
+                status,
+                rejected: 0,
+                malformed: None,
+                json,
+            }),
+            token: Some(0),
+            ..Observed::default()
+        };
+        let observations = ids.iter().zip(&ops);
+        let observations = observations.map(|(id, (_, status, json))| (*id, observed(*status, json.clone())));
+        Self {
+            left: Left {
+                observed: observations.collect(),
+                states: vec![world.initial()],
+                seen: Seen::default(),
+                repeated: BTreeSet::new(),
+            },
+            collector: collector(&world.members).expect("a port"),
+            program: Program {
+                clients: vec![
+                    ids.into_iter()
+                        .zip(ops)
+                        .map(|(id, (kind, ..))| Op { id, kind })
+                        .collect(),
+                ],
+                seed: SEED,
+            },
+            world,
+        }
+    }
+
     /// Returns a program with an accepted request of each plain tenant, and a refused one.
     fn new() -> Self {
         let world = world();
         let mut refused = export(PLAIN[0], vec![block(30, &[])]);
         refused.call.path = Some("t2".to_owned());
         let exports = [
-            export(PLAIN[0], vec![block(10, &[])]),
-            export(PLAIN[1], vec![block(20, &[])]),
-            refused,
+            (export(PLAIN[0], vec![block(10, &[])]), 200),
+            (export(PLAIN[1], vec![block(20, &[])]), 200),
+            (refused, 403),
         ];
-        let ops = (1..).zip(exports).map(|(id, export)| Op {
-            id,
-            kind: Kind::Export(export),
-        });
-        let program = Program {
-            clients: vec![ops.collect()],
-            seed: SEED,
-        };
-        let observed = |status| Observed {
-            answer: Some(Answer {
-                status,
-                rejected: 0,
-                malformed: None,
-                json: serde_json::Value::Null,
-            }),
-            token: Some(0),
-            period: Period::default(),
-            ..Observed::default()
-        };
         let delivered = PLAIN.map(|member| (world.members[member].selector(), 1));
-        Self {
-            left: Left {
-                observed: Observations::from([(1, observed(200)), (2, observed(200)), (3, observed(403))]),
-                states: vec![world.initial()],
-                seen: Seen {
-                    delivered: delivered.into(),
-                    ..Seen::default()
-                },
-                repeated: BTreeSet::new(),
-            },
-            collector: collector(&world.members).expect("a port"),
-            world,
-            program,
-        }
+        let ops = exports.map(|(export, status)| (Kind::Export(export), status, Value::Null));
+        let mut delivery = Self::of(world, ops.into());
+        delivery.left.seen.delivered = delivered.into();
+        delivery
+    }
+
+    /// Returns a program with the start of a session and two enrichments.
+    fn of_session() -> Self {
+        let session = SessionRef::Given(1);
+        let enrich = Action::Enrich {
+            session,
+            in_path: false,
+        };
+        let start = Action::Start {
+            session: Some(1),
+            bare: false,
+        };
+        let id = content::session_id(SEED, 1);
+        let ops = [start, enrich, enrich].map(|action| {
+            let call = SessionCall {
+                call: export(CALLS[0], Vec::new()).call,
+                is_compressed: false,
+                action,
+            };
+            let answer = json!({"event_id": id, "session_id": id, "org_id": "", "workspace_id": "", "project_id": ""});
+            (Kind::Session(call), 200, answer)
+        });
+        Self::of(world(), ops.into())
+    }
+
+    /// Delivers the start of the session, or one of its enrichments.
+    fn deliver_session(&self, op: u32, member: usize) {
+        let id = content::session_id(SEED, 1);
+        let canary = content::canary(&self.world, Some(CALLS[0]), op);
+        let (line, body) = if op == 1 {
+            let source = &self.world.members[CALLS[0]].source;
+            let session = json!({"session_id": id, "session_name": canary, "source": source});
+            ("POST /session/start", json!({"session": session}))
+        } else {
+            let metadata = json!({format!("e{op}"): canary, "last": canary});
+            ("PUT /events", json!({"event_id": id, "metadata": metadata}))
+        };
+        self.send(member, line, "application/json", body.to_string().as_bytes());
     }
 
     /// Sends a request of the program under the key of a member.
@@ -266,16 +319,21 @@ impl Delivery {
         let mut block = content::block(&self.world, SEED, &export.blocks[0], owner);
         change(&mut block);
         let body = wire::Request::new(&[block], None).to_protobuf();
+        self.send(member, "POST /v1/traces", "application/x-protobuf", &body);
+    }
+
+    /// Sends a request to the receiver under the key of a member.
+    fn send(&self, member: usize, line: &str, content_type: &str, body: &[u8]) {
         let Member { key, .. } = &self.world.members[member];
         let project = self.world.members[member].own("project");
         let mut stream = TcpStream::connect(self.collector.addr()).expect("it listens");
         write!(
             stream,
-            "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {key}\r\n\
-             x-project: {project}\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
+            "{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {key}\r\n\
+             x-project: {project}\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n",
             body.len()
         )
-        .and_then(|()| stream.write_all(&body))
+        .and_then(|()| stream.write_all(body))
         .expect("written");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("text");
@@ -386,4 +444,45 @@ fn wrong_answers_and_reports_are_found() {
         deviate(&mut delivery.left);
         assert_eq!(delivery.kinds(), BTreeSet::from([kind]));
     }
+}
+
+#[test]
+fn sessions_in_order_are_clean_and_other_ones_are_found() {
+    use FindingKind::{Duplicated, Leaked, Lost, WrongOrder, WrongSource};
+
+    let [own, other] = CALLS;
+    let deliveries: [(&[(u32, usize)], &[FindingKind]); 6] = [
+        (&[(1, own), (2, own), (3, own)], &[]),
+        (&[(1, own), (3, own), (2, own)], &[WrongOrder]),
+        (&[(2, own), (1, own), (3, own)], &[WrongOrder]),
+        (&[(1, own), (2, own)], &[Lost]),
+        (&[(1, own), (2, own), (3, own), (3, own)], &[Duplicated]),
+        (&[(1, other), (2, other), (3, other)], &[Leaked, Lost]),
+    ];
+    for (index, (requests, kinds)) in deliveries.into_iter().enumerate() {
+        let delivery = Delivery::of_session();
+        for (op, member) in requests {
+            delivery.deliver_session(*op, *member);
+        }
+        let found = delivery.kinds();
+        let shown = || delivery.check().findings.first;
+        assert_eq!(found, kinds.iter().copied().collect(), "{index}: {:?}", shown());
+    }
+    let mut delivery = Delivery::of_session();
+    (1..=3).for_each(|op| delivery.deliver_session(op, own));
+    delivery.left.states[0].settings[own].binding = 1;
+    assert!(delivery.kinds().contains(&WrongSource), "the source of other settings");
+}
+
+#[test]
+fn an_answer_without_the_id_of_the_session_is_found() {
+    let mut delivery = Delivery::of_session();
+    (1..=3).for_each(|op| delivery.deliver_session(op, CALLS[0]));
+    let start = delivery
+        .left
+        .observed
+        .get_mut(&1)
+        .and_then(|observed| observed.answer.as_mut());
+    start.expect("an answer").json["session_id"] = json!("another");
+    assert_eq!(delivery.kinds(), BTreeSet::from([FindingKind::WrongAnswer]));
 }
