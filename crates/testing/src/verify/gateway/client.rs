@@ -220,7 +220,7 @@ pub(super) fn prepare_session(
                 "user_properties": {"u": canary},
                 "project": project,
             });
-            suffix = if bare { "/v1/sessions" } else { "/session/start" }.to_owned();
+            suffix = if bare { "/v1/sessions" } else { "/session/start" }.into();
             (Method::POST, if bare { start } else { json!({"session": start}) })
         }
         Action::Enrich { in_path, .. } => {
@@ -310,7 +310,7 @@ pub(super) fn prepare(world: &World, seed: u64, state: &State, export: &Export, 
         }
         // An unknown field, so that the message is valid.
         Some(Flaw::TooLarge | Flaw::Bomb) => {
-            for _ in 0..MAX_REQUEST / 102 + 1 {
+            for _ in 0..=MAX_REQUEST / 102 {
                 body.extend_from_slice(&[0xc2, 0x3e, 100]);
                 body.resize(body.len() + 100, b' ');
             }

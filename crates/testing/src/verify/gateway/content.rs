@@ -1,5 +1,7 @@
 //! The content of a request, as sent: every text of a tenant has its canary.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -197,6 +199,14 @@ pub(super) fn session_of_trace(trace_id: [u8; 16]) -> String {
     id[6] = id[6] & 0x0f | 0x40;
     id[8] = id[8] & 0x3f | 0x80;
     Uuid::from_bytes(id).to_string()
+}
+
+/// Returns bytes as lower-case hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut digits, byte| {
+        write!(digits, "{byte:02x}").expect("a string takes all text");
+        digits
+    })
 }
 
 /// Returns a number that is never zero: SplitMix64 of the arguments.

@@ -223,8 +223,8 @@ fn tenants(
                 _ => None,
             };
             // The session API has no resources.
-            let names = blocks.map_or_else(|| vec![None], |blocks| blocks.iter().map(name).collect());
-            names.iter().map(|name| named(name.as_deref())).collect()
+            let of_blocks = blocks.map_or_else(|| vec![None], |blocks| blocks.iter().map(name).collect());
+            of_blocks.iter().map(|name| named(name.as_deref())).collect()
         }
     };
     if refusals.is_empty() {
@@ -256,16 +256,9 @@ fn decoded(written: &str) -> Option<String> {
     let mut parts = written.split('%');
     let mut bytes = parts.next()?.as_bytes().to_vec();
     for part in parts {
-        match part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                bytes.extend_from_slice(&part.as_bytes()[2..]);
-            }
-            None => {
-                bytes.push(b'%');
-                bytes.extend_from_slice(part.as_bytes());
-            }
-        }
+        let byte = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(byte.unwrap_or(b'%'));
+        bytes.extend_from_slice(&part.as_bytes()[if byte.is_some() { 2 } else { 0 }..]);
     }
     String::from_utf8(bytes).ok()
 }

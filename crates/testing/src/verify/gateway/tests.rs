@@ -419,7 +419,8 @@ fn changed_spans_are_found() {
 
 #[test]
 fn wrong_answers_and_reports_are_found() {
-    let deviations: [(fn(&mut Left), FindingKind); 4] = [
+    type Deviation = fn(&mut Left);
+    let deviations: [(Deviation, FindingKind); 4] = [
         (
             |left| {
                 let refused = left.observed.get_mut(&3).and_then(|observed| observed.answer.as_mut());
@@ -449,15 +450,17 @@ fn wrong_answers_and_reports_are_found() {
 #[test]
 fn sessions_in_order_are_clean_and_other_ones_are_found() {
     use FindingKind::{Duplicated, Leaked, Lost, WrongOrder, WrongSource};
+    type Requests = &'static [(u32, usize)];
 
-    let [own, other] = CALLS;
-    let deliveries: [(&[(u32, usize)], &[FindingKind]); 6] = [
-        (&[(1, own), (2, own), (3, own)], &[]),
-        (&[(1, own), (3, own), (2, own)], &[WrongOrder]),
-        (&[(2, own), (1, own), (3, own)], &[WrongOrder]),
-        (&[(1, own), (2, own)], &[Lost]),
-        (&[(1, own), (2, own), (3, own), (3, own)], &[Duplicated]),
-        (&[(1, other), (2, other), (3, other)], &[Leaked, Lost]),
+    const OWN: usize = CALLS[0];
+    const OTHER: usize = CALLS[1];
+    let deliveries: [(Requests, &[FindingKind]); 6] = [
+        (&[(1, OWN), (2, OWN), (3, OWN)], &[]),
+        (&[(1, OWN), (3, OWN), (2, OWN)], &[WrongOrder]),
+        (&[(2, OWN), (1, OWN), (3, OWN)], &[WrongOrder]),
+        (&[(1, OWN), (2, OWN)], &[Lost]),
+        (&[(1, OWN), (2, OWN), (3, OWN), (3, OWN)], &[Duplicated]),
+        (&[(1, OTHER), (2, OTHER), (3, OTHER)], &[Leaked, Lost]),
     ];
     for (index, (requests, kinds)) in deliveries.into_iter().enumerate() {
         let delivery = Delivery::of_session();
@@ -469,8 +472,8 @@ fn sessions_in_order_are_clean_and_other_ones_are_found() {
         assert_eq!(found, kinds.iter().copied().collect(), "{index}: {:?}", shown());
     }
     let mut delivery = Delivery::of_session();
-    (1..=3).for_each(|op| delivery.deliver_session(op, own));
-    delivery.left.states[0].settings[own].binding = 1;
+    (1..=3).for_each(|op| delivery.deliver_session(op, OWN));
+    delivery.left.states[0].settings[OWN].binding = 1;
     assert!(delivery.kinds().contains(&WrongSource), "the source of other settings");
 }
 

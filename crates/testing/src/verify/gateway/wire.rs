@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::content::{Attributes, SentBlock, SentSpan};
+use super::content::{Attributes, SentBlock, SentSpan, hex};
 use super::program::Flaw;
 
 /// A field of a message.
@@ -268,7 +268,7 @@ fn json_of(fields: &[Field], spelling: u32) -> Value {
             RawText(bytes) => json!(String::from_utf8_lossy(bytes)),
             Id(bytes) if bytes.is_empty() && has(0) => Value::Null,
             Id(bytes) => {
-                let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                let digits = hex(bytes);
                 json!(if has(1) { digits.to_uppercase() } else { digits })
             }
             Fixed64(number) if has(2) => json!(number),

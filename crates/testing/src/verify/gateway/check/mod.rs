@@ -13,7 +13,7 @@ use super::super::check::finding::{FindingKind, Findings};
 use super::super::check::scan::{Owners, scan};
 use super::super::program::cast::{Backend, Member, Setting};
 use super::super::program::operation::OpId;
-use super::content::{self, Attributes, Place, SentBlock, SentSpan, is_removed, session_id, session_of_trace};
+use super::content::{self, Attributes, Place, SentBlock, SentSpan, hex, is_removed, session_id, session_of_trace};
 use super::oracle::{Expectation, arriving, code_of, expect, expect_session, owners, too_large};
 use super::program::{Export, Kind, Op, Program};
 use super::run::{Observations, Observed};
@@ -174,7 +174,7 @@ impl<'a> Check<'a> {
     }
 
     /// Returns how often a request may have been taken.
-    fn times(&self, kind: &Kind, observed: &Observed) -> (u64, u64) {
+    fn times(kind: &Kind, observed: &Observed) -> (u64, u64) {
         let answer = observed.answer.as_ref();
         let min = u64::from(answer.is_some_and(|answer| answer.status == code_of(kind, 200)));
         (min, min + u64::from(observed.unknown))
@@ -191,7 +191,7 @@ impl<'a> Check<'a> {
             let Some(success) = permitted.iter().find(|expected| expected.refusals.is_empty()) else {
                 continue;
             };
-            let (min, max) = self.times(kind, observed);
+            let (min, max) = Self::times(kind, observed);
             if max == 0 {
                 continue;
             }
@@ -303,7 +303,6 @@ impl<'a> Check<'a> {
     fn check_span(&mut self, id: OpId, expected: &Arrivals<'_>, span: &Span) {
         let (member, op) = (Some(expected.member), expected.op);
         let sent = &expected.block.spans[expected.index];
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let ids = [hex(&sent.trace_id), hex(&sent.span_id)];
         if [&span.trace_id, &span.span_id] != ids.each_ref() {
             let seen = format!("{} {}", span.trace_id, span.span_id);
@@ -581,7 +580,6 @@ fn shown(sent: &SentSpan) -> Value {
         .event
         .iter()
         .map(|(time, name, attributes)| json!([time, name, object(attributes)]));
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let link = sent
         .link
         .iter()

@@ -83,7 +83,7 @@ impl Check<'_> {
                 };
                 let permitted = self.permitted(&op.kind, observed, observed.period.first);
                 let success = permitted.iter().find(|expected| expected.refusals.is_empty());
-                let (min, max) = self.times(&op.kind, observed);
+                let (min, max) = Self::times(&op.kind, observed);
                 let (Some(success), Some(id)) = (success.filter(|_| max > 0), &observed.session) else {
                     continue;
                 };
