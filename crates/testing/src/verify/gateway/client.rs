@@ -81,10 +81,13 @@ pub(super) struct Prepared {
 impl HttpClient {
     pub(super) fn new(runtime: Handle) -> Self {
         let executor = TokioExecutor::new();
+        let mut connector = HttpConnector::new();
+        // Otherwise a body waits up to 40 ms for the acknowledgement of the headers.
+        connector.set_nodelay(true);
         Self {
             runtime,
-            http1: Client::builder(executor.clone()).build_http(),
-            http2: Client::builder(executor).http2_only(true).build_http(),
+            http1: Client::builder(executor.clone()).build(connector.clone()),
+            http2: Client::builder(executor).http2_only(true).build(connector),
         }
     }
 
