@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use super::content::{self, SentBlock, session_id};
 use super::oracle::{owner, owners};
-use super::program::{Action, Call, Credential, Encoding, Export, Flaw, Format, SessionCall};
+use super::program::{Action, Call, Credential, Encoding, Export, Flaw, Format, SessionCall, TRACES};
 use super::wire;
 use super::world::{Basic, Caller, MAX_REQUEST, Rule, State, TENANT_HEADER, TOKENS, World};
 
@@ -372,7 +372,7 @@ pub(super) fn prepare(world: &World, seed: u64, state: &State, export: &Export, 
         (true, _) => EXPORT.to_owned(),
         (false, Some(Flaw::UnknownPath)) => call.path_with("/v1/spans"),
         (false, Some(Flaw::OtherSignal)) => call.path_with("/v1/metrics"),
-        (false, _) => call.path_with("/v1/traces"),
+        (false, _) => call.path_with(TRACES),
     };
     let prepared = Prepared {
         method: if call.flaw == Some(Flaw::WrongMethod) {

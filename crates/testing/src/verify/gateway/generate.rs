@@ -133,7 +133,7 @@ impl Generator<'_> {
                 credential: self.credential(),
                 header: Vec::new(),
                 path: None,
-                prefix: self.rng.random_range(0..3),
+                prefix: self.rng.random_range(0..5),
                 http2: self.chance(0.4),
                 lies: if self.chance(0.3) { self.rng.random() } else { 0 },
                 flaw: None,

@@ -5,6 +5,9 @@ use std::fmt::{self, Write as _};
 use super::super::program::operation::OpId;
 use super::world::World;
 
+/// Path of exports over HTTP.
+pub(super) const TRACES: &str = "/v1/traces";
+
 /// What each client does, one operation after another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Program {
@@ -71,7 +74,7 @@ pub(super) struct Call {
     pub(super) header: Vec<String>,
     /// Text after `/t/` in the path.
     pub(super) path: Option<String>,
-    /// Index of what comes before that.
+    /// Chooses what comes before or after that.
     pub(super) prefix: usize,
     pub(super) http2: bool,
     /// Further headers that must have no effect, as bits of `LIES`.
@@ -294,7 +297,7 @@ impl Export {
 
     fn print(&self, text: &mut String, world: &World) {
         let _ = write!(text, "{:?}, {:?}, ", self.format, self.encoding);
-        self.call.print(text, world, "/v1/traces");
+        self.call.print(text, world, TRACES);
         text.push('\n');
         for block in &self.blocks {
             let _ = write!(text, "        resource #{}", block.id);
@@ -355,11 +358,16 @@ impl Call {
         }
     }
 
-    /// Returns the path of the request, which ends in `suffix`.
+    /// Returns the path of the request, which ends in `suffix`. Clients of some vendors add a path of
+    /// their own to an address with a tenant.
     pub(super) fn path_with(&self, suffix: &str) -> String {
-        let prefix = ["", "/opentelemetry", "/api/public/otel"][self.prefix % 3];
+        let prefixes = ["", "/otlp", "/a/b"];
         let tenant = self.path.as_ref().map(|name| format!("/t/{name}")).unwrap_or_default();
-        format!("{prefix}{tenant}{suffix}")
+        match self.prefix {
+            3 if suffix == TRACES => format!("{tenant}/opentelemetry{suffix}"),
+            4 if suffix == TRACES => format!("{tenant}/api/public/otel{suffix}"),
+            prefix => format!("{}{tenant}{suffix}", prefixes[prefix % 3]),
+        }
     }
 }
 
