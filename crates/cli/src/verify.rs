@@ -16,6 +16,7 @@ use super::table::{self, Align};
 const SHOWN: usize = 10;
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command")]
 pub(crate) struct Arguments {
     /// Seed of the random programs; the same seed generates the same ones
     #[arg(long, value_name = "N", default_value_t = 1)]
