@@ -38,6 +38,8 @@ pub struct ConnectionCounts {
     pub failed_handshake: u64,
     /// Connections closed because the head of a request was too slow.
     pub slow_head: u64,
+    /// Connections closed because there was no memory for an incomplete head.
+    pub no_memory: u64,
     /// Connections closed because they were idle.
     pub idle: u64,
 }
@@ -106,6 +108,7 @@ pub(crate) struct Counters {
     pub(crate) over_limit: Count,
     pub(crate) failed_handshake: Count,
     pub(crate) slow_head: Count,
+    pub(crate) no_memory: Count,
     pub(crate) idle: Count,
     pub(crate) succeeded: Count,
     pub(crate) session_requests: Count,
@@ -198,6 +201,7 @@ impl Counters {
                 over_limit: self.over_limit.get(),
                 failed_handshake: self.failed_handshake.get(),
                 slow_head: self.slow_head.get(),
+                no_memory: self.no_memory.get(),
                 idle: self.idle.get(),
             },
             requests: RequestCounts {

@@ -112,6 +112,7 @@ impl Gateway {
             current,
             counters,
             log,
+            of_heads: Arc::default(),
         });
         let mut gateway = Self {
             runtime: Some(runtime),
@@ -200,16 +201,13 @@ impl Gateway {
 
     fn listen(&self, address: SocketAddr) -> Result<SocketAddr, StartError> {
         let _context = self.runtime().enter();
-        let bound = server::bind(address).and_then(|(listener, bound)| {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            tokio::spawn(server::accept(
-                listener,
-                Arc::clone(&self.server),
-                self.stop.subscribe(),
-            ));
-            Ok(bound)
-        });
-        bound.map_err(|source| StartError::Listen { address, source })
+        let (listener, bound) = server::bind(address).map_err(|source| StartError::Listen { address, source })?;
+        tokio::spawn(server::accept(
+            listener,
+            Arc::clone(&self.server),
+            self.stop.subscribe(),
+        ));
+        Ok(bound)
     }
 
     /// Reads certificates again from time to time: some tools replace them without a signal.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use serde::Serialize;
+use tokio::sync::Mutex;
 
 /// Declares [`Reason`] and its names.
 macro_rules! reasons {
@@ -69,6 +70,8 @@ pub struct Counts {
     refused: [AtomicU64; Reason::ALL.len()],
     /// Bytes of memory that its requests have reserved.
     pub(crate) reserved: Arc<AtomicUsize>,
+    /// Held by the request whose large message is inflated or checked.
+    pub(crate) large_message: Mutex<()>,
 }
 
 /// Counts of one caller at one moment.

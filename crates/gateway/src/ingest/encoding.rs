@@ -1,6 +1,6 @@
 //! Encodings of messages, and bounded inflation.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use bytes::Bytes;
 use flate2::bufread::GzDecoder;
@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName};
 use tokio::task::yield_now;
 
 use super::buffer::Buffer;
+use super::turn::Turn;
 use crate::answer::{Format, Refusal};
 use crate::budget::Reserved;
 
@@ -18,6 +19,16 @@ const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const SLICE_BYTES: usize = 64 * 1024;
 /// A member costs as much time as thousands of bytes, so a body of empty ones would take seconds.
 const MAX_MEMBERS: usize = 1000;
+/// Bytes that are inflated by one call of a decoder.
+const PIECE_BYTES: usize = 8 * 1024;
+/// Bytes that a member may be larger than what it inflates to, besides a 64th of it. Blocks without
+/// content cost much more time than their size, because each may have tables of its own.
+const MAX_GZIP_OVERHEAD: usize = 4 * 1024;
+/// The same for a frame of zstd, whose decoder reads a block of up to 128 KiB ahead.
+const MAX_ZSTD_OVERHEAD: usize = 132 * 1024;
+/// Memory of a decoder besides its output.
+const GZIP_BYTES: usize = 128 * 1024;
+const ZSTD_BYTES: usize = 512 * 1024;
 /// Largest window of a zstd frame, as RFC 8878, 3.1.1.1.2 recommends: 8 MiB.
 const MAX_ZSTD_WINDOW_LOG: u32 = 23;
 
@@ -78,7 +89,8 @@ impl Encoding {
         }
     }
 
-    /// Inflates a message. Pauses often, so that a large message does not delay other requests.
+    /// Inflates a message. Pauses often, and takes the turn for a large message, so that it does not
+    /// delay other requests.
     ///
     /// # Errors
     /// If the message is malformed or too large, or if there is no memory for it.
@@ -87,10 +99,15 @@ impl Encoding {
         message: Bytes,
         limit: usize,
         reserved: &mut Reserved,
+        turn: &mut Turn<'_>,
     ) -> Result<Inflated, Refusal> {
         // Some clients do not encode an empty message.
         if self == Self::Identity || message.is_empty() {
             return Ok(Inflated { message, gzip: None });
+        }
+        let decoder_bytes = if self == Self::Zstd { ZSTD_BYTES } else { GZIP_BYTES };
+        if !reserved.grow(decoder_bytes) {
+            return Err(Refusal::no_memory());
         }
         let mut buffer = Buffer::new(limit, reserved);
         if self == Self::Zstd {
@@ -105,9 +122,12 @@ impl Encoding {
                 )));
             }
             members += 1;
-            rest = match self {
-                Self::Zstd => inflate_member(zstd_decoder(rest)?, zstd::Decoder::finish, &mut buffer).await?,
-                _ => inflate_member(GzDecoder::new(rest), GzDecoder::into_inner, &mut buffer).await?,
+            rest = if self == Self::Zstd {
+                let decoder = zstd_decoder(Member::new(rest, MAX_ZSTD_OVERHEAD))?;
+                inflate_member(decoder, zstd::Decoder::get_mut, &mut buffer, turn).await?
+            } else {
+                let decoder = GzDecoder::new(Member::new(rest, MAX_GZIP_OVERHEAD));
+                inflate_member(decoder, GzDecoder::get_mut, &mut buffer, turn).await?
             };
         }
         let inflated = buffer.into_bytes();
@@ -122,35 +142,80 @@ impl Encoding {
 /// Appends a member to the buffer, and returns what follows it.
 async fn inflate_member<'m, D: Read>(
     mut decoder: D,
-    rest: impl FnOnce(D) -> &'m [u8],
+    member: fn(&mut D) -> &mut Member<'m>,
     buffer: &mut Buffer<'_>,
+    turn: &mut Turn<'_>,
 ) -> Result<&'m [u8], Refusal> {
     let mut slice = vec![0; SLICE_BYTES];
     loop {
-        let read =
-            fill(&mut decoder, &mut slice).map_err(|_| Refusal::malformed("the compressed body is malformed"))?;
+        let read = fill(&mut decoder, member, &mut slice);
+        let read = read.map_err(|_| Refusal::malformed("the compressed body is malformed"))?;
         buffer.append(&slice[..read])?;
         if read < SLICE_BYTES {
-            return Ok(rest(decoder));
+            return Ok(member(&mut decoder).rest);
         }
+        turn.take().await;
         yield_now().await;
     }
 }
 
 /// Reads until the slice is full or the member ends.
-fn fill(decoder: &mut impl Read, slice: &mut [u8]) -> io::Result<usize> {
+fn fill<'m, D: Read>(decoder: &mut D, member: fn(&mut D) -> &mut Member<'m>, slice: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < slice.len() {
-        match decoder.read(&mut slice[filled..])? {
+        let piece = (filled + PIECE_BYTES).min(slice.len());
+        match decoder.read(&mut slice[filled..piece])? {
             0 => break,
-            read => filled += read,
+            read => {
+                // Blocks of content that cannot be compressed have heads.
+                member(decoder).allowed += read + read / 64;
+                filled += read;
+            }
         }
     }
     Ok(filled)
 }
 
-fn zstd_decoder(frames: &[u8]) -> Result<zstd::Decoder<'static, &[u8]>, Refusal> {
-    let decoder = zstd::Decoder::with_buffer(frames).and_then(|mut decoder| {
+/// A compressed member, and what follows it. Fails if it is larger than what it inflates to, beyond
+/// an overhead and a 64th.
+struct Member<'m> {
+    rest: &'m [u8],
+    /// Bytes that may be read before more are inflated.
+    allowed: usize,
+}
+
+impl<'m> Member<'m> {
+    fn new(rest: &'m [u8], overhead: usize) -> Self {
+        // A call inflates up to a piece before that is known.
+        let allowed = overhead + PIECE_BYTES;
+        Self { rest, allowed }
+    }
+}
+
+impl BufRead for Member<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.allowed == 0 && !self.rest.is_empty() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(&self.rest[..self.allowed.min(self.rest.len())])
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.rest = &self.rest[bytes..];
+        self.allowed -= bytes;
+    }
+}
+
+impl Read for Member<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.fill_buf()?.read(buf)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+fn zstd_decoder(member: Member<'_>) -> Result<zstd::Decoder<'static, Member<'_>>, Refusal> {
+    let decoder = zstd::Decoder::with_buffer(member).and_then(|mut decoder| {
         decoder.window_log_max(MAX_ZSTD_WINDOW_LOG)?;
         Ok(decoder.single_frame())
     });
@@ -164,6 +229,7 @@ mod tests {
 
     use flate2::Compression;
     use flate2::write::GzEncoder;
+    use tokio::sync::Mutex;
 
     use super::*;
     use crate::answer::RefusalKind;
@@ -179,8 +245,9 @@ mod tests {
 
     async fn inflate(encoding: Encoding, message: &[u8]) -> Result<Inflated, Refusal> {
         let mut reserved = Budget::new(4 * LIMIT).reservation(&Arc::default());
+        let message = Bytes::copy_from_slice(message);
         encoding
-            .inflate(Bytes::copy_from_slice(message), LIMIT, &mut reserved)
+            .inflate(message, LIMIT, &mut reserved, &mut Turn::new(&Mutex::default()))
             .await
     }
 
@@ -263,13 +330,71 @@ mod tests {
         }
     }
 
+    /// Returns a gzip member of empty blocks, each of ten bits.
+    fn empty_blocks(bytes: usize) -> Vec<u8> {
+        let block = |at: u32| 2_u64 << (10 * at);
+        let four = (0..4).map(block).sum::<u64>().to_le_bytes();
+        let mut member = gzip(b"");
+        let trailer = member.split_off(10);
+        member.extend(four[..5].repeat(bytes / 5));
+        member.extend(trailer);
+        member
+    }
+
+    #[tokio::test]
+    async fn a_member_of_empty_blocks_is_malformed() {
+        inflate(Encoding::Gzip, &empty_blocks(2000)).await.unwrap();
+        let refusal = inflate(Encoding::Gzip, &empty_blocks(100_000)).await.unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::Malformed);
+        // A frame header with a window of 2 MiB, and blocks of 0 bytes.
+        let frame = [&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58][..], &vec![0; 300_000], &[1, 0, 0]].concat();
+        let refusal = inflate(Encoding::Zstd, &frame).await.unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::Malformed);
+    }
+
+    #[tokio::test]
+    async fn content_that_cannot_be_compressed_is_inflated() {
+        let mut state = 1_u32;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .take(LIMIT)
+        .collect();
+        let zstd = zstd::encode_all(&noise[..], 19).unwrap();
+        for (encoding, message) in [(Encoding::Gzip, gzip(&noise)), (Encoding::Zstd, zstd)] {
+            assert!(message.len() > LIMIT);
+            assert!(inflate(encoding, &message).await.unwrap().message == noise);
+        }
+    }
+
     #[tokio::test]
     async fn inflated_bytes_are_reserved() {
-        let budget = Budget::new(10_000);
+        let budget = Budget::new(GZIP_BYTES + 10_000);
         let mut reserved = budget.reservation(&Arc::default());
         let message = Bytes::from(gzip(&vec![0; 20_000]));
-        let refusal = Encoding::Gzip.inflate(message, LIMIT, &mut reserved).await.unwrap_err();
-        assert_eq!(refusal, Refusal::no_memory());
+        let queue = Mutex::default();
+        let mut turn = Turn::new(&queue);
+        let inflated = Encoding::Gzip.inflate(message, LIMIT, &mut reserved, &mut turn);
+        assert_eq!(inflated.await.unwrap_err(), Refusal::no_memory());
+    }
+
+    #[tokio::test]
+    async fn a_large_message_waits_for_another_of_its_caller_and_a_small_one_does_not() {
+        let queue = Mutex::default();
+        let mut other = Turn::new(&queue);
+        other.take().await;
+        let budget = Budget::new(4 * LIMIT);
+        let (mut reserved, mut turn) = (budget.reservation(&Arc::default()), Turn::new(&queue));
+        let small = Encoding::Gzip.inflate(gzip(&[0; 1000]).into(), LIMIT, &mut reserved, &mut turn);
+        assert_eq!(small.await.unwrap().message.len(), 1000);
+        let large = Encoding::Gzip.inflate(gzip(&vec![0; LIMIT / 2]).into(), LIMIT, &mut reserved, &mut turn);
+        let mut large = Box::pin(large);
+        assert!(futures_util::poll!(large.as_mut()).is_pending());
+        // At most a slice has been inflated, and its buffer is twice as large.
+        assert!(budget.used() <= 2 * GZIP_BYTES + 4 * SLICE_BYTES, "{}", budget.used());
+        drop(other);
+        assert_eq!(large.await.unwrap().message.len(), LIMIT / 2);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Mutex;
 use tracer_registry::config::Config;
 use tracer_registry::secret::SecretSources;
 use tracer_registry::selector::{SelectorKind, Slug};
@@ -21,6 +22,7 @@ use super::client;
 use super::encoding::Encoding;
 use super::frame;
 use super::route::Route;
+use super::turn::Turn;
 use crate::answer::{Format, RefusalKind};
 use crate::budget::Budget;
 use crate::callers::{Callers, Target, tenant_in_path};
@@ -218,7 +220,7 @@ fn described(path: &str, headers: &HeaderMap) {
 
 /// Limit of an inflated message, and memory of all requests.
 const LIMIT: usize = 256 << 10;
-const MEMORY: usize = 1 << 20;
+const MEMORY: usize = 2 << 20;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Builder::new_current_thread().build().expect("a runtime"));
 
@@ -254,7 +256,9 @@ pub fn body(data: &[u8]) -> bool {
     };
     let budget = Budget::new(MEMORY);
     let mut reserved = budget.reservation(&Arc::default());
-    let inflated = RUNTIME.block_on(encoding.inflate(message.clone(), LIMIT, &mut reserved));
+    let queue = Mutex::default();
+    let mut turn = Turn::new(&queue);
+    let inflated = RUNTIME.block_on(encoding.inflate(message.clone(), LIMIT, &mut reserved, &mut turn));
     assert!(budget.used() <= MEMORY);
     let expected = inflated_by_others(encoding, &message);
     let is_accepted = match inflated {
@@ -271,7 +275,7 @@ pub fn body(data: &[u8]) -> bool {
         }
         Err(refusal) => {
             match refusal.kind {
-                // Some decoders ignore what follows the last member.
+                // Some decoders ignore what follows the last member, and allow blocks without content.
                 RefusalKind::Malformed => {}
                 RefusalKind::TooLarge => assert!(expected.is_none_or(|expected| expected.len() > LIMIT)),
                 kind => panic!("{kind:?} with enough memory"),

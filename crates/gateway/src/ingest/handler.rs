@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use http::header::EXPECT;
+use http::header::{CONNECTION, EXPECT};
 use http::request::Parts;
-use http::{Method, Request, StatusCode, Version};
+use http::{HeaderValue, Method, Request, StatusCode, Version};
 use http_body::Body;
 use tracer_registry::ingest::{IngestError, Ingested, InvalidTraces, Traces};
 use tracer_registry::{LookupError, Selector, TracerHandle, TracerRegistry};
@@ -16,16 +16,22 @@ use super::client;
 use super::decode_thread::DecodeThread;
 use super::encoding::{Encoding, Inflated};
 use super::frame;
+use super::head;
 use super::info::info;
 use super::read::{self, MinRate, Shape};
 use super::route::Route;
+use super::turn::Turn;
 use crate::answer::{self, Answer, Format, Refusal, RefusalKind};
+use crate::budget::Reserved;
 use crate::callers::{Caller, Reason, Target, tenant_in_path};
 use crate::config::OtherSignals;
 use crate::counters::{Counters, MemoryStatus};
 use crate::log::Log;
 use crate::otlp_json;
 use crate::running::{Current, Running};
+
+/// Messages that a caller has checked one at a time are larger.
+pub(super) const LARGE_BYTES: usize = 128 * 1024;
 
 /// Takes requests.
 pub(crate) struct Ingest {
@@ -113,7 +119,9 @@ impl Ingest {
         };
         let route = route.map(|(route, _)| route);
         let is_other_api = matches!(route, Ok(Route::Session(_) | Route::Info));
-        let outcome = match route {
+        let sound = head::check(&head);
+        let may_continue = sound.is_ok();
+        let outcome = match sound.and(route) {
             Ok(Route::Health) => health(&head.method, true),
             Ok(Route::Ready) => health(&head.method, self.is_ready()),
             Ok(Route::Info) => info(&running, &head, export.in_path, export.caller),
@@ -132,7 +140,7 @@ impl Ingest {
             Ok(Route::OtherSignal) => self.other_signal(export).await,
             Err(refusal) => Err(refusal),
         };
-        outcome.unwrap_or_else(|refusal| {
+        let mut answer = outcome.unwrap_or_else(|refusal| {
             self.counters.refuse(refusal.kind);
             if let (Some(caller), Some(reason)) = (&caller, refusal.reason) {
                 caller.counts().refuse(reason);
@@ -150,7 +158,14 @@ impl Ingest {
             } else {
                 answer::refused(format.unwrap_or(Format::Json), &refusal)
             }
-        })
+        });
+        if !may_continue {
+            // What follows may be meant as something else than another request.
+            answer
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
     }
 
     /// Takes an export of traces.
@@ -169,7 +184,8 @@ impl Ingest {
         let encoding = Encoding::of(format, &head.headers)?;
 
         let limit = running.settings.max_request;
-        let mut reserved = self.current.budget().reservation(&caller.counts().reserved);
+        let mut reserved = self.reserve(caller, head)?;
+        let mut turn = Turn::new(&caller.counts().large_message);
         let shape = if format == Format::Grpc {
             Shape::Framed
         } else {
@@ -183,12 +199,14 @@ impl Ingest {
                 (encoding.of_message(is_compressed)?, message)
             }
         };
-        let inflated = encoding.inflate(message, limit, &mut reserved).await?;
+        let inflated = encoding.inflate(message, limit, &mut reserved, &mut turn).await?;
         // The message in protobuf is not larger than in JSON.
         if format == Format::Json && !reserved.grow(inflated.message.len()) {
             return Err(Refusal::no_memory());
         }
-        let traces = self.check(format, inflated).await?;
+        let traces = self.check(format, inflated, &mut turn).await?;
+        // A look-up may take long.
+        drop(turn);
         let mut parts = Vec::new();
         for (selector, traces) in split(target, traces)? {
             parts.push((self.look_up(selector).await?, traces));
@@ -197,10 +215,23 @@ impl Ingest {
         Ok(self.queued(format, caller, &ingested))
     }
 
+    /// Reserves the memory of a request without its body.
+    pub(super) fn reserve(&self, caller: &Caller, head: &Parts) -> Result<Reserved, Refusal> {
+        let mut reserved = self.current.budget().reservation(&caller.counts().reserved);
+        if reserved.grow(head::byte_size(head)) {
+            Ok(reserved)
+        } else {
+            Err(Refusal::no_memory())
+        }
+    }
+
     /// Checks a message on the way that suits its size, after its conversion from JSON.
-    async fn check(&self, format: Format, inflated: Inflated) -> Result<Traces, Refusal> {
+    async fn check(&self, format: Format, inflated: Inflated, turn: &mut Turn<'_>) -> Result<Traces, Refusal> {
         let Inflated { message, gzip } = inflated;
         let bytes = message.len();
+        if bytes > LARGE_BYTES {
+            turn.take().await;
+        }
         let check = move || {
             if format == Format::Json {
                 let converted = otlp_json::to_protobuf(&message);
@@ -262,12 +293,13 @@ impl Ingest {
             running, head, body, ..
         } = export;
         require_post(&head.method)?;
-        *export.caller = Some(running.callers.identify(&head.headers)?);
+        let caller = export.caller.insert(running.callers.identify(&head.headers)?);
         if running.settings.other_signals == OtherSignals::Refuse {
             self.counters.other_refused.add(1);
             return Err(Refusal::new(RefusalKind::NotFound, "the gateway takes only traces"));
         }
         let format = export.format.ok_or_else(unsupported_type)?;
+        let _reserved = self.reserve(caller, head)?;
         read::skip(body, running.settings.max_request, MinRate::of(&running.settings)).await?;
         self.counters.other_discarded.add(1);
         Ok(answer::discarded(format))

@@ -6,11 +6,13 @@
 //!
 //! | file | owns |
 //! |---|---|
+//! | `head.rs` | rules for heads, and their memory |
 //! | `route.rs` | what a request asks for |
 //! | `client.rs` | the client's address |
 //! | `buffer.rs` | memory of a request |
 //! | `frame.rs` | frames of gRPC |
 //! | `read.rs` | reading a body |
+//! | `turn.rs` | the order of a caller's large messages |
 //! | `encoding.rs` | inflating it |
 //! | `decode_thread.rs` | work on large messages |
 //! | `handler.rs` | one request from its head to its answer |
@@ -25,10 +27,12 @@ mod frame;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod handler;
+mod head;
 mod info;
 mod read;
 mod route;
 mod session;
+mod turn;
 
 pub(crate) use decode_thread::DecodeThread;
 pub(crate) use handler::Ingest;

@@ -6,9 +6,10 @@ use serde_json::json;
 use tracer_registry::ingest::{SessionCall, SessionRequest};
 
 use super::encoding::Encoding;
-use super::handler::{Export, Ingest};
+use super::handler::{Export, Ingest, LARGE_BYTES};
 use super::read::{self, MinRate, Shape};
 use super::route::SessionPath;
+use super::turn::Turn;
 use crate::answer::{self, Answer, Format, Refusal};
 use crate::callers::Target;
 
@@ -36,9 +37,10 @@ impl Ingest {
         let encoding = Encoding::of(Format::Json, &head.headers)?;
 
         let limit = running.settings.max_request;
-        let mut reserved = self.current.budget().reservation(&caller.counts().reserved);
+        let mut reserved = self.reserve(caller, head)?;
+        let mut turn = Turn::new(&caller.counts().large_message);
         let body = read::read(body, Shape::Plain, limit, MinRate::of(&running.settings), &mut reserved).await?;
-        let message = encoding.inflate(body, limit, &mut reserved).await?.message;
+        let message = encoding.inflate(body, limit, &mut reserved, &mut turn).await?.message;
         let max_memory = SessionRequest::max_memory(&message);
         if !reserved.grow(max_memory) {
             return Err(Refusal::no_memory());
@@ -49,7 +51,11 @@ impl Ingest {
             let request = SessionRequest::from_json(&call, &message);
             request.map_err(|error| Refusal::malformed(error.to_string()))
         };
+        if bytes > LARGE_BYTES {
+            turn.take().await;
+        }
         let request = self.decode.run(bytes, read).await?;
+        drop(turn);
         reserved.shrink(max_memory.saturating_sub(request.memory()));
 
         let tracer = self.look_up(selector).await?;

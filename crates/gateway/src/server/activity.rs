@@ -22,6 +22,8 @@ struct State {
     idle_since: AtomicU64,
     /// When the first byte of a head arrived that is not yet complete.
     head_since: AtomicU64,
+    /// Bytes that arrived outside a request, since the last one began.
+    unserved: AtomicUsize,
     /// Whether heads have a time limit of their own. In HTTP/2, bytes may arrive without a request.
     times_heads: bool,
     changed: Notify,
@@ -46,6 +48,7 @@ impl Activity {
             running: AtomicUsize::new(0),
             idle_since: AtomicU64::new(0),
             head_since: AtomicU64::new(if times_heads { 0 } else { NEVER }),
+            unserved: AtomicUsize::new(0),
             times_heads,
             changed: Notify::new(),
         }))
@@ -56,12 +59,13 @@ impl Activity {
     }
 
     /// Records that bytes arrived. Outside a request they begin a head.
-    pub(super) fn note_read(&self) {
+    pub(super) fn note_read(&self, bytes: usize) {
         let state = &*self.0;
-        let begins_head = state.times_heads
-            && state.running.load(Ordering::SeqCst) == 0
-            && state.head_since.load(Ordering::SeqCst) == NEVER;
-        if begins_head {
+        if bytes == 0 || state.running.load(Ordering::SeqCst) > 0 {
+            return;
+        }
+        state.unserved.fetch_add(bytes, Ordering::SeqCst);
+        if state.times_heads && state.head_since.load(Ordering::SeqCst) == NEVER {
             state.head_since.store(self.now(), Ordering::SeqCst);
             state.changed.notify_one();
         }
@@ -71,7 +75,14 @@ impl Activity {
     pub(super) fn start_request(&self) -> Running {
         self.0.running.fetch_add(1, Ordering::SeqCst);
         self.0.head_since.store(NEVER, Ordering::SeqCst);
+        self.0.unserved.store(0, Ordering::SeqCst);
         Running(self.clone())
+    }
+
+    /// Returns how many bytes arrived outside a request, since the last one began: an incomplete
+    /// head, or frames of HTTP/2 without a request.
+    pub(super) fn unserved_bytes(&self) -> usize {
+        self.0.unserved.load(Ordering::SeqCst)
     }
 
     /// Waits until no request has run for `timeout`.
@@ -165,13 +176,13 @@ mod tests {
         drop(activity.start_request());
         tokio::time::sleep(IDLE / 2).await;
         let started = Instant::now();
-        activity.note_read();
+        activity.note_read(1);
         let wait = tokio::spawn({
             let activity = activity.clone();
             async move { activity.expired(IDLE, HEAD).await }
         });
         tokio::time::sleep(HEAD / 2).await;
-        activity.note_read();
+        activity.note_read(1);
         assert_eq!(wait.await.unwrap(), Expired::SlowHead);
         assert_eq!(started.elapsed(), HEAD);
     }
@@ -186,7 +197,7 @@ mod tests {
         });
         for _ in 0..10 {
             tokio::time::sleep(HEAD * 2).await;
-            activity.note_read();
+            activity.note_read(1);
         }
         assert_eq!(wait.await.unwrap(), Expired::Idle);
         assert_eq!(began.elapsed(), IDLE);

@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::activity::{Activity, Expired};
 use super::shared::Server;
-use super::tracked::{TrackedBody, TrackedStream, first_bytes};
+use super::tracked::{HeadMemory, TrackedBody, TrackedStream, first_bytes};
 use crate::answer::AnswerBody;
 
 /// Time for a client to close an idle connection that must end.
@@ -87,7 +87,8 @@ impl Connection {
             Err(_) => return self.server.counters.slow_head.add(1),
         };
         let activity = Activity::new(began, !is_http2);
-        let stream = TokioIo::new(TrackedStream::new(stream, first, activity.clone()));
+        let head = HeadMemory::new(Arc::clone(&self.server));
+        let stream = TokioIo::new(TrackedStream::new(stream, first, activity.clone(), head));
         let service = self.service(activity.clone());
         if is_http2 {
             let mut builder = http2::Builder::new(TokioExecutor::new());

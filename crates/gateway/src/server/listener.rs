@@ -5,22 +5,33 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 
 use super::connection::Connection;
 use super::shared::Server;
 
+/// Connections that the system keeps until they are accepted. If there are more, it discards their
+/// first packet, and the client waits for a second.
+const BACKLOG: u32 = 4096;
 /// Delay after the system could not provide a socket.
 const NO_SOCKET_DELAY: Duration = Duration::from_millis(100);
 
-/// Binds an address. The caller serves it with [`accept`].
+/// Listens on an address. Needs a runtime. The caller serves it with [`accept`].
 ///
 /// # Errors
 /// If the address cannot be bound.
-pub(crate) fn bind(address: SocketAddr) -> io::Result<(std::net::TcpListener, SocketAddr)> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
+pub(crate) fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // A restart must not wait for connections of the former process. On Windows, it would let
+    // another process take the address.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    let listener = socket.listen(BACKLOG)?;
     let bound = listener.local_addr()?;
     Ok((listener, bound))
 }

@@ -1,15 +1,25 @@
 //! Streams and bodies that record the activity of their connection.
 
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
+use std::{io, mem};
 
 use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 use super::activity::{Activity, Running};
+use super::shared::Server;
+use crate::budget::Reserved;
+
+/// Bytes of an incomplete head for which nothing is reserved.
+const FREE_HEAD: usize = 4 * 1024;
+/// Bytes that a connection reads before others have their turn: thousands of the smallest frames of
+/// HTTP/2.
+const TURN_BYTES: usize = 64 * 1024;
+/// Bytes reserved for a larger incomplete head: the largest read buffer of a connection.
+const HEAD_MEMORY: usize = 64 * 1024;
 
 /// What an HTTP/2 client sends first.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -28,19 +38,70 @@ pub(super) async fn first_bytes(stream: &mut (impl AsyncRead + Unpin)) -> io::Re
 }
 
 /// A stream whose first bytes were already read.
-#[derive(Debug)]
 pub(super) struct TrackedStream<S> {
     stream: S,
     first: Bytes,
     activity: Activity,
+    head: HeadMemory,
+    /// Bytes read since other connections had their turn.
+    in_turn: usize,
+}
+
+/// Memory of a head that is not yet complete.
+pub(super) struct HeadMemory {
+    server: Arc<Server>,
+    reserved: Option<Reserved>,
+    /// Whether the connection was polled again since the last bytes arrived.
+    is_settled: bool,
+}
+
+impl HeadMemory {
+    pub(super) fn new(server: Arc<Server>) -> Self {
+        Self {
+            server,
+            reserved: None,
+            is_settled: false,
+        }
+    }
+
+    /// Reserves memory if `unserved` bytes are an incomplete head. Called before each read.
+    ///
+    /// # Errors
+    /// If there is none. The connection ends then.
+    fn reserve(&mut self, unserved: usize) -> io::Result<()> {
+        let is_settled = mem::take(&mut self.is_settled);
+        if unserved <= FREE_HEAD {
+            self.reserved = None;
+        } else if is_settled && self.reserved.is_none() {
+            let budget = self.server.current.budget();
+            let mut reserved = budget.reservation(&self.server.of_heads);
+            if !reserved.grow(HEAD_MEMORY) {
+                self.server.counters.no_memory.add(1);
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
+            self.reserved = Some(reserved);
+        }
+        Ok(())
+    }
+
+    /// Polls the connection again if `unserved` bytes may be an incomplete head. HTTP/2 reads all
+    /// that has arrived before it begins a request.
+    fn settle(&mut self, unserved: usize, cx: &Context<'_>) {
+        if unserved > FREE_HEAD && self.reserved.is_none() {
+            self.is_settled = true;
+            cx.waker().wake_by_ref();
+        }
+    }
 }
 
 impl<S> TrackedStream<S> {
-    pub(super) fn new(stream: S, first: Bytes, activity: Activity) -> Self {
+    pub(super) fn new(stream: S, first: Bytes, activity: Activity, head: HeadMemory) -> Self {
         Self {
             stream,
             first,
             activity,
+            head,
+            in_turn: 0,
         }
     }
 }
@@ -53,12 +114,25 @@ impl<S: AsyncRead + Unpin> AsyncRead for TrackedStream<S> {
             self.first.advance(len);
             return Poll::Ready(Ok(()));
         }
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        if buf.filled().len() > before {
-            self.activity.note_read();
+        let unserved = self.activity.unserved_bytes();
+        self.head.reserve(unserved)?;
+        if self.in_turn >= TURN_BYTES {
+            self.in_turn = 0;
+            self.head.settle(unserved, cx);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
-        Poll::Ready(Ok(()))
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if polled.is_pending() {
+            self.in_turn = 0;
+            self.head.settle(unserved, cx);
+        } else {
+            let read = buf.filled().len() - before;
+            self.in_turn += read;
+            self.activity.note_read(read);
+        }
+        polled
     }
 }
 

@@ -5,7 +5,7 @@
 mod answers;
 mod bytes;
 mod clients;
-
+mod hostile;
 mod lifecycle;
 mod limits;
 mod pressure;
