@@ -287,8 +287,10 @@ impl SessionSender for SessionQueue {
 }
 
 fn enrichments(events: &[QueuedEvent]) -> impl Iterator<Item = &Map<String, Value>> {
-    events.iter().filter_map(|waiting| match &waiting.event {
-        SessionEvent::Enrich(delta) => Some(delta),
-        _ => None,
+    events.iter().filter_map(|waiting| {
+        let SessionEvent::Enrich(delta) = &waiting.event else {
+            return None;
+        };
+        Some(delta)
     })
 }
