@@ -23,6 +23,8 @@ use crate::selector::{Selector, Slug};
 const MISPLACED: &str = "hh_m1splaced-k3y-0123456789";
 /// Part of it that no error shows.
 const HIDDEN: &str = "m1splaced";
+/// Settings whose values errors show: names of tenants and environments, and a folder.
+const SHOWN: [&str; 3] = ["active_environment", "tenants_dir", "when"];
 /// Values that are replaced by a key, and selectors that are resolved, of one file.
 const MAX_TRIED: usize = 6;
 /// Largest file that is loaded with misplaced keys.
@@ -107,10 +109,7 @@ fn collect(value: &Value, at: &str, places: &mut Vec<String>) {
             }
         }
         Value::Object(fields) => {
-            // Names of environments, features and tenants are shown.
-            let values = fields
-                .iter()
-                .filter(|(name, _)| !["active_environment", "when"].contains(&name.as_str()));
+            let values = fields.iter().filter(|(name, _)| !SHOWN.contains(&name.as_str()));
             for (name, value) in values {
                 collect(
                     value,
@@ -309,11 +308,8 @@ pub fn variables(data: &[u8]) -> bool {
     if let Err(error) = &loaded {
         assert_shown(error);
     }
-    let names_environment = |name: &str| name.to_lowercase().contains("active_environment");
-    let places = lines
-        .iter()
-        .enumerate()
-        .filter(|(_, (name, _))| !names_environment(name));
+    let shows_value = |name: &str| SHOWN.iter().any(|shown| name.to_lowercase().contains(shown));
+    let places = lines.iter().enumerate().filter(|(_, (name, _))| !shows_value(name));
     for (index, (name, _)) in places.take(MAX_TRIED) {
         if let Err(error) = load(Some(index)) {
             let is_shown = error.to_string().contains(HIDDEN);
