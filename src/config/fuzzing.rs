@@ -90,6 +90,10 @@ fn assert_shown(error: &ConfigError) {
 fn with_misplaced_key(tree: &Value) -> Vec<Value> {
     let mut places = Vec::new();
     collect(tree, "", &mut places);
+    if tree.to_string().contains(HIDDEN) {
+        // It may be a name, which errors show.
+        places.clear();
+    }
     let step = places.len().div_ceil(MAX_TRIED).max(1);
     let replaced = places.iter().step_by(step).map(|place| {
         let mut tree = tree.clone();
@@ -310,10 +314,15 @@ pub fn variables(data: &[u8]) -> bool {
     }
     let shows_value = |name: &str| SHOWN.iter().any(|shown| name.to_lowercase().contains(shown));
     let places = lines.iter().enumerate().filter(|(_, (name, _))| !shows_value(name));
-    for (index, (name, _)) in places.take(MAX_TRIED) {
+    // The text itself may have it in a name, which errors show.
+    let tried = if text.to_lowercase().contains(HIDDEN) {
+        0
+    } else {
+        MAX_TRIED
+    };
+    for (index, _) in places.take(tried) {
         if let Err(error) = load(Some(index)) {
-            let is_shown = error.to_string().contains(HIDDEN);
-            assert!(!is_shown || name.to_lowercase().contains(HIDDEN), "{error}");
+            assert!(!error.to_string().contains(HIDDEN), "{error}");
         }
     }
     loaded.is_ok()
