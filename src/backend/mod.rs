@@ -14,6 +14,8 @@ mod honeyhive;
 mod merged;
 mod preset;
 mod project;
+#[cfg(feature = "gateway")]
+mod project_key;
 mod session_id;
 
 pub use attributes::EventType;
@@ -37,4 +39,6 @@ pub(crate) use merged::MergedEnrichment;
 #[cfg(feature = "gateway")]
 pub(crate) use preset::chooses_project;
 pub(crate) use project::{Project, ProjectId};
+#[cfg(feature = "gateway")]
+pub(crate) use project_key::chooses_project;
 pub(crate) use session_id::{new_session_id, parse_session_id, trace_session_id};

@@ -1,5 +1,8 @@
 //! Signals to the program.
 
+use futures_util::future::Either;
+use tokio::runtime::{Builder, Runtime};
+
 use super::error::CliError;
 
 /// A signal that the program was sent.
@@ -13,30 +16,42 @@ pub(super) enum Signal {
 
 /// Calls `then` once, on ctrl-c or SIGTERM. Both handlers are installed when this returns.
 pub(super) fn on_interrupt(then: impl FnOnce() + Send + 'static) -> Result<(), CliError> {
-    let mut then = Some(then);
-    start(false, move |_| {
-        if let Some(then) = then.take() {
-            then();
-        }
-        false
-    })
-}
-
-/// Calls `then` on each signal until it returns false. All handlers are installed when this
-/// returns.
-pub(super) fn on_each(then: impl FnMut(Signal) -> bool + Send + 'static) -> Result<(), CliError> {
-    start(true, then)
-}
-
-/// Without `reloads`, SIGHUP keeps its default and ends the program.
-fn start(reloads: bool, mut then: impl FnMut(Signal) -> bool + Send + 'static) -> Result<(), CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut signals = {
-        let _guard = runtime.enter();
-        Signals::install(reloads)?
-    };
-    std::thread::Builder::new().spawn(move || while then(runtime.block_on(signals.next())) {})?;
+    let mut waiter = Waiter::install(false)?;
+    std::thread::Builder::new().spawn(move || {
+        waiter.wait(std::future::pending::<()>());
+        then();
+    })?;
     Ok(())
+}
+
+/// Waits for signals on the thread that calls it.
+pub(super) struct Waiter {
+    runtime: Runtime,
+    signals: Signals,
+}
+
+impl Waiter {
+    /// Installs all handlers. Without `reloads`, SIGHUP keeps its default and ends the program.
+    pub(super) fn install(reloads: bool) -> Result<Self, CliError> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let signals = {
+            let _guard = runtime.enter();
+            Signals::install(reloads)?
+        };
+        Ok(Self { runtime, signals })
+    }
+
+    /// Waits for a signal or for something else. Must not be called from async code.
+    pub(super) fn wait<T>(&mut self, other: impl Future<Output = T>) -> Either<Signal, T> {
+        let Self { runtime, signals } = self;
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                signal = signals.next() => Either::Left(signal),
+                other = other => Either::Right(other),
+            }
+        })
+    }
 }
 
 #[cfg(unix)]

@@ -3,6 +3,7 @@
 use super::error::{PayloadError, Rule, Segment};
 use super::schema::{ANY_VALUE, Content, FieldRule, KEY_VALUE, REQUEST, RESOURCE_SPANS, SPAN, Schema};
 use super::wire;
+use crate::backend::chooses_project;
 
 /// Field of a resource block before OTLP 1.0.
 const INSTRUMENTATION_LIBRARY_SPANS: u32 = 1000;
@@ -18,15 +19,26 @@ pub(super) const MAX_OWN_BYTES: usize = 256 << 10;
 /// Blocks without spans. All are walked for each part of a split request.
 pub(super) const MAX_EMPTY_BLOCKS: usize = 1024;
 
-/// Checks a request and returns the number of its spans.
-pub(super) fn check(request: &[u8]) -> Result<usize, PayloadError> {
+/// What the walk notes of a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Checked {
+    pub(super) spans: usize,
+    /// Whether a key anywhere in the request chooses a project at a known receiver.
+    pub(super) chooses_project: bool,
+}
+
+/// Checks a request.
+pub(super) fn check(request: &[u8]) -> Result<Checked, PayloadError> {
     let mut walk = Walk::default();
     walk.message::<true>(&REQUEST, request)?;
     // A span has at most two blocks of its own.
     if walk.blocks > 2 * walk.spans + MAX_EMPTY_BLOCKS {
         return Err(Rule::EmptyBlocks(MAX_EMPTY_BLOCKS).into());
     }
-    Ok(walk.spans)
+    Ok(Checked {
+        spans: walk.spans,
+        chooses_project: walk.chooses_project,
+    })
 }
 
 #[derive(Default)]
@@ -34,6 +46,7 @@ struct Walk {
     spans: usize,
     /// Blocks with a resource or a scope.
     blocks: usize,
+    chooses_project: bool,
     /// Level of the current attribute value.
     level: u32,
 }
@@ -89,8 +102,17 @@ impl Walk {
                 self.blocks += 1;
                 self.message::<true>(schema, value)
             }
-            Content::KeyValue if self.level < MAX_VALUE_LEVELS && is_plain(value) => Ok(()),
-            Content::KeyValue => self.message::<false>(&KEY_VALUE, value),
+            Content::KeyValue => match plain_key(value) {
+                Some(key) if self.level < MAX_VALUE_LEVELS => {
+                    self.chooses_project |= chooses_project(key);
+                    Ok(())
+                }
+                _ => self.message::<false>(&KEY_VALUE, value),
+            },
+            Content::Key => {
+                self.chooses_project |= chooses_project(value);
+                text(value)
+            }
             Content::Value => self.value(value),
             Content::TraceId => id::<16>(value),
             Content::SpanId => id::<8>(value),
@@ -151,18 +173,18 @@ fn short_value<'a>(rule: &FieldRule, tag: u8, after: &'a [u8]) -> Option<(&'a [u
     }
 }
 
-/// Returns whether an attribute has a short key and a short text, boolean or number, in ASCII and
-/// nothing else, as most have. Such an attribute is valid.
+/// Returns the key of an attribute that has a short key and a short text, boolean or number, in
+/// ASCII and nothing else, as most have. Such an attribute is valid.
 #[inline]
-pub(super) fn is_plain(attribute: &[u8]) -> bool {
+pub(super) fn plain_key(attribute: &[u8]) -> Option<&[u8]> {
     let [0x0a, length, rest @ ..] = attribute else {
-        return false;
+        return None;
     };
     if *length >= 0x80 {
-        return false;
+        return None;
     }
-    let Some((key, [0x12, value_length, value @ ..])) = rest.split_at_checked((*length).into()) else {
-        return false;
+    let (key, [0x12, value_length, value @ ..]) = rest.split_at_checked((*length).into())? else {
+        return None;
     };
     let is_valid = match value {
         [0x0a, length, text @ ..] if *length < 0x80 => usize::from(*length) == text.len() && is_ascii(attribute),
@@ -171,7 +193,7 @@ pub(super) fn is_plain(attribute: &[u8]) -> bool {
         [0x21, _, _, _, _, _, _, _, _] => is_ascii(key),
         _ => false,
     };
-    is_valid && usize::from(*value_length) == value.len()
+    (is_valid && usize::from(*value_length) == value.len()).then_some(key)
 }
 
 /// Returns whether bytes are ASCII. Takes half the time of the standard library's function for the

@@ -44,6 +44,8 @@ use crate::export::encode::otlp;
 pub(crate) struct Payload {
     bytes: Bytes,
     spans: usize,
+    /// Whether the request, or the one that it is a part of, has a key that chooses a project.
+    chooses_project: bool,
     /// The gzip body that the request arrived in, if it may be sent unchanged.
     gzip: Option<Bytes>,
 }
@@ -62,10 +64,11 @@ impl Payload {
     /// Stricter than protobuf: known fields must have their wire type, singular ones must not be
     /// repeated, text must be UTF-8, and spans and links need valid ids. Unknown fields are allowed.
     pub(crate) fn check(bytes: Bytes) -> Result<Self, PayloadError> {
-        let spans = check::check(&bytes)?;
+        let check::Checked { spans, chooses_project } = check::check(&bytes)?;
         Ok(Self {
             bytes,
             spans,
+            chooses_project,
             gzip: None,
         })
     }
@@ -141,6 +144,7 @@ impl Payload {
         let halves = [0..middle, middle..self.spans].map(|range| Self {
             bytes: self.slice(range.clone()),
             spans: range.len(),
+            chooses_project: self.chooses_project,
             gzip: None,
         });
         halves.into_iter().flat_map(|half| half.pieces(max)).collect()
@@ -179,6 +183,7 @@ impl Payload {
             let payload = Self {
                 bytes: part.bytes.into(),
                 spans: part.spans,
+                chooses_project: self.chooses_project,
                 gzip: None,
             };
             (part.value, payload)
@@ -188,7 +193,7 @@ impl Payload {
 
     /// Applies the changes of a binding. Nothing changes if the client has set everything.
     pub(crate) fn splice(&mut self, edits: &Edits) {
-        let spliced = splice::splice(&self.bytes, edits);
+        let spliced = splice::splice(&self.bytes, edits, self.chooses_project);
         self.replace(spliced);
     }
 

@@ -45,9 +45,13 @@ pub(super) enum Content {
     KeyValue,
     /// An `AnyValue`, whose nesting is limited.
     Value,
+    /// The key of an attribute.
+    Key,
 }
 
-use Content::{Any, Block, KeyValue, Message, OptionalSpanId, OptionalTraceId, Span, SpanId, Text, TraceId, Value};
+use Content::{
+    Any, Block, Key, KeyValue, Message, OptionalSpanId, OptionalTraceId, Span, SpanId, Text, TraceId, Value,
+};
 
 const UNKNOWN: FieldRule = FieldRule {
     name: "",
@@ -211,7 +215,7 @@ static LINK: Schema = Schema::new(&[
 static STATUS: Schema = Schema::new(&[one(2, "message", LENGTH, Text), one(3, "code", VARINT, Any)]);
 
 pub(super) static KEY_VALUE: Schema = Schema::new(&[
-    one(1, "key", LENGTH, Text),
+    one(1, "key", LENGTH, Key),
     one(2, "value", LENGTH, Value),
     one(3, "key_strindex", VARINT, Any),
 ]);

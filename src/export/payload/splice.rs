@@ -6,7 +6,6 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
-use memchr::memmem;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TraceId;
 use uuid::fmt::Hyphenated;
@@ -24,14 +23,12 @@ const SCOPE_ATTRIBUTES: u32 = 3;
 /// `attributes` of a span.
 const SPAN_ATTRIBUTES: u32 = 9;
 
-/// Returns the changed request, or `None` if nothing has to change.
-pub(super) fn splice(source: &[u8], edits: &Edits) -> Option<Bytes> {
-    let named = |keys: &[&'static str]| -> Vec<&str> {
-        let is_named = |key: &&&str| memmem::find(source, key.as_bytes()).is_some();
-        keys.iter().filter(is_named).copied().collect()
-    };
-    let forced = named(&edits.forced_keys);
-    let forced_on_resource = [forced.as_slice(), &named(&edits.forced_on_resource)].concat();
+/// Returns the changed request, or `None` if nothing has to change. Without `chooses_project`, the
+/// request has no forced key.
+pub(super) fn splice(source: &[u8], edits: &Edits, chooses_project: bool) -> Option<Bytes> {
+    let of_client = |keys: &[&'static str]| if chooses_project { keys.to_vec() } else { Vec::new() };
+    let forced = of_client(&edits.forced_keys);
+    let forced_on_resource = [forced.as_slice(), &of_client(&edits.forced_on_resource)].concat();
     let mut splice = Splice {
         source,
         resource: Attributes::new(RESOURCE_ATTRIBUTES, &forced_on_resource),

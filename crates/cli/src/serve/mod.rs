@@ -5,12 +5,12 @@ mod demo;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 
 use anstream::stderr;
 use clap::Args;
+use futures_util::future::Either;
 use tracer_registry::TracerRegistry;
 use tracer_registry::config::Config;
 use tracer_registry::text::printable;
@@ -20,7 +20,7 @@ use tracer_registry_gateway::{Gateway, StartError};
 use tracing::{info, warn};
 
 use super::error::{CliError, Outcome};
-use super::signal::{self, Signal};
+use super::signal::{Signal, Waiter};
 use demo::Demo;
 
 #[derive(Debug, Args)]
@@ -51,8 +51,8 @@ pub(crate) struct Arguments {
 const QUEUED_REQUESTS: usize = 1000;
 
 enum Event {
-    Signal(Signal),
-    Received(Arc<Received>),
+    EndOfInput,
+    Received(Received),
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome, CliError> {
@@ -65,20 +65,21 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
     // Fails only if it was set before.
     drop(tracing::subscriber::set_global_default(log));
 
-    let (sender, events) = mpsc::sync_channel(QUEUED_REQUESTS);
-    let signals = sender.clone();
-    signal::on_each(move |signal| signals.send(Event::Signal(signal)).is_ok())?;
+    let mut signals = Waiter::install(true)?;
+    // Lives until the end, so that without a demo nothing is received.
+    let (sender, mut events) = tokio::sync::mpsc::channel(QUEUED_REQUESTS);
     if arguments.until_end_of_input {
         let ends = sender.clone();
         thread::Builder::new().spawn(move || {
             drop(io::copy(&mut io::stdin(), &mut io::sink()));
-            drop(ends.send(Event::Signal(Signal::Stop)));
+            drop(ends.blocking_send(Event::EndOfInput));
         })?;
     }
     let demo = arguments.demo.then(|| {
+        let sender = sender.clone();
         Demo::start((arguments.http, arguments.grpc), move |received| {
-            // The main thread prints, so that a slow output does not delay the backend.
-            drop(sender.try_send(Event::Received(Arc::new(received.clone()))));
+            // This thread prints, so that a slow output does not delay the backend.
+            drop(sender.try_send(Event::Received(received.clone())));
         })
     });
     let demo = demo.transpose()?;
@@ -95,16 +96,12 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
         demo.write_usage(&gateway, out)?;
     }
     out.flush()?;
-    // On its own thread, because reading keys takes time and must not delay a stop.
-    let (reloads, requested) = mpsc::sync_channel(1);
-    let registry = gateway.registry().clone();
-    thread::Builder::new().spawn(move || requested.iter().for_each(|()| reload(&registry)))?;
-    for event in events {
-        match event {
-            Event::Signal(Signal::Stop) => break,
-            // A reload that has not started yet reads the same.
-            Event::Signal(Signal::Reload) => drop(reloads.try_send(())),
-            Event::Received(received) => {
+    let mut reloads = Reloads::default();
+    loop {
+        match signals.wait(events.recv()) {
+            Either::Left(Signal::Stop) | Either::Right(None | Some(Event::EndOfInput)) => break,
+            Either::Left(Signal::Reload) => reloads.request(gateway.registry()),
+            Either::Right(Some(Event::Received(received))) => {
                 if let Some(demo) = demo.as_ref().filter(|_| !received.stored.is_empty()) {
                     write!(out, "{}", demo.trees(&received))?;
                     out.flush()?;
@@ -170,6 +167,29 @@ fn write_facts(gateway: &Gateway, out: &mut impl Write) -> Result<(), CliError> 
         mib(memory)
     )?;
     Ok(())
+}
+
+/// Reloads on a thread of its own, because reading keys takes time and must not delay a stop. The
+/// thread starts with the first reload.
+#[derive(Default)]
+struct Reloads(Option<mpsc::SyncSender<()>>);
+
+impl Reloads {
+    fn request(&mut self, registry: &TracerRegistry) {
+        if self.0.is_none() {
+            let (requests, requested) = mpsc::sync_channel(1);
+            let registry = registry.clone();
+            let started = thread::Builder::new().spawn(move || requested.iter().for_each(|()| reload(&registry)));
+            match started {
+                Ok(_) => self.0 = Some(requests),
+                Err(error) => warn!("cannot start the thread of a reload: {error}"),
+            }
+        }
+        if let Some(requests) = &self.0 {
+            // If one waits already, it reads the same.
+            let _full = requests.try_send(());
+        }
+    }
 }
 
 fn reload(registry: &TracerRegistry) {

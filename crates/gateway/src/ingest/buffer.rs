@@ -53,6 +53,12 @@ impl<'r> Buffer<'r> {
         Ok(())
     }
 
+    /// Makes room for a whole of probably `total` bytes, if the limit and the budget allow it.
+    pub(super) fn prepare(&mut self, total: usize) {
+        // Without room now, the buffer grows with its content.
+        drop(self.expect(total));
+    }
+
     /// Appends bytes.
     ///
     /// # Errors

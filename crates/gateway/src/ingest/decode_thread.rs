@@ -8,10 +8,12 @@ use std::thread;
 
 use tokio::sync::oneshot;
 
-use crate::answer::Refusal;
+use crate::answer::{Format, Refusal};
 
-/// Largest message that a worker of the runtime checks itself: a fraction of a millisecond.
-const INLINE_BYTES: usize = 128 * 1024;
+/// Largest messages that a worker of the runtime checks itself: a fraction of a millisecond.
+const INLINE_BYTES: usize = 1024 * 1024;
+/// The same for JSON, which is converted too.
+const INLINE_JSON_BYTES: usize = 128 * 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -33,7 +35,8 @@ impl DecodeThread {
         Ok(Self(sender))
     }
 
-    /// Runs `work` on a message of `bytes`: at once if it is small, otherwise on the thread.
+    /// Runs `work` on a message of `bytes`: at once if it is small for its format, otherwise on the
+    /// thread.
     ///
     /// # Errors
     /// The refusal that `work` returns.
@@ -42,10 +45,16 @@ impl DecodeThread {
     /// If the future is dropped before the work starts, the work never runs.
     pub(super) async fn run<T: Send + 'static>(
         &self,
+        format: Format,
         bytes: usize,
         work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
-        if bytes <= INLINE_BYTES {
+        let inline = if format == Format::Json {
+            INLINE_JSON_BYTES
+        } else {
+            INLINE_BYTES
+        };
+        if bytes <= inline {
             return work();
         }
         let (done, result) = oneshot::channel();
@@ -72,14 +81,18 @@ mod tests {
         let decode = DecodeThread::start().unwrap();
         let name = || Ok(thread::current().name().map(str::to_owned));
         let here = thread::current().name().map(str::to_owned);
-        assert_eq!(decode.run(INLINE_BYTES, name).await.unwrap(), here);
-        let there = decode.run(INLINE_BYTES + 1, name).await.unwrap();
-        assert_eq!(there.as_deref(), Some("gateway-decode"));
+        for (format, inline) in [(Format::Json, INLINE_JSON_BYTES), (Format::Protobuf, INLINE_BYTES)] {
+            assert_eq!(decode.run(format, inline, name).await.unwrap(), here);
+            let there = decode.run(format, inline + 1, name).await.unwrap();
+            assert_eq!(there.as_deref(), Some("gateway-decode"));
+        }
         decode
-            .run(usize::MAX, || -> Result<(), Refusal> { panic!("on purpose") })
+            .run(Format::Json, usize::MAX, || -> Result<(), Refusal> {
+                panic!("on purpose")
+            })
             .await
             .unwrap_err();
-        assert_eq!(decode.run(usize::MAX, || Ok(7)).await, Ok(7));
+        assert_eq!(decode.run(Format::Json, usize::MAX, || Ok(7)).await, Ok(7));
     }
 
     #[tokio::test]
@@ -87,16 +100,16 @@ mod tests {
         let decode = DecodeThread::start().unwrap();
         let (open, gate) = mpsc::channel::<()>();
         let (started, starts) = mpsc::channel();
-        let mut first = Box::pin(decode.run(usize::MAX, move || Ok(gate.recv().is_ok())));
+        let mut first = Box::pin(decode.run(Format::Json, usize::MAX, move || Ok(gate.recv().is_ok())));
         // The first blocks the thread; the second is sent and abandoned.
         assert!(futures_util::poll!(first.as_mut()).is_pending());
         {
-            let second = std::pin::pin!(decode.run(usize::MAX, move || Ok(started.send(()).is_ok())));
+            let second = std::pin::pin!(decode.run(Format::Json, usize::MAX, move || Ok(started.send(()).is_ok())));
             assert!(futures_util::poll!(second).is_pending());
         }
         open.send(()).unwrap();
         assert_eq!(first.await, Ok(true));
-        assert_eq!(decode.run(usize::MAX, || Ok(7)).await, Ok(7));
+        assert_eq!(decode.run(Format::Json, usize::MAX, || Ok(7)).await, Ok(7));
         assert!(starts.try_recv().is_err());
     }
 }

@@ -29,6 +29,8 @@ const MAX_ZSTD_OVERHEAD: usize = 132 * 1024;
 /// Memory of a decoder besides its output.
 const GZIP_BYTES: usize = 128 * 1024;
 const ZSTD_BYTES: usize = 512 * 1024;
+/// Deflate needs at least a byte for this many.
+const MAX_DEFLATE_RATIO: usize = 1032;
 /// Largest window of a zstd frame, as RFC 8878, 3.1.1.1.2 recommends: 8 MiB.
 const MAX_ZSTD_WINDOW_LOG: u32 = 23;
 
@@ -114,6 +116,9 @@ impl Encoding {
             // The decoder's window repeats what it wrote.
             buffer = buffer.doubly_reserved();
         }
+        if self == Self::Gzip {
+            buffer.prepare(announced_by(&message));
+        }
         let (mut rest, mut members) = (&message[..], 0);
         while !rest.is_empty() {
             if members == MAX_MEMBERS {
@@ -136,6 +141,17 @@ impl Encoding {
             message: inflated,
             gzip,
         })
+    }
+}
+
+/// Returns how many bytes a gzip body may inflate to, by its last four bytes, or 0 if that is
+/// impossible.
+fn announced_by(body: &[u8]) -> usize {
+    let announced = body.last_chunk().map_or(0, |last| u32::from_le_bytes(*last) as usize);
+    if announced / MAX_DEFLATE_RATIO <= body.len() {
+        announced
+    } else {
+        0
     }
 }
 

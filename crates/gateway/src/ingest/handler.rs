@@ -244,7 +244,7 @@ impl Ingest {
                 None => traces,
             })
         };
-        self.decode.run(bytes, check).await
+        self.decode.run(format, bytes, check).await
     }
 
     pub(super) async fn look_up(&self, selector: Selector) -> Result<TracerHandle, Refusal> {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::generated::request;
 use super::*;
-use crate::export::payload::check::{MAX_EMPTY_BLOCKS, MAX_OWN_BYTES, MAX_VALUE_LEVELS, is_plain};
+use crate::export::payload::check::{MAX_EMPTY_BLOCKS, MAX_OWN_BYTES, MAX_VALUE_LEVELS, plain_key};
 
 const TRACE: [u8; 16] = [7; 16];
 const SPAN: [u8; 8] = [8; 8];
@@ -74,7 +74,39 @@ proptest! {
         // Half of the attributes have the right lengths, so that many are plain.
         let value = [&[0x12, u8::try_from(bytes.len()).expect("short")], &bytes[..]].concat();
         let attribute = if is_whole { [field(1, "k".repeat(key)), value].concat() } else { bytes };
-        prop_assert!(!is_plain(&attribute) || Attribute::decode(&attribute[..]).is_ok_and(|decoded| decoded.value.is_some()));
+        prop_assert!(plain_key(&attribute).is_none() || Attribute::decode(&attribute[..]).is_ok_and(|decoded| decoded.value.is_some()));
+    }
+}
+
+#[test]
+fn a_key_that_chooses_a_project_is_noticed_in_any_encoding() {
+    let value = field(2, field(1, "v"));
+    let long_length = |number: u8, value: &[u8]| {
+        let length = u8::try_from(value.len()).expect("short");
+        [&[number << 3 | 2, length | 0x80, 0], value].concat()
+    };
+    for (attribute, expected) in [
+        ([field(1, "wandb.project"), value.clone()].concat(), true),
+        ([value.clone(), field(1, "wandb.project")].concat(), true),
+        (field(1, "wandb.project"), true),
+        ([long_length(1, b"wandb.project"), value.clone()].concat(), true),
+        (
+            [field(1, "wandb.project"), long_length(2, &field(1, "v"))].concat(),
+            true,
+        ),
+        (
+            [field(17, "x"), field(1, "wandb.project"), value.clone()].concat(),
+            true,
+        ),
+        ([field(1, "wandb.projects"), value.clone()].concat(), false),
+        ([field(1, "key"), field(2, field(1, "wandb.project"))].concat(), false),
+    ] {
+        let on_span = request_with([ids(), field(9, &attribute)].concat());
+        let on_resource = field(1, field(1, field(1, &attribute)));
+        let on_scope = field(1, field(2, field(1, field(3, &attribute))));
+        for request in [on_span, on_resource, on_scope] {
+            assert_eq!(payload(request).chooses_project, expected, "{attribute:?}");
+        }
     }
 }
 
@@ -95,11 +127,11 @@ fn common_attributes_are_plain() {
         (field(5, []), false),
     ] {
         let attribute = [field(1, "key"), field(2, &value)].concat();
-        assert_eq!(is_plain(&attribute), expected, "{attribute:?}");
+        assert_eq!(plain_key(&attribute), expected.then_some(&b"key"[..]), "{attribute:?}");
         assert_eq!(payload(request_with([ids(), field(9, &attribute)].concat())).spans(), 2);
         let longer = [attribute, field(17, [])].concat();
-        assert!(!is_plain(&longer));
-        assert!(!is_plain(&[field(1, "ä"), field(2, &value)].concat()));
+        assert!(plain_key(&longer).is_none());
+        assert!(plain_key(&[field(1, "ä"), field(2, &value)].concat()).is_none());
     }
 }
 

@@ -22,9 +22,9 @@ use crate::export::payload::wire::{FIXED_32, FIXED_64, LENGTH, VARINT, fields, p
 /// Keys of generated attributes: few, so that they repeat and meet those of edits.
 pub(super) const KEYS: [&str; 9] = [
     "",
-    "a",
-    "b",
-    "project",
+    "model_id",
+    "mlflow.experimentId",
+    "wandb.project",
     "tenant.id",
     "session",
     "honeyhive_event_type",

@@ -14,10 +14,9 @@ fn own(key: &'static str) -> KeyValue {
 }
 
 fn edits() -> impl Strategy<Value = Edits> {
-    let keys = || subsequence([&KEYS[1..], &["new.key", "last.key"]].concat(), 0..=5);
-    // Not what event types depend on.
-    let forced_keys = subsequence([&KEYS[1..7], &["new.key"]].concat(), 0..=3);
-    let forced_on_resource = subsequence(&KEYS[1..7], 0..=2);
+    let keys = || subsequence([&KEYS[1..], &["wandb.entity", "last.key"]].concat(), 0..=5);
+    let forced_keys = subsequence([&KEYS[1..4], &["wandb.entity"]].concat(), 0..=3);
+    let forced_on_resource = subsequence(&KEYS[1..4], 0..=2);
     let forced = (forced_keys, forced_on_resource);
     (keys(), keys(), forced, any::<bool>(), any::<bool>()).prop_map(
         |(resource, span, (forced_keys, forced_on_resource), typed, session)| Edits {

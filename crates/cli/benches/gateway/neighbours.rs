@@ -1,0 +1,89 @@
+//! Callers beside one that sends a hundred times as much.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::body::{Body, Encoding};
+use crate::load::Load;
+use crate::receiver::LOUD_KEY;
+use crate::row::{Row, Target, median, number};
+use crate::server::{Config, Server, identities};
+use crate::{Bench, Result};
+
+/// Callers besides the loud one.
+const OTHERS: usize = 9;
+/// Requests a second of each.
+const RATE: f64 = 10.0;
+/// How much more the loud one sends.
+const LOUDER: f64 = 100.0;
+/// Spans of a request.
+const SPANS: u64 = 50;
+
+/// Delays of the other callers, in milliseconds.
+struct Others {
+    receipt: f64,
+    answer: f64,
+}
+
+pub(crate) fn rows(bench: &Bench) -> Result<Vec<Row>> {
+    let receiver = &bench.receiver;
+    let mut config = Config::with_tenants(OTHERS);
+    config.delay = "10ms";
+    config
+        .tenants
+        .push_str("[tenants.loud]\napi_key = { env = \"GATEWAY_BENCH_LOUD_KEY\" }\n");
+    config
+        .callers
+        .push_str("[gateway.callers.loud]\ntoken = { env = \"GATEWAY_BENCH_LOUD_KEY\" }\ntenant = \"loud\"\n");
+    let server = Server::gateway(&config, receiver)?;
+    let body = Body::new(Encoding::Protobuf, SPANS)?;
+    let time = bench.options.pick(Duration::from_secs(3), Duration::from_secs(10));
+    let (others, loud) = (identities(OTHERS), [format!("authorization: Bearer {}\r\n", LOUD_KEY)]);
+    let load = |identities, rate| Load {
+        port: server.port,
+        body: &body,
+        identities,
+        connections: 4,
+        rate: Some(rate),
+        time,
+    };
+    let measure = |factor: f64| -> Result<Others> {
+        receiver.reset()?;
+        let sent = thread::scope(|scope| -> Result<_> {
+            let loud = scope.spawn(|| load(&loud, RATE * factor).run());
+            let others = load(&others, RATE * number(OTHERS as u64)).run()?;
+            Ok([others, loud.join().map_err(|_| "a client panicked")??])
+        })?;
+        let spans = sent.iter().map(|sent| sent.spans).sum();
+        let received = receiver.wait_for(spans)?;
+        if received.spans != spans {
+            return Err(format!("{spans} spans were accepted and {} arrived", received.spans).into());
+        }
+        Ok(Others {
+            receipt: received.p99_millis,
+            answer: sent[0].answers.quantile(990),
+        })
+    };
+    measure(LOUDER)?;
+    let (mut beside, mut alone) = (Vec::new(), Vec::new());
+    for _ in 0..bench.options.rounds() {
+        beside.push(measure(LOUDER)?);
+        alone.push(measure(1.0)?);
+    }
+    let at = format!("{OTHERS} others with {RATE} requests/s of {SPANS} spans, plain");
+    let row = |what, pick: fn(&Others) -> f64| {
+        let of = |all: &[Others]| median(all.iter().map(|others| Some(pick(others))));
+        let row = Row::of(what, at.clone(), "ms", Target::RatioAtMost(1.2));
+        row.measured(of(&beside), "ours, all at one rate", of(&alone))
+    };
+    Ok(vec![
+        row(
+            "others' p99 to the receipt, one caller at 100 times their rate",
+            |others| others.receipt,
+        ),
+        row(
+            "others' p99 to the answer, one caller at 100 times their rate",
+            |others| others.answer,
+        ),
+    ])
+}

@@ -1,0 +1,182 @@
+//! Processes of the gateway and of the peer.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::Result;
+use crate::control::Receiver;
+use crate::process::Cpu;
+use crate::receiver::LOUD_KEY;
+
+/// Token of the caller of [`CALLER`].
+const TOKEN: &str = "token-of-the-benchmark";
+/// A caller for any tenant.
+pub(crate) const CALLER: &str = "[gateway.callers.bench]\n\
+     token = { env = \"GATEWAY_BENCH_TOKEN\" }\n\
+     tenant = { header = \"x-tenant\", allow = [\"*\"] }\n";
+/// Time for a process to accept connections.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A running process. Ends when this is dropped.
+pub(crate) struct Server {
+    process: Child,
+    /// Port for OTLP/HTTP.
+    pub(crate) port: u16,
+    pub(crate) started_in: Duration,
+    /// Its files.
+    _folder: TempDir,
+}
+
+/// Configuration of a gateway.
+pub(crate) struct Config {
+    pub(crate) compression: &'static str,
+    pub(crate) delay: &'static str,
+    /// Tables `[tenants]`.
+    pub(crate) tenants: String,
+    /// Tables `[gateway.callers]`.
+    pub(crate) callers: String,
+}
+
+impl Config {
+    /// A caller and the tenants `0` to `tenants`, without compression.
+    pub(crate) fn with_tenants(tenants: usize) -> Self {
+        let mut tables = String::new();
+        for tenant in 0..tenants {
+            tables.push_str(&format!("[tenants.{tenant}]\n"));
+        }
+        Self {
+            compression: "none",
+            delay: "1s",
+            tenants: tables,
+            callers: CALLER.to_owned(),
+        }
+    }
+
+    pub(crate) fn compression(self, compression: &'static str) -> Self {
+        Self { compression, ..self }
+    }
+
+    fn write(&self, folder: &Path, receiver: &Receiver) -> Result<()> {
+        let Self {
+            compression,
+            delay,
+            tenants,
+            callers,
+        } = self;
+        let default = format!(
+            "[defaults]\nbackend = \"otlp\"\nendpoint = \"{}\"\napi_key = {{ env = \"GATEWAY_BENCH_KEY\" }}\n\
+             [export]\ncompression = \"{compression}\"\nscheduled_delay = \"{delay}\"\n{tenants}",
+            receiver.url()
+        );
+        fs::write(folder.join("default.toml"), default)?;
+        let gateway = format!("[gateway]\nhttp = \"127.0.0.1:0\"\ngrpc = \"127.0.0.1:0\"\n{callers}");
+        fs::write(folder.join("gateway.toml"), gateway)?;
+        Ok(())
+    }
+}
+
+impl Server {
+    /// Starts a gateway.
+    pub(crate) fn gateway(config: &Config, receiver: &Receiver) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        config.write(folder.path(), receiver)?;
+        let begun = Instant::now();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_tracer-registry"))
+            .args(["serve", "--config"])
+            .arg(folder.path())
+            .env("GATEWAY_BENCH_KEY", "key-of-the-benchmark")
+            .env("GATEWAY_BENCH_LOUD_KEY", LOUD_KEY)
+            .env("GATEWAY_BENCH_TOKEN", TOKEN)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let output = process.stdout.take().ok_or("the gateway has no output")?;
+        let mut server = Self {
+            process,
+            port: 0,
+            started_in: Duration::ZERO,
+            _folder: folder,
+        };
+        for line in BufReader::new(output).lines() {
+            if let Some((_, address)) = line?.split_once("OTLP/HTTP") {
+                let (_, port) = address.rsplit_once(':').ok_or("the gateway shows no port")?;
+                server.port = port.trim().parse()?;
+                server.started_in = begun.elapsed();
+                return Ok(server);
+            }
+        }
+        Err("the gateway did not start".into())
+    }
+
+    /// Starts the peer.
+    pub(crate) fn rotel(program: &Path, compression: &str, receiver: &Receiver) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let [grpc, http] = [free_port()?, free_port()?];
+        let begun = Instant::now();
+        let process = Command::new(program)
+            .args(["start", "--otlp-grpc-endpoint"])
+            .arg(format!("127.0.0.1:{grpc}"))
+            .arg("--otlp-http-endpoint")
+            .arg(format!("127.0.0.1:{http}"))
+            .arg("--pid-file")
+            .arg(folder.path().join("pid"))
+            .arg("--log-file")
+            .arg(folder.path().join("log"))
+            .args(["--batch-max-size", "512"])
+            .args(["--exporter", "otlp", "--otlp-exporter-protocol", "http"])
+            .args(["--otlp-exporter-endpoint", &receiver.url()])
+            .args(["--otlp-exporter-compression", compression])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let server = Self {
+            process,
+            port: http,
+            started_in: Duration::ZERO,
+            _folder: folder,
+        };
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, http)).is_err() {
+            if begun.elapsed() > START_TIMEOUT {
+                return Err("the peer did not start".into());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(server)
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Returns the processor time so far.
+    pub(crate) fn cpu(&self) -> Option<Cpu> {
+        Cpu::of(self.id())
+    }
+}
+
+/// Returns the header lines of requests for the tenants `0` to `tenants`.
+pub(crate) fn identities(tenants: usize) -> Vec<String> {
+    let line = |tenant| format!("authorization: Bearer {TOKEN}\r\nx-tenant: {tenant}\r\n");
+    (0..tenants).map(line).collect()
+}
+
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.port())
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
