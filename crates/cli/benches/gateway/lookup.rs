@@ -23,7 +23,7 @@ pub(crate) fn rows(bench: &Bench) -> Result<Vec<Row>> {
     let folder = tempfile::tempdir()?;
     fs::write(
         folder.path().join("default.toml"),
-        "[defaults]\nbackend = \"otlp\"\nendpoint = \"http://127.0.0.1:9\"\napi_key = \"unused\"\n[tenants.\"*\"]\n",
+        "[defaults]\nbackend = \"otlp\"\nendpoint = \"http://127.0.0.1:9\"\napi_key = { env = \"UNUSED\" }\n[tenants.\"*\"]\n",
     )?;
     fs::write(folder.path().join("gateway.toml"), callers(CALLERS))?;
     let config = Config::load_for_gateway(folder.path())?;

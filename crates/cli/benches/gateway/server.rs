@@ -1,10 +1,10 @@
 //! Processes of the gateway and of the peer.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Lines};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,9 @@ pub(crate) struct Server {
     /// Port for OTLP/HTTP.
     pub(crate) port: u16,
     pub(crate) started_in: Duration,
+    /// Open until the process ends, so that it can print.
+    #[expect(dead_code, reason = "only kept open")]
+    output: Option<Lines<BufReader<ChildStdout>>>,
     /// Its files.
     _folder: TempDir,
 }
@@ -103,17 +106,17 @@ impl Server {
             process,
             port: 0,
             started_in: Duration::ZERO,
+            output: None,
             _folder: folder,
         };
-        for line in BufReader::new(output).lines() {
-            if let Some((_, address)) = line?.split_once("OTLP/HTTP") {
-                let (_, port) = address.rsplit_once(':').ok_or("the gateway shows no port")?;
-                server.port = port.trim().parse()?;
-                server.started_in = begun.elapsed();
-                return Ok(server);
-            }
-        }
-        Err("the gateway did not start".into())
+        let mut lines = BufReader::new(output).lines();
+        let line = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("OTLP/HTTP")));
+        server.started_in = begun.elapsed();
+        let line = line.ok_or("the gateway did not start")??;
+        let (_, port) = line.rsplit_once(':').ok_or("the gateway shows no port")?;
+        server.port = port.trim().parse()?;
+        server.output = Some(lines);
+        Ok(server)
     }
 
     /// Starts the peer.
@@ -142,6 +145,7 @@ impl Server {
             process,
             port: http,
             started_in: Duration::ZERO,
+            output: None,
             _folder: folder,
         };
         while TcpStream::connect((Ipv4Addr::LOCALHOST, http)).is_err() {
