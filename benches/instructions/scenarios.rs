@@ -18,7 +18,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, SpanData, SpanExporter};
 use prost::Message as _;
-use tracer_registry::config::{Export, Pool};
+use tracer_registry::config::{Compression, Export, Pool};
 use tracer_registry::ingest::Traces;
 use tracer_registry::{TracerHandle, TracerRegistry, trace};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -230,6 +230,8 @@ fn enqueue() {
 
 fn export() -> Export {
     Export {
+        // Compression would take most of the instructions of what is sent.
+        compression: Some(Compression::None),
         scheduled_delay: Some(Duration::from_secs(3600)),
         max_export_batch_size: Some(QUEUE),
         max_queue_size: Some(QUEUE),

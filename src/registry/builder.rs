@@ -59,19 +59,19 @@ impl RegistryBuilder {
 
     /// Sets the binding of an environment.
     pub fn environment(mut self, name: impl Into<String>, binding: Binding) -> Self {
-        self.document.environments.insert(name.into(), binding);
+        self.document.environments.insert(name.into(), binding.into());
         self
     }
 
     /// Sets the binding of a feature.
     pub fn feature(mut self, name: impl Into<String>, binding: Binding) -> Self {
-        self.document.features.insert(name.into(), binding);
+        self.document.features.insert(name.into(), binding.into());
         self
     }
 
     /// Sets the binding of a tenant. That of `"*"` applies to each tenant without its own binding.
     pub fn tenant(mut self, slug: impl Into<String>, binding: Binding) -> Self {
-        self.document.tenants.insert(slug.into(), binding);
+        self.document.tenants.insert(slug.into(), binding.into());
         self
     }
 

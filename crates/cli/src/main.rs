@@ -27,6 +27,11 @@ use tracer_registry::text::printable;
 
 use error::{CliError, Outcome};
 
+/// Returns freed memory to the system, as after the configuration was read, and makes static
+/// builds with musl as fast as others.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Isolated OpenTelemetry tracers in one process: demo, verification, configuration checks, local
 /// collector, gateway.
 #[derive(Debug, Parser)]

@@ -218,6 +218,9 @@ impl Gateway {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
+                if current.running().settings.tls.is_none() {
+                    continue;
+                }
                 let (current, log) = (Arc::clone(&current), Arc::clone(&log));
                 drop(tokio::task::spawn_blocking(move || current.renew_certificates(&log)).await);
             }

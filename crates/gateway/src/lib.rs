@@ -55,8 +55,9 @@
 //!    if there is none.
 //! 4. The body is read, and inflated in slices of 64 KiB, between which other requests run. What is
 //!    inflated is reserved too.
-//! 5. JSON becomes protobuf. Protobuf is checked and counted by a walk, and stays bytes. Messages
-//!    above 128 KiB are checked one after another on one thread, so that small ones do not wait.
+//! 5. JSON becomes protobuf. Protobuf is checked and counted by a walk, and stays bytes. JSON
+//!    above 128 KiB and protobuf above 1 MiB are checked one message after another on one thread,
+//!    so that small ones do not wait.
 //! 6. A request whose resources name their tenant is split. Every tenant must be allowed before the
 //!    first look-up.
 //! 7. The look-up finds the tenant's tracer, or creates it and reads its key on a blocking thread.

@@ -9,7 +9,7 @@ fn destination(binding: Binding, protocol: Protocol) -> Result<Destination, Dest
         provider: "test".into(),
         name: "key".into(),
     };
-    document.tenants.insert("acme".into(), binding.api_key(key));
+    document.tenants.insert("acme".into(), binding.api_key(key).into());
     let config = Config::from_document(document).expect("valid");
     Destination::new(&config.resolve(&acme()).expect("configured"), protocol)
 }

@@ -18,7 +18,7 @@ fn binding() -> Binding {
 fn resolved(tenants: &[(&str, Binding)], slug: &str) -> ResolvedBinding {
     let tables = tenants
         .iter()
-        .map(|(name, binding)| ((*name).to_owned(), binding.clone()));
+        .map(|(name, binding)| ((*name).to_owned(), Arc::new(binding.clone())));
     let document = Document {
         tenants: tables.collect(),
         ..Document::default()

@@ -5,6 +5,7 @@
 //! `-`, `_` and `.`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::config::problem::quoted;
 use crate::config::settings::binding::Binding;
@@ -53,7 +54,7 @@ impl<'a> DeclaredNames<'a> {
     }
 }
 
-fn by_normalized(bindings: &BTreeMap<String, Binding>) -> HashMap<String, Vec<&str>> {
+fn by_normalized(bindings: &BTreeMap<String, Arc<Binding>>) -> HashMap<String, Vec<&str>> {
     let mut names: HashMap<String, Vec<&str>> = HashMap::with_capacity(bindings.len());
     for name in bindings.keys() {
         names.entry(normalized(name)).or_default().push(name);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::config::problem::{ConfigError, Layer, Problems};
 use crate::config::read::defined_paths::{DefinedPaths, DefinedPathsBuilder};
@@ -257,7 +258,7 @@ impl Config {
             Some((LayerOrigin::Table(part, name), binding))
         });
         let wildcard = self.document.tenants.get(WILDCARD);
-        let wildcard = wildcard.map(|binding| (LayerOrigin::Table(SelectorKind::Tenant, WILDCARD), binding));
+        let wildcard = wildcard.map(|binding| (LayerOrigin::Table(SelectorKind::Tenant, WILDCARD), &**binding));
         let routes = parts.map_or_else(Vec::new, |parts| self.routes.matching_wildcard(parts));
         let routes = routes
             .into_iter()
@@ -426,7 +427,7 @@ impl Config {
         nearest.map(|(_, known)| known.clone()).collect()
     }
 
-    fn bindings(&self, part: SelectorKind) -> &BTreeMap<String, Binding> {
+    fn bindings(&self, part: SelectorKind) -> &BTreeMap<String, Arc<Binding>> {
         let (_, _, bindings) = self.document.tables()[part as usize];
         bindings
     }
@@ -435,7 +436,7 @@ impl Config {
     /// tenant without a table.
     fn binding_of<'a>(&'a self, part: SelectorKind, name: &'a str) -> Option<(&'a str, &'a Binding)> {
         let bindings = self.bindings(part);
-        let table = |name: &'a str| bindings.get(name).map(|binding| (name, binding));
+        let table = |name: &'a str| bindings.get(name).map(|binding| (name, &**binding));
         let wildcard = || {
             if part == SelectorKind::Tenant {
                 table(WILDCARD)

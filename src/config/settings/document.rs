@@ -3,6 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -33,14 +34,14 @@ table! {
         pub(crate) defaults: Binding,
         /// Bindings by environment.
         #[schema(schema_with = "names::exact")]
-        pub(crate) environments: BTreeMap<String, Binding>,
+        pub(crate) environments: BTreeMap<String, Arc<Binding>>,
         /// Bindings by feature.
         #[schema(schema_with = "names::exact")]
-        pub(crate) features: BTreeMap<String, Binding>,
+        pub(crate) features: BTreeMap<String, Arc<Binding>>,
         /// Bindings by tenant slug. The table `"*"` applies to every tenant without its own table;
         /// `{tenant}` in it is the slug.
         #[schema(schema_with = "names::or_wildcard")]
-        pub(crate) tenants: BTreeMap<String, Binding>,
+        pub(crate) tenants: BTreeMap<String, Arc<Binding>>,
         /// Folder with a file for each tenant, named after the slug, such as `acme.toml`, with the
         /// content of a table `[tenants.acme]`. A file is read when its tenant is looked up. The
         /// file of a tenant with a table here is not read.
@@ -202,7 +203,7 @@ impl From<&SelectorBuilder> for When {
 
 impl Document {
     /// Returns the tables of named bindings, each with its kind and key.
-    pub(crate) fn tables(&self) -> [(SelectorKind, &'static str, &BTreeMap<String, Binding>); 3] {
+    pub(crate) fn tables(&self) -> [(SelectorKind, &'static str, &BTreeMap<String, Arc<Binding>>); 3] {
         [
             (SelectorKind::Environment, "environments", &self.environments),
             (SelectorKind::Feature, "features", &self.features),
@@ -214,7 +215,7 @@ impl Document {
     pub(crate) fn bindings(&self) -> impl Iterator<Item = (String, &Binding)> {
         let named = self.tables().into_iter().flat_map(|(_, table, bindings)| {
             let path = move |name| format!("{table}.{}", quoted(name));
-            bindings.iter().map(move |(name, binding)| (path(name), binding))
+            bindings.iter().map(move |(name, binding)| (path(name), &**binding))
         });
         let routes = self.routes.iter().enumerate();
         let routes = routes.map(|(index, route)| (format!("routes[{index}]"), &route.binding));
@@ -235,18 +236,18 @@ impl Document {
     /// Overlays the document of a layer. Keys that it discards are attributed to the layer.
     pub(crate) fn overlay_layer(&mut self, over: &Self, layer: Layer) {
         self.overlay(over);
-        for binding in self.bindings_mut() {
+        let attribute = |binding: &mut Binding| {
             if let Some(discarded) = &mut binding.discarded {
                 discarded.layer.get_or_insert(layer);
             }
-        }
-    }
-
-    fn bindings_mut(&mut self) -> impl Iterator<Item = &mut Binding> {
+        };
+        attribute(&mut self.defaults);
+        self.routes.iter_mut().for_each(|route| attribute(&mut route.binding));
         let tables = [&mut self.environments, &mut self.features, &mut self.tenants];
         let named = tables.into_iter().flat_map(BTreeMap::values_mut);
-        let routes = self.routes.iter_mut().map(|route| &mut route.binding);
-        std::iter::once(&mut self.defaults).chain(named).chain(routes)
+        // The others stay shared.
+        let changed = named.filter(|binding| binding.discarded.is_some());
+        changed.for_each(|binding| attribute(Arc::make_mut(binding)));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Overlays bindings, and discards lower settings that a change invalidates.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
@@ -82,15 +83,27 @@ impl Binding {
     }
 }
 
-impl Entry for Binding {
+/// A binding of most tables, which have no settings of their own.
+static EMPTY: LazyLock<Arc<Binding>> = LazyLock::new(Arc::default);
+
+/// Shared by the layers of a configuration, because there may be many tables.
+impl Entry for Arc<Binding> {
     fn read(value: Value, path: String, table: &mut Table<'_>) -> Option<Self> {
         let mut table = Table::new(value, path, table.folder, table.problems)?;
-        let binding = Self::take_fields(&mut table);
+        let binding = Binding::take_fields(&mut table);
         table.finish();
-        Some(binding)
+        Some(if binding == **EMPTY {
+            Self::clone(&EMPTY)
+        } else {
+            Self::new(binding)
+        })
     }
 
     fn overlay_onto(&self, name: &str, lower: &mut BTreeMap<String, Self>) {
-        lower.entry(name.to_owned()).or_default().overlay(self);
+        if let Some(below) = lower.get_mut(name) {
+            Self::make_mut(below).overlay(self);
+        } else {
+            lower.insert(name.to_owned(), Self::clone(self));
+        }
     }
 }

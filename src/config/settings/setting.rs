@@ -106,6 +106,8 @@ impl<T: Entry> Field for BTreeMap<String, T> {
         for (name, entry) in upper {
             entry.overlay_onto(name, self);
         }
+        // Many insertions leave half of each node unused.
+        *self = std::mem::take(self).into_iter().collect();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
+use std::sync::Arc;
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -69,7 +70,7 @@ fn binding() -> impl Strategy<Value = Binding> {
 }
 
 fn document() -> impl Strategy<Value = Document> {
-    let bindings = || btree_map("[a-c]", binding(), 0..3);
+    let bindings = || btree_map("[a-c]", binding().prop_map(Arc::new), 0..3);
     let routes = btree_map("[a-c]", binding(), 0..3);
     (binding(), bindings(), bindings(), routes).prop_map(|(defaults, tenants, features, routes)| Document {
         defaults,

@@ -164,7 +164,7 @@ fn debug_output_shows_no_value_that_could_be_a_key() {
         .metadata("m", CANARY)
         .resource("r", CANARY);
     let mut document = Document::default();
-    document.tenants.insert("acme".into(), binding.clone());
+    document.tenants.insert("acme".into(), binding.clone().into());
     let error = Config::from_document(document.clone()).expect_err("problems");
     assert_eq!(error.problems().len(), 2, "{error}");
     for shown in [

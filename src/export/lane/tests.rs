@@ -106,7 +106,7 @@ impl Parts {
         };
         document
             .tenants
-            .insert("acme".into(), binding.api_key(provider("acme")));
+            .insert("acme".into(), binding.api_key(provider("acme")).into());
         document.export = export;
         let config = Config::from_document(document).expect("valid");
         let selector = Selector::of(SelectorKind::Tenant, Slug::new("acme").expect("a name"));

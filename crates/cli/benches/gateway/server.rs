@@ -1,10 +1,10 @@
 //! Processes of the gateway and of the peer.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Lines};
+use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,9 +30,6 @@ pub(crate) struct Server {
     /// Port for OTLP/HTTP.
     pub(crate) port: u16,
     pub(crate) started_in: Duration,
-    /// Open until the process ends, so that it can print.
-    #[expect(dead_code, reason = "only kept open")]
-    output: Option<Lines<BufReader<ChildStdout>>>,
     /// Its files.
     _folder: TempDir,
 }
@@ -91,7 +88,7 @@ impl Server {
         let folder = tempfile::tempdir()?;
         config.write(folder.path(), receiver)?;
         let begun = Instant::now();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_tracer-registry"))
+        let process = Command::new(env!("CARGO_BIN_EXE_tracer-registry"))
             .args(["serve", "--config"])
             .arg(folder.path())
             .env("GATEWAY_BENCH_KEY", "key-of-the-benchmark")
@@ -101,21 +98,20 @@ impl Server {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()?;
-        let output = process.stdout.take().ok_or("the gateway has no output")?;
         let mut server = Self {
             process,
             port: 0,
             started_in: Duration::ZERO,
-            output: None,
             _folder: folder,
         };
+        // Stays open with the process, so that it can print more.
+        let output = server.process.stdout.as_mut().ok_or("the gateway has no output")?;
         let mut lines = BufReader::new(output).lines();
         let line = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("OTLP/HTTP")));
-        server.started_in = begun.elapsed();
         let line = line.ok_or("the gateway did not start")??;
+        server.started_in = begun.elapsed();
         let (_, port) = line.rsplit_once(':').ok_or("the gateway shows no port")?;
         server.port = port.trim().parse()?;
-        server.output = Some(lines);
         Ok(server)
     }
 
@@ -145,7 +141,6 @@ impl Server {
             process,
             port: http,
             started_in: Duration::ZERO,
-            output: None,
             _folder: folder,
         };
         while TcpStream::connect((Ipv4Addr::LOCALHOST, http)).is_err() {

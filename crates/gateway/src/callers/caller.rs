@@ -15,10 +15,7 @@ use crate::config::{Allow, BasicPart, CallerSettings, TenantRule};
 /// A program that sends to the gateway. `Debug` shows its name.
 pub struct Caller {
     name: Slug,
-    basic: BasicPart,
-    rule: TenantRule,
-    environment: Option<Slug>,
-    feature: Option<Slug>,
+    settings: Arc<CallerSettings>,
     counts: Arc<Counts>,
 }
 
@@ -41,15 +38,8 @@ pub struct ByResource {
 }
 
 impl Caller {
-    pub(super) fn new(name: Slug, settings: &CallerSettings, counts: Arc<Counts>) -> Self {
-        Self {
-            name,
-            basic: settings.basic,
-            rule: settings.tenant.clone(),
-            environment: settings.environment.clone(),
-            feature: settings.feature.clone(),
-            counts,
-        }
+    pub(super) fn new(name: Slug, settings: Arc<CallerSettings>, counts: Arc<Counts>) -> Self {
+        Self { name, settings, counts }
     }
 
     /// Returns the name.
@@ -68,7 +58,7 @@ impl Caller {
     }
 
     pub(super) fn basic(&self) -> BasicPart {
-        self.basic
+        self.settings.basic
     }
 
     /// Returns what a request addresses. `in_path` is the result of
@@ -110,7 +100,7 @@ impl Caller {
     }
 
     fn find(self: &Arc<Self>, in_path: Option<Slug>, headers: &HeaderMap) -> Result<Target, Refusal> {
-        let tenant = match &self.rule {
+        let tenant = match &self.settings.tenant {
             TenantRule::Fixed(tenant) => tenant.clone(),
             TenantRule::Header { name, .. } => {
                 let mut values = headers.get_all(name).iter();
@@ -137,7 +127,7 @@ impl Caller {
 
     /// Returns a tenant if the caller may address it.
     fn permitted(&self, tenant: Option<Slug>) -> Result<Slug, Refusal> {
-        let is_permitted = |tenant: &Slug| match &self.rule {
+        let is_permitted = |tenant: &Slug| match &self.settings.tenant {
             TenantRule::Fixed(own) => own.as_ref() == Some(tenant),
             TenantRule::Header { allow, .. } | TenantRule::Resource { allow, .. } | TenantRule::Path { allow } => {
                 Allow::permits(allow, tenant)
@@ -151,10 +141,10 @@ impl Caller {
         if let Some(tenant) = tenant {
             selector = selector.tenant(&tenant);
         }
-        if let Some(environment) = &self.environment {
+        if let Some(environment) = &self.settings.environment {
             selector = selector.environment(environment);
         }
-        if let Some(feature) = &self.feature {
+        if let Some(feature) = &self.settings.feature {
             selector = selector.feature(feature);
         }
         // Cannot fail: all names are slugs, and the settings require one of them.

@@ -59,9 +59,11 @@ impl Callers {
             let key = config.read_key(source, sources).map_err(|error| error.to_string())?;
             Ok(hasher.hash_key(&key))
         });
+        let digests = settings.callers.values().map(|caller| caller.token_sha256.len());
+        let token_count = tokens.len() + digests.sum::<usize>();
         let mut callers = Self {
             hasher,
-            by_hash: HashMap::new(),
+            by_hash: HashMap::with_capacity(token_count),
             open: settings.open.as_ref().map(|selector| open(selector, previous)),
             all: Box::default(),
             unidentified: previous
@@ -70,7 +72,7 @@ impl Callers {
             warnings: Vec::new(),
         };
         let all = settings.callers.iter();
-        let all = all.map(|(name, settings)| caller(name.clone(), settings, previous));
+        let all = all.map(|(name, settings)| caller(name.clone(), Arc::clone(settings), previous));
         callers.all = all.chain(callers.open.clone()).collect();
         for (token, hash) in tokens.iter().zip(read_tokens) {
             match hash {
@@ -129,10 +131,10 @@ fn open(selector: &Selector, previous: Option<&Callers>) -> Arc<Caller> {
         feature: selector.get(SelectorKind::Feature).cloned(),
         ..CallerSettings::default()
     };
-    caller(Slug::new(OPEN).expect("a slug"), &settings, previous)
+    caller(Slug::new(OPEN).expect("a slug"), Arc::new(settings), previous)
 }
 
-fn caller(name: Slug, settings: &CallerSettings, previous: Option<&Callers>) -> Arc<Caller> {
+fn caller(name: Slug, settings: Arc<CallerSettings>, previous: Option<&Callers>) -> Arc<Caller> {
     let counts = previous
         .and_then(|previous| previous.get(&name))
         .map(|caller| Arc::clone(caller.counts()));
@@ -143,7 +145,7 @@ fn caller(name: Slug, settings: &CallerSettings, previous: Option<&Callers>) -> 
     ))
 }
 
-fn tokens<'s>(callers: impl IntoIterator<Item = (&'s Slug, &'s CallerSettings)>) -> Vec<Token<'s>> {
+fn tokens<'s>(callers: impl IntoIterator<Item = (&'s Slug, &'s Arc<CallerSettings>)>) -> Vec<Token<'s>> {
     let mut tokens = Vec::new();
     for (caller, settings) in callers {
         for (index, source) in settings.tokens.iter().enumerate() {

@@ -172,7 +172,7 @@ impl CallerSettings {
             },
             Some(OneOrMore::More(digests)) => digests,
         };
-        self.token_sha256.clear();
+        self.token_sha256 = Vec::with_capacity(digests.len());
         for (index, digest) in digests.iter().enumerate() {
             match sha256(digest) {
                 Some(_) if digest.eq_ignore_ascii_case(EMPTY_SHA256) => {

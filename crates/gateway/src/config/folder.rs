@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tracer_registry::gateway::GatewayProblems;
 use tracer_registry::selector::Slug;
@@ -18,7 +19,7 @@ const MAX_FILE_BYTES: u64 = 64 << 10;
 const EXTENSIONS: [&str; 4] = ["toml", "yaml", "yml", "json"];
 
 /// Adds the callers of a folder to those of the configuration.
-pub(super) fn read(folder: &Path, callers: &mut BTreeMap<Slug, CallerSettings>, problems: &mut GatewayProblems) {
+pub(super) fn read(folder: &Path, callers: &mut BTreeMap<Slug, Arc<CallerSettings>>, problems: &mut GatewayProblems) {
     let field = "gateway.callers_dir";
     let files = match files(folder) {
         Ok(files) if files.len() > MAX_FILES => {
@@ -51,7 +52,7 @@ pub(super) fn read(folder: &Path, callers: &mut BTreeMap<Slug, CallerSettings>, 
         }
         let mut caller = CallerSettings::default();
         problems.read_file(&file, path.clone(), MAX_FILE_BYTES, |table| caller.read(table));
-        if callers.insert(name, caller).is_some() {
+        if callers.insert(name, Arc::new(caller)).is_some() {
             let message = format!("also in {}; remove one of them", file.display());
             problems.add(path, message);
         }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -28,7 +29,7 @@ pub struct Settings {
     /// Address for OTLP/gRPC, or `None` if off. Default: `127.0.0.1:4317`.
     pub grpc: Option<SocketAddr>,
     /// Callers by name, from the configuration and from `callers_dir`.
-    pub callers: BTreeMap<Slug, CallerSettings>,
+    pub callers: BTreeMap<Slug, Arc<CallerSettings>>,
     /// Folder with a file for each caller, `acme.toml` for `[gateway.callers.acme]`. Default: none.
     pub callers_dir: Option<PathBuf>,
     /// Selector of every request, without credentials. Only on loopback addresses and without
@@ -321,6 +322,8 @@ impl Written {
         if let Some(folder) = settings.callers_dir.clone() {
             folder::read(&folder, &mut settings.callers, problems);
         }
+        // Many insertions leave half of each node unused.
+        settings.callers = std::mem::take(&mut settings.callers).into_iter().collect();
         settings
     }
 }
@@ -377,14 +380,14 @@ fn read_open(table: &mut GatewayTable<'_, '_>) -> SelectorBuilder {
     open
 }
 
-fn read_caller(callers: &mut BTreeMap<Slug, CallerSettings>, written: &str, table: &mut GatewayTable<'_, '_>) {
+fn read_caller(callers: &mut BTreeMap<Slug, Arc<CallerSettings>>, written: &str, table: &mut GatewayTable<'_, '_>) {
     let name = if table.is_of_variables() {
         declared(callers, written)
     } else {
         Slug::new(written).map_err(|error| error.to_string())
     };
     match name {
-        Ok(name) => callers.entry(name).or_default().read(table),
+        Ok(name) => Arc::make_mut(callers.entry(name).or_default()).read(table),
         Err(message) => {
             table.table_problem(message);
             // Read all the same, so that its fields are not reported as unknown.
@@ -394,7 +397,7 @@ fn read_caller(callers: &mut BTreeMap<Slug, CallerSettings>, written: &str, tabl
 }
 
 /// Returns the caller that a variable means, whose name has `_` for `-` and `.`.
-fn declared(callers: &BTreeMap<Slug, CallerSettings>, written: &str) -> Result<Slug, String> {
+fn declared(callers: &BTreeMap<Slug, Arc<CallerSettings>>, written: &str) -> Result<Slug, String> {
     let same = |(written, name): (u8, u8)| written == name || written == b'_' && matches!(name, b'-' | b'.');
     let is_meant = |name: &&Slug| written.len() == name.len() && written.bytes().zip(name.bytes()).all(same);
     let meant: Vec<&Slug> = callers.keys().filter(is_meant).collect();

@@ -5,6 +5,7 @@ mod problems;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -55,7 +56,7 @@ fn settings(text: &str) -> Result<Settings, ConfigError> {
 fn caller(text: &str) -> Result<CallerSettings, ConfigError> {
     let text = format!("[gateway.callers.acme]\n{text}");
     let mut settings = Folder::new(&[("gateway.toml", &text)]).read()?;
-    Ok(settings.callers.remove("acme").expect("written"))
+    Ok(Arc::unwrap_or_clone(settings.callers.remove("acme").expect("written")))
 }
 
 fn listed(error: &ConfigError) -> Vec<String> {
@@ -248,10 +249,10 @@ fn beyond_a_thousand_token_files_their_folders_are_watched() {
         let tokens = vec![KeySource::file(format!("/tokens/{}/{index}", index % 2))];
         settings.callers.insert(
             slug(&format!("c{index}")),
-            CallerSettings {
+            Arc::new(CallerSettings {
                 tokens,
                 ..CallerSettings::default()
-            },
+            }),
         );
     }
     settings.tls = Some(Tls {
