@@ -59,11 +59,9 @@ impl Callers {
             let key = config.read_key(source, sources).map_err(|error| error.to_string())?;
             Ok(hasher.hash_key(&key))
         });
-        let digests = settings.callers.values().map(|caller| caller.token_sha256.len());
-        let token_count = tokens.len() + digests.sum::<usize>();
         let mut callers = Self {
             hasher,
-            by_hash: HashMap::with_capacity(token_count),
+            by_hash: HashMap::new(),
             open: settings.open.as_ref().map(|selector| open(selector, previous)),
             all: Box::default(),
             unidentified: previous
@@ -71,6 +69,8 @@ impl Callers {
                 .unwrap_or_default(),
             warnings: Vec::new(),
         };
+        let digests = settings.callers.values().map(|caller| caller.token_sha256.len());
+        callers.by_hash.reserve(tokens.len() + digests.sum::<usize>());
         let all = settings.callers.iter();
         let all = all.map(|(name, settings)| caller(name.clone(), Arc::clone(settings), previous));
         callers.all = all.chain(callers.open.clone()).collect();
