@@ -40,5 +40,5 @@ pub(crate) use merged::MergedEnrichment;
 pub(crate) use preset::chooses_project;
 pub(crate) use project::{Project, ProjectId};
 #[cfg(feature = "gateway")]
-pub(crate) use project_key::chooses_project;
+pub(crate) use project_key::is_project_attribute;
 pub(crate) use session_id::{new_session_id, parse_session_id, trace_session_id};

@@ -33,7 +33,7 @@ const fn ends(first: u8, last: u8) -> usize {
 /// Returns whether receivers of some backend choose a project by this attribute. A request has
 /// thousands of keys, so almost all of them are recognised without a comparison.
 #[inline]
-pub(crate) fn chooses_project(key: &[u8]) -> bool {
+pub(crate) fn is_project_attribute(key: &[u8]) -> bool {
     let &[first, .., last] = key else { return false };
     LENGTHS[ends(first, last)] & (1 << (key.len() % 64)) != 0 && is_listed(key)
 }
@@ -56,18 +56,20 @@ mod tests {
             .iter()
             .flat_map(|row| [row.anywhere, row.on_resource]);
         for key in lists.flatten() {
-            assert!(chooses_project(key.as_bytes()), "{key}");
+            assert!(is_project_attribute(key.as_bytes()), "{key}");
             for at in 0..key.len() {
                 let mut other = key.as_bytes().to_vec();
                 other[at] ^= 1;
-                assert!(!chooses_project(&other), "{other:?}");
+                assert!(!is_project_attribute(&other), "{other:?}");
             }
-            assert!(!chooses_project(&key.as_bytes()[1..]));
-            assert!(!chooses_project(format!("{key}s").as_bytes()));
+            assert!(!is_project_attribute(&key.as_bytes()[1..]));
+            assert!(!is_project_attribute(format!("{key}s").as_bytes()));
             // The same length modulo 64.
             let (start, end) = key.split_at(1);
-            assert!(!chooses_project(format!("{start}{}{end}", "x".repeat(64)).as_bytes()));
+            assert!(!is_project_attribute(
+                format!("{start}{}{end}", "x".repeat(64)).as_bytes()
+            ));
         }
-        assert!(!chooses_project(b"") && !chooses_project(b"o"));
+        assert!(!is_project_attribute(b"") && !is_project_attribute(b"o"));
     }
 }

@@ -3,7 +3,7 @@
 use super::error::{PayloadError, Rule, Segment};
 use super::schema::{ANY_VALUE, Content, FieldRule, KEY_VALUE, REQUEST, RESOURCE_SPANS, SPAN, Schema};
 use super::wire;
-use crate::backend::chooses_project;
+use crate::backend::is_project_attribute;
 
 /// Field of a resource block before OTLP 1.0.
 const INSTRUMENTATION_LIBRARY_SPANS: u32 = 1000;
@@ -24,7 +24,7 @@ pub(super) const MAX_EMPTY_BLOCKS: usize = 1024;
 pub(super) struct Checked {
     pub(super) spans: usize,
     /// Whether a key anywhere in the request chooses a project at a known receiver.
-    pub(super) chooses_project: bool,
+    pub(super) has_project_attribute: bool,
 }
 
 /// Checks a request.
@@ -37,7 +37,7 @@ pub(super) fn check(request: &[u8]) -> Result<Checked, PayloadError> {
     }
     Ok(Checked {
         spans: walk.spans,
-        chooses_project: walk.chooses_project,
+        has_project_attribute: walk.has_project_attribute,
     })
 }
 
@@ -46,7 +46,7 @@ struct Walk {
     spans: usize,
     /// Blocks with a resource or a scope.
     blocks: usize,
-    chooses_project: bool,
+    has_project_attribute: bool,
     /// Level of the current attribute value.
     level: u32,
 }
@@ -104,13 +104,13 @@ impl Walk {
             }
             Content::KeyValue => match plain_key(value) {
                 Some(key) if self.level < MAX_VALUE_LEVELS => {
-                    self.chooses_project |= chooses_project(key);
+                    self.has_project_attribute |= is_project_attribute(key);
                     Ok(())
                 }
                 _ => self.message::<false>(&KEY_VALUE, value),
             },
             Content::Key => {
-                self.chooses_project |= chooses_project(value);
+                self.has_project_attribute |= is_project_attribute(value);
                 text(value)
             }
             Content::Value => self.value(value),

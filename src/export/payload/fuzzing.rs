@@ -24,10 +24,10 @@ static EDITS: LazyLock<[Edits; 3]> = LazyLock::new(|| {
             .collect()
     };
     let forced = Edits {
-        resource: own(&["project", "service.name"]),
-        span_attributes: own(&["a", "project"]),
-        forced_keys: vec!["project"],
-        forced_on_resource: vec![TENANT],
+        resource: own(&["wandb.project", "service.name"]),
+        span_attributes: own(&["a", "wandb.project"]),
+        forced_keys: vec!["wandb.project"],
+        forced_on_resource: vec!["model_id"],
         event_type: Some(&AttributeNames::HONEYHIVE),
         session_id: Some("session"),
     };
@@ -37,7 +37,7 @@ static EDITS: LazyLock<[Edits; 3]> = LazyLock::new(|| {
         ..Edits::default()
     };
     let removed = Edits {
-        forced_keys: vec!["a", "project"],
+        forced_keys: vec!["model_id", "wandb.project"],
         ..Edits::default()
     };
     [forced, fixed, removed]

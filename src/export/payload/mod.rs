@@ -45,7 +45,7 @@ pub(crate) struct Payload {
     bytes: Bytes,
     spans: usize,
     /// Whether the request, or the one that it is a part of, has a key that chooses a project.
-    chooses_project: bool,
+    has_project_attribute: bool,
     /// The gzip body that the request arrived in, if it may be sent unchanged.
     gzip: Option<Bytes>,
 }
@@ -64,11 +64,14 @@ impl Payload {
     /// Stricter than protobuf: known fields must have their wire type, singular ones must not be
     /// repeated, text must be UTF-8, and spans and links need valid ids. Unknown fields are allowed.
     pub(crate) fn check(bytes: Bytes) -> Result<Self, PayloadError> {
-        let check::Checked { spans, chooses_project } = check::check(&bytes)?;
+        let check::Checked {
+            spans,
+            has_project_attribute,
+        } = check::check(&bytes)?;
         Ok(Self {
             bytes,
             spans,
-            chooses_project,
+            has_project_attribute,
             gzip: None,
         })
     }
@@ -78,6 +81,8 @@ impl Payload {
         Self {
             bytes: otlp::request(&[span], resource),
             spans: 1,
+            // Not checked, so it may have any.
+            has_project_attribute: true,
             gzip: None,
         }
     }
@@ -144,7 +149,7 @@ impl Payload {
         let halves = [0..middle, middle..self.spans].map(|range| Self {
             bytes: self.slice(range.clone()),
             spans: range.len(),
-            chooses_project: self.chooses_project,
+            has_project_attribute: self.has_project_attribute,
             gzip: None,
         });
         halves.into_iter().flat_map(|half| half.pieces(max)).collect()
@@ -183,7 +188,7 @@ impl Payload {
             let payload = Self {
                 bytes: part.bytes.into(),
                 spans: part.spans,
-                chooses_project: self.chooses_project,
+                has_project_attribute: self.has_project_attribute,
                 gzip: None,
             };
             (part.value, payload)
@@ -193,7 +198,7 @@ impl Payload {
 
     /// Applies the changes of a binding. Nothing changes if the client has set everything.
     pub(crate) fn splice(&mut self, edits: &Edits) {
-        let spliced = splice::splice(&self.bytes, edits, self.chooses_project);
+        let spliced = splice::splice(&self.bytes, edits, self.has_project_attribute);
         self.replace(spliced);
     }
 

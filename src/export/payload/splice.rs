@@ -23,10 +23,16 @@ const SCOPE_ATTRIBUTES: u32 = 3;
 /// `attributes` of a span.
 const SPAN_ATTRIBUTES: u32 = 9;
 
-/// Returns the changed request, or `None` if nothing has to change. Without `chooses_project`, the
+/// Returns the changed request, or `None` if nothing has to change. Without `has_project_attribute`, the
 /// request has no forced key.
-pub(super) fn splice(source: &[u8], edits: &Edits, chooses_project: bool) -> Option<Bytes> {
-    let of_client = |keys: &[&'static str]| if chooses_project { keys.to_vec() } else { Vec::new() };
+pub(super) fn splice(source: &[u8], edits: &Edits, has_project_attribute: bool) -> Option<Bytes> {
+    let of_client = |keys: &[&'static str]| {
+        if has_project_attribute {
+            keys.to_vec()
+        } else {
+            Vec::new()
+        }
+    };
     let forced = of_client(&edits.forced_keys);
     let forced_on_resource = [forced.as_slice(), &of_client(&edits.forced_on_resource)].concat();
     let mut splice = Splice {

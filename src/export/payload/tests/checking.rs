@@ -105,7 +105,7 @@ fn a_key_that_chooses_a_project_is_noticed_in_any_encoding() {
         let on_resource = field(1, field(1, field(1, &attribute)));
         let on_scope = field(1, field(2, field(1, field(3, &attribute))));
         for request in [on_span, on_resource, on_scope] {
-            assert_eq!(payload(request).chooses_project, expected, "{attribute:?}");
+            assert_eq!(payload(request).has_project_attribute, expected, "{attribute:?}");
         }
     }
 }
