@@ -48,7 +48,7 @@ fn is_valid(read: &Result<Settings, ConfigError>) -> bool {
                 settings.open.is_some(),
                 settings.callers.is_empty() && settings.callers_dir.is_none()
             );
-            settings.callers.values().for_each(assert_complete);
+            settings.callers.values().for_each(|caller| assert_complete(caller));
             true
         }
         Err(error) => {

@@ -54,7 +54,7 @@ impl Ingest {
         if bytes > LARGE_BYTES {
             turn.take().await;
         }
-        let request = self.decode.run(bytes, read).await?;
+        let request = self.decode.run(Format::Json, bytes, read).await?;
         drop(turn);
         reserved.shrink(max_memory.saturating_sub(request.memory()));
 
