@@ -20,6 +20,9 @@ use crate::config::settings::setting::{Field, Fields, Setting, impl_setting, pat
 use crate::config::settings::untrusted::Untrusted;
 use crate::selector::{SelectorBuilder, SelectorKind};
 
+/// Bindings by name. Layers share them, because there may be many.
+pub(crate) type Bindings = BTreeMap<String, Arc<Binding>>;
+
 table! {
     /// A configuration as written. Created from files by
     /// [`Config::load`](crate::config::Config::load), or in code.
@@ -34,14 +37,14 @@ table! {
         pub(crate) defaults: Binding,
         /// Bindings by environment.
         #[schema(schema_with = "names::exact")]
-        pub(crate) environments: BTreeMap<String, Arc<Binding>>,
+        pub(crate) environments: Bindings,
         /// Bindings by feature.
         #[schema(schema_with = "names::exact")]
-        pub(crate) features: BTreeMap<String, Arc<Binding>>,
+        pub(crate) features: Bindings,
         /// Bindings by tenant slug. The table `"*"` applies to every tenant without its own table;
         /// `{tenant}` in it is the slug.
         #[schema(schema_with = "names::or_wildcard")]
-        pub(crate) tenants: BTreeMap<String, Arc<Binding>>,
+        pub(crate) tenants: Bindings,
         /// Folder with a file for each tenant, named after the slug, such as `acme.toml`, with the
         /// content of a table `[tenants.acme]`. A file is read when its tenant is looked up. The
         /// file of a tenant with a table here is not read.
@@ -203,7 +206,7 @@ impl From<&SelectorBuilder> for When {
 
 impl Document {
     /// Returns the tables of named bindings, each with its kind and key.
-    pub(crate) fn tables(&self) -> [(SelectorKind, &'static str, &BTreeMap<String, Arc<Binding>>); 3] {
+    pub(crate) fn tables(&self) -> [(SelectorKind, &'static str, &Bindings); 3] {
         [
             (SelectorKind::Environment, "environments", &self.environments),
             (SelectorKind::Feature, "features", &self.features),

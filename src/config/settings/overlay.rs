@@ -83,10 +83,9 @@ impl Binding {
     }
 }
 
-/// A binding of most tables, which have no settings of their own.
+/// Binding of tables without settings. Of many tables most have none.
 static EMPTY: LazyLock<Arc<Binding>> = LazyLock::new(Arc::default);
 
-/// Shared by the layers of a configuration, because there may be many tables.
 impl Entry for Arc<Binding> {
     fn read(value: Value, path: String, table: &mut Table<'_>) -> Option<Self> {
         let mut table = Table::new(value, path, table.folder, table.problems)?;
