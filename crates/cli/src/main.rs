@@ -27,8 +27,7 @@ use tracer_registry::text::printable;
 
 use error::{CliError, Outcome};
 
-/// Returns freed memory to the system, as after the configuration was read, and makes static
-/// builds with musl as fast as others.
+/// Returns freed memory to the system: a large configuration leaves much of it behind.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
