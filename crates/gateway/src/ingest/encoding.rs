@@ -116,9 +116,9 @@ impl Encoding {
             // The decoder's window repeats what it wrote.
             buffer = buffer.doubly_reserved();
         }
-        if self == Self::Gzip {
-            buffer.prepare(announced_by(&message));
-        }
+        let announced = if self == Self::Gzip { announced_by(&message) } else { 0 };
+        // The rest follows with the turn.
+        buffer.prepare(announced.min(SLICE_BYTES));
         let (mut rest, mut members) = (&message[..], 0);
         while !rest.is_empty() {
             if members == MAX_MEMBERS {
@@ -129,10 +129,10 @@ impl Encoding {
             members += 1;
             rest = if self == Self::Zstd {
                 let decoder = zstd_decoder(Member::new(rest, MAX_ZSTD_OVERHEAD))?;
-                inflate_member(decoder, zstd::Decoder::get_mut, &mut buffer, turn).await?
+                inflate_member(decoder, zstd::Decoder::get_mut, &mut buffer, turn, announced).await?
             } else {
                 let decoder = GzDecoder::new(Member::new(rest, MAX_GZIP_OVERHEAD));
-                inflate_member(decoder, GzDecoder::get_mut, &mut buffer, turn).await?
+                inflate_member(decoder, GzDecoder::get_mut, &mut buffer, turn, announced).await?
             };
         }
         let inflated = buffer.into_bytes();
@@ -161,6 +161,7 @@ async fn inflate_member<'m, D: Read>(
     member: fn(&mut D) -> &mut Member<'m>,
     buffer: &mut Buffer<'_>,
     turn: &mut Turn<'_>,
+    announced: usize,
 ) -> Result<&'m [u8], Refusal> {
     let mut slice = vec![0; SLICE_BYTES];
     loop {
@@ -171,6 +172,7 @@ async fn inflate_member<'m, D: Read>(
             return Ok(member(&mut decoder).rest);
         }
         turn.take().await;
+        buffer.prepare(announced);
         yield_now().await;
     }
 }
