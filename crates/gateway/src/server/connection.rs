@@ -74,13 +74,20 @@ impl Connection {
         }
     }
 
-    async fn serve<S>(self, mut stream: S, began: Instant)
+    async fn serve<S>(mut self, mut stream: S, began: Instant)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let running = self.server.running();
         let settings = &running.settings;
-        let first = timeout_at(began + settings.header_timeout, first_bytes(&mut stream)).await;
+        let first = timeout_at(began + settings.header_timeout, first_bytes(&mut stream));
+        let first = tokio::select! {
+            // A request that arrived in time is served.
+            biased;
+            first = first => first,
+            // Clients open connections ahead of their requests.
+            _ = self.stop.wait_for(|stop| *stop) => return,
+        };
         let (is_http2, first) = match first {
             Ok(Ok(first)) => first,
             Ok(Err(_)) => return,

@@ -110,6 +110,21 @@ fn a_reload_changes_callers_as_a_whole_or_not_at_all() {
 }
 
 #[test]
+fn a_stop_does_not_wait_for_a_connection_without_a_request() {
+    let mut service = Service::start("");
+    let silent = std::net::TcpStream::connect(service.http()).unwrap();
+    until(|| service.status().connections.open == 1);
+    let began = std::time::Instant::now();
+    let report = service.take_gateway().shutdown(LONG);
+    assert!(
+        began.elapsed() < std::time::Duration::from_secs(3),
+        "less than the header timeout"
+    );
+    assert_eq!(report.cut_off, 0);
+    drop(silent);
+}
+
+#[test]
 fn reloads_under_load_fail_no_request() {
     let service = Service::start("");
     let (stop, sent) = (AtomicBool::new(false), Mutex::new(0));
