@@ -104,3 +104,8 @@ impl Verify {
         self
     }
 }
+
+/// Returns the seed of a round. The first round uses the seed from the options.
+pub(super) fn round_seed(seed: u64, round: u64) -> u64 {
+    seed.wrapping_add(round.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+}

@@ -9,7 +9,7 @@ use super::check::finding::Finding;
 use super::error::VerifyError;
 use super::gateway;
 use super::generate::{generate, generate_disturbed};
-use super::options::Verify;
+use super::options::{Verify, round_seed};
 use super::oracle::expect::{Instances, expect, expect_replaced};
 use super::ours::subject::Ours;
 use super::peer::{self, Peer};
@@ -246,11 +246,6 @@ fn shortest(
 
 pub(super) fn runtime() -> Result<Runtime, VerifyError> {
     Ok(Builder::new_multi_thread().worker_threads(4).enable_all().build()?)
-}
-
-/// Returns the seed of a round. The first round uses the seed from the options.
-pub(super) fn round_seed(seed: u64, round: u64) -> u64 {
-    seed.wrapping_add(round.wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }
 
 fn command(options: &Verify, seed: u64, operations: usize) -> String {

@@ -1,5 +1,6 @@
 //! Compares what the receiver got, and what the clients saw, with what the oracle permits.
 
+mod sent_session;
 mod sessions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -7,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use self::sessions::SentSession;
+use self::sent_session::{SentSession, op_of, wrong_answer};
 use super::super::check::Checked;
 use super::super::check::finding::{FindingKind, Findings};
 use super::super::check::scan::{Owners, scan};
@@ -164,7 +165,7 @@ impl<'a> Check<'a> {
                     }
                 }
                 Kind::Session(session) => {
-                    if let Some(wanted) = sessions::wrong_answer(session, self.program.seed, &answer.json) {
+                    if let Some(wanted) = wrong_answer(session, self.program.seed, &answer.json) {
                         self.find(FindingKind::WrongAnswer, None, op.id, wanted, &answer.json);
                     }
                 }
@@ -242,7 +243,7 @@ impl<'a> Check<'a> {
             rejected.insert(member, project.summary().rejected_spans);
             for span in project.spans() {
                 self.spans += 1;
-                let id = sessions::op_of(span);
+                let id = op_of(span);
                 if let Some(session) = id.and_then(|id| self.sessions.get_mut(&id)) {
                     session.arrived(member, span);
                     continue;
