@@ -1,6 +1,8 @@
 //! Requests of the clients: spans of some 400 bytes.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
+use std::iter;
 use std::time::Duration;
 
 use flate2::write::GzEncoder;
@@ -120,9 +122,8 @@ fn span(trace_id: &[u8], random: &mut Random) -> Span {
         }),
         ..KeyValue::default()
     };
-    let sentence: Vec<&str> = (0..12)
-        .map(|_| WORDS[(random.next() % WORDS.len() as u64) as usize])
-        .collect();
+    let word = || WORDS[usize::try_from(random.next() % WORDS.len() as u64).unwrap_or_default()];
+    let sentence: Vec<&str> = iter::repeat_with(word).take(12).collect();
     Span {
         trace_id: trace_id.to_vec(),
         span_id: random.next().to_be_bytes().to_vec(),
@@ -197,7 +198,10 @@ fn json_attribute(attribute: &KeyValue) -> serde_json::Value {
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// SplitMix64: the same numbers in each run.

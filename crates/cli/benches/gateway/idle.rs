@@ -59,14 +59,11 @@ pub(crate) fn rows(bench: &Bench) -> Result<Vec<Row>> {
 
 /// Returns tables of callers, each for one tenant.
 pub(crate) fn callers(count: usize) -> String {
-    let mut tables = String::new();
-    for caller in 0..count {
+    let table = |caller| {
         let hash = hex(digest(&SHA256, token(caller).as_bytes()).as_ref());
-        tables.push_str(&format!(
-            "[gateway.callers.caller-{caller}]\ntoken_sha256 = \"{hash}\"\ntenant = \"{caller}\"\n"
-        ));
-    }
-    tables
+        format!("[gateway.callers.caller-{caller}]\ntoken_sha256 = \"{hash}\"\ntenant = \"{caller}\"\n")
+    };
+    (0..count).map(table).collect::<Vec<_>>().concat()
 }
 
 pub(crate) fn token(caller: usize) -> String {

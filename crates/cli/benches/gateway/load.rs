@@ -56,9 +56,9 @@ impl Relayed {
         receiver.reset()?;
         let before = server.cpu();
         let sent = load.run()?;
-        let received = receiver.wait_for(sent.spans)?;
-        if received.spans != sent.spans {
-            return Err(format!("{} spans were accepted and {} arrived", sent.spans, received.spans).into());
+        let arrived = receiver.wait_for(sent.spans)?;
+        if arrived.spans != sent.spans {
+            return Err(format!("{} spans were accepted and {} arrived", sent.spans, arrived.spans).into());
         }
         if sent.refused > 0 && load.rate.is_some() {
             eprintln!("{} requests were refused", sent.refused);
@@ -66,9 +66,9 @@ impl Relayed {
         thread::sleep(LAST_ANSWER);
         let cpu = server.cpu().zip(before).map(|(after, before)| after.since(&before));
         Ok(Self {
-            micros: cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / number(received.spans)),
+            micros: cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / number(arrived.spans)),
             sent,
-            received,
+            received: arrived,
         })
     }
 
@@ -113,7 +113,7 @@ impl Load<'_> {
                 return Ok(sent);
             }
             thread::sleep(due.saturating_sub(begin.elapsed()));
-            let identity = &self.identities[(turn % self.identities.len() as u64) as usize];
+            let identity = &self.identities[usize::try_from(turn)? % self.identities.len()];
             body.stamp(SystemTime::now().duration_since(UNIX_EPOCH)?);
             request.clear();
             write!(

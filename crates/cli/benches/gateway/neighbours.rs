@@ -38,8 +38,8 @@ pub(crate) fn rows(bench: &Bench) -> Result<Vec<Row>> {
     let server = Server::gateway(&config, receiver)?;
     let body = Body::new(Encoding::Protobuf, SPANS)?;
     let time = bench.options.pick(Duration::from_secs(3), Duration::from_secs(10));
-    let (others, loud) = (identities(OTHERS), [format!("authorization: Bearer {}\r\n", LOUD_KEY)]);
-    let load = |identities, rate| Load {
+    let (quiet, loud) = (identities(OTHERS), [format!("authorization: Bearer {LOUD_KEY}\r\n")]);
+    let client = |identities, rate| Load {
         port: server.port,
         body: &body,
         identities,
@@ -50,17 +50,17 @@ pub(crate) fn rows(bench: &Bench) -> Result<Vec<Row>> {
     let measure = |factor: f64| -> Result<Others> {
         receiver.reset()?;
         let sent = thread::scope(|scope| -> Result<_> {
-            let loud = scope.spawn(|| load(&loud, RATE * factor).run());
-            let others = load(&others, RATE * number(OTHERS as u64)).run()?;
+            let loud = scope.spawn(|| client(&loud, RATE * factor).run());
+            let others = client(&quiet, RATE * number(OTHERS as u64)).run()?;
             Ok([others, loud.join().map_err(|_| "a client panicked")??])
         })?;
         let spans = sent.iter().map(|sent| sent.spans).sum();
-        let received = receiver.wait_for(spans)?;
-        if received.spans != spans {
-            return Err(format!("{spans} spans were accepted and {} arrived", received.spans).into());
+        let arrived = receiver.wait_for(spans)?;
+        if arrived.spans != spans {
+            return Err(format!("{spans} spans were accepted and {} arrived", arrived.spans).into());
         }
         Ok(Others {
-            receipt: received.p99_millis,
+            receipt: arrived.p99_millis,
             answer: sent[0].answers.quantile(990),
         })
     };

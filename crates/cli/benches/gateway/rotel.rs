@@ -15,7 +15,9 @@ const FIND: &str = "import pathlib, rotel; print(pathlib.Path(rotel.__file__).wi
 
 /// Returns the program. Installs it if it is not there.
 pub(crate) fn program() -> Result<PathBuf> {
-    if let Some(path) = env::var_os(VARIABLE) {
+    #[expect(clippy::disallowed_methods, reason = "where programs are found is no configuration")]
+    let given = env::var_os(VARIABLE);
+    if let Some(path) = given {
         return Ok(path.into());
     }
     let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rotel");

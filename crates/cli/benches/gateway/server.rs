@@ -47,14 +47,11 @@ pub(crate) struct Config {
 impl Config {
     /// A caller and the tenants `0` to `tenants`, without compression.
     pub(crate) fn with_tenants(tenants: usize) -> Self {
-        let mut tables = String::new();
-        for tenant in 0..tenants {
-            tables.push_str(&format!("[tenants.{tenant}]\n"));
-        }
+        let tables: Vec<String> = (0..tenants).map(|tenant| format!("[tenants.{tenant}]\n")).collect();
         Self {
             compression: "none",
             delay: "1s",
-            tenants: tables,
+            tenants: tables.concat(),
             callers: CALLER.to_owned(),
         }
     }
