@@ -6,11 +6,11 @@ use super::*;
 const ID: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
 const OTHER: &str = "0af76519-16cd-43dd-8448-eb211c80319c";
 
-fn read(call: SessionCall, body: &Value) -> Result<SessionRequest, String> {
-    SessionRequest::from_json(&call, body.to_string().as_bytes()).map_err(|error| error.to_string())
+fn read(call: &SessionCall, body: &Value) -> Result<SessionRequest, String> {
+    SessionRequest::from_json(call, body.to_string().as_bytes()).map_err(|error| error.to_string())
 }
 
-fn fields(call: SessionCall, body: &Value) -> Value {
+fn fields(call: &SessionCall, body: &Value) -> Value {
     Value::Object(read(call, body).expect("valid").fields)
 }
 
@@ -25,7 +25,7 @@ fn a_start_keeps_its_id_in_lower_case_and_its_unknown_fields() {
         (SessionCall::Start, json!({"session": session})),
         (SessionCall::BareStart, session.clone()),
     ] {
-        let request = read(call, &body).expect("valid");
+        let request = read(&call, &body).expect("valid");
         assert_eq!((request.kind, request.id().to_string().as_str()), (Kind::Start, ID));
         assert_eq!(Value::Object(request.fields), expected);
     }
@@ -39,17 +39,17 @@ fn an_id_that_is_no_uuid_is_replaced() {
         json!("chat-7"),
         json!("67e5504410b1426f9247bb680e5fe0c8"),
     ] {
-        let request = read(SessionCall::BareStart, &json!({"session_id": id})).expect("valid");
+        let request = read(&SessionCall::BareStart, &json!({"session_id": id})).expect("valid");
         assert_eq!(request.id().get_version_num(), 4, "{id}");
         assert_eq!(request.fields["session_id"], json!(request.id().to_string()));
-        let request = read(SessionCall::BareEvent, &json!({"event_id": id})).expect("valid");
+        let request = read(&SessionCall::BareEvent, &json!({"event_id": id})).expect("valid");
         assert_eq!(request.fields["event_id"], json!(request.id().to_string()), "{id}");
     }
 }
 
 #[test]
 fn a_sessions_event_id_is_its_session_id() {
-    let start = |body| read(SessionCall::BareStart, &body);
+    let start = |body| read(&SessionCall::BareStart, &body);
     for body in [
         json!({"event_id": ID}),
         json!({"event_id": ID, "session_id": ID}),
@@ -70,11 +70,11 @@ fn a_sessions_event_id_is_its_session_id() {
 #[test]
 fn an_event_keeps_its_session_even_if_it_is_no_uuid() {
     let body = json!({"event": {"event_id": ID, "session_id": OTHER.to_uppercase(), "event_name": "call"}});
-    let request = read(SessionCall::Event, &body).expect("valid");
+    let request = read(&SessionCall::Event, &body).expect("valid");
     assert_eq!((request.kind, request.id.to_string().as_str()), (Kind::Single, ID));
     assert_eq!(request.session.map(|id| id.to_string()).as_deref(), Some(OTHER));
     assert_eq!(request.fields["session_id"], json!(OTHER));
-    let request = read(SessionCall::BareEvent, &json!({"session_id": "chat-7"})).expect("valid");
+    let request = read(&SessionCall::BareEvent, &json!({"session_id": "chat-7"})).expect("valid");
     assert_eq!(
         (request.session, &request.fields["session_id"]),
         (None, &json!("chat-7"))
@@ -85,7 +85,7 @@ fn an_event_keeps_its_session_even_if_it_is_no_uuid() {
 fn an_enrichment_names_one_uuid_in_its_path_or_body() {
     let enrich = |id: Option<&str>, body| {
         read(
-            SessionCall::Enrich {
+            &SessionCall::Enrich {
                 id: id.map(str::to_owned),
             },
             &body,
@@ -136,15 +136,15 @@ fn fields_that_choose_a_project_are_removed_in_any_spelling() {
         "projects": 1, "metadata": {"project": "a value of the client"},
     });
     let kept = json!({"session_id": ID, "projects": 1, "metadata": {"project": "a value of the client"}});
-    assert_eq!(fields(SessionCall::BareStart, &body), kept);
+    assert_eq!(fields(&SessionCall::BareStart, &body), kept);
     assert_eq!(
-        fields(SessionCall::Start, &json!({"session": body, "project": "globex"})),
+        fields(&SessionCall::Start, &json!({"session": body, "project": "globex"})),
         kept
     );
     let event = json!({"event": {"event_id": ID, "project_id": "globex"}, "org_id": "o"});
-    assert_eq!(fields(SessionCall::Event, &event), json!({"event_id": ID}));
+    assert_eq!(fields(&SessionCall::Event, &event), json!({"event_id": ID}));
     let enriched = fields(
-        SessionCall::Enrich {
+        &SessionCall::Enrich {
             id: Some(ID.to_owned()),
         },
         &json!({"project_name": "globex"}),
@@ -178,8 +178,8 @@ fn known_fields_have_the_type_of_the_api() {
         ("event_name", json!(false), "event_name is not a string"),
     ] {
         let body = json!({ name: value });
-        assert_eq!(read(SessionCall::BareStart, &body).expect_err(name), expected);
-        read(SessionCall::BareStart, &json!({ name: null })).expect("null counts as absent");
+        assert_eq!(read(&SessionCall::BareStart, &body).expect_err(name), expected);
+        read(&SessionCall::BareStart, &json!({ name: null })).expect("null counts as absent");
     }
 }
 
@@ -293,7 +293,7 @@ proptest! {
                 Kind::Enrich => SessionCall::Enrich { id: Some(id) },
             };
             let sent = Value::Object(request.fields);
-            prop_assert_eq!(fields(again, &sent), sent);
+            prop_assert_eq!(fields(&again, &sent), sent);
         }
     }
 
