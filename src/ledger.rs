@@ -151,13 +151,22 @@ impl Ledger {
         self.queued
     }
 
+    pub(crate) fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    /// Returns the total number dropped, for any reason.
+    pub(crate) fn lost(&self) -> u64 {
+        self.dropped.iter().sum()
+    }
+
     /// Returns everything accepted, whatever its fate.
     pub(crate) fn accepted(&self) -> u64 {
-        self.delivered + self.pending() + self.dropped.iter().sum::<u64>()
+        self.delivered + self.pending() + self.lost()
     }
 
     fn has_dropped(&self) -> bool {
-        self.dropped.iter().any(|count| *count > 0)
+        self.lost() > 0
     }
 
     pub(crate) fn add(&mut self, other: &Self) {

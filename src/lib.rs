@@ -115,7 +115,8 @@ pub use span::ActiveSpan;
 pub use tracer::TracerHandle;
 pub use util::json_number::IntoJson;
 
-/// The state of a registry and its tracers: [`TracerRegistry::status`].
+/// The state of a registry and its tracers: [`TracerRegistry::status`] and
+/// [`TracerRegistry::tracers`].
 pub mod status {
     pub use crate::context::{PropagationStatus, StaleScopeStatus};
     pub use crate::export::{
@@ -125,7 +126,10 @@ pub mod status {
     #[cfg(feature = "macros")]
     pub use crate::integrations::trace_macro::{TraceCounts, trace_counts};
     pub use crate::ledger::{DropReason, LedgerSnapshot};
-    pub use crate::registry::{ConfigurationStatus, EvictedTotals, PoolStatus, Status, TracerStatus, UnroutedStatus};
+    pub use crate::registry::{
+        ConfigurationStatus, EndpointStatus, EvictedTotals, PoolStatus, Status, TracerFilter, TracerOrder, TracerPage,
+        TracerPosition, TracerQuery, TracerStatus, UnroutedStatus,
+    };
 }
 
 /// Results of a flush, a shutdown and a reload.

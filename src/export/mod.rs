@@ -39,6 +39,7 @@ mod test_fixtures;
 mod test_receiver;
 
 pub(crate) use accounting::accounting::Accounting;
+pub(crate) use accounting::counted_lane::LaneSummary;
 pub(crate) use accounting::eviction::EvictedLedgers;
 pub(crate) use accounting::flush::after;
 pub use accounting::key_status::{KeyRefusal, KeyStatus};

@@ -80,7 +80,7 @@ impl Inner {
         if self.engine.is_forked() {
             return Report::of_fork();
         }
-        let (ledgers, evicted) = self.accounting.all();
+        let (ledgers, evicted) = self.accounting.all_sorted();
         let flushes = begin_flushes(&ledgers);
         self.engine.await_flushes(&flushes, deadline);
         self.report(&ledgers, &flushes, &evicted)
@@ -93,7 +93,7 @@ impl Inner {
         let deadline = after(timeout);
         self.state.closed.store(true, Ordering::SeqCst);
         self.engine.close();
-        let (ledgers, evicted) = self.accounting.all();
+        let (ledgers, evicted) = self.accounting.all_sorted();
         let flushes = begin_flushes(&ledgers);
         self.engine.await_flushes(&flushes, deadline);
         self.engine.stop();

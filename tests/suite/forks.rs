@@ -19,6 +19,7 @@ use tracer_registry::error::ReloadError;
 use tracer_registry::secret::Fingerprinter;
 use tracer_registry::selector::Slug;
 use tracer_registry::source::BindingCacheOptions;
+use tracer_registry::status::{Status, TracerQuery};
 use tracer_registry::{Enrichment, LookupError, Selector, Session, TracerHandle, TracerRegistry};
 use tracer_registry_collector::LocalCollector;
 
@@ -263,6 +264,9 @@ fn use_inherited(n: u64, url: &str, inherited: Inherited) {
         );
         #[cfg(feature = "metrics")]
         assert!(crate::metrics::reader::Reader::of(registry).read().values.is_empty());
+        assert_eq!(registry.tracers(&TracerQuery::default()).found, 0);
+        assert!(registry.endpoints().is_empty() && registry.status_without_tracers() == Status::default());
+        assert_eq!(registry.tracer_status(Selector::tenant("a")), Ok(None));
         assert!(registry.status().tracers.is_empty() && format!("{registry:?}").contains("TracerRegistry"));
         let flushed = registry.force_flush(LONG);
         assert!(

@@ -80,6 +80,7 @@ mod tower;
 #[cfg(feature = "macros")]
 mod trace_macro;
 mod tracer_flush;
+mod tracer_pages;
 #[cfg(feature = "tracing")]
 mod tracing_layer;
 mod untrusted;

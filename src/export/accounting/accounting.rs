@@ -61,16 +61,30 @@ impl Accounting {
         Arc::clone(&ledger)
     }
 
-    /// Returns all ledgers sorted by selector, and the totals of evicted ones at the same moment.
-    /// The caller holds no lock of the map.
+    /// Returns the ledger of a selector, if there is one. It is not evicted while the caller holds
+    /// it.
+    pub(crate) fn find(&self, selector: &Selector) -> Option<Arc<SelectorLedger>> {
+        self.ledgers.get(selector).map(|ledger| Arc::clone(&ledger))
+    }
+
+    /// Returns all ledgers in no order, and the totals of evicted ones at the same moment. The
+    /// caller holds no lock of the map.
     pub(crate) fn all(&self) -> (Vec<Arc<SelectorLedger>>, EvictedLedgers) {
         let evicted = self.evicted.lock();
-        let mut ledgers: Vec<Arc<SelectorLedger>> =
-            self.ledgers.iter().map(|entry| Arc::clone(entry.value())).collect();
-        let sums = *evicted;
-        drop(evicted);
-        ledgers.sort_by(|one, other| one.selector.cmp(&other.selector));
-        (ledgers, sums)
+        let ledgers = self.ledgers.iter().map(|entry| Arc::clone(entry.value())).collect();
+        (ledgers, *evicted)
+    }
+
+    /// Like [`all`](Self::all), with the ledgers sorted by selector.
+    pub(crate) fn all_sorted(&self) -> (Vec<Arc<SelectorLedger>>, EvictedLedgers) {
+        let (mut ledgers, evicted) = self.all();
+        ledgers.sort_unstable_by(|one, other| one.selector.cmp(&other.selector));
+        (ledgers, evicted)
+    }
+
+    /// Returns the totals of evicted ledgers.
+    pub(crate) fn evicted(&self) -> EvictedLedgers {
+        *self.evicted.lock()
     }
 
     /// Returns the evicted totals since the report before `earlier`, and marks them as reported.

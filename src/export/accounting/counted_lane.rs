@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 use super::key_status::KeyStatus;
 use super::lane_status::{DestinationStatus, ErrorsStatus, RefusedSpan, RequestStatus};
 use crate::export::error::ExportError;
+use crate::export::net::connections::Connections;
 use crate::export::schedule::breaker_status::Breakers;
 use crate::ledger::Ledgers;
 use crate::util::wall_time;
@@ -13,6 +14,11 @@ use crate::util::wall_time;
 /// A lane as its selector's ledger uses it.
 pub(crate) trait CountedLane: Send + Sync {
     fn snapshot(&self) -> LaneSnapshot;
+
+    /// Like [`snapshot`](Self::snapshot), but without texts: hashes no key and allocates nothing.
+    fn summary(&self) -> LaneSummary;
+
+    fn connections(&self) -> &Arc<Connections>;
 
     /// Makes everything accepted so far due now. Returns a mark to wait for.
     fn begin_flush(self: Arc<Self>) -> FlushMark;
@@ -91,7 +97,7 @@ impl LaneSnapshot {
         #[cfg(feature = "metrics")]
         self.starts.add(lane.starts);
         self.held_bytes += lane.held_bytes;
-        self.oldest = self.oldest.into_iter().chain(lane.oldest).min();
+        self.oldest = earlier(self.oldest, lane.oldest);
         self.failures = lane.failures.or(self.failures.take());
         self.refused_span = lane.refused_span.or(self.refused_span.take());
         self.last_delivery = self.last_delivery.max(lane.last_delivery);
@@ -99,6 +105,53 @@ impl LaneSnapshot {
         self.key = lane.key;
         self.destination = lane.destination;
     }
+}
+
+/// Numbers of one lane, or of all lanes that a selector ever had.
+#[derive(Default)]
+pub(crate) struct LaneSummary {
+    /// Number of open lanes.
+    pub(crate) lanes: usize,
+    pub(crate) ledgers: Ledgers,
+    #[cfg(feature = "metrics")]
+    pub(crate) starts: Starts,
+    /// Estimated memory of queued and in-flight spans and session events.
+    pub(crate) held_bytes: usize,
+    /// End time of the oldest queued span, or when it was queued if it is encoded.
+    pub(crate) oldest: Option<SystemTime>,
+    pub(crate) last_delivery: Option<SystemTime>,
+    /// When the oldest request in progress began.
+    pub(crate) oldest_request: Option<SystemTime>,
+    /// The receiver refuses the key. Of the newest lane, like the next three fields.
+    pub(crate) key_refused: bool,
+    /// The last read of the key's source failed.
+    pub(crate) key_failing: bool,
+    /// Number of open breakers: of spans, and of session events.
+    pub(crate) open_breakers: u8,
+    /// The breaker of the endpoint is open.
+    pub(crate) is_unreachable: bool,
+}
+
+impl LaneSummary {
+    /// Adds a newer lane.
+    pub(super) fn add(&mut self, lane: &Self) {
+        self.lanes += lane.lanes;
+        self.ledgers.add(&lane.ledgers);
+        #[cfg(feature = "metrics")]
+        self.starts.add(lane.starts);
+        self.held_bytes += lane.held_bytes;
+        self.oldest = earlier(self.oldest, lane.oldest);
+        self.last_delivery = self.last_delivery.max(lane.last_delivery);
+        self.oldest_request = earlier(self.oldest_request, lane.oldest_request);
+        self.key_refused = lane.key_refused;
+        self.key_failing = lane.key_failing;
+        self.open_breakers = lane.open_breakers;
+        self.is_unreachable = lane.is_unreachable;
+    }
+}
+
+fn earlier(one: Option<SystemTime>, other: Option<SystemTime>) -> Option<SystemTime> {
+    one.into_iter().chain(other).min()
 }
 
 /// The last series of failures and its last error.

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 #[cfg(feature = "metrics")]
 use super::counted_lane::Starts;
-use super::counted_lane::{CountedLane, Failures, FlushMark, LaneSnapshot, Pending};
+use super::counted_lane::{CountedLane, Failures, FlushMark, LaneSnapshot, LaneSummary, Pending};
 use super::eviction::{EvictedLedgers, Eviction, IdleSelectors};
 use super::lane_status::RefusedSpan;
 use super::report::TracerReport;
@@ -250,6 +250,29 @@ impl SelectorLedger {
     pub(crate) fn snapshot(&self) -> LaneSnapshot {
         let state = self.state.lock();
         state.sum(state.snapshots())
+    }
+
+    /// Like [`snapshot`](Self::snapshot), but without texts.
+    pub(crate) fn summary(&self) -> LaneSummary {
+        let state = self.state.lock();
+        let retired = &state.retired;
+        let mut all = LaneSummary {
+            ledgers: retired.ledgers,
+            #[cfg(feature = "metrics")]
+            starts: retired.starts,
+            last_delivery: retired.last_delivery,
+            ..LaneSummary::default()
+        };
+        for open in &state.lanes {
+            all.add(&open.lane.summary());
+        }
+        all
+    }
+
+    /// Calls `visit` for each open lane, with the ledger locked.
+    pub(crate) fn each_lane(&self, visit: impl FnMut(&dyn CountedLane)) {
+        let state = self.state.lock();
+        state.lanes.iter().map(|open| open.lane.as_ref()).for_each(visit);
     }
 }
 

@@ -317,6 +317,15 @@ impl RotatingKey {
         }
     }
 
+    /// Returns whether the last read of the source failed.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.state
+            .lock()
+            .extra
+            .as_ref()
+            .is_some_and(|extra| extra.error.is_some())
+    }
+
     /// Call without the lock: a `tracing` subscriber may need it.
     fn log(&self, log_event: LogEvent) {
         let source = &self.origin.source;

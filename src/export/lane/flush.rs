@@ -9,10 +9,11 @@ use super::lane::Lane;
 use super::sync::wait_timeout;
 #[cfg(feature = "metrics")]
 use crate::export::accounting::counted_lane::Starts;
-use crate::export::accounting::counted_lane::{CountedLane, FlushMark, LaneSnapshot, Pending};
+use crate::export::accounting::counted_lane::{CountedLane, FlushMark, LaneSnapshot, LaneSummary, Pending};
 use crate::export::accounting::flush::after;
 use crate::export::accounting::lane_status::RequestKind;
 use crate::export::accounting::report::TracerReport;
+use crate::export::net::connections::Connections;
 use crate::export::schedule::engine_event::EngineEvent;
 use crate::ledger::{DropReason, Ledgers};
 
@@ -29,12 +30,8 @@ impl CountedLane for Lane {
                 spans: state.ledger,
                 events: state.events_ledger(),
             },
-            // Under the lock: each span that the ledger contains has its start counted.
             #[cfg(feature = "metrics")]
-            starts: Starts {
-                recorded: self.stripes.started(),
-                left_out: self.left_out.load(Ordering::Relaxed),
-            },
+            starts: self.starts(),
             held_bytes: state.share.held(),
             oldest: state.spans.oldest(),
             failures: state.failures().cloned(),
@@ -48,6 +45,34 @@ impl CountedLane for Lane {
                 RequestKind::SessionEvents => [breakers.session_events, breakers.endpoint],
             }),
         }
+    }
+
+    fn summary(&self) -> LaneSummary {
+        // Before taking the lane's lock, as in `snapshot`.
+        let key_failing = self.key.is_failing();
+        let (open_breakers, is_unreachable) = self.breakers.open();
+        let state = self.lock();
+        LaneSummary {
+            lanes: 1,
+            ledgers: Ledgers {
+                spans: state.ledger,
+                events: state.events_ledger(),
+            },
+            #[cfg(feature = "metrics")]
+            starts: self.starts(),
+            held_bytes: state.share.held(),
+            oldest: state.spans.oldest(),
+            last_delivery: state.last_delivery,
+            oldest_request: state.oldest_request_since(),
+            key_refused: state.key_refusals().is_refused(),
+            key_failing,
+            open_breakers,
+            is_unreachable,
+        }
+    }
+
+    fn connections(&self) -> &Arc<Connections> {
+        &self.connections
     }
 
     fn begin_flush(self: Arc<Self>) -> FlushMark {
@@ -95,6 +120,16 @@ impl CountedLane for Lane {
 }
 
 impl Lane {
+    /// Returns the started spans. Call under the lock: then each span that the ledger contains has
+    /// its start counted.
+    #[cfg(feature = "metrics")]
+    fn starts(&self) -> Starts {
+        Starts {
+            recorded: self.stripes.started(),
+            left_out: self.left_out.load(Ordering::Relaxed),
+        }
+    }
+
     /// Flushes this lane only and waits for completion, for at most `timeout`.
     pub(crate) fn flush(self: &Arc<Self>, timeout: Duration) -> TracerReport {
         let shared = self.shared();

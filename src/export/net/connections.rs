@@ -263,6 +263,11 @@ impl Connections {
         }
     }
 
+    /// Returns scheme, host and port.
+    pub(crate) fn origin(&self) -> &str {
+        &self.key.origin
+    }
+
     /// Returns the queue of the requests of a kind that wait for capacity.
     pub(crate) fn capacity_queue(&self, kind: RequestKind) -> &CapacityQueue {
         &self.capacity_queues[kind as usize]

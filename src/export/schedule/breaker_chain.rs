@@ -100,6 +100,12 @@ impl LaneBreakers {
         self.session_events.note_new_key();
     }
 
+    /// Returns how many of the tracer's own breakers are open, and whether the endpoint's is.
+    pub(crate) fn open(&self) -> (u8, bool) {
+        let own = u8::from(self.spans.is_open()) + u8::from(self.session_events.is_open());
+        (own, self.endpoint.is_open())
+    }
+
     pub(crate) fn status(&self) -> Breakers {
         Breakers {
             spans: self.spans.status(),

@@ -1,8 +1,9 @@
 //! Computes a status from the ledgers.
 
 use super::types::{EvictedTotals, Status, TracerStatus};
-use crate::export::SelectorLedger;
+use crate::export::{EvictedLedgers, SelectorLedger};
 use crate::registry::handle::TracerRegistry;
+use crate::selector::{Selector, SelectorError};
 use crate::util::wall_time;
 
 impl TracerRegistry {
@@ -11,11 +12,42 @@ impl TracerRegistry {
         if self.0.engine.is_forked() {
             return Status::default();
         }
-        let (ledgers, evicted) = self.0.accounting.all();
+        let (ledgers, evicted) = self.0.accounting.all_sorted();
+        let tracers = ledgers.iter().map(|ledger| tracer_status(ledger)).collect();
+        self.status_with(tracers, &evicted)
+    }
+
+    /// Returns everything of [`status`](Self::status) but the tracers. Visits no tracer. Empty in a
+    /// forked child of the registry's process.
+    pub fn status_without_tracers(&self) -> Status {
+        if self.0.engine.is_forked() {
+            return Status::default();
+        }
+        self.status_with(Vec::new(), &self.0.accounting.evicted())
+    }
+
+    /// Returns the status of one selector. `None` if it never had a tracer, or if its counts have
+    /// moved to [`Status::evicted_totals`]. Visits no other selector. `None` in a forked child of
+    /// the registry's process.
+    ///
+    /// # Errors
+    /// [`SelectorError`] if the selector is not valid.
+    pub fn tracer_status<S>(&self, selector: S) -> Result<Option<TracerStatus>, SelectorError>
+    where
+        S: TryInto<Selector, Error: Into<SelectorError>>,
+    {
+        let selector = selector.try_into().map_err(Into::into)?;
+        if self.0.engine.is_forked() {
+            return Ok(None);
+        }
+        Ok(self.0.accounting.find(&selector).map(|ledger| tracer_status(&ledger)))
+    }
+
+    fn status_with(&self, tracers: Vec<TracerStatus>, evicted: &EvictedLedgers) -> Status {
         let boundary = self.0.engine.boundary();
         Status {
             configuration: self.0.state.reloads.status(),
-            tracers: ledgers.iter().map(|ledger| tracer_status(ledger)).collect(),
+            tracers,
             pool: self.0.state.pool.status(),
             evicted_totals: EvictedTotals {
                 names: evicted.names,
@@ -29,7 +61,7 @@ impl TracerRegistry {
     }
 }
 
-fn tracer_status(ledger: &SelectorLedger) -> TracerStatus {
+pub(super) fn tracer_status(ledger: &SelectorLedger) -> TracerStatus {
     let snapshot = ledger.snapshot();
     let (last_error, errors) = snapshot
         .failures

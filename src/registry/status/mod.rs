@@ -2,9 +2,14 @@
 
 mod check;
 mod collect;
+mod endpoints;
+mod page;
+mod problems;
 mod types;
 mod warnings;
 
 pub use check::{CheckMode, CheckedBinding, ConnectionCheck};
+pub use endpoints::EndpointStatus;
+pub use page::{TracerFilter, TracerOrder, TracerPage, TracerPosition, TracerQuery};
 pub use types::{EvictedTotals, PoolStatus, Status, TracerStatus};
 pub use warnings::CheckWarning;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tracer_registry::config::{BackendName, Protocol};
 use tracer_registry::report::Report;
 use tracer_registry::secret::Fingerprinter;
-use tracer_registry::status::Status;
+use tracer_registry::status::{Status, TracerQuery};
 use tracer_registry_collector::Fault;
 
 use super::{eternal_pauses, inline};
@@ -151,14 +151,21 @@ fn of_files_that_wait() -> Status {
     wait_for("a wait", waits, |status| status.configuration.waiting_since.is_some())
 }
 
-fn of_refused_keys() -> Status {
-    let world = World::with(&["a"], |builder| builder.export(inline()));
+/// A registry with one tracer whose key is refused.
+fn with_a_refused_key() -> World {
+    let world = World::with(&["a"], |builder| {
+        builder.environment("b", binding("a")).export(inline())
+    });
     world.collector.fault(Fault::status(401));
     let a = world.tenant("a");
     let _session = a.session("s").start();
     a.start_span("span").end();
     drop(world.registry.force_flush(LONG));
-    world.registry.status()
+    world
+}
+
+fn of_refused_keys() -> Status {
+    with_a_refused_key().registry.status()
 }
 
 fn of_grpc() -> Status {
@@ -222,6 +229,19 @@ fn the_page_names_every_field_of_a_status_with_its_type_and_no_other() {
     let mut seen = Seen::default();
     for status in statuses() {
         seen.compare(&page, "Status", &serde_json::to_value(status).expect("serializable"));
+    }
+    let world = with_a_refused_key();
+    world.registry.environment("b").expect("configured");
+    let mut query = TracerQuery::default();
+    query.limit = 1;
+    let tracers = serde_json::to_value(world.registry.tracers(&query)).expect("serializable");
+    seen.compare(&page, "Page", &tracers);
+    for endpoint in world.registry.endpoints() {
+        seen.compare(
+            &page,
+            "Endpoint",
+            &serde_json::to_value(endpoint).expect("serializable"),
+        );
     }
     assert!(seen.faults.is_empty(), "{:#?}", seen.faults);
     let fields = page

@@ -71,6 +71,10 @@ impl KeyRefusals {
         self.0[kind as usize].map(|refusal| refusal.shown.status)
     }
 
+    pub(crate) fn is_refused(&self) -> bool {
+        self.0.iter().any(Option::is_some)
+    }
+
     /// Adds the refusals to the key's status.
     pub(crate) fn add_to(self, key: &mut KeyStatus, origin: &KeyOrigin) {
         let [spans, events] = self.0;

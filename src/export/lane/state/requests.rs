@@ -47,6 +47,16 @@ impl Requests {
         self.open.is_empty()
     }
 
+    /// Returns when the oldest request of a kind that is pending began.
+    pub(crate) fn oldest_since(&self, is_pending: impl Fn(RequestKind) -> bool) -> Option<SystemTime> {
+        self.oldest_of(is_pending).map(|status| status.since)
+    }
+
+    fn oldest_of(&self, is_pending: impl Fn(RequestKind) -> bool) -> Option<&RequestStatus> {
+        let mut statuses = self.open.iter().map(|open| &open.status);
+        statuses.find(|status| is_pending(status.kind))
+    }
+
     /// Returns the oldest request of a kind that is pending. `breakers` returns the tracer's and
     /// the endpoint's breaker for a kind.
     pub(crate) fn oldest(
@@ -54,8 +64,7 @@ impl Requests {
         is_pending: impl Fn(RequestKind) -> bool,
         breakers: impl Fn(RequestKind) -> [BreakerStatus; 2],
     ) -> Option<RequestStatus> {
-        let mut statuses = self.open.iter().map(|open| open.status);
-        let mut status = statuses.find(|status| is_pending(status.kind))?;
+        let mut status = *self.oldest_of(is_pending)?;
         let admitted_at = admitted_at(breakers(status.kind));
         match status.state {
             RequestState::WaitsForPermit | RequestState::Sent => {}

@@ -127,11 +127,19 @@ impl State {
 
     /// Returns the oldest request of a kind with pending data.
     pub(crate) fn oldest_request(&self, breakers: impl Fn(RequestKind) -> [BreakerStatus; 2]) -> Option<RequestStatus> {
-        let is_pending = |kind| match kind {
+        self.requests.as_ref()?.oldest(|kind| self.is_pending(kind), breakers)
+    }
+
+    /// Returns when the oldest request of a kind with pending data began.
+    pub(crate) fn oldest_request_since(&self) -> Option<SystemTime> {
+        self.requests.as_ref()?.oldest_since(|kind| self.is_pending(kind))
+    }
+
+    fn is_pending(&self, kind: RequestKind) -> bool {
+        match kind {
             RequestKind::Spans => self.ledger.pending() > 0,
             RequestKind::SessionEvents => self.events_ledger().pending() > 0,
-        };
-        self.requests.as_ref()?.oldest(is_pending, breakers)
+        }
     }
 
     pub(crate) fn outage(&mut self) -> Option<&mut Outage> {
