@@ -140,7 +140,11 @@ impl TracerQuery {
                 }
             }
             let needs_summary = self.only == TracerFilter::Failing || self.order != TracerOrder::Selector;
-            let summary = needs_summary.then(|| ledger.summary()).unwrap_or_default();
+            let summary = if needs_summary {
+                ledger.summary()
+            } else {
+                LaneSummary::default()
+            };
             if self.only == TracerFilter::Failing && !is_failing(&summary, now) {
                 continue;
             }
