@@ -1,17 +1,16 @@
 //! `serve`: runs the gateway.
 
 mod demo;
+mod reload;
+mod systemd;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::mpsc;
 use std::thread;
 
-use anstream::stderr;
 use clap::Args;
 use futures_util::future::Either;
-use tracer_registry::TracerRegistry;
 use tracer_registry::config::Config;
 use tracer_registry::text::printable;
 use tracer_registry_collector::Received;
@@ -22,6 +21,7 @@ use tracing::{info, warn};
 use super::error::{CliError, Outcome};
 use super::signal::{Signal, Waiter};
 use demo::Demo;
+use reload::Reloads;
 
 #[derive(Debug, Args)]
 #[command(
@@ -96,6 +96,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
         demo.write_usage(&gateway, out)?;
     }
     out.flush()?;
+    reload::ready(gateway.registry(), None);
     let mut reloads = Reloads::default();
     loop {
         match signals.wait(events.recv()) {
@@ -109,6 +110,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
             }
         }
     }
+    systemd::notify("STOPPING=1\nSTATUS=delivering what is queued");
     let timeout = gateway.settings().shutdown_timeout;
     info!("stopping within {timeout:?}");
     let report = gateway.shutdown(timeout);
@@ -167,43 +169,4 @@ fn write_facts(gateway: &Gateway, out: &mut impl Write) -> Result<(), CliError> 
         mib(memory)
     )?;
     Ok(())
-}
-
-/// Reloads on a thread of its own, because reading keys takes time and must not delay a stop. The
-/// thread starts with the first reload.
-#[derive(Default)]
-struct Reloads(Option<mpsc::SyncSender<()>>);
-
-impl Reloads {
-    fn request(&mut self, registry: &TracerRegistry) {
-        if self.0.is_none() {
-            let (requests, requested) = mpsc::sync_channel(1);
-            let registry = registry.clone();
-            let started = thread::Builder::new().spawn(move || requested.iter().for_each(|()| reload(&registry)));
-            match started {
-                Ok(_) => self.0 = Some(requests),
-                Err(error) => warn!("cannot start the thread of a reload: {error}"),
-            }
-        }
-        if let Some(requests) = &self.0 {
-            // If one waits already, it reads the same.
-            let _full = requests.try_send(());
-        }
-    }
-}
-
-fn reload(registry: &TracerRegistry) {
-    match registry.reload() {
-        Ok(reload) => info!(
-            "the configuration was read again: {} added, {} changed, {} removed",
-            reload.added.len(),
-            reload.changed.len(),
-            reload.removed.len()
-        ),
-        Err(error) => {
-            let text = error.to_string();
-            let lines = text.lines().map(|line| format!("error: {}\n", printable(line)));
-            drop(stderr().write_all(lines.collect::<String>().as_bytes()));
-        }
-    }
 }

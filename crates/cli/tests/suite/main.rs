@@ -13,6 +13,8 @@ mod serve;
 #[path = "../../../../tests/suite/support.rs"]
 #[expect(dead_code, reason = "these tests use only part of it")]
 mod support;
+#[cfg(target_os = "linux")]
+mod systemd;
 #[cfg(unix)]
 mod terminal;
 mod verify;

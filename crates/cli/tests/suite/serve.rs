@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
@@ -15,7 +15,7 @@ use crate::{binary, run, signal, text};
 
 /// A running `serve`.
 pub(crate) struct Served {
-    process: Child,
+    pub(crate) process: Child,
     lines: std::io::Lines<BufReader<ChildStdout>>,
     log: Receiver<String>,
     pub(crate) http: String,
@@ -23,9 +23,12 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut process = binary()
-            .args(["serve", "--until-end-of-input"])
-            .args(arguments)
+        Self::spawn(binary().args(["serve", "--until-end-of-input"]).args(arguments))
+    }
+
+    /// Starts it with a command that may have variables.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -111,7 +114,7 @@ fn the_demo_prints_how_to_send_and_then_the_spans_of_each_project() {
     assert!(!log.contains(&token));
 }
 
-fn configuration(folder: &Path, collector: &LocalCollector, tenant: &str) {
+pub(crate) fn configuration(folder: &Path, collector: &LocalCollector, tenant: &str) {
     let url = collector.url();
     let config = format!(
         "[defaults]\nbackend = \"otlp\"\nendpoint = \"{url}\"\napi_key = {{ file = \"key\" }}\n[tenants.acme]\n\
