@@ -26,7 +26,7 @@ fn files_in(folder: &str, extension: &str) -> Vec<PathBuf> {
 
 /// The pages with checked links, relative to the root.
 fn pages() -> Vec<PathBuf> {
-    let mut pages = [".", "docs", "docs/decisions"]
+    let mut pages = [".", "docs", "docs/decisions", "docs/deploy"]
         .map(|folder| files_in(folder, "md"))
         .concat();
     let crates = fs::read_dir(root().join("crates")).expect("a readable folder");

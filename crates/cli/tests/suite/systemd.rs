@@ -4,7 +4,6 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::path::Path;
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
@@ -15,6 +14,7 @@ use crate::support::LONG;
 use crate::{binary, signal, text};
 
 const UNIT: &str = include_str!("../../../../docs/deploy/tracer-registry.service");
+const STEPS: &str = include_str!("../../../../docs/deploy/README.md");
 
 /// A gateway, and the socket that it reports its state to.
 struct Service {
@@ -128,15 +128,40 @@ fn the_unit_is_valid_and_exposes_little() {
     );
 }
 
+/// Returns the file that the steps name in the first line of its block.
+fn configured(file: &str) -> &'static str {
+    let head = format!("```toml\n# /etc/tracer-registry/{file}\n");
+    let (_, block) = STEPS.split_once(&head).expect("the file");
+    block.split_once("```").expect("its end").0
+}
+
 #[test]
-fn each_credential_of_the_unit_is_in_the_steps() {
-    let steps = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/deploy/README.md"));
-    let steps = steps.expect("the page");
-    let mut credentials = 0;
-    for line in UNIT.lines().filter_map(|line| line.strip_prefix("LoadCredential=")) {
-        let (_, path) = line.split_once(':').expect("a path");
-        assert!(steps.contains(path), "{path}");
-        credentials += 1;
+fn the_configuration_of_the_steps_takes_its_secrets_from_the_credentials_of_the_unit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for file in ["default.toml", "gateway.toml"] {
+        fs::write(folder.path().join(file), configured(file)).expect("written");
     }
-    assert_eq!(credentials, 3);
+    let credentials = folder.path().join("credentials");
+    fs::create_dir(&credentials).expect("made");
+    // systemd names the files of a folder after it.
+    for (secret, file) in [("keys", "keys_acme"), ("callers", "callers_acme-backend")] {
+        let loaded = format!("LoadCredential={secret}:/etc/tracer-registry/secrets/{secret}\n");
+        assert!(UNIT.contains(&loaded), "{secret}");
+        fs::write(credentials.join(file), format!("secret-of-{file}\n")).expect("written");
+    }
+    assert_eq!(UNIT.matches("\nLoadCredential=").count(), 2);
+    let check = || {
+        let mut command = binary();
+        command.args(["check", "--config"]).arg(folder.path());
+        command
+            .env("CREDENTIALS_DIRECTORY", &credentials)
+            .output()
+            .expect("it runs")
+    };
+    let output = check();
+    let stdout = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{stdout}{}", text(&output.stderr));
+    assert!(stdout.contains("1 caller of the gateway, 0 failed"), "{stdout}");
+    fs::remove_file(credentials.join("callers_acme-backend")).expect("removed");
+    assert_eq!(check().status.code(), Some(1));
 }
