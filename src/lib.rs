@@ -160,7 +160,9 @@ pub mod error {
 /// Interfaces for the gateway. Unstable: may change in any release.
 #[cfg(feature = "gateway")]
 pub mod gateway {
-    pub use crate::config::gateway::{GatewayProblems, GatewayTable, key_file, wildcard_matches};
+    pub use crate::config::gateway::{
+        GatewayProblems, GatewayTable, header_problem, key_file, url_problem, wildcard_matches,
+    };
     pub use crate::registry::PreparedReload;
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use http::HeaderName;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -11,6 +12,7 @@ use crate::config::problem::{ConfigError, Layer, Problems};
 use crate::config::read::layers;
 use crate::config::read::table::{SIZE, Table};
 use crate::config::resolve::config::Config;
+use crate::config::rules::{header, values};
 use crate::config::settings::key_source;
 use crate::config::settings::setting::{Setting, path};
 use crate::secret::{self, ApiKey, KeyReader, KeySource, SecretError, SecretSources};
@@ -56,6 +58,21 @@ impl Config {
 /// Returns the file that a key is read from, if the source is a file.
 pub fn key_file(source: &KeySource) -> Option<PathBuf> {
     source.path()
+}
+
+/// Returns the reason why requests cannot have a header with this value, or `None`. Does not include
+/// the value.
+pub fn header_problem(name: &str, value: &str) -> Option<&'static str> {
+    match HeaderName::try_from(name) {
+        Ok(name) => header::problem(&name, value, None),
+        Err(_) => Some(header::INVALID_NAME),
+    }
+}
+
+/// Returns the reason why a text is not an absolute `http` or `https` URL without user, query and
+/// fragment, or `None`. Does not include the text.
+pub fn url_problem(text: &str) -> Option<String> {
+    values::url(text)
 }
 
 /// Returns whether a text matches a pattern, in which `*` matches any ASCII letters, digits, `-`,

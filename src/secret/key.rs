@@ -74,6 +74,13 @@ impl ApiKey {
         self.0.expose_secret().as_bytes()
     }
 
+    /// Returns the value of `Authorization` with the key as a bearer token, marked sensitive.
+    /// Unstable: for the gateway.
+    #[cfg(feature = "gateway")]
+    pub fn bearer(&self) -> HeaderValue {
+        self.header_value(KeyScheme::Bearer)
+    }
+
     /// Returns the fingerprint, which is safe to show.
     pub fn fingerprint(&self, fingerprinter: &Fingerprinter) -> Fingerprint {
         fingerprinter.fingerprint(self.0.expose_secret().as_bytes())

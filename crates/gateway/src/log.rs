@@ -146,8 +146,12 @@ impl Log {
         }
     }
 
-    pub(crate) fn listeners_need_restart() {
-        warn!("gateway.http and gateway.grpc take effect at the next start");
+    pub(crate) fn admins_changed() {
+        info!("the tokens of the admin listener changed");
+    }
+
+    pub(crate) fn needs_restart(setting: &str) {
+        warn!("{setting} takes effect at the next start");
     }
 }
 

@@ -27,6 +27,29 @@ pub(crate) struct Current {
     budget: Budget,
 }
 
+/// Takes over the settings that take effect only at a start, and returns those that differ. Without
+/// a table `[gateway.admin]` no token is valid, so its listener refuses every request until then.
+fn keep_startup_settings(old: &Settings, new: &mut Settings) -> Vec<&'static str> {
+    let mut kept = Vec::new();
+    let mut keep = |name, differs| {
+        if differs {
+            kept.push(name);
+        }
+    };
+    keep("gateway.http", old.http != new.http);
+    keep("gateway.grpc", old.grpc != new.grpc);
+    let listen = |settings: &Settings| settings.admin.as_ref().map(|admin| admin.listen);
+    keep("gateway.admin.listen", listen(old) != listen(new));
+    keep("gateway.telemetry", old.telemetry != new.telemetry);
+    keep("gateway.log", old.log != new.log);
+    (new.http, new.grpc, new.log) = (old.http, old.grpc, old.log);
+    new.telemetry.clone_from(&old.telemetry);
+    if let (Some(listen), Some(admin)) = (listen(old), &mut new.admin) {
+        admin.listen = listen;
+    }
+    kept
+}
+
 impl Current {
     /// Returns nothing but defaults, until [`prepare`](Self::prepare) was called and committed.
     pub(crate) fn new(sources: SecretSources) -> Self {
@@ -99,9 +122,11 @@ impl Current {
     fn commit(&self, mut running: Running, tls: Option<ReadTls>) {
         if let Some(before) = &*self.running.load() {
             let (old, new) = (&before.settings, &mut running.settings);
-            if (old.http, old.grpc) != (new.http, new.grpc) {
-                Log::listeners_need_restart();
-                (new.http, new.grpc) = (old.http, old.grpc);
+            for setting in keep_startup_settings(old, new) {
+                Log::needs_restart(setting);
+            }
+            if running.callers.has_other_admins(&before.callers) {
+                Log::admins_changed();
             }
             let changes = running.callers.changes_since(&before.callers);
             if !changes.is_empty() {

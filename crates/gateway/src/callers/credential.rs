@@ -108,6 +108,25 @@ impl<'h> Credential<'h> {
         Ok(Self::Token(value))
     }
 
+    /// Returns the token of the only `Authorization` header, whose scheme is `Bearer`.
+    ///
+    /// # Errors
+    /// [`Refusal::Unauthorized`] for anything else.
+    pub(super) fn bearer(headers: &'h HeaderMap) -> Result<&'h [u8], Refusal> {
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return Err(Refusal::Unauthorized);
+        };
+        let mut parts = value.as_bytes().splitn(2, |byte| *byte == b' ');
+        let scheme = parts.next().unwrap_or_default();
+        let token = parts.next().unwrap_or_default().trim_ascii();
+        if scheme.eq_ignore_ascii_case(b"bearer") && !token.is_empty() {
+            Ok(token)
+        } else {
+            Err(Refusal::Unauthorized)
+        }
+    }
+
     /// Returns the texts that may be the token: the only one, or the parts of a `Basic` credential.
     pub(super) fn candidates(&self) -> [Option<(Option<BasicPart>, &[u8])>; 3] {
         match self {

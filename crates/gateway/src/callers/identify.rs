@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use subtle::ConstantTimeEq as _;
 
+use super::admin::Role;
 use super::caller::Caller;
 use super::counts::{CallerSnapshot, Counts};
 use super::credential::{Credential, TokenHash, TokenHasher};
@@ -20,6 +21,8 @@ pub struct Callers {
     pub(super) hasher: TokenHasher,
     /// By the first half of the hash, with the second half.
     pub(super) by_hash: HashMap<Half, (Half, Arc<Caller>)>,
+    /// Tokens of the admin listener.
+    pub(super) admin: Vec<(TokenHash, Role)>,
     /// Caller of every request, if the gateway is open.
     pub(super) open: Option<Arc<Caller>>,
     /// Ordered by name. Contains the open caller too.
@@ -105,6 +108,11 @@ impl Callers {
             callers: [names(self, previous), names(previous, self)],
             tokens: [tokens(self, previous), tokens(previous, self)],
         }
+    }
+
+    /// Returns whether the tokens of the admin listener differ from those of `previous`.
+    pub(crate) fn has_other_admins(&self, previous: &Self) -> bool {
+        self.admin != previous.admin
     }
 
     /// Returns the caller of a name.

@@ -10,8 +10,11 @@
 //! and `x-honeycomb-team` (the token alone). The names of the schemes are case-insensitive. A
 //! request with several of these headers is refused, even if their values are equal.
 //!
+//! Tokens of the admin listener are read with those of the callers. No token belongs to both.
+//!
 //! Nothing in this module prints a token or a hash: no `Debug`, error, log or status.
 
+mod admin;
 mod caller;
 mod counts;
 mod credential;
@@ -22,6 +25,7 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use admin::Role;
 pub use caller::{ByResource, Caller, Target};
 pub use counts::{CallerSnapshot, Counts, Reason};
 pub(crate) use identify::CallerChanges;

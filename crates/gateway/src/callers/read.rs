@@ -13,6 +13,7 @@ use tracer_registry::secret::SecretSources;
 use tracer_registry::selector::{SelectorKind, Slug};
 use tracer_registry::{KeySource, Selector};
 
+use super::admin::Role;
 use super::caller::Caller;
 use super::counts::Counts;
 use super::credential::{TokenHash, TokenHasher};
@@ -23,6 +24,8 @@ use crate::config::{CallerSettings, Settings, TenantRule, path_of};
 const MIN_TOKEN_BYTES: usize = 8;
 /// Shorter tokens are accepted with a warning.
 const SHORT_TOKEN_BYTES: usize = 16;
+/// Shortest token of the admin listener that is accepted.
+const MIN_ADMIN_TOKEN_BYTES: usize = 16;
 /// Maximum number of threads that read tokens, because a command takes a while.
 const MAX_THREADS: usize = 8;
 /// Maximum time for all tokens. Each command has its own, shorter timeout.
@@ -32,20 +35,37 @@ const OPEN: &str = "open";
 
 /// A token as configured.
 struct Token<'s> {
-    caller: &'s Slug,
+    owner: Owner<'s>,
     source: &'s KeySource,
     path: String,
 }
 
+/// Whom a token identifies.
+#[derive(Clone, Copy)]
+enum Owner<'s> {
+    Caller(&'s Slug),
+    Admin(Role),
+}
+
+impl Owner<'_> {
+    /// Returns the least number of bytes of a token.
+    fn min_bytes(self) -> usize {
+        match self {
+            Self::Caller(_) => MIN_TOKEN_BYTES,
+            Self::Admin(_) => MIN_ADMIN_TOKEN_BYTES,
+        }
+    }
+}
+
 impl Callers {
-    /// Reads the tokens of all callers. A caller that `previous` has too keeps its counts. Logs a
-    /// warning for a token of less than 16 bytes.
+    /// Reads the tokens of all callers and of the admin listener. A caller that `previous` has too
+    /// keeps its counts. Logs a warning for a token of less than 16 bytes.
     ///
     /// Blocks the thread: it reads files and runs commands, for at most a minute.
     ///
     /// # Errors
     /// Returns a [`ConfigError`] with every problem: a token that cannot be read, is shorter than 8
-    /// bytes, or belongs to two callers.
+    /// bytes (of the admin listener: 16), or identifies two callers, or a caller and an admin.
     pub fn read(
         config: &Config,
         settings: &Settings,
@@ -54,7 +74,7 @@ impl Callers {
     ) -> Result<Self, ConfigError> {
         let mut problems = GatewayProblems::new(config);
         let hasher = previous.map_or_else(TokenHasher::new, |previous| previous.hasher.clone());
-        let tokens = tokens(&settings.callers);
+        let tokens = tokens(settings);
         let read_tokens = read_all(&tokens, |source| {
             let key = config.read_key(source, sources).map_err(|error| error.to_string())?;
             Ok(hasher.hash_key(&key))
@@ -62,6 +82,7 @@ impl Callers {
         let mut callers = Self {
             hasher,
             by_hash: HashMap::new(),
+            admin: Vec::new(),
             open: settings.open.as_ref().map(|selector| open(selector, previous)),
             all: Box::default(),
             unidentified: previous
@@ -74,10 +95,12 @@ impl Callers {
         let all = settings.callers.iter();
         let all = all.map(|(name, settings)| caller(name.clone(), Arc::clone(settings), previous));
         callers.all = all.chain(callers.open.clone()).collect();
+        let mut admins = Vec::new();
         for (token, hash) in tokens.iter().zip(read_tokens) {
+            let min = token.owner.min_bytes();
             match hash {
-                Ok((_, len)) if len < MIN_TOKEN_BYTES => {
-                    let rule = format!("{}: shorter than {MIN_TOKEN_BYTES} bytes", token.source);
+                Ok((_, len)) if len < min => {
+                    let rule = format!("{}: shorter than {min} bytes", token.source);
                     problems.add(token.path.as_str(), rule);
                 }
                 Ok((hash, len)) => {
@@ -87,7 +110,10 @@ impl Callers {
                             .warnings
                             .push(format!("{}: {}: {rule}", token.path, token.source));
                     }
-                    callers.add(token.caller, &hash, &token.path, &mut problems);
+                    match token.owner {
+                        Owner::Caller(name) => callers.add(name, &hash, &token.path, &mut problems),
+                        Owner::Admin(role) => admins.push((role, hash, &token.path)),
+                    }
                 }
                 Err(error) => problems.add(token.path.as_str(), error),
             }
@@ -97,6 +123,10 @@ impl Callers {
                 let hash = callers.hasher.hash_digest(digest);
                 callers.add(name, &hash, &format!("{}.token_sha256", path_of(name)), &mut problems);
             }
+        }
+        // After those of all callers, with which they are compared.
+        for (role, hash, path) in admins {
+            callers.add_admin(role, &hash, path, &mut problems);
         }
         problems.into_result()?;
         for warning in &callers.warnings {
@@ -119,6 +149,17 @@ impl Callers {
                     problems.add(path, format!("the token of {name} is also the token of {other}"));
                 }
             }
+        }
+    }
+
+    fn add_admin(&mut self, role: Role, hash: &TokenHash, path: &str, problems: &mut GatewayProblems) {
+        let other = self.role_of(hash).filter(|other| *other != role);
+        if let Some(caller) = self.caller_of(hash) {
+            problems.add(path, format!("also the token of the caller {}", caller.name()));
+        } else if let Some(other) = other {
+            problems.add(path, format!("also a token of {}", other.setting()));
+        } else {
+            self.admin.push((*hash, role));
         }
     }
 }
@@ -145,15 +186,29 @@ fn caller(name: Slug, settings: Arc<CallerSettings>, previous: Option<&Callers>)
     ))
 }
 
-fn tokens<'s>(callers: impl IntoIterator<Item = (&'s Slug, &'s Arc<CallerSettings>)>) -> Vec<Token<'s>> {
+fn tokens(settings: &Settings) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
-    for (caller, settings) in callers {
-        for (index, source) in settings.tokens.iter().enumerate() {
-            let mut path = format!("{}.token", path_of(caller));
-            if settings.tokens.len() > 1 {
-                path = format!("{path}[{index}]");
-            }
-            tokens.push(Token { caller, source, path });
+    let mut add = |owner, path: &str, sources| {
+        let sources: &[KeySource] = sources;
+        for (index, source) in sources.iter().enumerate() {
+            let path = if sources.len() > 1 {
+                format!("{path}[{index}]")
+            } else {
+                path.to_owned()
+            };
+            tokens.push(Token { owner, source, path });
+        }
+    };
+    for (caller, settings) in &settings.callers {
+        add(
+            Owner::Caller(caller),
+            &format!("{}.token", path_of(caller)),
+            &settings.tokens,
+        );
+    }
+    if let Some(admin) = &settings.admin {
+        for (role, sources) in [(Role::Admin, &admin.tokens), (Role::Metrics, &admin.metrics_tokens)] {
+            add(Owner::Admin(role), role.setting(), sources);
         }
     }
     tokens

@@ -1,5 +1,6 @@
 //! Credentials in every spelling, tenants that requests may and may not address, and reloads.
 
+mod admin;
 mod credentials;
 mod properties;
 mod reading;

@@ -13,11 +13,16 @@ use tracer_registry::config::{Config, ConfigError, ExportMode, Protocol};
 use tracer_registry::gateway::{GatewayProblems, GatewayTable, key_file};
 use tracer_registry::selector::{SelectorBuilder, Slug};
 
+use super::admin::AdminSettings;
 use super::caller::{CallerSettings, slug};
 use super::folder;
+use super::telemetry::{LogSettings, TelemetrySettings};
 
 /// Number of token files above which their folders are watched instead of each file.
 const MAX_WATCHED_FILES: usize = 1_000;
+/// Maximum of `metrics.max_tracers` if the gateway reads its own metrics, which keep all series in
+/// memory.
+const MAX_METRIC_TRACERS: usize = 10_000;
 /// Maximum of any timeout.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -62,6 +67,12 @@ pub struct Settings {
     pub http2_max_streams: u32,
     /// Maximum time of a shutdown, for requests and for queued data together. Default: 25 s.
     pub shutdown_timeout: Duration,
+    /// The admin listener. Default: none.
+    pub admin: Option<AdminSettings>,
+    /// Where the gateway's own metrics are sent. Default: nowhere.
+    pub telemetry: Option<TelemetrySettings>,
+    /// The log.
+    pub log: LogSettings,
 }
 
 /// Certificates of the listeners.
@@ -108,6 +119,9 @@ impl Default for Settings {
             idle_timeout: Duration::from_secs(120),
             http2_max_streams: 100,
             shutdown_timeout: Duration::from_secs(25),
+            admin: None,
+            telemetry: None,
+            log: LogSettings::default(),
         }
     }
 }
@@ -140,7 +154,9 @@ impl Settings {
     /// Returns the files and folders whose changes may change the gateway: those of callers, their
     /// tokens and certificates.
     pub fn watched(&self) -> BTreeSet<PathBuf> {
-        let sources = self.callers.values().flat_map(|caller| &caller.tokens);
+        let admin = self.admin.iter();
+        let admin = admin.flat_map(|admin| admin.tokens.iter().chain(&admin.metrics_tokens));
+        let sources = self.callers.values().flat_map(|caller| &caller.tokens).chain(admin);
         let mut tokens: BTreeSet<PathBuf> = sources.filter_map(key_file).collect();
         if tokens.len() > MAX_WATCHED_FILES {
             tokens = tokens
@@ -183,6 +199,17 @@ impl Settings {
     fn check(&self, config: &Config, problems: &mut GatewayProblems) {
         self.check_listeners(problems);
         self.check_limits(problems);
+        if let Some(admin) = &self.admin {
+            admin.check(self.listeners(), self.tls.is_some(), problems);
+        }
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.check(self.insecure, problems);
+        }
+        let reads_metrics = self.admin.is_some() || self.telemetry.is_some();
+        if reads_metrics && config.metrics().max_tracers > MAX_METRIC_TRACERS {
+            let rule = format!("must be at most {MAX_METRIC_TRACERS} with gateway.admin or gateway.telemetry");
+            problems.add("metrics.max_tracers", rule);
+        }
         for (name, caller) in &self.callers {
             if let Some((field, rule)) = caller.problem() {
                 problems.add(format!("{}.{field}", folder::path_of(name)), rule);
@@ -297,6 +324,13 @@ impl Written {
             self.client_ca = table.path("client_ca").or_else(|| self.client_ca.take());
         });
         self.has_tls |= tls.is_some();
+        table.table("admin", |table| {
+            settings.admin.get_or_insert_default().read(table);
+        });
+        table.table("telemetry", |table| {
+            settings.telemetry.get_or_insert_default().read(table);
+        });
+        table.table("log", |table| settings.log.read(table));
     }
 
     fn finish(self, problems: &mut GatewayProblems) -> Settings {

@@ -1,5 +1,6 @@
 //! The table as written, with real files.
 
+mod operation;
 mod problems;
 
 use std::fs;
@@ -163,6 +164,7 @@ fn each_setting_changes_what_it_names() {
         idle_timeout: Duration::from_secs(3),
         http2_max_streams: 4,
         shutdown_timeout: Duration::from_secs(5),
+        ..Settings::default()
     };
     assert_eq!(changed, expected);
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::*;
 
-fn problems(gateway: &str, files: &[(&str, &str)]) -> Vec<String> {
+pub(super) fn problems(gateway: &str, files: &[(&str, &str)]) -> Vec<String> {
     let folder = Folder::new(&[("gateway.toml", gateway)]);
     for (name, token) in files {
         folder.write(name, token);
@@ -85,7 +85,7 @@ fn a_token_that_may_be_guessed_is_a_warning() {
     assert_eq!(world.callers.warnings(), [expected]);
 }
 
-fn hex(token: &str) -> String {
+pub(super) fn hex(token: &str) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
     digest
         .as_ref()
