@@ -60,13 +60,10 @@ pub fn key_file(source: &KeySource) -> Option<PathBuf> {
     source.path()
 }
 
-/// Returns the reason why requests cannot have a header with this value, or `None`. Does not include
-/// the value.
-pub fn header_problem(name: &str, value: &str) -> Option<&'static str> {
-    match HeaderName::try_from(name) {
-        Ok(name) => header::problem(&name, value, None),
-        Err(_) => Some(header::INVALID_NAME),
-    }
+/// Returns whether the configuration may set a header to a value: it is neither a header of the
+/// request itself nor one that carries a key.
+pub fn is_permitted_header(name: &str, value: &str) -> bool {
+    HeaderName::try_from(name).is_ok_and(|name| header::problem(&name, value, None).is_none())
 }
 
 /// Returns the reason why a text is not an absolute `http` or `https` URL without user, query and

@@ -1,15 +1,12 @@
 //! Who may use the admin listener.
 
-use http::HeaderMap;
 use subtle::ConstantTimeEq as _;
 
-use super::credential::{Credential, TokenHash};
-use super::identify::Callers;
-use super::refusal::Refusal;
+use super::credential::TokenHash;
 
 /// What a token of the admin listener allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
+pub enum Role {
     /// Everything.
     Admin,
     /// Only reading `/metrics`.
@@ -26,24 +23,19 @@ impl Role {
     }
 }
 
-impl Callers {
-    /// Returns what the token of a request to the admin listener allows. The token of a caller
-    /// allows nothing.
-    ///
-    /// Takes the same time for each token of the same length, known or not.
-    ///
-    /// # Errors
-    /// [`Refusal::Unauthorized`] unless there is exactly one `Authorization` header with the scheme
-    /// `Bearer` and a known token. Browsers send neither by themselves.
-    pub(crate) fn role(&self, headers: &HeaderMap) -> Result<Role, Refusal> {
-        let hash = self.hasher.hash_token(Credential::bearer(headers)?);
-        self.role_of(&hash).ok_or(Refusal::Unauthorized)
+/// Keyed hashes of the tokens of the admin listener.
+#[derive(Default, PartialEq)]
+pub(super) struct AdminTokens(Vec<(TokenHash, Role)>);
+
+impl AdminTokens {
+    pub(super) fn add(&mut self, hash: TokenHash, role: Role) {
+        self.0.push((hash, role));
     }
 
-    /// Compares a hash with those of all tokens.
-    pub(super) fn role_of(&self, hash: &TokenHash) -> Option<Role> {
+    /// Compares a hash with those of all tokens. Takes the same time for each.
+    pub(super) fn role(&self, hash: &TokenHash) -> Option<Role> {
         let mut found = None;
-        for (known, role) in &self.admin {
+        for (known, role) in &self.0 {
             if bool::from(known.ct_eq(hash)) {
                 found = Some(*role);
             }

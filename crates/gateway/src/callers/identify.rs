@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use subtle::ConstantTimeEq as _;
 
-use super::admin::Role;
+use super::admin::{AdminTokens, Role};
 use super::caller::Caller;
 use super::counts::{CallerSnapshot, Counts};
 use super::credential::{Credential, TokenHash, TokenHasher};
@@ -22,7 +22,7 @@ pub struct Callers {
     /// By the first half of the hash, with the second half.
     pub(super) by_hash: HashMap<Half, (Half, Arc<Caller>)>,
     /// Tokens of the admin listener.
-    pub(super) admin: Vec<(TokenHash, Role)>,
+    pub(super) admin: AdminTokens,
     /// Caller of every request, if the gateway is open.
     pub(super) open: Option<Arc<Caller>>,
     /// Ordered by name. Contains the open caller too.
@@ -108,6 +108,19 @@ impl Callers {
             callers: [names(self, previous), names(previous, self)],
             tokens: [tokens(self, previous), tokens(previous, self)],
         }
+    }
+
+    /// Returns what the token of a request to the admin listener allows. The token of a caller
+    /// allows nothing.
+    ///
+    /// Takes the same time for each token of the same length, known or not.
+    ///
+    /// # Errors
+    /// [`Refusal::Unauthorized`] unless there is exactly one `Authorization` header with the scheme
+    /// `Bearer` and a known token. A browser never sends one by itself.
+    pub fn role(&self, headers: &HeaderMap) -> Result<Role, Refusal> {
+        let hash = self.hasher.hash_token(Credential::bearer(headers)?);
+        self.admin.role(&hash).ok_or(Refusal::Unauthorized)
     }
 
     /// Returns whether the tokens of the admin listener differ from those of `previous`.

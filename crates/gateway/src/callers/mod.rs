@@ -25,7 +25,7 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use admin::Role;
+pub use admin::Role;
 pub use caller::{ByResource, Caller, Target};
 pub use counts::{CallerSnapshot, Counts, Reason};
 pub(crate) use identify::CallerChanges;

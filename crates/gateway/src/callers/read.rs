@@ -13,7 +13,7 @@ use tracer_registry::secret::SecretSources;
 use tracer_registry::selector::{SelectorKind, Slug};
 use tracer_registry::{KeySource, Selector};
 
-use super::admin::Role;
+use super::admin::{AdminTokens, Role};
 use super::caller::Caller;
 use super::counts::Counts;
 use super::credential::{TokenHash, TokenHasher};
@@ -82,7 +82,7 @@ impl Callers {
         let mut callers = Self {
             hasher,
             by_hash: HashMap::new(),
-            admin: Vec::new(),
+            admin: AdminTokens::default(),
             open: settings.open.as_ref().map(|selector| open(selector, previous)),
             all: Box::default(),
             unidentified: previous
@@ -153,13 +153,13 @@ impl Callers {
     }
 
     fn add_admin(&mut self, role: Role, hash: &TokenHash, path: &str, problems: &mut GatewayProblems) {
-        let other = self.role_of(hash).filter(|other| *other != role);
+        let other = self.admin.role(hash).filter(|other| *other != role);
         if let Some(caller) = self.caller_of(hash) {
             problems.add(path, format!("also the token of the caller {}", caller.name()));
         } else if let Some(other) = other {
             problems.add(path, format!("also a token of {}", other.setting()));
         } else {
-            self.admin.push((*hash, role));
+            self.admin.add(*hash, role);
         }
     }
 }

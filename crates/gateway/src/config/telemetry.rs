@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use serde::Deserialize;
 use tracer_registry::KeySource;
-use tracer_registry::gateway::{GatewayProblems, GatewayTable, header_problem, url_problem};
+use tracer_registry::gateway::{GatewayProblems, GatewayTable, is_permitted_header, url_problem};
 
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_INTERVAL: Duration = Duration::from_secs(60 * 60);
@@ -89,10 +89,10 @@ fn read_headers(table: &mut GatewayTable<'_, '_>) -> Option<HeaderMap> {
     let written: BTreeMap<String, String> = table.take(field, "a table of texts")?;
     let mut headers = HeaderMap::new();
     for (name, value) in &written {
-        if let Some(problem) = header_problem(name, value) {
-            table.problem(field, problem);
-        } else if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
-            headers.insert(name, value);
+        let header = HeaderName::try_from(name).ok().zip(HeaderValue::from_str(value).ok());
+        match header.filter(|_| is_permitted_header(name, value)) {
+            Some((name, value)) => drop(headers.insert(name, value)),
+            None => table.problem(field, "an entry cannot be set, or carries a key, whose place is token"),
         }
     }
     Some(headers)

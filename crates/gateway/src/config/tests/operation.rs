@@ -125,11 +125,10 @@ fn telemetry_has_an_endpoint_and_no_key_in_the_configuration() {
         "telemetry = { endpoint = 'https://h', interval = '2h', token = [{ env = 'A' }, { env = 'B' }], \
          headers = { authorization = 'secret-value', 'a b' = 'x' } }",
         &[
-            "gateway.telemetry.headers: one of the header names is invalid",
-            "gateway.telemetry.headers: this header carries a key, and a key is never written in the configuration; \
-             use api_key, and auth for another header",
-            "gateway.telemetry.interval: must be from 1 s to 1 h",
+            "gateway.telemetry.headers: an entry cannot be set, or carries a key, whose place is token",
+            "gateway.telemetry.headers: an entry cannot be set, or carries a key, whose place is token",
             "gateway.telemetry.token: expected one key source, because a request carries one token",
+            "gateway.telemetry.interval: must be from 1 s to 1 h",
         ],
     );
 }
@@ -142,7 +141,7 @@ fn the_log_has_a_format_and_a_level() {
     assert_eq!((log.format, log.level), (LogFormat::Json, LogLevel::Debug));
     refused(
         "log = { level = 'trace' }",
-        &["gateway.log.level: expected one of \"warn\", \"info\", \"debug\", found \"trace\""],
+        &["gateway.log.level: expected one of \"warn\", \"info\", \"debug\", found a string"],
     );
 }
 
