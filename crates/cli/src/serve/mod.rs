@@ -1,6 +1,7 @@
 //! `serve`: runs the gateway.
 
 mod demo;
+mod log;
 mod reload;
 mod systemd;
 
@@ -14,7 +15,7 @@ use futures_util::future::Either;
 use tracer_registry::config::Config;
 use tracer_registry::text::printable;
 use tracer_registry_collector::Received;
-use tracer_registry_gateway::config::{OtherSignals, Settings};
+use tracer_registry_gateway::config::{LogFormat, OtherSignals, Settings};
 use tracer_registry_gateway::{Gateway, StartError};
 use tracing::{info, warn};
 
@@ -56,15 +57,6 @@ enum Event {
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome, CliError> {
-    let log = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::INFO)
-        .with_target(false)
-        .with_ansi(false)
-        .with_writer(std::io::stderr)
-        .finish();
-    // Fails only if it was set before.
-    drop(tracing::subscriber::set_global_default(log));
-
     let mut signals = Waiter::install(true)?;
     // Lives until the end, so that without a demo nothing is received.
     let (sender, mut events) = tokio::sync::mpsc::channel(QUEUED_REQUESTS);
@@ -87,11 +79,13 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
         Some(demo) => demo.config()?,
         None => Config::load_for_gateway(&arguments.config).map_err(CliError::Config)?,
     };
+    let log = Settings::read(&config).map_err(CliError::Config)?.log;
+    log::install(log);
     let gateway = Gateway::start(config).map_err(|error| match error {
         StartError::Listen { .. } if demo.is_some() => CliError::DemoAddress(error),
         error => error.into(),
     })?;
-    write_facts(&gateway, out)?;
+    write_lines(&facts(&gateway), log.format, out)?;
     if let Some(demo) = &demo {
         demo.write_usage(&gateway, out)?;
     }
@@ -114,9 +108,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
     let timeout = gateway.settings().shutdown_timeout;
     info!("stopping within {timeout:?}");
     let report = gateway.shutdown(timeout);
-    for line in report.registry.to_string().lines() {
-        writeln!(out, "{}", printable(line))?;
-    }
+    write_lines(&report.registry.to_string(), log.format, out)?;
     if report.cut_off > 0 {
         warn!("{} connections with a request in progress were cut off", report.cut_off);
     }
@@ -127,8 +119,19 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
     })
 }
 
-/// Prints where the gateway listens, and what it enforces.
-fn write_facts(gateway: &Gateway, out: &mut impl Write) -> Result<(), CliError> {
+/// Writes lines to standard output, or to the log if it is for programs.
+fn write_lines(lines: &str, format: LogFormat, out: &mut impl Write) -> io::Result<()> {
+    for line in lines.lines() {
+        match format {
+            LogFormat::Text => writeln!(out, "{}", printable(line))?,
+            LogFormat::Json => info!("{}", line.split_whitespace().collect::<Vec<_>>().join(" ")),
+        }
+    }
+    Ok(())
+}
+
+/// Returns where the gateway listens, and what it enforces.
+fn facts(gateway: &Gateway) -> String {
     let Settings {
         tls,
         callers,
@@ -139,34 +142,32 @@ fn write_facts(gateway: &Gateway, out: &mut impl Write) -> Result<(), CliError> 
         ..
     } = gateway.settings();
     let scheme = if tls.is_some() { "https" } else { "http" };
-    writeln!(out, "the gateway listens (ctrl-c to stop)")?;
-    for (name, address) in [("OTLP/HTTP", gateway.http()), ("OTLP/gRPC", gateway.grpc())] {
-        match address {
-            Some(address) => writeln!(out, "  {name}      {scheme}://{address}")?,
-            None => writeln!(out, "  {name}      off")?,
-        }
-    }
+    let address = |address: Option<SocketAddr>| {
+        address.map_or_else(|| "off".to_owned(), |address| format!("{scheme}://{address}"))
+    };
     let tls = match tls {
         None => "off",
         Some(tls) if tls.client_ca.is_some() => "on, and clients need a certificate",
         Some(_) => "on",
     };
-    writeln!(out, "  TLS            {tls}")?;
-    match open {
-        Some(selector) => writeln!(out, "  callers        any, without credential, for {selector}")?,
-        None => writeln!(out, "  callers        {}", callers.len())?,
-    }
+    let callers = match open {
+        Some(selector) => format!("any, without credential, for {selector}"),
+        None => callers.len().to_string(),
+    };
     let signals = match other_signals {
         OtherSignals::Refuse => "refused",
         OtherSignals::Discard => "discarded",
     };
-    writeln!(out, "  metrics, logs  {signals}")?;
     let mib = |bytes: usize| bytes / (1024 * 1024);
-    writeln!(
-        out,
-        "  limits         {} MiB a request, {} MiB for all",
-        mib(max_request),
-        mib(memory)
-    )?;
-    Ok(())
+    let limits = format!("{} MiB a request, {} MiB for all", mib(max_request), mib(memory));
+    let facts = [
+        ("OTLP/HTTP", address(gateway.http())),
+        ("OTLP/gRPC", address(gateway.grpc())),
+        ("TLS", tls.to_owned()),
+        ("callers", callers),
+        ("metrics, logs", signals.to_owned()),
+        ("limits", limits),
+    ];
+    let lines = facts.map(|(name, fact)| format!("  {name:<15}{fact}\n"));
+    format!("the gateway listens (ctrl-c to stop)\n{}", lines.concat())
 }

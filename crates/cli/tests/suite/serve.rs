@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
+use serde_json::Value;
 use tracer_registry_collector::{Fault, LocalCollector};
 
 use crate::support::LONG;
@@ -242,4 +243,67 @@ fn it_stops_at_the_end_of_standard_input_if_asked_to() {
         stdout.contains("the gateway listens") && log.contains("stopping within"),
         "{stdout}{log}"
     );
+}
+
+/// Runs a gateway with a table `[gateway.log]` and a token that gets a warning, to its end. Returns
+/// what it printed and logged.
+fn logged(table: &str) -> (String, String) {
+    let collector = LocalCollector::start().expect("started");
+    let folder = tempfile::tempdir().expect("a folder");
+    configuration(folder.path(), &collector, "acme");
+    fs::write(folder.path().join("token"), "short-token").expect("written");
+    let file = folder.path().join("gateway.toml");
+    let config = fs::read_to_string(&file).expect("written before");
+    fs::write(&file, format!("{config}[gateway.log]\n{table}\n")).expect("written");
+    let process = binary()
+        .args(["serve", "--until-end-of-input", "--config"])
+        .arg(file)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary was built with the tests");
+    // Closes standard input.
+    let output = process.wait_with_output().expect("it ends");
+    let (stdout, log) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{stdout}{log}");
+    (stdout, log)
+}
+
+#[test]
+fn a_json_log_has_an_object_for_each_line_and_all_other_output() {
+    let (stdout, log) = logged("format = \"json\"");
+    assert_eq!(stdout, "");
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    for line in &lines {
+        let time = line["timestamp"].as_str().expect("a time");
+        assert!(time.len() == 27 && time.ends_with('Z'), "{line}");
+        assert!(
+            line["target"]
+                .as_str()
+                .is_some_and(|target| target.starts_with("tracer_registry"))
+        );
+    }
+    let find = |text: &str| {
+        let found = lines.iter().find(|line| {
+            line["message"]
+                .as_str()
+                .is_some_and(|message| message.starts_with(text))
+        });
+        found.unwrap_or_else(|| panic!("{text}: {log}"))["level"].clone()
+    };
+    assert_eq!(find("gateway.callers.acme.token: "), "WARN");
+    assert_eq!(find("OTLP/HTTP http://127.0.0.1:"), "INFO");
+    assert_eq!(find("stopping within"), "INFO");
+}
+
+#[test]
+fn the_level_leaves_lines_out() {
+    let (stdout, log) = logged("level = \"warn\"");
+    assert!(stdout.contains("the gateway listens"), "{stdout}");
+    assert_eq!(log.lines().count(), 1, "{log}");
+    assert!(log.contains(" WARN gateway.callers.acme.token: "), "{log}");
 }
