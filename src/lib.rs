@@ -120,8 +120,8 @@ pub use util::json_number::IntoJson;
 pub mod status {
     pub use crate::context::{PropagationStatus, StaleScopeStatus};
     pub use crate::export::{
-        BreakerState, BreakerStatus, Breakers, DestinationStatus, ErrorsStatus, KeyRefusal, KeyStatus, RefusedSpan,
-        RequestKind, RequestState, RequestStatus,
+        BreakerState, BreakerStatus, Breakers, Change, ChangeKind, DestinationStatus, ErrorsStatus, KeyRefusal,
+        KeyStatus, Problem, RefusedSpan, RequestKind, RequestState, RequestStatus,
     };
     #[cfg(feature = "macros")]
     pub use crate::integrations::trace_macro::{TraceCounts, trace_counts};

@@ -25,6 +25,8 @@ use super::keys::key_store::KeyStore;
 use super::keys::rotating_key::RotatingKey;
 use super::lane::Lane;
 use super::log::budget::LineBudget;
+use super::log::changes::{ChangeKind, ChangeLog, Problem};
+use super::log::episode::Episode;
 use super::net::connections::{ConnectionKey, Connections};
 use super::net::tls::TlsError;
 use super::net::transport::Transport;
@@ -153,6 +155,11 @@ impl Engine {
         &self.shared.lines
     }
 
+    /// Returns the registry's last changes.
+    pub(crate) fn changes(&self) -> &Arc<ChangeLog> {
+        &self.shared.changes
+    }
+
     pub(crate) fn settings(&self) -> &ExportSettings {
         &self.shared.settings
     }
@@ -176,6 +183,7 @@ impl Drop for Engine {
 async fn dispatch(mut events_rx: UnboundedReceiver<EngineEvent>, shared: Arc<Shared>) {
     let mut timed: VecDeque<(Instant, Weak<dyn ScheduledLane>)> = VecDeque::new();
     let mut relief: Option<Instant> = None;
+    let mut pressure = Pressure::default();
     loop {
         let deadline = timed.front().map(|(deadline, _)| *deadline);
         let next = match [deadline, relief].into_iter().flatten().min() {
@@ -195,7 +203,10 @@ async fn dispatch(mut events_rx: UnboundedReceiver<EngineEvent>, shared: Arc<Sha
             Ok(Some(EngineEvent::Log(lane))) => {
                 tokio::spawn(async move { lane.log_pending() });
             }
-            Ok(Some(EngineEvent::MemoryPressure)) => relief = Some(Instant::now()),
+            Ok(Some(EngineEvent::MemoryPressure)) => {
+                relief = Some(Instant::now());
+                pressure.begin(&shared.changes);
+            }
             Ok(None) => return,
             Ok(Some(EngineEvent::Flush(_))) | Err(_) => {}
         }
@@ -215,7 +226,39 @@ async fn dispatch(mut events_rx: UnboundedReceiver<EngineEvent>, shared: Arc<Sha
             }
             if relief.is_none() {
                 shared.clear_memory_pressure();
+                pressure.end(&shared.changes);
             }
+        }
+    }
+}
+
+/// Records memory pressure. It has no log line, because the data that it drops has one.
+struct Pressure {
+    episode: Episode,
+    no_lines: LineBudget,
+}
+
+impl Default for Pressure {
+    fn default() -> Self {
+        Self {
+            episode: Episode::default(),
+            no_lines: LineBudget::new(0),
+        }
+    }
+}
+
+impl Pressure {
+    fn begin(&mut self, changes: &ChangeLog) {
+        let now = std::time::Instant::now();
+        self.episode.note(1, now);
+        if self.episode.begin(now, &self.no_lines).is_some() {
+            changes.record(ChangeKind::ProblemBegan(Problem::MemoryPressure), None, None, None);
+        }
+    }
+
+    fn end(&mut self, changes: &ChangeLog) {
+        if self.episode.end().is_some() {
+            changes.record(ChangeKind::ProblemEnded(Problem::MemoryPressure), None, None, None);
         }
     }
 }

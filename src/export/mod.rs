@@ -16,7 +16,7 @@
 //! | `payload` | request bodies from clients of the gateway |
 //! | `net` | one request on the wire |
 //! | `accounting` | ledgers by selector, status, reports |
-//! | `log` | log lines about problems, and their limits |
+//! | `log` | log lines about problems, their limits, and recorded changes |
 //! | `engine` | deadlines, and dispatch of events to lanes |
 
 mod accounting;
@@ -57,7 +57,9 @@ pub(crate) use lane::payloads::{NoRoom, Room};
 pub(crate) use lane::processor::{LaneProcessor, OpenLane};
 pub(crate) use lane::stripes::STRIPES;
 pub(crate) use log::budget::LineBudget;
-pub(crate) use log::episode::{Begun, Episode};
+pub(crate) use log::changes::ChangeLog;
+pub use log::changes::{Change, ChangeKind, Problem};
+pub(crate) use log::episode::{Begun, End, Episode, Ongoing, Start};
 pub(crate) use log::episodes::TARGET as HEALTH;
 pub(crate) use net::connections::{ConnectionKey, Connections};
 pub(crate) use net::proxy::{Credentials, Proxy};

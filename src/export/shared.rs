@@ -9,6 +9,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::keys::key_store::KeyStore;
 use super::log::budget::LineBudget;
+use super::log::changes::ChangeLog;
 use super::net::transport::Transport;
 use super::queue::budget::Budget;
 use super::queue::span_queue::ChunkPool;
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) chunks: ChunkPool,
     pub(crate) keys: Arc<KeyStore>,
     pub(crate) lines: Arc<LineBudget>,
+    pub(crate) changes: Arc<ChangeLog>,
     /// Isolation boundary of the registry's tracers.
     pub(crate) boundary: Arc<Boundary>,
     /// Whether the engine has been notified of memory pressure.
@@ -69,6 +71,7 @@ impl Shared {
         let (events_tx, events_rx) = unbounded_channel();
         let shared = Self {
             lines: Arc::clone(keys.lines()),
+            changes: Arc::clone(keys.changes()),
             keys,
             boundary: Arc::default(),
             transport,

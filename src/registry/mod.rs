@@ -4,6 +4,7 @@
 mod binding_cache;
 mod bindings;
 mod builder;
+mod changes;
 mod default_route;
 mod error;
 mod flush;

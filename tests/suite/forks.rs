@@ -267,6 +267,7 @@ fn use_inherited(n: u64, url: &str, inherited: Inherited) {
         assert_eq!(registry.tracers(&TracerQuery::default()).found, 0);
         assert!(registry.endpoints().is_empty() && registry.status_without_tracers() == Status::default());
         assert_eq!(registry.tracer_status(Selector::tenant("a")), Ok(None));
+        assert_eq!(registry.changes(0), (Vec::new(), 0));
         assert!(registry.status().tracers.is_empty() && format!("{registry:?}").contains("TracerRegistry"));
         let flushed = registry.force_flush(LONG);
         assert!(

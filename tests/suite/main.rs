@@ -4,6 +4,7 @@
 mod architecture;
 mod batch_splitting;
 mod breakers;
+mod changes;
 mod child_process;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod clock;

@@ -9,6 +9,7 @@ use super::key_read_limits::KeyReadLimits;
 use super::key_renewals::KeyRenewals;
 use crate::config::RetrySettings;
 use crate::export::log::budget::LineBudget;
+use crate::export::log::changes::ChangeLog;
 use crate::secret::{Fingerprinter, KeyReader};
 use crate::util::fork::ForkGuard;
 
@@ -18,6 +19,7 @@ pub(crate) struct KeyServices {
     pub(super) fingerprinter: Fingerprinter,
     pub(super) retry: RetrySettings,
     pub(super) lines: Arc<LineBudget>,
+    pub(super) changes: Arc<ChangeLog>,
     pub(super) limits: KeyReadLimits,
     pub(super) renewals: Arc<KeyRenewals>,
     /// `None` in tests that act as the engine.
@@ -44,6 +46,7 @@ impl KeyServices {
             fingerprinter,
             retry,
             lines: Arc::default(),
+            changes: Arc::default(),
             renewals,
             runtime,
             fork_guard: ForkGuard::default(),

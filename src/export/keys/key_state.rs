@@ -29,8 +29,8 @@ pub(super) struct State {
     pub(super) since: SystemTime,
     /// Number of the last applied read.
     pub(super) read_number: u64,
-    /// Time of the last log line about a new key.
-    pub(super) logged: Option<Instant>,
+    /// When a new key was last reported.
+    pub(super) reported: Option<Instant>,
     /// State that most keys never allocate.
     pub(super) extra: Option<Box<Extra>>,
 }
@@ -39,7 +39,7 @@ pub(super) struct State {
 #[expect(clippy::struct_excessive_bools, reason = "the flags are independent")]
 pub(super) struct Extra {
     pub(super) error: Option<SecretError>,
-    /// Log state of the error.
+    /// Report state of the error.
     pub(super) failing: Episode,
     /// The last key that a receiver accepted, until one accepts the current key.
     pub(super) previous: Option<Arc<Key>>,

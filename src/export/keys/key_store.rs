@@ -21,6 +21,7 @@ use super::rotating_key::{KeyOwner, RotatingKey};
 use crate::config::ExportMode;
 use crate::config::ExportSettings;
 use crate::export::log::budget::LineBudget;
+use crate::export::log::changes::ChangeLog;
 use crate::secret::{Fingerprinter, KeyOrigin, KeyReader, KeyScheme, KeySource, SecretError};
 use crate::util::fork::ForkLock;
 #[cfg(feature = "watch")]
@@ -65,6 +66,11 @@ impl KeyStore {
     /// Returns the registry's limit on log lines.
     pub(crate) fn lines(&self) -> &Arc<LineBudget> {
         &self.services.lines
+    }
+
+    /// Returns the registry's last changes.
+    pub(crate) fn changes(&self) -> &Arc<ChangeLog> {
+        &self.services.changes
     }
 
     /// Reads the key of a source on this thread. Returns a new key, or the one that other lanes

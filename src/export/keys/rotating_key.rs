@@ -29,7 +29,9 @@ use super::key_renewals::Renewable;
 use super::key_services::KeyServices;
 use super::key_state::{Extra, Key, KeyWaiter, State};
 use crate::export::accounting::key_status::KeyStatus;
-use crate::export::log::budget::PAUSE;
+use crate::export::log::budget::{Granted, PAUSE};
+use crate::export::log::changes::{ChangeKind, Problem};
+use crate::export::log::episode::{Begun, End, Start};
 use crate::export::log::episodes::TARGET;
 use crate::export::schedule::blocking;
 use crate::secret::{ApiKey, Fingerprint, KeyOrigin, SecretError};
@@ -39,13 +41,12 @@ use crate::util::wall_time;
 /// Dropped waiters are removed each time this many waiters were added.
 const CLEANUP_INTERVAL: usize = 64;
 
-/// A log line about a source.
+/// What happened to a source, to be logged and recorded.
 enum LogEvent {
-    /// The error, and the number of lines left out before.
-    Failing(SecretError, Option<u64>),
-    Readable,
-    /// The fingerprint of the new key, and the number of lines left out before.
-    NewAccepted(Fingerprint, Option<u64>),
+    Failing(SecretError, Start),
+    Readable(End),
+    /// The fingerprint of the new key, and the permission for a line.
+    NewAccepted(Fingerprint, Option<Granted>),
 }
 
 /// The store that finds keys by origin.
@@ -78,7 +79,7 @@ impl RotatingKey {
                 key: Arc::new(Key { secret: key, number: 0 }),
                 since: SystemTime::now(),
                 read_number,
-                logged: None,
+                reported: None,
                 extra: None,
             }),
         });
@@ -116,7 +117,8 @@ impl RotatingKey {
         &self.origin
     }
 
-    /// Records that a receiver accepted a key. Logs a new key, at most once per [`PAUSE`].
+    /// Records that a receiver accepted a key. Logs and records a new key, at most once
+    /// per [`PAUSE`].
     pub(crate) fn note_accepted(&self, key: &Key) {
         let mut state = self.state.lock();
         if state.key.number != key.number {
@@ -136,13 +138,11 @@ impl RotatingKey {
         }
         let now = Instant::now();
         let is_due = |logged: Instant| now.saturating_duration_since(logged) >= PAUSE;
-        if state.logged.is_none_or(is_due)
-            && let Some(granted) = self.services.lines.take_spare(now)
-        {
-            state.logged = Some(now);
+        if state.reported.is_none_or(is_due) {
+            state.reported = Some(now);
             let fingerprint = state.key.secret.fingerprint(&self.services.fingerprinter);
             drop(state);
-            self.log(LogEvent::NewAccepted(fingerprint, granted.left_out));
+            self.log(LogEvent::NewAccepted(fingerprint, self.services.lines.take_spare(now)));
         }
     }
 
@@ -236,21 +236,21 @@ impl RotatingKey {
         match read {
             Ok(key) if !key.is_same(&state.key.secret) => {
                 waiting = state.rotate(key, retry);
-                log_event = state.extra().failing.end().map(|_| LogEvent::Readable);
+                log_event = state.extra().failing.end().map(LogEvent::Readable);
             }
             Ok(_) => {
                 if let Some(extra) = &mut state.extra {
                     extra.error = None;
                     extra.start_pause(retry);
-                    log_event = extra.failing.end().map(|_| LogEvent::Readable);
+                    log_event = extra.failing.end().map(LogEvent::Readable);
                 }
             }
             Err(error) => {
                 let extra = state.extra();
                 if extra.failing.note(1, now)
-                    && let Some(begun) = extra.failing.begin(now, lines)
+                    && let Some(start) = extra.failing.begin(now, lines)
                 {
-                    log_event = Some(LogEvent::Failing(error.clone(), begun.left_out));
+                    log_event = Some(LogEvent::Failing(error.clone(), start));
                 }
                 extra.error = Some(error);
                 extra.start_pause(retry);
@@ -329,13 +329,27 @@ impl RotatingKey {
     /// Call without the lock: a `tracing` subscriber may need it.
     fn log(&self, log_event: LogEvent) {
         let source = &self.origin.source;
+        let record = |kind, detail| self.services.changes.record(kind, None, None, Some(detail));
         match log_event {
-            LogEvent::Failing(error, left_out) => tracing::warn!(
-                target: TARGET, left_out, "key renewal failed, keeping the last good key: {error}"
-            ),
-            LogEvent::Readable => tracing::info!(target: TARGET, %source, "key renewal works again"),
-            LogEvent::NewAccepted(fingerprint, left_out) => {
-                tracing::info!(target: TARGET, %source, %fingerprint, left_out, "receiver accepts the new API key");
+            LogEvent::Failing(error, Start { is_new, line }) => {
+                if is_new {
+                    record(ChangeKind::ProblemBegan(Problem::KeySourceFailing), error.to_string());
+                }
+                if let Some(Begun { left_out, .. }) = line {
+                    tracing::warn!(target: TARGET, left_out, "key renewal failed, keeping the last good key: {error}");
+                }
+            }
+            LogEvent::Readable(End { line }) => {
+                record(ChangeKind::ProblemEnded(Problem::KeySourceFailing), source.to_string());
+                if line.is_some() {
+                    tracing::info!(target: TARGET, %source, "key renewal works again");
+                }
+            }
+            LogEvent::NewAccepted(fingerprint, granted) => {
+                record(ChangeKind::KeyRotated, format!("{source}: {fingerprint}"));
+                if let Some(Granted { left_out }) = granted {
+                    tracing::info!(target: TARGET, %source, %fingerprint, left_out, "receiver accepts the new API key");
+                }
             }
         }
     }

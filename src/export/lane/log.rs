@@ -1,12 +1,14 @@
-//! Log lines of a lane. The limits are per selector, so tracers that are recreated for each request
-//! share one limit.
+//! Log lines and changes of a lane. The limits are per selector, so tracers that are recreated for
+//! each request share one limit.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use super::lane::Lane;
 use crate::export::accounting::lane_status::RequestKind;
-use crate::export::log::episode::Begun;
-use crate::export::log::episodes::{Episodes, LogLine, ReasonName, Subject, TARGET, Transition};
+use crate::export::log::changes::ChangeKind;
+use crate::export::log::episode::{Begun, Start};
+use crate::export::log::episodes::{Episodes, ProblemEvent, ReasonName, Subject, TARGET, Transition};
 use crate::export::schedule::engine_event::EngineEvent;
 use crate::export::send::outcome::Outcome;
 use crate::ledger::DropReason;
@@ -76,27 +78,48 @@ impl Lane {
     }
 
     /// Call without any lock held: a `tracing` subscriber may call the registry.
-    fn write(&self, lines: &[LogLine]) {
-        for line in lines {
-            match line.transition {
-                Transition::Begins(begun) => self.log_start(line.subject, begun),
-                Transition::Ends(count) => self.log_end(line.subject, count),
+    fn write(&self, events: &[ProblemEvent]) {
+        for event in events {
+            match event.transition {
+                Transition::Begins(start) => self.log_start(event.subject, start),
+                Transition::Ends(end) => {
+                    let of = event.subject.of().map(ToOwned::to_owned);
+                    self.record_change(event.subject, ChangeKind::ProblemEnded(event.subject.problem()), of);
+                    if let Some(count) = end.line {
+                        self.log_end(event.subject, count);
+                    }
+                }
             }
         }
     }
 
-    fn log_start(&self, subject: Subject, Begun { count, left_out }: Begun) {
+    fn record_change(&self, subject: Subject, kind: ChangeKind, detail: Option<String>) {
+        let selector = (subject != Subject::Endpoint).then_some(&self.selector);
+        let endpoint = Some(self.destination.origin.as_str());
+        self.shared.changes.record(kind, selector, endpoint, detail);
+    }
+
+    fn log_start(&self, subject: Subject, Start { is_new, line }: Start) {
         let selector = &self.selector;
         let (endpoint, source) = (&self.destination.origin, &self.key.origin().source);
         let (error, refusals) = {
             let state = self.state.lock();
             (
-                state
-                    .failures()
-                    .map(|failures| tracing::field::display(failures.error.clone())),
+                state.failures().map(|failures| failures.error.clone()),
                 state.key_refusals(),
             )
         };
+        // For a full queue, the last error may be old and unrelated.
+        let error = error.filter(|_| !matches!(subject, Subject::Dropped(_, DropReason::QueueFull)));
+        if is_new {
+            let detail = match subject {
+                Subject::Key(kind) => subject.detail(refusals.status(kind)),
+                Subject::Breaker(_) | Subject::Endpoint | Subject::Dropped(..) => subject.detail(error.as_ref()),
+            };
+            self.record_change(subject, ChangeKind::ProblemBegan(subject.problem()), detail);
+        }
+        let Some(Begun { count, left_out }) = line else { return };
+        let error = error.map(tracing::field::display);
         match subject {
             Subject::Key(kind) => {
                 let status = refusals.status(kind).map(tracing::field::display);
@@ -115,8 +138,6 @@ impl Lane {
                 tracing::warn!(target: TARGET, %selector, of = kind.name(), endpoint, %reason, count, error, left_out, "receiver rejects part of a request");
             }
             Subject::Dropped(kind, reason) => {
-                // For a full queue, the last error may be old and unrelated.
-                let error = error.filter(|_| reason != DropReason::QueueFull);
                 let reason = ReasonName(reason);
                 tracing::warn!(target: TARGET, %selector, of = kind.name(), endpoint, %reason, count, error, left_out, "data is dropped");
             }
@@ -140,6 +161,24 @@ impl Lane {
                 let reason = ReasonName(reason);
                 tracing::info!(target: TARGET, %selector, of = kind.name(), endpoint, %reason, count, "data is no longer dropped");
             }
+        }
+    }
+}
+
+impl Subject {
+    /// Returns what the problem is about, unless it is about connections.
+    fn of(self) -> Option<&'static str> {
+        match self {
+            Self::Key(kind) | Self::Breaker(kind) | Self::Dropped(kind, _) => Some(kind.name()),
+            Self::Endpoint => None,
+        }
+    }
+
+    /// Returns the detail of a change: what it is about, and its cause.
+    fn detail(self, cause: Option<impl Display>) -> Option<String> {
+        match (self.of(), cause) {
+            (Some(of), Some(cause)) => Some(format!("{of}: {cause}")),
+            (of, cause) => cause.map(|cause| cause.to_string()).or(of.map(ToOwned::to_owned)),
         }
     }
 }

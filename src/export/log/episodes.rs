@@ -1,11 +1,12 @@
-//! Log lines about problems: one when a problem starts and one when it ends, never one per request
-//! or span.
+//! Log lines and changes about problems: one when a problem starts and one when it ends, never one
+//! per request or span.
 //!
 //! | limit | number |
 //! |---|---|
-//! | lines about the start of the same problem of the same selector or endpoint | one per [`PAUSE`](super::budget::PAUSE) |
+//! | lines and changes about the start of the same problem of the same selector or endpoint | one per [`PAUSE`](super::budget::PAUSE) |
 //! | such lines for all selectors and endpoints of a registry | [`MAX_LINES`](super::budget::MAX_LINES) per pause |
 //! | lines about the end of a problem | one for each line about its start |
+//! | changes about the end of a problem | one for each change about its start |
 //!
 //! Problems are recorded where they happen, possibly on application threads. The engine's tasks
 //! write the lines, with telemetry suppressed and without holding a lock, because a subscriber may
@@ -18,7 +19,8 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::budget::LineBudget;
-use super::episode::{Begun, Episode};
+use super::changes::Problem;
+use super::episode::{End, Episode, Ongoing, Start};
 use crate::export::accounting::lane_status::RequestKind;
 use crate::ledger::DropReason;
 use crate::util::fork::ForkLock;
@@ -39,7 +41,19 @@ pub(crate) enum Subject {
     Dropped(RequestKind, DropReason),
 }
 
-/// Log state of one selector or endpoint. Allocates with the first problem.
+impl Subject {
+    /// Returns the kind of the problem, as changes name it.
+    pub(crate) fn problem(self) -> Problem {
+        match self {
+            Self::Key(_) => Problem::KeyRefused,
+            Self::Breaker(_) => Problem::BreakerOpen,
+            Self::Endpoint => Problem::EndpointUnreachable,
+            Self::Dropped(_, reason) => Problem::DataDropped(reason),
+        }
+    }
+}
+
+/// Problems of one selector or endpoint. Allocates with the first problem.
 #[derive(Debug, Default)]
 #[expect(
     clippy::box_collection,
@@ -47,9 +61,9 @@ pub(crate) enum Subject {
 )]
 pub(crate) struct Episodes(ForkLock<Option<Box<BTreeMap<Subject, Episode>>>>);
 
-/// A line to write.
+/// Start or end of a problem, to be logged and recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LogLine {
+pub(crate) struct ProblemEvent {
     pub(crate) subject: Subject,
     pub(crate) transition: Transition,
 }
@@ -57,13 +71,12 @@ pub(crate) struct LogLine {
 /// Start or end of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transition {
-    Begins(Begun),
-    /// Total occurrences.
-    Ends(u64),
+    Begins(Start),
+    Ends(End),
 }
 
 impl Episodes {
-    /// Records `count` occurrences. Returns whether a line is due. Runs on application threads, also
+    /// Records `count` occurrences. Returns whether a report is due. Runs on application threads, also
     /// in forked children.
     pub(crate) fn note(&self, subject: Subject, count: u64) -> bool {
         let Some(mut episodes) = self.0.lock_unless_forked() else {
@@ -73,38 +86,54 @@ impl Episodes {
         episodes.entry(subject).or_default().note(count, Instant::now())
     }
 
-    /// Returns the due lines about new problems, within the limits.
-    pub(crate) fn take_begun(&self, budget: &LineBudget) -> Vec<LogLine> {
+    /// Returns the due reports of new problems, within the limits.
+    pub(crate) fn take_begun(&self, budget: &LineBudget) -> Vec<ProblemEvent> {
         let now = Instant::now();
-        self.lines(|subject, episode| {
+        self.events(|subject, episode| {
             let transition = Transition::Begins(episode.begin(now, budget)?);
-            Some(LogLine { subject, transition })
+            Some(ProblemEvent { subject, transition })
         })
     }
 
-    /// Ends the problems for which `affected` returns true. Returns their lines.
-    pub(crate) fn end(&self, affected: impl Fn(Subject) -> bool) -> Vec<LogLine> {
+    /// Ends the problems for which `affected` returns true. Returns the reported ones.
+    pub(crate) fn end(&self, affected: impl Fn(Subject) -> bool) -> Vec<ProblemEvent> {
         self.end_with(affected, Episode::end)
     }
 
     /// Ends the problems for which `affected` returns true, if they did not recur since the last
-    /// call. Returns their lines.
-    pub(crate) fn end_if_calm(&self, affected: impl Fn(Subject) -> bool) -> Vec<LogLine> {
+    /// call. Returns the reported ones.
+    pub(crate) fn end_if_calm(&self, affected: impl Fn(Subject) -> bool) -> Vec<ProblemEvent> {
         self.end_with(affected, Episode::end_if_calm)
     }
 
-    fn end_with(&self, affected: impl Fn(Subject) -> bool, end: impl Fn(&mut Episode) -> Option<u64>) -> Vec<LogLine> {
-        self.lines(|subject, episode| {
+    /// Returns the problems that are not over. Empty in a forked child if the lock is taken.
+    #[allow(dead_code, reason = "the list of what an operator should look at reads it")]
+    pub(crate) fn problems(&self) -> Vec<(Subject, Ongoing)> {
+        let Some(episodes) = self.0.lock_unless_forked() else {
+            return Vec::new();
+        };
+        let episodes = episodes.iter().flat_map(|episodes| episodes.iter());
+        episodes
+            .filter_map(|(subject, episode)| Some((*subject, episode.ongoing()?)))
+            .collect()
+    }
+
+    fn end_with(
+        &self,
+        affected: impl Fn(Subject) -> bool,
+        end: impl Fn(&mut Episode) -> Option<End>,
+    ) -> Vec<ProblemEvent> {
+        self.events(|subject, episode| {
             let transition = Transition::Ends(Some(episode).filter(|_| affected(subject)).and_then(&end)?);
-            Some(LogLine { subject, transition })
+            Some(ProblemEvent { subject, transition })
         })
     }
 
-    fn lines(&self, mut line: impl FnMut(Subject, &mut Episode) -> Option<LogLine>) -> Vec<LogLine> {
+    fn events(&self, mut event: impl FnMut(Subject, &mut Episode) -> Option<ProblemEvent>) -> Vec<ProblemEvent> {
         let mut episodes = self.0.lock();
         let episodes = episodes.iter_mut().flat_map(|episodes| episodes.iter_mut());
         episodes
-            .filter_map(|(subject, episode)| line(*subject, episode))
+            .filter_map(|(subject, episode)| event(*subject, episode))
             .collect()
     }
 }

@@ -1,5 +1,6 @@
-//! Log lines about problems, and their limits.
+//! Log lines about problems, their limits, and the changes that a registry records.
 
 pub(super) mod budget;
+pub(super) mod changes;
 pub(super) mod episode;
 pub(super) mod episodes;

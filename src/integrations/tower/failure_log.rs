@@ -50,10 +50,10 @@ impl FailureLog {
         if !episode.note(1, now) {
             return None;
         }
-        let begun = episode.begin(now, &self.lines)?;
+        let start = episode.begin(now, &self.lines)?;
         // An ongoing failure is logged again after the pause.
         episode.end();
-        Some(begun)
+        start.line
     }
 }
 

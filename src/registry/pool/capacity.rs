@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::config::{PoolSettings, WhenFull};
-use crate::export::{Begun, Episode, HEALTH, LineBudget};
+use crate::export::{Begun, ChangeKind, ChangeLog, End, Episode, HEALTH, LineBudget, Ongoing, Problem, Start};
 use crate::registry::status::PoolStatus;
 use crate::selector::Selector;
 use crate::util::fork::{ForkLock, wait_timeout};
@@ -35,8 +35,9 @@ pub(super) struct Capacity {
     warned: AtomicBool,
     full: ForkLock<Episode>,
     lines: Arc<LineBudget>,
-    /// Whether refused look-ups were logged since the pool last had a free slot.
-    is_full_logged: AtomicBool,
+    changes: Arc<ChangeLog>,
+    /// Whether a look-up was refused since the pool last had a free slot.
+    is_full: AtomicBool,
     sweeps: ForkLock<Sweeps>,
     swept: Condvar,
     wake: Arc<Notify>,
@@ -55,7 +56,12 @@ struct Sweeps {
 }
 
 impl Capacity {
-    pub(super) fn new(settings: &PoolSettings, wake: Arc<Notify>, lines: Arc<LineBudget>) -> Self {
+    pub(super) fn new(
+        settings: &PoolSettings,
+        wake: Arc<Notify>,
+        lines: Arc<LineBudget>,
+        changes: Arc<ChangeLog>,
+    ) -> Self {
         Self {
             max: settings.max_tracers,
             when_full: settings.when_full,
@@ -65,7 +71,8 @@ impl Capacity {
             warned: AtomicBool::new(false),
             full: ForkLock::default(),
             lines,
-            is_full_logged: AtomicBool::new(false),
+            changes,
+            is_full: AtomicBool::new(false),
             sweeps: ForkLock::default(),
             swept: Condvar::new(),
             wake,
@@ -164,18 +171,22 @@ impl Capacity {
         self.swept.notify_all();
     }
 
-    /// Counts a refused look-up. Logs the first one since a look-up found a slot, within the line
-    /// limits.
+    /// Counts a refused look-up. Logs and records the first one since a look-up found a slot, within
+    /// the limits.
     pub(super) fn note_rejected(&self, selector: &Selector) {
         self.rejected.fetch_add(1, Ordering::Relaxed);
-        let begun = {
+        let start = {
             let (mut full, now) = (self.full.lock(), Instant::now());
             full.note(1, now);
-            let begun = full.begin(now, &self.lines);
-            self.is_full_logged.fetch_or(begun.is_some(), Ordering::Relaxed);
-            begun
+            self.is_full.store(true, Ordering::Relaxed);
+            full.begin(now, &self.lines)
         };
-        if let Some(Begun { count, left_out }) = begun {
+        let Some(Start { is_new, line }) = start else { return };
+        if is_new {
+            let kind = ChangeKind::ProblemBegan(Problem::PoolFull);
+            self.changes.record(kind, Some(selector), None, None);
+        }
+        if let Some(Begun { count, left_out }) = line {
             tracing::warn!(
                 target: HEALTH, %selector, max_tracers = self.max, count, left_out,
                 "the pool is full and no tracer is idle: refusing look-ups of new names"
@@ -186,13 +197,21 @@ impl Capacity {
     /// Ends an episode of refused look-ups, because a look-up found a slot.
     pub(super) fn note_admitted(&self) {
         // Read first: the common case takes no lock and writes no shared cache line.
-        if !self.is_full_logged.load(Ordering::Relaxed) || !self.is_full_logged.swap(false, Ordering::Relaxed) {
+        if !self.is_full.load(Ordering::Relaxed) || !self.is_full.swap(false, Ordering::Relaxed) {
             return;
         }
         let over = self.full.lock().end();
-        if let Some(count) = over {
+        let Some(End { line }) = over else { return };
+        let kind = ChangeKind::ProblemEnded(Problem::PoolFull);
+        self.changes.record(kind, None, None, None);
+        if let Some(count) = line {
             tracing::info!(target: HEALTH, max_tracers = self.max, count, "the pool has free slots again: look-ups of new names succeed");
         }
+    }
+
+    /// Returns the problem of refused look-ups, unless a look-up has found a slot since.
+    pub(super) fn problem(&self) -> Option<Ongoing> {
+        self.full.lock().ongoing()
     }
 
     /// Requests a sweep because a tracer was created above the limit. Does not wait. Logs the first
@@ -234,7 +253,7 @@ mod tests {
             when_full: WhenFull::Reject,
         };
         for taken_by_others in [0, 2] {
-            let capacity = &Capacity::new(&settings, Arc::default(), Arc::default());
+            let capacity = &Capacity::new(&settings, Arc::default(), Arc::default(), Arc::default());
             while capacity.reserve() {}
             capacity.begin_sweep();
             thread::scope(|threads| {

@@ -268,7 +268,7 @@ fn a_look_up_in_a_pool_that_may_grow_neither_waits_nor_sweeps() {
     let selector = |name: &str| Selector::of(SelectorKind::Tenant, Slug::new(name).expect("a name"));
     for mode in [ExportMode::Background, ExportMode::Inline] {
         // No task sweeps, so a look-up that waited would take 250 ms.
-        let pool = super::Pool::new(&settings, mode, Arc::default(), Arc::default());
+        let pool = super::Pool::new(&settings, mode, Arc::default(), Arc::default(), Arc::default());
         let first = || registry.tenant("a");
         drop(pool.get_or_make(&selector("first"), first).expect("there is room"));
         let begun = std::time::Instant::now();

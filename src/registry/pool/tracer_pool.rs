@@ -11,7 +11,7 @@ use super::capacity::Capacity;
 use super::clock::{ClockHistory, CoarseClock};
 use super::slots::{Build, Claim, Slots};
 use crate::config::{ExportMode, IdleTimeout, PoolSettings, WhenFull};
-use crate::export::LineBudget;
+use crate::export::{ChangeLog, LineBudget, Ongoing};
 use crate::registry::error::LookupError;
 use crate::registry::status::PoolStatus;
 use crate::selector::{Selector, SelectorKind, Slug};
@@ -50,7 +50,13 @@ pub(super) use in_slots;
 impl Pool {
     /// `wake` wakes the task that sweeps. In inline `mode` that task may not run, so look-ups
     /// sweep.
-    pub(crate) fn new(settings: &PoolSettings, mode: ExportMode, wake: Arc<Notify>, lines: Arc<LineBudget>) -> Self {
+    pub(crate) fn new(
+        settings: &PoolSettings,
+        mode: ExportMode,
+        wake: Arc<Notify>,
+        lines: Arc<LineBudget>,
+        changes: Arc<ChangeLog>,
+    ) -> Self {
         let timeout = match settings.idle_timeout {
             IdleTimeout::After(timeout) => Some(timeout),
             IdleTimeout::Never => None,
@@ -60,7 +66,7 @@ impl Pool {
             combined: Slots::default(),
             clock: CoarseClock::default(),
             history: ForkLock::new(ClockHistory::new(timeout)),
-            capacity: Capacity::new(settings, wake, lines),
+            capacity: Capacity::new(settings, wake, lines, changes),
             evicted: AtomicU64::new(0),
             began: Instant::now(),
             mode,
@@ -123,6 +129,12 @@ impl Pool {
         }
         self.combined.for_each(|_, tracer, _| tracers.push(tracer.clone()));
         tracers
+    }
+
+    /// Returns the problem of refused look-ups, unless a look-up has found a slot since.
+    #[allow(dead_code, reason = "the list of what an operator should look at reads it")]
+    pub(crate) fn problem(&self) -> Option<Ongoing> {
+        self.capacity.problem()
     }
 
     /// Whether a look-up requested a sweep.

@@ -45,6 +45,7 @@ impl RegistryState {
         });
         self.reloads.note(result.as_ref().map(|_| true));
         self.reloads.note_waiting(false);
+        self.reloads.record(&result);
         result
     }
 

@@ -28,6 +28,9 @@ impl RegistryState {
         // files go through.
         let tenants = tenants.collect::<Option<BTreeSet<_>>>();
         let (result, again) = self.reload_changed(tenants.as_ref(), now);
+        if !matches!(&result, Ok(reload) if reload.is_empty()) {
+            self.reloads.record(&result);
+        }
         match result {
             Ok(reload) if reload.is_empty() => {}
             Ok(reload) if reload.kept.is_empty() && reload.needs_restart.is_empty() => {

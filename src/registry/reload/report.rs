@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::MutexGuard;
+use std::sync::{Arc, MutexGuard};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "watch")]
 use super::removals::Removals;
 use crate::config::{Config, ConfigError};
+use crate::export::{ChangeKind, ChangeLog};
 use crate::registry::error::LookupError;
 use crate::selector::Selector;
 use crate::util::fork::ForkLock;
@@ -168,12 +169,12 @@ pub(super) fn listed(selectors: &[Selector]) -> String {
     names.join(", ")
 }
 
-/// Serializes reloads, and keeps the result of the last one.
-#[derive(Default)]
+/// Serializes reloads, keeps the result of the last one, and records their changes.
 pub(crate) struct Reloads {
     /// Held while files are read and applied. Contains the pending removals.
     pub(super) removals: ForkLock<Removals>,
     status: ForkLock<ConfigurationStatus>,
+    changes: Arc<ChangeLog>,
 }
 
 /// Without the watcher no removal is delayed.
@@ -181,10 +182,15 @@ pub(crate) struct Reloads {
 type Removals = ();
 
 impl Reloads {
-    pub(crate) fn new(watched: bool) -> Self {
-        let reloads = Self::default();
-        reloads.status.lock().watched = watched;
-        reloads
+    pub(crate) fn new(watched: bool, changes: Arc<ChangeLog>) -> Self {
+        Self {
+            removals: ForkLock::default(),
+            status: ForkLock::new(ConfigurationStatus {
+                watched,
+                ..ConfigurationStatus::default()
+            }),
+            changes,
+        }
     }
 
     pub(crate) fn status(&self) -> ConfigurationStatus {
@@ -206,6 +212,16 @@ impl Reloads {
             status.last_reload = Some(wall_time::to_millis(SystemTime::now()));
         }
         status.error = applied.err().cloned();
+    }
+
+    /// Records a reload and what it changed, or its error.
+    pub(super) fn record(&self, result: &Result<Reload, ReloadError>) {
+        let (kind, detail) = match result {
+            Ok(reload) => (ChangeKind::Reloaded, reload.to_string()),
+            Err(ReloadError::Shutdown | ReloadError::Forked) => return,
+            Err(error) => (ChangeKind::ReloadRefused, error.to_string()),
+        };
+        self.changes.record(kind, None, None, Some(detail));
     }
 
     pub(super) fn note_waiting(&self, is_waiting: bool) {
