@@ -37,13 +37,13 @@ pub(crate) fn start(
     let reader = KeyReader::new(sources, config.has_strict_permissions());
     let engine = Engine::start(config.export().clone(), reader.clone(), fingerprinter.clone())?;
     let wake = Arc::new(Notify::new());
-    let (lines, changes) = (Arc::clone(engine.lines()), Arc::clone(engine.changes()));
+    let lines = Arc::clone(engine.lines());
     let pool = Arc::new(Pool::new(
         config.pool(),
         config.export().mode,
         Arc::clone(&wake),
         lines,
-        Arc::clone(&changes),
+        Arc::clone(engine.changes()),
     ));
     let accounting = Arc::new(Accounting::new(Arc::clone(&wake)));
     engine.spawn(maintain(
@@ -54,7 +54,7 @@ pub(crate) fn start(
     ));
     let cache = source.map(|(source, options)| BindingCache::new(source, options));
     let state = Arc::new(RegistryState {
-        reloads: Reloads::new(config.is_watched(), changes),
+        reloads: Reloads::new(config.is_watched(), Arc::clone(engine.changes())),
         extension,
         projects: SharedProjects::default(),
         bindings: Bindings::new(config, cache),

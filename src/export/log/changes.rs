@@ -170,7 +170,11 @@ impl ChangeLog {
 fn cut(mut text: String) -> String {
     const MARK: &str = "...";
     if text.len() > MAX_DETAIL {
-        text.truncate(text.floor_char_boundary(MAX_DETAIL - MARK.len()));
+        let mut end = MAX_DETAIL - MARK.len();
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
         text.push_str(MARK);
     }
     text
