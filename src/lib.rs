@@ -115,13 +115,14 @@ pub use span::ActiveSpan;
 pub use tracer::TracerHandle;
 pub use util::json_number::IntoJson;
 
-/// The state of a registry and its tracers: [`TracerRegistry::status`] and
-/// [`TracerRegistry::tracers`].
+/// The state of a registry and its tracers: [`TracerRegistry::status`],
+/// [`TracerRegistry::tracers`] and [`TracerRegistry::explain`].
 pub mod status {
     pub use crate::context::{PropagationStatus, StaleScopeStatus};
     pub use crate::export::{
-        BreakerState, BreakerStatus, Breakers, Change, ChangeKind, DestinationStatus, ErrorsStatus, KeyRefusal,
-        KeyStatus, Problem, RefusedSpan, RequestKind, RequestState, RequestStatus,
+        AnswerCount, BreakerState, BreakerStatus, Breakers, Change, ChangeKind, DestinationStatus, ErrorsStatus,
+        KeyRefusal, KeyStatus, Problem, RefusedSpan, RequestKind, RequestState, RequestStatus, TraceExplanation,
+        TraceFate,
     };
     #[cfg(feature = "macros")]
     pub use crate::integrations::trace_macro::{TraceCounts, trace_counts};

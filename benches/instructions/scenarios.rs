@@ -280,7 +280,7 @@ fn encode() {
 fn splice() {
     send(|registry, tracer| {
         let traces = Traces::from_protobuf(body()).expect("a valid request");
-        drop(registry.ingest(vec![(tracer, traces)]).expect("an empty queue"));
+        drop(registry.ingest(None, vec![(tracer, traces)]).expect("an empty queue"));
     });
 }
 

@@ -40,7 +40,8 @@ pub use settings::binding::{
 };
 pub(crate) use settings::document::{ActiveEnvironment, Document, Route, Routing};
 pub use settings::export::{
-    Compression, Export, ExportMode, ExportSettings, Protocol, Retry, RetrySettings, ServerErrors,
+    Compression, DeadLetterSettings, DeadLetters, Explain, ExplainSettings, Export, ExportMode, ExportSettings,
+    Protocol, Retry, RetrySettings, ServerErrors,
 };
 pub use settings::metrics::{Metrics, MetricsSettings};
 pub use settings::pool::{IdleTimeout, Pool, PoolSettings, WhenFull};

@@ -17,12 +17,14 @@
 //! | `net` | one request on the wire |
 //! | `accounting` | ledgers by selector, status, reports |
 //! | `log` | log lines about problems, their limits, and recorded changes |
+//! | `explain` | what happened to each trace |
 //! | `engine` | deadlines, and dispatch of events to lanes |
 
 mod accounting;
 mod encode;
 mod engine;
 mod error;
+mod explain;
 mod keys;
 mod lane;
 mod log;
@@ -51,6 +53,10 @@ pub(crate) use accounting::selector_ledger::{SelectorFlush, SelectorLedger};
 pub(crate) use engine::Engine;
 pub use engine::EngineError;
 pub use error::ExportError;
+#[cfg(feature = "gateway")]
+pub(crate) use explain::counts::TraceKey;
+pub use explain::explanation::{AnswerCount, TraceExplanation, TraceFate};
+pub(crate) use explain::fate::Note;
 pub(crate) use lane::Lane;
 #[cfg(feature = "gateway")]
 pub(crate) use lane::payloads::{NoRoom, Room};

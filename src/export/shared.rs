@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::explain::table::TraceTable;
 use super::keys::key_store::KeyStore;
 use super::log::budget::LineBudget;
 use super::log::changes::ChangeLog;
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) keys: Arc<KeyStore>,
     pub(crate) lines: Arc<LineBudget>,
     pub(crate) changes: Arc<ChangeLog>,
+    /// `None` if `explain` is off.
+    pub(crate) explain: Option<TraceTable>,
     /// Isolation boundary of the registry's tracers.
     pub(crate) boundary: Arc<Boundary>,
     /// Whether the engine has been notified of memory pressure.
@@ -81,6 +84,7 @@ impl Shared {
             fork_guard: ForkGuard::default(),
             chunks: ChunkPool::new(settings.max_queue_bytes / POOL_DIVISOR),
             memory_pressure: AtomicBool::new(false),
+            explain: TraceTable::new(&settings.explain),
             settings,
             events_tx,
             closing: AtomicBool::new(false),

@@ -21,8 +21,11 @@ pub use error::{IngestError, InvalidTraces};
 pub use session_json::{InvalidSession, SessionCall, SessionRequest};
 pub use traces::Traces;
 
-use crate::export::Room;
+use opentelemetry::trace::TraceId;
+
+use crate::export::{Note, Room, TraceKey};
 use crate::registry::TracerRegistry;
+use crate::selector::Slug;
 use crate::tracer::TracerHandle;
 
 /// What became of one part of a request.
@@ -48,43 +51,77 @@ impl TracerRegistry {
     /// A part may have more spans than `export.max_export_batch_size`: it is sent in several
     /// requests. Spans that were queued while a shutdown ends count as dropped.
     ///
+    /// `caller` is the caller of the gateway that sent the parts, as `explain` shows it.
+    ///
     /// # Errors
     /// Returns an [`IngestError`] if a part cannot be queued. Then nothing of any part is queued or
     /// counted.
-    pub fn ingest(&self, parts: Vec<(TracerHandle, Traces)>) -> Result<Vec<Ingested>, IngestError> {
+    pub fn ingest(
+        &self,
+        caller: Option<&Slug>,
+        parts: Vec<(TracerHandle, Traces)>,
+    ) -> Result<Vec<Ingested>, IngestError> {
         if !self.is_open() {
             return Err(IngestError::Closed);
         }
         // The handles keep the tracers until everything is queued.
         let (handles, requests): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+        let is_explained = handles.iter().any(|tracer| tracer.lane().is_explained());
+        let arrived = if is_explained { requests.clone() } else { Vec::new() };
         let admitted = handles
             .iter()
             .zip(requests)
             .map(|(tracer, traces)| admit(tracer, traces));
-        let admitted: Vec<(Room, Ingested)> = admitted.collect::<Result<_, _>>()?;
-        let ingested = admitted.into_iter().map(|(room, ingested)| {
-            room.commit(ingested.sampled_out);
+        let admitted: Vec<Admitted> = admitted.collect::<Result<_, _>>().inspect_err(|_| {
+            for (tracer, Traces(payload)) in handles.iter().zip(&arrived) {
+                tracer.lane().note_refused_payload(payload, caller);
+            }
+        })?;
+        let ingested = handles.iter().zip(admitted).map(|(tracer, admitted)| {
+            let Admitted {
+                room,
+                ingested,
+                sampled_out,
+                too_large,
+            } = admitted;
+            let lane = tracer.lane();
+            lane.note_fates(&sampled_out, Note::SampledOut(caller));
+            lane.note_fates(&too_large, Note::TooLarge(caller));
+            room.commit(ingested.sampled_out, caller);
             ingested
         });
         Ok(ingested.collect())
     }
 }
 
+/// A part of a request that has room in its lane.
+struct Admitted {
+    room: Room,
+    ingested: Ingested,
+    /// Traces of the spans that were left out. Empty if `explain` is off.
+    sampled_out: Vec<TraceKey>,
+    too_large: Vec<TraceKey>,
+}
+
 /// Reserves room for the spans that the binding lets pass.
-fn admit(tracer: &TracerHandle, Traces(mut payload): Traces) -> Result<(Room, Ingested), IngestError> {
-    let rules = tracer.payload_rules();
+fn admit(tracer: &TracerHandle, Traces(mut payload): Traces) -> Result<Admitted, IngestError> {
+    let (rules, lane) = (tracer.payload_rules(), tracer.lane());
     let bytes = payload.bytes().len();
     if let Some(max) = rules.request_bytes.filter(|max| bytes > *max) {
         let selector = tracer.selector().clone();
         return Err(IngestError::TooLarge { selector, bytes, max });
     }
     let mut ingested = Ingested::default();
+    let (mut sampled_out, mut too_large) = (Vec::new(), Vec::new());
     if rules.may_leave_out() {
         payload = payload.retain(|trace_id, bytes| {
+            let key = || lane.trace_keys(|| vec![TraceId::from_bytes(trace_id)]);
             if !rules.is_sampled(trace_id) {
                 ingested.sampled_out += 1;
+                sampled_out.extend(key());
             } else if rules.span_bytes.is_some_and(|max| bytes > max) {
                 ingested.too_large += 1;
+                too_large.extend(key());
             } else {
                 return true;
             }
@@ -93,7 +130,12 @@ fn admit(tracer: &TracerHandle, Traces(mut payload): Traces) -> Result<(Room, In
     }
     ingested.accepted = payload.spans() as u64;
     let bytes = payload.byte_size();
-    let room = tracer.lane().reserve(payload);
+    let room = lane.reserve(payload);
     let room = room.map_err(|reason| IngestError::of(reason, tracer.selector(), bytes))?;
-    Ok((room, ingested))
+    Ok(Admitted {
+        room,
+        ingested,
+        sampled_out,
+        too_large,
+    })
 }

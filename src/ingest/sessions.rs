@@ -8,6 +8,7 @@ use super::session_spans;
 use crate::backend::Destination;
 use crate::export::{SessionEvent, SessionQueue};
 use crate::registry::TracerRegistry;
+use crate::selector::Slug;
 use crate::tracer::TracerHandle;
 
 impl TracerRegistry {
@@ -20,9 +21,16 @@ impl TracerRegistry {
     /// Otherwise, or if the binding has `sessions = "auto_create"`, it becomes a span. As with
     /// sessions of the program, `sampling.ratio` does not apply.
     ///
+    /// `caller` is the caller of the gateway that sent it, as `explain` shows it.
+    ///
     /// # Errors
     /// Returns an [`IngestError`] if the request cannot be queued. Then nothing is queued or counted.
-    pub fn ingest_session(&self, tracer: &TracerHandle, request: SessionRequest) -> Result<(), IngestError> {
+    pub fn ingest_session(
+        &self,
+        caller: Option<&Slug>,
+        tracer: &TracerHandle,
+        request: SessionRequest,
+    ) -> Result<(), IngestError> {
         if !self.is_open() {
             return Err(IngestError::Closed);
         }
@@ -39,9 +47,12 @@ impl TracerRegistry {
         if destination.sessions.is_none() {
             let payload = session_spans::payload(destination, &request);
             let bytes = payload.byte_size();
-            let room = lane.reserve(payload);
-            let room = room.map_err(|reason| IngestError::of(reason, tracer.selector(), bytes))?;
-            room.commit(0);
+            let arrived = payload.clone();
+            let room = lane.reserve(payload).map_err(|reason| {
+                lane.note_refused_payload(&arrived, caller);
+                IngestError::of(reason, tracer.selector(), bytes)
+            })?;
+            room.commit(0, caller);
             return Ok(());
         }
         let SessionRequest {

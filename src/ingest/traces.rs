@@ -7,7 +7,8 @@ use bytes::Bytes;
 use super::error::InvalidTraces;
 use crate::export::Payload;
 
-/// OTLP traces of one tenant, checked.
+/// OTLP traces of one tenant, checked. Clones share the bytes.
+#[derive(Clone)]
 pub struct Traces(pub(super) Payload);
 
 impl Traces {

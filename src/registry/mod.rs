@@ -7,6 +7,7 @@ mod builder;
 mod changes;
 mod default_route;
 mod error;
+mod explain;
 mod flush;
 mod handle;
 mod lookup;

@@ -11,6 +11,7 @@ use opentelemetry_sdk::trace::{SdkTracer, Span as SdkSpan};
 use super::handle::TracerHandle;
 use super::sdk_tracers::SdkTracers;
 use crate::context::{self, Identity, Root, ScopedContext};
+use crate::export::Note;
 use crate::session::state::SessionState;
 use crate::span::{ActiveSpan, RegistrySpan};
 use crate::util::wall_time::Moment;
@@ -126,9 +127,11 @@ impl TracerHandle {
         }
         builder.start_time.get_or_insert(began.wall());
         let span = RegistrySpan::new(self.start_with_parent(sdk, builder, cx, session), began);
-        #[cfg(feature = "metrics")]
         if !span.is_recording() {
+            #[cfg(feature = "metrics")]
             self.lane().note_left_out();
+            self.lane()
+                .note_fate(span.span_context().trace_id(), Note::SampledOut(None));
         }
         span
     }

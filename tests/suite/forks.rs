@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use fork::{Fork, WEXITSTATUS, WIFEXITED, fork, waitpid};
 use futures_util::FutureExt as _;
-use opentelemetry::trace::Span as _;
+use opentelemetry::trace::{Span as _, TraceId};
 use tracer_registry::check::CheckMode;
 use tracer_registry::config::{Export, ExportMode, IdleTimeout, Pool, WhenFull};
 use tracer_registry::error::ReloadError;
@@ -43,10 +43,10 @@ struct Inherited {
 /// Creates a registry with every kind of thread (file watcher, binding cache) and a pool that is
 /// always full.
 fn parent_registry(url: &str, mode: ExportMode, folder: &Path) -> TracerRegistry {
-    let export = Export {
+    let export = crate::explain::explaining(Export {
         mode: Some(mode),
         ..quick()
-    };
+    });
     let builder = registry(url, &["a", "b", "*"], &Fingerprinter::new())
         .export(export)
         .pool(Pool {
@@ -257,6 +257,7 @@ fn use_inherited(n: u64, url: &str, inherited: Inherited) {
         assert_eq!(now(registry.get_async(selector)).map(drop), Err(LookupError::Forked));
         assert_eq!(registry.reload(), Err(ReloadError::Forked));
         assert_eq!(registry.remove(Selector::tenant("a")), Ok(false));
+        assert_eq!(registry.explain(TraceId::from(1)), None);
         assert_eq!(
             registry.config().selectors().len(),
             2,

@@ -1,6 +1,7 @@
 //! Spans that clients encoded: they share their tracer's queue, requests, key and ledger with the
 //! spans of the program.
 
+mod explain;
 mod request;
 mod sessions;
 
@@ -51,7 +52,7 @@ fn world(backend: BackendName, export: Export, adapt: impl FnOnce(RegistryBuilde
 impl World {
     fn ingest(&self, tenant: &str, traces: Traces) -> Ingested {
         let parts = vec![(self.tenant(tenant), traces)];
-        self.registry.ingest(parts).expect("queued").remove(0)
+        self.registry.ingest(None, parts).expect("queued").remove(0)
     }
 
     /// Returns the ledger of a tenant's spans. Asserts that it balances.
@@ -81,7 +82,7 @@ fn encoded_spans_arrive_beside_spans_in_the_project_of_their_tracer() {
             (world.tenant("a"), traces(&["first", "second"])),
             (world.tenant("b"), compressed(&["of b"]).0),
         ];
-        let ingested = world.registry.ingest(parts).expect("queued");
+        let ingested = world.registry.ingest(None, parts).expect("queued");
         assert_eq!(ingested.iter().map(|part| part.accepted).collect::<Vec<_>>(), [2, 1]);
         world.ingest("a", traces(&["third"]));
         world.flush();
@@ -231,7 +232,7 @@ fn parts_for_two_tracers_are_queued_together_or_not_at_all() {
     world.ingest("b", traces(&["3", "4"]));
     let a = world.tenant("a");
     let parts = || vec![(a.clone(), traces(&["of a"])), (b.clone(), traces(&["5"]))];
-    let error = world.registry.ingest(parts()).expect_err("b is full");
+    let error = world.registry.ingest(None, parts()).expect_err("b is full");
     let IngestError::Full { selector, reason } = &error else {
         panic!("{error:?}")
     };
@@ -244,7 +245,7 @@ fn parts_for_two_tracers_are_queued_together_or_not_at_all() {
     assert_eq!(world.status("a").queued_bytes, 0);
     assert_eq!((world.ledger("b").accepted, world.ledger("b").lost()), (4, 0));
     drop(world.registry.shutdown(Duration::ZERO));
-    assert_eq!(world.registry.ingest(parts()), Err(IngestError::Closed));
+    assert_eq!(world.registry.ingest(None, parts()), Err(IngestError::Closed));
 }
 
 #[test]
@@ -293,7 +294,7 @@ fn requests_and_spans_beyond_the_limits_in_bytes_are_not_taken() {
     let ingested = world.ingest("a", checked(&body));
     assert_eq!((ingested.accepted, ingested.sampled_out, ingested.too_large), (1, 0, 1));
     let parts = vec![(world.tenant("a"), checked(&body)), (world.tenant("b"), checked(&body))];
-    let error = world.registry.ingest(parts).expect_err("too large");
+    let error = world.registry.ingest(None, parts).expect_err("too large");
     let expected = format!("data of tenant:b has {bytes} bytes, the limit is {}", bytes - 1);
     assert_eq!(error.to_string(), expected);
     world.flush();
@@ -309,7 +310,7 @@ fn a_registry_that_sends_json_takes_no_encoded_spans() {
     };
     let world = world(BackendName::Otlp, export, |builder| builder);
     let parts = vec![(world.tenant("a"), traces(&["a"]))];
-    assert_eq!(world.registry.ingest(parts), Err(IngestError::Json));
+    assert_eq!(world.registry.ingest(None, parts), Err(IngestError::Json));
     assert_eq!(world.ledger("a"), LedgerSnapshot::default());
 }
 

@@ -16,6 +16,7 @@ mod dynamic_tenants;
 mod encodings;
 mod eviction;
 mod examples;
+mod explain;
 mod export_failures;
 mod fault_isolation;
 mod flush;

@@ -13,6 +13,10 @@ use crate::config::settings::setting::{impl_setting, size};
 
 /// Maximum of concurrent requests, above the number of sockets of a process.
 pub(crate) const MAX_CONCURRENT_EXPORTS: usize = 65_536;
+/// Maximum traces to explain.
+const MAX_TRACES: usize = 1_000_000;
+/// Maximum refused batches of a selector.
+const MAX_DEAD_LETTERS: usize = 16;
 
 settings! {
     /// `[export]` as written.
@@ -62,6 +66,12 @@ settings! {
         #[inner(RetrySettings)]
         /// Retries of requests with a temporary failure.
         pub retry: Retry,
+        #[inner(ExplainSettings)]
+        /// What `TracerRegistry::explain` remembers.
+        pub explain: Explain,
+        #[inner(DeadLetterSettings)]
+        /// What `TracerRegistry::refused` keeps.
+        pub dead_letters: DeadLetters,
     }
 
     /// `[export]` with every default filled in.
@@ -98,6 +108,47 @@ settings! {
 
     /// `[export.retry]` with every default filled in.
     pub struct RetrySettings;
+}
+
+settings! {
+    /// `[export.explain]` as written.
+    #[derive(Clone, Debug, Default, PartialEq)]
+    #[at("export.explain")]
+    pub struct Explain {
+        /// Maximum traces to remember, a trace once for each tracer that it has spans of. About 200
+        /// bytes each. `0` disables it. Default: 0.
+        #[schema(range(max = MAX_TRACES))]
+        #[default(0, at_most_a_million)]
+        pub max_traces: Option<usize>,
+        /// How long a trace is remembered after the last thing that happened to it. Default: 10m.
+        #[default(Duration::from_secs(600), more_than_zero)]
+        pub keep: Option<Duration>,
+    }
+
+    /// `[export.explain]` with every default filled in.
+    pub struct ExplainSettings;
+}
+
+settings! {
+    /// `[export.dead_letters]` as written.
+    #[derive(Clone, Debug, Default, PartialEq)]
+    #[at("export.dead_letters")]
+    pub struct DeadLetters {
+        /// Maximum refused batches to keep for a selector, with at most 1 MiB of bodies. `0` disables
+        /// it. Default: 0.
+        #[schema(range(max = MAX_DEAD_LETTERS))]
+        #[default(0, at_most_sixteen)]
+        pub max_batches: Option<usize>,
+        /// Maximum bytes of the bodies of refused batches, for all selectors together. Default:
+        /// 16MiB.
+        #[schema(with = "Option<schema_types::Size>")]
+        #[take(size)]
+        #[default(16 << 20, at_least_one)]
+        pub max_bytes: Option<usize>,
+    }
+
+    /// `[export.dead_letters]` with every default filled in.
+    pub struct DeadLetterSettings;
 }
 
 /// What to do if the receiver responds to a batch with a status such as 500.
@@ -186,8 +237,19 @@ impl_setting! {
 }
 
 fn in_bounds(value: usize) -> Option<String> {
-    let too_many = || (value > MAX_CONCURRENT_EXPORTS).then(|| format!("must be at most {MAX_CONCURRENT_EXPORTS}"));
-    at_least_one(value).or_else(too_many)
+    at_least_one(value).or_else(|| at_most(MAX_CONCURRENT_EXPORTS, value))
+}
+
+fn at_most_a_million(value: usize) -> Option<String> {
+    at_most(MAX_TRACES, value)
+}
+
+fn at_most_sixteen(value: usize) -> Option<String> {
+    at_most(MAX_DEAD_LETTERS, value)
+}
+
+fn at_most(max: usize, value: usize) -> Option<String> {
+    (value > max).then(|| format!("must be at most {max}"))
 }
 
 fn protocol_feature(protocol: Protocol) -> Option<String> {

@@ -1,16 +1,17 @@
-//! An unset setting has its default, regardless of other settings: never zero, and never unset if
-//! there is a default.
+//! An unset setting has its default, regardless of other settings: never unset if there is a
+//! default, and zero only if that turns something off.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::reference::paths;
 use super::{Folder, resolve, toml};
 use crate::config::{
-    Config, ExportSettings, Limits, MetricsSettings, PoolSettings, ResolvedBinding, RetrySettings, json_schema,
+    Config, DeadLetterSettings, ExplainSettings, ExportSettings, Limits, MetricsSettings, PoolSettings,
+    ResolvedBinding, RetrySettings, json_schema,
 };
 
 /// Registry settings with a default, each with another value.
-const REGISTRY_SETTINGS: [(&str, &str); 21] = [
+const REGISTRY_SETTINGS: [(&str, &str); 25] = [
     ("export.mode", "\"inline\""),
     ("export.protocol", "\"http/json\""),
     ("export.compression", "\"none\""),
@@ -21,6 +22,10 @@ const REGISTRY_SETTINGS: [(&str, &str); 21] = [
     ("export.max_concurrent_exports", "7"),
     ("export.timeout", "\"7s\""),
     ("export.drop_timeout", "\"7s\""),
+    ("export.explain.max_traces", "7"),
+    ("export.explain.keep", "\"7s\""),
+    ("export.dead_letters.max_batches", "7"),
+    ("export.dead_letters.max_bytes", "\"7kB\""),
     ("export.retry.initial_backoff", "\"7s\""),
     ("export.retry.max_backoff", "\"7s\""),
     ("export.retry.max_elapsed", "\"7s\""),
@@ -49,6 +54,9 @@ const BINDING_SETTINGS: [(&str, &str); 12] = [
     ("sessions", "\"per_trace\""),
     ("weight", "7"),
 ];
+
+/// Settings that are zero by default, which turns something off.
+const OFF: [&str; 2] = ["export.explain.max_traces", "export.dead_letters.max_batches"];
 
 /// Settings without a default.
 const WITHOUT_DEFAULT: [&str; 17] = [
@@ -88,7 +96,11 @@ fn registry_settings(config: &Config) -> Effective {
         timeout,
         drop_timeout,
         retry,
+        explain,
+        dead_letters,
     } = config.export();
+    let ExplainSettings { max_traces, keep } = explain;
+    let DeadLetterSettings { max_batches, max_bytes } = dead_letters;
     let RetrySettings {
         initial_backoff,
         max_backoff,
@@ -118,6 +130,10 @@ fn registry_settings(config: &Config) -> Effective {
         ("export.retry.max_elapsed", format!("{max_elapsed:?}")),
         ("export.retry.max_retry_after", format!("{max_retry_after:?}")),
         ("export.retry.server_errors", format!("{server_errors:?}")),
+        ("export.explain.max_traces", max_traces.to_string()),
+        ("export.explain.keep", format!("{keep:?}")),
+        ("export.dead_letters.max_batches", max_batches.to_string()),
+        ("export.dead_letters.max_bytes", max_bytes.to_string()),
         ("keys.strict_permissions", config.has_strict_permissions().to_string()),
         ("metrics.max_tracers", series.to_string()),
         ("pool.idle_timeout", format!("{idle_timeout:?}")),
@@ -167,7 +183,7 @@ fn differing(one: &Effective, other: &Effective) -> Vec<&'static str> {
 fn assert_no_zero(defaults: &Effective) {
     for (setting, default) in defaults {
         assert!(
-            !["0", "0ns", "Some(0)", "After(0ns)"].contains(&default.as_str()),
+            OFF.contains(setting) || !["0", "0ns", "Some(0)", "After(0ns)"].contains(&default.as_str()),
             "{setting} is {default}"
         );
     }

@@ -193,6 +193,10 @@ fn every_setting_of_export_and_pool_needs_a_restart() {
         ("retry.max_elapsed", json!("7s")),
         ("retry.max_retry_after", json!("7s")),
         ("retry.server_errors", json!("repeat")),
+        ("explain.max_traces", json!(7)),
+        ("explain.keep", json!("7s")),
+        ("dead_letters.max_batches", json!(7)),
+        ("dead_letters.max_bytes", json!("7MiB")),
     ];
     let of_pool = [
         ("max_tracers", json!(7)),
@@ -201,7 +205,9 @@ fn every_setting_of_export_and_pool_needs_a_restart() {
     ];
     let schema = json_schema();
     let named = |name: &str| schema["$defs"][name]["properties"].as_object().expect("a table").len();
-    assert_eq!(settings.len(), named("Export") - 1 + named("Retry"));
+    let nested = ["Retry", "Explain", "DeadLetters"];
+    let in_tables: usize = nested.into_iter().map(named).sum();
+    assert_eq!(settings.len(), named("Export") - nested.len() + in_tables);
     assert_eq!(of_pool.len(), named("Pool"));
     let old = toml("").expect("valid");
     assert!(old.needs_restart(&old).is_empty());

@@ -204,6 +204,11 @@ fn meaningless_and_excessive_amounts_are_refused() {
         "retry = { max_elapsed = '1month' }",
         "retry = { max_retry_after = '25h' }",
         "retry = { server_errors = 'drop' }",
+        "explain = { max_traces = 1000001 }",
+        "explain = { keep = '0s' }",
+        "explain = { keep = '25h' }",
+        "dead_letters = { max_batches = 17 }",
+        "dead_letters = { max_bytes = '0B' }",
     ] {
         assert_eq!(problems(&format!("[export]\n{line}")).len(), 1, "{line}");
     }
@@ -224,7 +229,7 @@ fn meaningless_and_excessive_amounts_are_refused() {
         assert_eq!(problems(&format!("[pool]\n{line}")).len(), 1, "{line}");
     }
     assert!(toml("[pool]\nmax_tracers = 1\nidle_timeout = '24h'").is_ok());
-    let edges = "[export]\nscheduled_delay = '0s'\ntimeout = '24h'\ndrop_timeout = '0s'\nretry = { max_elapsed = '0s', max_retry_after = '0s' }";
+    let edges = "[export]\nscheduled_delay = '0s'\ntimeout = '24h'\ndrop_timeout = '0s'\nretry = { max_elapsed = '0s', max_retry_after = '0s' }\nexplain = { max_traces = 1000000, keep = '24h' }\ndead_letters = { max_batches = 16 }";
     assert!(toml(edges).is_ok());
 }
 

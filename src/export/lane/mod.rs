@@ -1,6 +1,7 @@
 //! One tracer's path to its backend.
 
 pub(super) mod events;
+mod fates;
 mod flush;
 mod lane;
 mod log;

@@ -11,8 +11,11 @@ use super::lane::Lane;
 use super::state::Schedule;
 use crate::config::Protocol;
 use crate::export::accounting::lane_status::RequestKind;
+use crate::export::explain::counts::TraceCounts;
+use crate::export::explain::fate::Note;
 use crate::export::payload::Payload;
 use crate::ledger::DropReason;
+use crate::selector::Slug;
 
 /// Spans that a queued payload may have if a batch has fewer. Each batch walks over its payload.
 const MAX_SPANS: usize = 8192;
@@ -77,9 +80,9 @@ impl Lane {
 }
 
 impl Room {
-    /// Queues the payload, and counts the spans of its request that were sampled out. If the lane
-    /// was closed meanwhile, the spans count as dropped.
-    pub(crate) fn commit(mut self, sampled_out: u64) {
+    /// Queues the payload of a caller, and counts the spans of its request that were sampled out. If
+    /// the lane was closed meanwhile, the spans count as dropped.
+    pub(crate) fn commit(mut self, sampled_out: u64, caller: Option<&Slug>) {
         let pieces = std::mem::take(&mut self.pieces);
         let lane = Arc::clone(&self.lane);
         let spans = pieces.iter().map(|piece| piece.spans() as u64).sum();
@@ -91,6 +94,10 @@ impl Room {
         if spans == 0 {
             return;
         }
+        let ids = || pieces.iter().flat_map(|piece| piece.trace_ids(0..piece.spans()));
+        let traces = TraceCounts::of(&lane.trace_keys(|| ids().collect()));
+        // Before the spans are queued: their outcomes come later.
+        lane.note_counts(&traces, Note::Accepted(caller));
         let Some(mut state) = lane.state.lock_unless_forked() else {
             return;
         };
@@ -98,6 +105,8 @@ impl Room {
         if state.schedule == Schedule::Closed {
             // Closing the lane released the room.
             state.ledger.refuse_all(spans, DropReason::AfterShutdown);
+            drop(state);
+            lane.note_counts(&traces, Note::Dropped(DropReason::AfterShutdown));
             return;
         }
         for piece in pieces {
@@ -164,7 +173,7 @@ mod tests {
             (ledger(&lane), lane.snapshot().held_bytes),
             (LedgerSnapshot::default(), 0)
         );
-        lane.reserve(spans(3)).expect("released").commit(0);
+        lane.reserve(spans(3)).expect("released").commit(0, None);
         assert_eq!((ledger(&lane).accepted, ledger(&lane).queued), (3, 3));
     }
 
@@ -173,7 +182,7 @@ mod tests {
         let (lane, _ledger, _events_rx) = lane(Binding::new());
         let room = lane.reserve(spans(7)).expect("seven spans fit");
         lane.push(span("does not fit"));
-        room.commit(0);
+        room.commit(0, None);
         assert_eq!((ledger(&lane).queued, ledger(&lane).lost()), (7, 1));
     }
 
@@ -182,7 +191,7 @@ mod tests {
         let (lane, _ledger, _events_rx) = lane(Binding::new());
         let [queued, released] = [2, 3].map(|count| lane.reserve(spans(count)).expect("they fit"));
         lane.abandon();
-        queued.commit(0);
+        queued.commit(0, None);
         drop(released);
         assert_eq!(ledger(&lane).dropped, [(DropReason::AfterShutdown, 2)].into());
         assert_eq!(lane.snapshot().held_bytes, 0);
@@ -198,7 +207,7 @@ mod tests {
         let pieces: Vec<usize> = room.pieces.iter().map(Payload::spans).collect();
         assert_eq!(pieces, [MAX_SPANS, MAX_SPANS, 1]);
         let held = lane.snapshot().held_bytes;
-        room.commit(0);
+        room.commit(0, None);
         assert_eq!(
             (ledger(&lane).queued, lane.snapshot().held_bytes),
             (2 * MAX_SPANS as u64 + 1, held)
@@ -232,7 +241,7 @@ mod tests {
     #[test]
     fn a_payload_without_spans_holds_no_memory() {
         let (lane, _ledger, _events_rx) = lane(Binding::new());
-        lane.reserve(spans(0)).expect("nothing fits").commit(1);
+        lane.reserve(spans(0)).expect("nothing fits").commit(1, None);
         assert_eq!(
             (ledger(&lane), lane.snapshot().held_bytes),
             (LedgerSnapshot::default(), 0)

@@ -259,7 +259,7 @@ impl World {
         if !is_used {
             return;
         }
-        room.commit(0);
+        room.commit(0, None);
         let model = &mut self.models[lane];
         if model.closed {
             model.spans.drop(names.len(), DropReason::AfterShutdown);

@@ -11,6 +11,7 @@ use super::state::Outage;
 use super::state::{Schedule, State};
 use crate::export::accounting::lane_status::{RefusedSpan, RequestKind};
 use crate::export::error::ExportError;
+use crate::export::explain::fate::Note;
 use crate::export::keys::key_state::KeyWaiter;
 use crate::export::keys::request_key::SentKey;
 use crate::export::send::outcome::Outcome;
@@ -210,6 +211,7 @@ impl Lane {
         state.ledger.drop_in_flight(count + in_flight, reason);
         state.share.complete(freed, &self.shared.budget);
         drop(state);
+        self.note_fates(&self.trace_keys(|| queued.trace_ids()), Note::Dropped(reason));
         // Log before waking flushes, so that a finished flush implies a logged outcome.
         self.log_outcome(RequestKind::Spans, count + in_flight, Outcome::Dropped(reason));
         self.notify_completed();

@@ -16,6 +16,7 @@ use super::sync::Guard;
 use crate::backend::{CUT_VALUES, cut_values};
 use crate::export::accounting::lane_status::RequestKind;
 use crate::export::encode::synthetic_span::span;
+use crate::export::explain::fate::Note;
 use crate::export::queue::byte_size::byte_size;
 use crate::export::queue::span_queue::Batch;
 use crate::export::schedule::engine_event::{Cause, EngineEvent};
@@ -75,6 +76,9 @@ impl Lane {
     pub(crate) fn push(self: &Arc<Self>, span: SpanData) {
         let shared = &*self.shared;
         let settings = &shared.settings;
+        let trace_id = span.span_context.trace_id();
+        // Before the span is queued: its outcome comes later.
+        self.note_fate(trace_id, Note::Accepted(None));
         let mut bytes = byte_size(&span);
         if !shared.is_closing()
             && let Some(mut stripe) = self.stripes.reserve_slot(bytes)
@@ -93,6 +97,8 @@ impl Lane {
         }
         if state.schedule == Schedule::Closed || shared.is_closing() {
             state.ledger.refuse(DropReason::AfterShutdown);
+            drop(state);
+            self.note_fate(trace_id, Note::Dropped(DropReason::AfterShutdown));
             return;
         }
         let fits = |state: &mut State| {
@@ -104,6 +110,7 @@ impl Lane {
             let reason = state.receiver_health.drop_reason(RequestKind::Spans);
             state.ledger.refuse(reason);
             drop(state);
+            self.note_fate(trace_id, Note::Dropped(reason));
             self.log_refused(RequestKind::Spans, reason);
             return;
         }

@@ -212,6 +212,12 @@ impl Payload {
         })
     }
 
+    /// Returns the trace ids of a range of spans, in order. Takes time for each span before its end.
+    pub(crate) fn trace_ids(&self, range: Range<usize>) -> impl Iterator<Item = TraceId> {
+        let spans = parts::spans(&self.bytes).skip(range.start).take(range.len());
+        spans.map(|span| TraceId::from_bytes(parts::trace_id(&self.bytes[span.value])))
+    }
+
     fn replace(&mut self, changed: Option<Bytes>) {
         if let Some(bytes) = changed {
             self.bytes = bytes;

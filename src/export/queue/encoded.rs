@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::time::SystemTime;
 
+use opentelemetry::trace::TraceId;
+
 use crate::backend::Edits;
 use crate::export::payload::Payload;
 
@@ -35,6 +37,11 @@ impl Encoded {
     pub(super) fn part(&self, range: Range<usize>) -> (&Payload, Range<usize>) {
         let start = self.spans.start;
         (&self.payload, start + range.start..start + range.end)
+    }
+
+    /// Returns the trace ids of these spans, in order.
+    pub(super) fn trace_ids(&self) -> impl Iterator<Item = TraceId> {
+        self.payload.trace_ids(self.spans.clone())
     }
 
     /// Splits off the first `count` spans. Copies no data, because the caller holds the lane's lock.

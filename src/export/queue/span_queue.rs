@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::SystemTime;
 
+use opentelemetry::trace::TraceId;
 use opentelemetry_sdk::trace::SpanData;
 
 use super::byte_size::byte_size;
@@ -231,6 +232,17 @@ impl Batch {
     /// Returns the estimated memory of all spans in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.bytes).sum()
+    }
+
+    /// Returns the trace ids of all spans, in order.
+    pub(crate) fn trace_ids(&self) -> Vec<TraceId> {
+        let mut ids = Vec::with_capacity(self.len);
+        for chunk in &self.chunks {
+            #[cfg(feature = "gateway")]
+            ids.extend(chunk.encoded.iter().flat_map(|encoded| encoded.trace_ids()));
+            ids.extend(chunk.spans.iter().map(|span| span.span_context.trace_id()));
+        }
+        ids
     }
 
     /// Returns the names of all spans.

@@ -45,7 +45,7 @@ pub(crate) async fn send_next(lane: &Arc<Lane>) {
         ServerErrors::Halve => OnFault::Quarantine,
         ServerErrors::Repeat => OnFault::Retry,
     };
-    let mut in_flight = InFlightBatch::new(lane.take_batch());
+    let mut in_flight = InFlightBatch::new(lane, lane.take_batch());
     while let Some(part) = in_flight.parts.next() {
         if lane.is_closed() {
             return;

@@ -20,6 +20,8 @@ use super::verdict::{Verdict, judge};
 use crate::config::RetrySettings;
 use crate::export::accounting::lane_status::RequestKind;
 use crate::export::error::ExportError;
+use crate::export::explain::counts::TraceCounts;
+use crate::export::explain::fate::{AnswerCode, Note};
 use crate::export::keys::key_state::KeyWaiter;
 use crate::export::keys::request_key::RequestKey;
 use crate::export::lane::Lane;
@@ -87,6 +89,8 @@ pub(crate) struct Sending<'a> {
     pub(crate) request: &'a RequestGuard<'a>,
     /// Number of spans in the request.
     pub(crate) count: u64,
+    /// Traces of these spans. Empty if `explain` is off.
+    pub(crate) traces: &'a TraceCounts,
     pub(crate) age: Age,
     pub(crate) on_fault: OnFault,
 }
@@ -174,6 +178,7 @@ impl<'a> Delivery<'a> {
             call,
             request,
             count,
+            traces,
             on_fault,
             ..
         } = *self.sending;
@@ -183,6 +188,7 @@ impl<'a> Delivery<'a> {
         lane.virtual_time.charge(call.encoded.body.len());
         let (sent, slow) = send(lane, call, &key.key().secret, &mut admission).await;
         let connected = sent.connected;
+        lane.note_counts(traces, Note::Attempt(AnswerCode::of(&sent.result)));
         let verdict = judge(&call.url, sent.result, count, &sent.secrets, SystemTime::now());
         let verdict = effective_verdict(verdict, on_fault.returns(lane), self.retry());
         let mut pass = admission.into_pass();

@@ -15,6 +15,8 @@ use crate::config::Compression;
 use crate::export::accounting::lane_status::RequestKind;
 use crate::export::encode::body::{self, Encoded};
 use crate::export::error::ExportError;
+use crate::export::explain::counts::{TraceCounts, TraceKey};
+use crate::export::explain::fate::Note;
 use crate::export::lane::Lane;
 use crate::export::lane::receiver::Age;
 use crate::export::lane::request::RequestGuard;
@@ -29,11 +31,16 @@ pub(super) struct InFlightBatch {
     pub(super) age: Age,
     /// Whether the spans are completed for export.
     finished: bool,
+    /// The trace of each span. Empty if `explain` is off.
+    traces: Vec<TraceKey>,
 }
 
 impl InFlightBatch {
-    pub(super) fn new(batch: Batch) -> Self {
+    pub(super) fn new(lane: &Lane, batch: Batch) -> Self {
+        let traces = lane.trace_keys(|| batch.trace_ids());
+        lane.note_fates(&traces, Note::Batch);
         Self {
+            traces,
             parts: Parts::of(batch.len()),
             age: Age::Spans(batch.numbers(&(0..batch.len())).end),
             batch,
@@ -61,6 +68,7 @@ impl InFlightBatch {
                 call: &call(lane, &self.batch, part)?,
                 request,
                 count: part.len() as u64,
+                traces: &TraceCounts::of(self.traces(part)),
                 age: self.age,
                 on_fault,
             };
@@ -86,7 +94,7 @@ impl InFlightBatch {
                 self.drop_refused(lane, [Refused { part, reason, by_fault }]);
             }
             outcome => {
-                lane.complete(self.batch.numbers(&part), outcome);
+                self.complete(lane, &part, outcome);
                 if outcome.has_delivered(part.len()) {
                     let refused = self.parts.note_delivered();
                     self.drop_refused(lane, refused);
@@ -103,7 +111,11 @@ impl InFlightBatch {
         let unsent = std::iter::once(part)
             .chain(self.parts.waiting.drain(..))
             .chain(faulted.into_iter().map(|faulted| faulted.part));
-        let unsent: Vec<_> = unsent.map(|part| self.batch.numbers(&part)).collect();
+        let unsent: Vec<_> = unsent.collect();
+        for part in &unsent {
+            lane.note_fates(self.traces(part), Note::Dropped(reason));
+        }
+        let unsent: Vec<_> = unsent.iter().map(|part| self.batch.numbers(part)).collect();
         // A quarantined batch has its own start time, so it must not expire queued spans.
         let max_elapsed = match self.age {
             Age::Since(_) => Duration::ZERO,
@@ -119,8 +131,28 @@ impl InFlightBatch {
             if part.len() == 1 {
                 self.note_refused(lane, &part, reason);
             }
-            lane.complete(self.batch.numbers(&part), Outcome::Refused(reason));
+            self.complete(lane, &part, Outcome::Refused(reason));
         }
+    }
+
+    /// Records the outcome of a part in the lane's ledger, and before in what `explain` shows.
+    fn complete(&self, lane: &Lane, part: &Range<usize>, outcome: Outcome) {
+        let note = match outcome {
+            Outcome::Delivered { rejected: 0 } => Some(Note::Delivered),
+            Outcome::Delivered { .. } if outcome.has_delivered(part.len()) => Some(Note::Unclear),
+            Outcome::Delivered { .. } => Some(Note::Dropped(DropReason::Rejected)),
+            Outcome::Refused(reason) | Outcome::Dropped(reason) => Some(Note::Dropped(reason)),
+            Outcome::Faulted => None,
+        };
+        if let Some(note) = note {
+            lane.note_fates(self.traces(part), note);
+        }
+        lane.complete(self.batch.numbers(part), outcome);
+    }
+
+    /// Returns the traces of a part.
+    fn traces(&self, part: &Range<usize>) -> &[TraceKey] {
+        self.traces.get(part.clone()).unwrap_or_default()
     }
 
     /// Records a span refused alone, with the uncompressed size of its request, which receivers'

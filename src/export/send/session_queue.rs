@@ -24,6 +24,7 @@ use crate::backend::MergedEnrichment;
 use crate::export::accounting::lane_status::RequestKind;
 use crate::export::encode::body;
 use crate::export::error::ExportError;
+use crate::export::explain::counts::TraceCounts;
 use crate::export::lane::Lane;
 use crate::export::lane::events::Ticket;
 use crate::export::net::exchange::{Call, CallKind};
@@ -232,6 +233,7 @@ impl SessionQueue {
                 call: &call,
                 request: &request,
                 count: 1,
+                traces: &TraceCounts::default(),
                 age: newest.ticket.age(),
                 on_fault: OnFault::Retry,
             };

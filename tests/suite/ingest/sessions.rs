@@ -35,7 +35,7 @@ fn enrich(delta: &Value) -> SessionRequest {
 impl World {
     fn ingest_session(&self, tenant: &str, request: SessionRequest) {
         self.registry
-            .ingest_session(&self.tenant(tenant), request)
+            .ingest_session(None, &self.tenant(tenant), request)
             .expect("queued");
     }
 
@@ -127,7 +127,7 @@ fn a_request_without_room_is_in_no_ledger_and_none_is_taken_after_a_shutdown() {
     let error = loop {
         match world
             .registry
-            .ingest_session(&tracer, start(&json!({"session_name": "x".repeat(1000)})))
+            .ingest_session(None, &tracer, start(&json!({"session_name": "x".repeat(1000)})))
         {
             Ok(()) => accepted += 1,
             Err(error) => break error,
@@ -144,13 +144,13 @@ fn a_request_without_room_is_in_no_ledger_and_none_is_taken_after_a_shutdown() {
     for (tenant, body) in [("a", json!({"session_name": "x".repeat(60_000)})), ("b", large)] {
         let error = world
             .registry
-            .ingest_session(&world.tenant(tenant), start(&body))
+            .ingest_session(None, &world.tenant(tenant), start(&body))
             .expect_err("too large");
         assert!(matches!(error, IngestError::TooLarge { .. }), "{error}");
     }
     drop(world.registry.shutdown(Duration::ZERO));
     assert_eq!(
-        world.registry.ingest_session(&tracer, start(&json!({}))),
+        world.registry.ingest_session(None, &tracer, start(&json!({}))),
         Err(IngestError::Closed)
     );
 }
@@ -173,6 +173,8 @@ fn a_registry_that_sends_json_takes_sessions_only_for_a_session_api() {
             .is_some()
     );
     let without = world(BackendName::Otlp, export(), |builder| builder);
-    let error = without.registry.ingest_session(&without.tenant("a"), start(&json!({})));
+    let error = without
+        .registry
+        .ingest_session(None, &without.tenant("a"), start(&json!({})));
     assert_eq!(error, Err(IngestError::Json));
 }

@@ -211,7 +211,8 @@ impl Ingest {
         for (selector, traces) in split(target, traces)? {
             parts.push((self.look_up(selector).await?, traces));
         }
-        let ingested = self.registry.ingest(parts).map_err(|error| self.not_queued(&error))?;
+        let ingested = self.registry.ingest(Some(caller.name()), parts);
+        let ingested = ingested.map_err(|error| self.not_queued(&error))?;
         Ok(self.queued(format, caller, &ingested))
     }
 

@@ -60,7 +60,7 @@ impl Ingest {
 
         let tracer = self.look_up(selector).await?;
         let id = request.id().to_string();
-        let queued = self.registry.ingest_session(&tracer, request);
+        let queued = self.registry.ingest_session(Some(caller.name()), &tracer, request);
         queued.map_err(|error| self.not_queued(&error))?;
         caller.counts().accept_session_request();
         self.counters.session_requests.add(1);
