@@ -47,6 +47,8 @@ pub(crate) fn document(document: &Document, problems: &mut Problems) {
     drop(Rules::read(&document.untrusted, problems));
     document.export.check("export", problems);
     document.export.retry.check("export.retry", problems);
+    document.export.explain.check("export.explain", problems);
+    document.export.dead_letters.check("export.dead_letters", problems);
     document.reload.check("reload", problems);
     document.keys.check("keys", problems);
     document.pool.check("pool", problems);

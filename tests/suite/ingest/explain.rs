@@ -131,14 +131,14 @@ fn the_batches_of_a_large_request_are_counted() {
 #[test]
 fn a_session_request_that_becomes_a_span_is_explained() {
     let world = world(BackendName::Otlp, on_flush_only(quick()), |builder| builder);
-    let id = ID.to_string();
-    let body = serde_json::json!({ "session": { "session_id": id, "session_name": "s" } }).to_string();
-    let request = SessionRequest::from_json(&SessionCall::Start, body.as_bytes()).expect("valid");
+    let body = br#"{"session": {"session_name": "s"}}"#;
+    let request = SessionRequest::from_json(&SessionCall::Start, body).expect("valid");
+    let id = TraceId::from_bytes(request.id().into_bytes());
     let queued = world
         .registry
         .ingest_session(Some(&caller("c")), &world.tenant("a"), request);
     queued.expect("queued");
     world.flush();
-    let fate = fate(&world.registry, ID);
+    let fate = fate(&world.registry, id);
     assert_eq!((fate.delivered, fate.caller.as_deref()), (1, Some("c")));
 }
