@@ -268,7 +268,7 @@ fn the_counts_of_all_traces_add_up_to_the_ledger() {
             let one = move |n: usize| {
                 let tenant = if n.is_multiple_of(3) { "b" } else { "a" };
                 let name = if n % 40 == 7 { "poison" } else { "fine" };
-                (tenant, trace(world, tenant, &[name, "child"][..1 + thread % 2]))
+                (tenant, trace(world, tenant, &[name, "child"][..=thread % 2]))
             };
             threads.spawn(move || (0..200).map(one).collect::<Vec<_>>())
         };
