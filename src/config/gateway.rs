@@ -46,6 +46,28 @@ impl Config {
         }
     }
 
+    /// Returns the name of each setting of the whole registry that has a default, and its effective
+    /// value in TOML. No binding and no key source is among them.
+    pub fn effective(&self) -> Vec<(&'static str, String)> {
+        let mut effective = self.export.effective();
+        effective.extend(self.keys.effective());
+        effective.extend(self.metrics.effective());
+        effective.extend(self.pool.effective());
+        effective.extend(self.reload.effective());
+        effective
+    }
+
+    /// Returns how many tables with bindings of each kind there are.
+    pub fn table_counts(&self) -> [(&'static str, usize); 4] {
+        let document = &self.document;
+        [
+            ("environments", document.environments.len()),
+            ("features", document.features.len()),
+            ("routes", document.routes.len()),
+            ("tenants", document.tenants.len()),
+        ]
+    }
+
     /// Reads a key, with `keys.strict_permissions` of this configuration.
     ///
     /// # Errors

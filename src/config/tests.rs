@@ -7,6 +7,8 @@ mod defaults;
 #[cfg(feature = "schema")]
 mod differences;
 mod discarded_keys;
+#[cfg(all(feature = "gateway", feature = "schema"))]
+mod effective;
 mod endpoints;
 mod files;
 #[cfg(feature = "yaml")]

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use tracer_registry::config::Config;
 use tracer_registry::selector::Slug;
 
+use crate::admin::ROUTES;
 use crate::answer::RefusalKind;
 use crate::config::Settings;
 use crate::otlp_json;
@@ -68,6 +69,29 @@ fn the_real_configuration_has_two_callers_and_every_other_example_is_valid() {
     let names: Vec<_> = callers.keys().map(Slug::as_str).collect();
     assert_eq!(names, ["acme-backend", "globex-worker"]);
     assert_eq!(callers["globex-worker"].token_sha256.len(), 1);
+}
+
+/// Returns the headings of the page of the admin listener that name a route, with the text below.
+fn documented_routes() -> Vec<(&'static str, &'static str)> {
+    let page = include_str!("../../../docs/admin.md");
+    let sections = page.split("\n### `").skip(1);
+    sections.filter_map(|section| section.split_once("`\n")).collect()
+}
+
+#[test]
+fn the_page_of_the_admin_listener_has_every_route_with_its_parameters_and_a_command() {
+    let mut documented: BTreeMap<_, _> = documented_routes().into_iter().collect();
+    for route in ROUTES {
+        let heading = format!("{} {}", route.method, route.path);
+        let section = documented.remove(&*heading).unwrap_or_else(|| panic!("no {heading}"));
+        for parameter in route.parameters {
+            assert!(section.contains(&format!("`{parameter}`")), "{heading}: {parameter}");
+        }
+        let (before, after) = route.path.split_once("{selector}").unwrap_or((route.path, ""));
+        let shows = |line: &str| line.starts_with("$ curl ") && line.contains(before) && line.contains(after);
+        assert!(section.lines().any(shows), "{heading}");
+    }
+    assert!(documented.is_empty(), "{documented:?}");
 }
 
 #[test]

@@ -15,13 +15,14 @@ use tracer_registry::report::{Reload, Report};
 use tracer_registry::secret::SecretSources;
 use tracer_registry::{BuildError, TracerRegistry};
 
+use crate::admin::Admin;
 use crate::callers::CallerSnapshot;
 use crate::config::Settings;
 use crate::counters::{Counters, GatewayStatus};
 use crate::ingest::{DecodeThread, Ingest};
 use crate::log::Log;
 use crate::running::Current;
-use crate::server::{self, Server};
+use crate::server::{self, Handler, Server};
 
 /// Threads that serve connections. With the thread for large messages and those of the export
 /// engine, a gateway has five.
@@ -56,10 +57,13 @@ pub struct Gateway {
     /// Taken when the gateway is dropped.
     runtime: Option<Runtime>,
     registry: TracerRegistry,
+    ingest: Arc<Ingest>,
+    current: Arc<Current>,
     server: Arc<Server>,
     stop: watch::Sender<bool>,
     http: Option<SocketAddr>,
     grpc: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
 }
 
 /// Result of a shutdown.
@@ -101,15 +105,16 @@ impl Gateway {
             .map_err(StartError::Threads)?;
         let decode = DecodeThread::start().map_err(StartError::Threads)?;
         let (counters, log) = (Arc::<Counters>::default(), Arc::<Log>::default());
+        let ingest = Arc::new(Ingest::new(
+            registry.clone(),
+            Arc::clone(&current),
+            decode,
+            Arc::clone(&counters),
+            Arc::clone(&log),
+        ));
         let server = Arc::new(Server {
-            ingest: Arc::new(Ingest::new(
-                registry.clone(),
-                Arc::clone(&current),
-                decode,
-                Arc::clone(&counters),
-                Arc::clone(&log),
-            )),
-            current,
+            handler: Handler::Ingest(Arc::clone(&ingest)),
+            current: Arc::clone(&current),
             counters,
             log,
             of_heads: Arc::default(),
@@ -117,22 +122,25 @@ impl Gateway {
         let mut gateway = Self {
             runtime: Some(runtime),
             registry,
+            ingest,
+            current,
             server,
             stop: watch::Sender::new(false),
             http: None,
             grpc: None,
+            admin: None,
         };
-        let running = gateway.server.current.running();
-        gateway.http = running
-            .settings
-            .http
-            .map(|address| gateway.listen(address))
-            .transpose()?;
-        gateway.grpc = running
-            .settings
-            .grpc
-            .map(|address| gateway.listen(address))
-            .transpose()?;
+        let running = gateway.current.running();
+        let Settings { http, grpc, admin, .. } = &running.settings;
+        let listen = |address: &SocketAddr| gateway.listen(*address, &gateway.server);
+        let (http, grpc) = (
+            http.as_ref().map(listen).transpose()?,
+            grpc.as_ref().map(listen).transpose()?,
+        );
+        let admin = admin
+            .as_ref()
+            .map(|admin| gateway.listen(admin.listen, &gateway.admin_server()));
+        (gateway.http, gateway.grpc, gateway.admin) = (http, grpc, admin.transpose()?);
         gateway.renew_certificates();
         Ok(gateway)
     }
@@ -147,6 +155,11 @@ impl Gateway {
         self.grpc
     }
 
+    /// Returns the address of the admin listener.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
     /// Returns the registry.
     pub fn registry(&self) -> &TracerRegistry {
         &self.registry
@@ -154,18 +167,17 @@ impl Gateway {
 
     /// Returns counts and what is in progress.
     pub fn status(&self) -> GatewayStatus {
-        let ingest = &self.server.ingest;
-        self.server.counters.status(ingest.is_ready(), ingest.memory())
+        self.ingest.status()
     }
 
     /// Returns the counts of each caller.
     pub fn callers(&self) -> Vec<CallerSnapshot> {
-        self.server.current.running().callers.snapshot()
+        self.current.running().callers.snapshot()
     }
 
     /// Returns the running settings.
     pub fn settings(&self) -> Settings {
-        self.server.current.running().settings.clone()
+        self.current.running().settings.clone()
     }
 
     /// Reads the configuration, callers and certificates again, and applies them as a whole. Blocks
@@ -182,7 +194,7 @@ impl Gateway {
     /// time. Blocks the thread; must not be called from async code.
     pub fn shutdown(self, timeout: Duration) -> ShutdownReport {
         let deadline = std::time::Instant::now() + timeout;
-        self.server.ingest.set_not_ready();
+        self.ingest.set_not_ready();
         self.stop.send_replace(true);
         // Listeners and connections hold a receiver until they end.
         let ended = self.stop.closed();
@@ -199,20 +211,30 @@ impl Gateway {
         self.runtime.as_ref().expect("taken only when the gateway is dropped")
     }
 
-    fn listen(&self, address: SocketAddr) -> Result<SocketAddr, StartError> {
+    /// Returns the server of the admin listener. Nothing that its clients use up is missing to those
+    /// of the other listeners, nor the other way round.
+    fn admin_server(&self) -> Arc<Server> {
+        let log = Arc::<Log>::default();
+        let admin = Admin::new(self.registry.clone(), Arc::clone(&self.current), Arc::clone(&log));
+        Arc::new(Server {
+            handler: Handler::Admin(Arc::new(admin)),
+            current: Arc::clone(&self.current),
+            counters: Arc::default(),
+            log,
+            of_heads: Arc::default(),
+        })
+    }
+
+    fn listen(&self, address: SocketAddr, server: &Arc<Server>) -> Result<SocketAddr, StartError> {
         let _context = self.runtime().enter();
         let (listener, bound) = server::bind(address).map_err(|source| StartError::Listen { address, source })?;
-        tokio::spawn(server::accept(
-            listener,
-            Arc::clone(&self.server),
-            self.stop.subscribe(),
-        ));
+        tokio::spawn(server::accept(listener, Arc::clone(server), self.stop.subscribe()));
         Ok(bound)
     }
 
     /// Reads certificates again from time to time: some tools replace them without a signal.
     fn renew_certificates(&self) {
-        let (current, log) = (Arc::clone(&self.server.current), Arc::clone(&self.server.log));
+        let (current, log) = (Arc::clone(&self.current), Arc::clone(&self.server.log));
         self.runtime().spawn(async move {
             let mut ticks = interval_at(Instant::now() + CERTIFICATE_INTERVAL, CERTIFICATE_INTERVAL);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

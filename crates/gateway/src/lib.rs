@@ -87,6 +87,9 @@
 //! | 415 | unknown type or encoding |
 //! | 503 | no memory, no room in the tenant's queue, its key cannot be read, or a shutdown |
 //!
+//! With `[gateway.admin]`, a listener of its own has pages and actions for operators. Its clients have
+//! tokens of their own, and cannot use up what those of the other listeners need.
+//!
 //! `/healthz` answers 200 while the process serves. `/readyz` answers 503 once a shutdown has begun.
 //! [`Gateway::status`] counts answers and connections, and [`Gateway::callers`] what each caller
 //! sent. A gateway has five threads: two for connections, one for large messages, and two of the
@@ -95,6 +98,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod admin;
 mod answer;
 mod budget;
 pub mod callers;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::time::Instant;
 use tracer_registry::text::printable;
 use tracing::{info, warn};
@@ -62,6 +63,7 @@ pub(crate) struct Log {
     connections: Lines,
     handshake: Lines,
     certificates: Lines,
+    admin: Lines,
 }
 
 impl Log {
@@ -144,6 +146,19 @@ impl Log {
                 printable(&error.problem)
             );
         }
+    }
+
+    /// Logs a request that the admin listener refuses.
+    pub(crate) fn admin_refused(&self, peer: IpAddr, status: StatusCode, message: &str) {
+        if let Some(skipped) = self.admin.admit() {
+            let (status, message) = (status.as_u16(), printable(message));
+            warn!("request to the admin listener from {peer} refused with {status}: {message}{skipped}");
+        }
+    }
+
+    /// Logs an action through the admin listener. Not bounded, because it needs a token.
+    pub(crate) fn admin_did(action: &str, peer: IpAddr) {
+        info!("admin: {action}, from {peer}");
     }
 
     pub(crate) fn admins_changed() {

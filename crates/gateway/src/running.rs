@@ -105,6 +105,11 @@ impl Current {
 
     fn read(&self, config: &Config, settings: Settings) -> Result<(Running, Option<ReadTls>), ConfigError> {
         let before = self.running.load();
+        if let Some(before) = &*before {
+            let mut kept = settings.clone();
+            keep_startup_settings(&before.settings, &mut kept);
+            kept.check_running(config)?;
+        }
         let callers = Callers::read(
             config,
             &settings,

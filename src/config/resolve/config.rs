@@ -313,7 +313,7 @@ impl Config {
 
     /// Returns the file or folder that it was read from, for messages.
     #[cfg(feature = "gateway")]
-    pub(crate) fn source(&self) -> String {
+    pub fn source(&self) -> String {
         let path = self.path.as_ref();
         path.map_or_else(|| "the builder".to_owned(), |path| path.display().to_string())
     }

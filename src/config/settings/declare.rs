@@ -176,6 +176,22 @@ macro_rules! settings {
         }
 
         impl $Settings {
+            /// Returns each setting's name and its value in TOML. A setting with a function that
+            /// parses it is a size.
+            #[cfg(feature = "gateway")]
+            pub(crate) fn effective(&self) -> Vec<(&'static str, String)> {
+                let mut effective = vec![$((
+                    concat!($path, ".", stringify!($field)),
+                    $crate::config::settings::declare::first!(
+                        $($crate::config::settings::written::size(self.$field, $take),)?
+                        $crate::config::settings::written::Written::written(&self.$field)
+                    ),
+                ),)*];
+                let inner: Vec<Vec<_>> = vec![$(self.$inner.effective(),)*];
+                effective.extend(inner.into_iter().flatten());
+                effective
+            }
+
             /// Returns the names of the settings that differ.
             pub(crate) fn differing(&self, other: &Self) -> Vec<&'static str> {
                 let fields = [$((concat!($path, ".", stringify!($field)), self.$field == other.$field),)*];

@@ -10,6 +10,8 @@ use crate::config::settings::declare::settings;
 #[cfg(feature = "schema")]
 use crate::config::settings::schema_types;
 use crate::config::settings::setting::{impl_setting, size};
+#[cfg(feature = "gateway")]
+use crate::config::settings::written::written_as_json;
 
 /// Maximum of concurrent requests, above the number of sockets of a process.
 pub(crate) const MAX_CONCURRENT_EXPORTS: usize = 65_536;
@@ -152,7 +154,7 @@ settings! {
 }
 
 /// What to do if the receiver responds to a batch with a status such as 500.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -235,6 +237,9 @@ impl_setting! {
     Compression: Table::choose;
     ServerErrors: Table::choose;
 }
+
+#[cfg(feature = "gateway")]
+written_as_json!(Compression, ExportMode, Protocol, ServerErrors);
 
 fn in_bounds(value: usize) -> Option<String> {
     at_least_one(value).or_else(|| at_most(MAX_CONCURRENT_EXPORTS, value))

@@ -18,3 +18,5 @@ mod schema_types;
 pub(crate) mod setting;
 pub(crate) mod tls;
 pub(crate) mod untrusted;
+#[cfg(feature = "gateway")]
+mod written;

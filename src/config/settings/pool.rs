@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::read::table::Table;
 use crate::config::rules::values::{at_least_one, more_than_zero};
@@ -11,6 +11,8 @@ use crate::config::settings::declare::settings;
 #[cfg(feature = "schema")]
 use crate::config::settings::schema_types;
 use crate::config::settings::setting::impl_setting;
+#[cfg(feature = "gateway")]
+use crate::config::settings::written::written_as_json;
 
 settings! {
     /// `[pool]` as written.
@@ -45,7 +47,7 @@ pub enum IdleTimeout {
 }
 
 /// What happens to a look-up that would exceed the maximum number of tracers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -71,10 +73,22 @@ impl<'de> Deserialize<'de> for IdleTimeout {
     }
 }
 
+impl Serialize for IdleTimeout {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::After(time) => serializer.collect_str(&humantime::format_duration(*time)),
+            Self::Never => serializer.serialize_str("never"),
+        }
+    }
+}
+
 impl_setting! {
     IdleTimeout: |table: &mut Table<'_>, name| table.take(name, "a duration such as \"30m\", or \"never\"");
     WhenFull: Table::choose;
 }
+
+#[cfg(feature = "gateway")]
+written_as_json!(IdleTimeout, WhenFull);
 
 fn positive(timeout: IdleTimeout) -> Option<String> {
     match timeout {

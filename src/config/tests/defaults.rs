@@ -11,7 +11,7 @@ use crate::config::{
 };
 
 /// Registry settings with a default, each with another value.
-const REGISTRY_SETTINGS: [(&str, &str); 25] = [
+pub(super) const REGISTRY_SETTINGS: [(&str, &str); 25] = [
     ("export.mode", "\"inline\""),
     ("export.protocol", "\"http/json\""),
     ("export.compression", "\"none\""),

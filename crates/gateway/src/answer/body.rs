@@ -16,7 +16,7 @@ pub(crate) struct AnswerBody {
 }
 
 impl AnswerBody {
-    pub(super) fn new(data: Bytes, trailers: Option<HeaderMap>) -> Self {
+    pub(crate) fn new(data: Bytes, trailers: Option<HeaderMap>) -> Self {
         Self { data, trailers }
     }
 }

@@ -47,6 +47,10 @@ impl Caller {
         &self.name
     }
 
+    pub(crate) fn settings(&self) -> &CallerSettings {
+        &self.settings
+    }
+
     /// Returns the counts. A later configuration with a caller of this name continues them.
     pub fn counts(&self) -> &Arc<Counts> {
         &self.counts

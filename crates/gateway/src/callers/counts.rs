@@ -113,14 +113,19 @@ impl Counts {
         self.refused[reason as usize].load(Ordering::Relaxed)
     }
 
-    pub(super) fn snapshot(&self, caller: &str) -> CallerSnapshot {
+    /// Returns the number of refused requests by reason. Omits reasons that did not occur.
+    pub(crate) fn refusals(&self) -> BTreeMap<&'static str, u64> {
         let refused = Reason::ALL.map(|reason| (reason.name(), self.refused(reason)));
+        refused.into_iter().filter(|(_, count)| *count > 0).collect()
+    }
+
+    pub(super) fn snapshot(&self, caller: &str) -> CallerSnapshot {
         CallerSnapshot {
             caller: caller.to_owned(),
             requests: self.requests.load(Ordering::Relaxed),
             spans: self.spans.load(Ordering::Relaxed),
             session_requests: self.session_requests.load(Ordering::Relaxed),
-            refused: refused.into_iter().filter(|(_, count)| *count > 0).collect(),
+            refused: self.refusals(),
         }
     }
 }

@@ -19,7 +19,7 @@ pub struct AdminSettings {
     /// Default: none.
     pub hosts: Vec<String>,
     /// Whether a token is written, valid or not.
-    has_token: bool,
+    pub(crate) has_token: bool,
 }
 
 impl Default for AdminSettings {

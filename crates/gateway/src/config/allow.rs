@@ -45,6 +45,11 @@ impl Allow {
             || self.patterns.iter().any(|pattern| wildcard_matches(pattern, tenant))
     }
 
+    /// Returns the number of entries.
+    pub(crate) fn len(&self) -> usize {
+        self.names.len() + self.patterns.len()
+    }
+
     /// Returns the entries that permit none of these tenants.
     pub(crate) fn unused<'a>(&'a self, tenants: &'a [Slug]) -> impl Iterator<Item = &'a str> {
         let names = self

@@ -189,6 +189,17 @@ impl Settings {
         warnings
     }
 
+    /// Checks settings of which some are those of a running gateway: its listeners stay where they
+    /// are until the next start, so that they still need what makes them safe.
+    ///
+    /// # Errors
+    /// Returns a [`ConfigError`] with every problem.
+    pub(crate) fn check_running(&self, config: &Config) -> Result<(), ConfigError> {
+        let mut problems = GatewayProblems::new(config);
+        self.check_listeners(&mut problems);
+        problems.into_result()
+    }
+
     fn listeners(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
         let listeners = [("gateway.http", self.http), ("gateway.grpc", self.grpc)];
         listeners
@@ -199,9 +210,6 @@ impl Settings {
     fn check(&self, config: &Config, problems: &mut GatewayProblems) {
         self.check_listeners(problems);
         self.check_limits(problems);
-        if let Some(admin) = &self.admin {
-            admin.check(self.listeners(), self.tls.is_some(), problems);
-        }
         if let Some(telemetry) = &self.telemetry {
             telemetry.check(self.insecure, problems);
         }
@@ -255,6 +263,9 @@ impl Settings {
                 );
                 problems.add(field, rule);
             }
+        }
+        if let Some(admin) = &self.admin {
+            admin.check(self.listeners(), self.tls.is_some(), problems);
         }
     }
 

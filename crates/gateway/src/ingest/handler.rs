@@ -25,7 +25,7 @@ use crate::answer::{self, Answer, Format, Refusal, RefusalKind};
 use crate::budget::Reserved;
 use crate::callers::{Caller, Reason, Target, tenant_in_path};
 use crate::config::OtherSignals;
-use crate::counters::{Counters, MemoryStatus};
+use crate::counters::{Counters, GatewayStatus, MemoryStatus};
 use crate::log::Log;
 use crate::otlp_json;
 use crate::running::{Current, Running};
@@ -73,11 +73,16 @@ impl Ingest {
         }
     }
 
-    pub(crate) fn running(&self) -> Arc<Running> {
+    fn running(&self) -> Arc<Running> {
         self.current.running()
     }
 
-    pub(crate) fn is_ready(&self) -> bool {
+    /// Returns counts and what is in progress.
+    pub(crate) fn status(&self) -> GatewayStatus {
+        self.counters.status(self.is_ready(), self.memory())
+    }
+
+    fn is_ready(&self) -> bool {
         self.is_ready.load(Ordering::SeqCst)
     }
 
@@ -86,7 +91,7 @@ impl Ingest {
         self.is_ready.store(false, Ordering::SeqCst);
     }
 
-    pub(crate) fn memory(&self) -> MemoryStatus {
+    fn memory(&self) -> MemoryStatus {
         let budget = self.current.budget();
         MemoryStatus {
             used: budget.used(),

@@ -16,7 +16,7 @@ const HEADER_BYTES: usize = 128;
 /// # Errors
 /// If a request of HTTP/1.1 has not exactly one `Host` (RFC 9112, 3.2), or if the body has a
 /// transfer encoding other than `chunked`, which the parser would ignore.
-pub(super) fn check(head: &Parts) -> Result<(), Refusal> {
+pub(crate) fn check(head: &Parts) -> Result<(), Refusal> {
     if head.version == Version::HTTP_11 && head.headers.get_all(HOST).iter().count() != 1 {
         return Err(Refusal::malformed("the request needs exactly one host header"));
     }

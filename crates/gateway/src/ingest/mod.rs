@@ -36,3 +36,4 @@ mod turn;
 
 pub(crate) use decode_thread::DecodeThread;
 pub(crate) use handler::Ingest;
+pub(crate) use head::check as check_head;

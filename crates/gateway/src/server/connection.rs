@@ -138,7 +138,7 @@ impl Connection {
             let request = request.map(|body| TrackedBody::new(body, Arc::clone(&running)));
             let server = Arc::clone(&server);
             async move {
-                let answer = server.ingest.answer(request, peer).await;
+                let answer = server.answer(request, peer).await;
                 // A client that does not read its answer is idle.
                 drop(running);
                 Ok(answer)
@@ -156,7 +156,7 @@ impl Connection {
             biased;
             // Errors of the client concern only the client.
             _ = connection.as_mut() => return,
-            expired = activity.expired(settings.idle_timeout, settings.header_timeout) => match expired {
+            expired = activity.expired(self.server.idle_timeout(), settings.header_timeout) => match expired {
                 Expired::SlowHead => return self.server.counters.slow_head.add(1),
                 Expired::Idle => self.server.counters.idle.add(1),
             },

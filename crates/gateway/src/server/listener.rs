@@ -57,7 +57,7 @@ pub(crate) async fn accept(listener: TcpListener, server: Arc<Server>, mut stop:
 }
 
 fn serve(server: &Arc<Server>, stream: TcpStream, peer: SocketAddr, stop: watch::Receiver<bool>) {
-    let limit = server.running().settings.max_connections;
+    let limit = server.max_connections();
     let Some(open) = server.counters.open_connection(limit) else {
         return server.log.too_many_connections(limit);
     };

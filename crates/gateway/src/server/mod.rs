@@ -1,6 +1,7 @@
 //! Listeners and connections.
 //!
-//! Both ports serve HTTP/1.1, HTTP/2 and gRPC, with or without TLS.
+//! Each port serves HTTP/1.1, HTTP/2 and gRPC, with or without TLS. The admin listener has limits of
+//! its own, so that neither kind of client can use up those of the other.
 //!
 //! | file | owns |
 //! |---|---|
@@ -17,4 +18,4 @@ mod shared;
 mod tracked;
 
 pub(crate) use listener::{accept, bind};
-pub(crate) use shared::Server;
+pub(crate) use shared::{Handler, Server};

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers fail the test, as the tests do")]
 
+mod admin;
 mod answers;
 mod bytes;
 mod clients;

@@ -33,6 +33,10 @@ pub(crate) const SHARED: &str = "token-of-shared-api";
 pub(crate) const SPLIT: &str = "token-of-split-api";
 pub(crate) const PATHS: &str = "token-of-path-api";
 
+/// Tokens of the admin listener.
+pub(crate) const ADMIN: &str = "token-of-the-admin";
+pub(crate) const SCRAPER: &str = "token-of-the-scraper";
+
 /// Keys of the tenants at the backend.
 pub(crate) const KEYS: [(&str, &str); 2] = [("acme", "backend-key-of-acme"), ("globex", "backend-key-of-globex")];
 
@@ -112,6 +116,8 @@ impl Service {
             ("shared", SHARED),
             ("split", SPLIT),
             ("path", PATHS),
+            ("admin", ADMIN),
+            ("metrics", SCRAPER),
         ] {
             write(&format!("tokens/{name}"), token);
         }

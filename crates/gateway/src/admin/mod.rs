@@ -1,0 +1,36 @@
+//! The admin listener: pages and actions for operators.
+//!
+//! A request is refused unless its `Host` is allowed, its path and method are known, and it has a
+//! token in `Authorization: Bearer`. Until then, nothing else of it is read. There are no cookies
+//! and no CORS, so that no page of a browser can use the listener with the operator's rights.
+//!
+//! Work that visits every tenant, waits or reads files runs on a few of the blocking threads,
+//! because the others read keys for requests with data.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `refusal.rs` | refusals, as JSON |
+//! | `host.rs` | hosts that requests may be for |
+//! | `query.rs` | parameters, each known, once and bounded |
+//! | `permits.rs` | how much runs at once |
+//! | `state.rs` | what all requests share |
+//! | `call.rs` | a request whose token, path and parameters are known |
+//! | `pages.rs` | what is |
+//! | `actions.rs` | what changes something |
+//! | `route.rs` | all routes |
+//! | `handler.rs` | one request from its head to its answer |
+
+mod actions;
+mod call;
+mod handler;
+mod host;
+mod pages;
+mod permits;
+mod query;
+mod refusal;
+mod route;
+mod state;
+
+#[cfg(test)]
+pub(crate) use route::ROUTES;
+pub(crate) use state::Admin;

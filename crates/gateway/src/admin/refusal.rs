@@ -1,0 +1,103 @@
+//! Refusals of the admin listener, as JSON.
+
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+use serde_json::{Value, json};
+use tracer_registry::config::ConfigProblem;
+
+use crate::answer::{Answer, AnswerBody};
+
+/// Longest text of a request that a message repeats, in characters.
+const SHOWN_CHARS: usize = 64;
+/// Most faults in an answer.
+const MAX_FAULTS: usize = 1_000;
+/// Seconds until a client without a permit may ask again.
+const RETRY_SECONDS: u16 = 1;
+
+/// A request that is refused. The message contains no token, and what it repeats of the request is
+/// bounded.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) message: String,
+    /// Methods of the path, if the request has another one.
+    allow: Option<HeaderValue>,
+    /// Faults of the configuration.
+    faults: Vec<Value>,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            message: message.into(),
+            allow: None,
+            faults: Vec::new(),
+        }
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// The request is sound, but what it asks for is not possible now.
+    pub(super) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, message)
+    }
+
+    pub(super) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+    }
+
+    pub(super) fn method_not_allowed(methods: &str) -> Self {
+        Self {
+            allow: HeaderValue::from_str(methods).ok(),
+            ..Self::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                format!("the path allows only {methods}"),
+            )
+        }
+    }
+
+    /// Adds faults of the configuration, which contain no value of a setting.
+    pub(super) fn with_faults(mut self, problems: &[ConfigProblem]) -> Self {
+        self.faults = problems.iter().take(MAX_FAULTS).map(fault).collect();
+        self
+    }
+
+    pub(super) fn answer(&self) -> Answer {
+        let mut error = json!({"status": self.status.as_u16(), "message": self.message});
+        if !self.faults.is_empty() {
+            error["faults"] = self.faults.as_slice().into();
+        }
+        let body = format!("{}\n", json!({"error": error}));
+        let mut answer = Response::new(AnswerBody::new(body.into(), None));
+        *answer.status_mut() = self.status;
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(methods) = &self.allow {
+            headers.insert(ALLOW, methods.clone());
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, RETRY_SECONDS.into());
+        }
+        answer
+    }
+}
+
+/// Returns a fault of the configuration in JSON.
+pub(super) fn fault(problem: &ConfigProblem) -> Value {
+    json!({"file": problem.file(), "key": problem.key(), "message": problem.message()})
+}
+
+/// Returns the start of a text of the request, quoted and escaped.
+pub(super) fn quoted(text: &str) -> String {
+    let mut shown: String = text.chars().take(SHOWN_CHARS).collect();
+    if shown.len() < text.len() {
+        shown.push_str("..");
+    }
+    format!("{shown:?}")
+}
