@@ -195,6 +195,8 @@ impl Gateway {
     pub fn shutdown(self, timeout: Duration) -> ShutdownReport {
         let deadline = std::time::Instant::now() + timeout;
         self.ingest.set_not_ready();
+        self.registry
+            .record_change("not_ready", "the gateway is shutting down".to_owned());
         self.stop.send_replace(true);
         // Listeners and connections hold a receiver until they end.
         let ended = self.stop.closed();
@@ -215,7 +217,8 @@ impl Gateway {
     /// of the other listeners, nor the other way round.
     fn admin_server(&self) -> Arc<Server> {
         let log = Arc::<Log>::default();
-        let admin = Admin::new(self.registry.clone(), Arc::clone(&self.current), Arc::clone(&log));
+        let (current, stop) = (Arc::clone(&self.current), self.stop.clone());
+        let admin = Admin::new(self.registry.clone(), current, Arc::clone(&log), stop);
         Arc::new(Server {
             handler: Handler::Admin(Arc::new(admin)),
             current: Arc::clone(&self.current),
@@ -235,6 +238,7 @@ impl Gateway {
     /// Reads certificates again from time to time: some tools replace them without a signal.
     fn renew_certificates(&self) {
         let (current, log) = (Arc::clone(&self.current), Arc::clone(&self.server.log));
+        let registry = self.registry.clone();
         self.runtime().spawn(async move {
             let mut ticks = interval_at(Instant::now() + CERTIFICATE_INTERVAL, CERTIFICATE_INTERVAL);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -244,7 +248,10 @@ impl Gateway {
                     continue;
                 }
                 let (current, log) = (Arc::clone(&current), Arc::clone(&log));
-                drop(tokio::task::spawn_blocking(move || current.renew_certificates(&log)).await);
+                let renewed = tokio::task::spawn_blocking(move || current.renew_certificates(&log)).await;
+                if let Ok(Some(detail)) = renewed {
+                    registry.record_change("certificates", detail);
+                }
             }
         });
     }

@@ -148,11 +148,11 @@ impl Log {
         }
     }
 
-    /// Logs a request that the admin listener refuses.
-    pub(crate) fn admin_refused(&self, peer: IpAddr, status: StatusCode, message: &str) {
+    /// Logs a request that the admin listener refuses. Contains no text of the request, which may
+    /// be a misplaced token.
+    pub(crate) fn admin_refused(&self, peer: IpAddr, status: StatusCode) {
         if let Some(skipped) = self.admin.admit() {
-            let (status, message) = (status.as_u16(), printable(message));
-            warn!("request to the admin listener from {peer} refused with {status}: {message}{skipped}");
+            warn!("request to the admin listener from {peer} refused with {status}{skipped}");
         }
     }
 

@@ -145,17 +145,19 @@ impl Current {
         self.running.store(Some(Arc::new(running)));
     }
 
-    /// Reads the certificates again, and applies them if they changed. Blocks the thread.
-    pub(crate) fn renew_certificates(&self, log: &Log) {
+    /// Reads the certificates again, and applies them if they changed. Returns what changed. Blocks
+    /// the thread.
+    pub(crate) fn renew_certificates(&self, log: &Log) -> Option<String> {
         let running = self.running();
-        let Some(settings) = &running.settings.tls else { return };
-        match tls::read(settings) {
-            Ok(read) => {
-                if self.tls.apply(Some(read)) {
-                    Log::certificates_changed();
-                }
+        match tls::read(running.settings.tls.as_ref()?) {
+            Ok(read) => self.tls.apply(Some(read)).then(|| {
+                Log::certificates_changed();
+                "new connections use the changed certificates".to_owned()
+            }),
+            Err(error) => {
+                log.certificates_unusable(&error);
+                None
             }
-            Err(error) => log.certificates_unusable(&error),
         }
     }
 }

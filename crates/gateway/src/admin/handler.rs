@@ -10,6 +10,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 
 use super::call::{self, Call};
+use super::events;
 use super::host;
 use super::query::Query;
 use super::refusal::Refusal;
@@ -32,11 +33,11 @@ impl Admin {
         let admitted = self.admit(&head, &body);
         let is_admitted = admitted.is_ok();
         let outcome = match admitted {
-            Ok((route, selector)) => self.run(route, selector, &head, peer).await,
+            Ok((route, selector)) => self.run(route, selector, &head, body, peer).await,
             Err(refusal) => Err(refusal),
         };
         let mut answer = outcome.unwrap_or_else(|refusal| {
-            self.log.admin_refused(peer, refusal.status, &refusal.message);
+            self.log.admin_refused(peer, refusal.status);
             refusal.answer()
         });
         let headers = answer.headers_mut();
@@ -75,11 +76,12 @@ impl Admin {
         Ok((route, selector))
     }
 
-    async fn run(
+    async fn run<B: Send + 'static>(
         self: &Arc<Self>,
         route: &'static Route,
         selector: Option<&str>,
         head: &Parts,
+        request: B,
         peer: IpAddr,
     ) -> Result<Answer, Refusal> {
         let call = Call {
@@ -92,6 +94,7 @@ impl Admin {
             Work::Quick(run) => run(&call)?,
             Work::Pass(run) => self.pass.run(move || run(&call)).await?,
             Work::Slow(run) => self.slow.run(move || run(&call)).await?,
+            Work::Events => return events::events(&call, request),
         };
         let mut answer = Response::new(AnswerBody::new(body.into(), None));
         let json = HeaderValue::from_static("application/json");

@@ -118,6 +118,24 @@ fn described(caller: &Caller) -> Value {
     })
 }
 
+/// `GET /api/explain`
+pub(super) fn explain(call: &Call) -> Result<Json, Refusal> {
+    let expected = "32 hexadecimal digits, not all 0";
+    let is_id = |text: &&str| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = |text: &str| u128::from_str_radix(Some(text).filter(is_id)?, 16).ok();
+    let parse = |text: &str| number(text).filter(|number| *number != 0);
+    let Some(trace_id) = call.query.parsed("trace_id", expected, parse)? else {
+        return Err(Refusal::bad_request("parameter trace_id is missing"));
+    };
+    let off = "nothing is kept about traces: export.explain.max_traces is 0";
+    let explanation = call.admin.registry.explain(trace_id.into());
+    let explanation = explanation.ok_or_else(|| Refusal::conflict(off))?;
+    let mut page = serde_json::to_value(&explanation).unwrap_or_default();
+    page["trace_id"] = format!("{trace_id:032x}").into();
+    page["seen"] = (!explanation.selectors.is_empty()).into();
+    call::json(&page)
+}
+
 /// `GET /api/config`
 pub(super) fn config(call: &Call) -> Result<Json, Refusal> {
     let admin = &call.admin;

@@ -31,6 +31,8 @@ pub(super) enum Work {
     Pass(Run),
     /// On a blocking thread: it may wait for a source of keys or a receiver.
     Slow(Run),
+    /// A stream of what changes.
+    Events,
 }
 
 type Run = fn(&Call) -> Result<Json, Refusal>;
@@ -68,6 +70,8 @@ pub(crate) const ROUTES: &[Route] = &[
         Work::Pass(pages::callers),
     ),
     page("/api/config", &[], Work::Quick(pages::config)),
+    page("/api/explain", &["trace_id"], Work::Quick(pages::explain)),
+    page("/api/events", &["after"], Work::Events),
     action("/api/reload", &[], Work::Slow(actions::reload)),
     action("/api/tenants/{selector}/remove", &[], Work::Pass(actions::remove)),
 ];

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{Semaphore, watch};
 use tracer_registry::TracerRegistry;
 
 use super::permits::Permits;
 use crate::log::Log;
 use crate::running::Current;
+
+/// Streams of events that are open at once.
+const STREAMS: usize = 8;
 
 /// The admin listener.
 pub(crate) struct Admin {
@@ -18,6 +22,10 @@ pub(crate) struct Admin {
     pub(super) pass: Permits,
     /// Work that may wait for a source of keys or for a receiver.
     pub(super) slow: Permits,
+    /// Of streams of events.
+    pub(super) streams: Arc<Semaphore>,
+    /// Set when the gateway stops.
+    pub(super) stop: watch::Sender<bool>,
 }
 
 impl Admin {
@@ -26,13 +34,20 @@ impl Admin {
     /// Time after which an idle connection is closed, if `gateway.idle_timeout` is not shorter.
     pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
-    pub(crate) fn new(registry: TracerRegistry, current: Arc<Current>, log: Arc<Log>) -> Self {
+    pub(crate) fn new(
+        registry: TracerRegistry,
+        current: Arc<Current>,
+        log: Arc<Log>,
+        stop: watch::Sender<bool>,
+    ) -> Self {
         Self {
             registry,
             current,
             log,
             pass: Permits::new(),
             slow: Permits::new(),
+            streams: Arc::new(Semaphore::new(STREAMS)),
+            stop,
         }
     }
 }

@@ -519,3 +519,45 @@ fn a_listener_that_stays_open_does_not_lose_its_tls_by_a_reload() {
         "{error}"
     );
 }
+
+#[test]
+fn the_fate_of_a_trace_is_explained() {
+    let service = Service::with(TABLE, "[export.explain]\nmax_traces = 1000");
+    let trace = "07".repeat(16);
+    let explain = |trace: &str| service.admin("GET", &format!("/api/explain?trace_id={trace}"));
+    let (status, unseen) = explain(&trace);
+    assert_eq!(
+        (status, &unseen["seen"], &unseen["selectors"]),
+        (200, &false.into(), &json!([]))
+    );
+    assert_eq!(service.post(ACME, &[], body(&["one", "two"])).status, 200);
+    service.flush();
+    let (_, seen) = explain(&trace.to_uppercase());
+    assert_eq!(
+        (&seen["seen"], &seen["trace_id"], &seen["kept"]),
+        (&true.into(), &trace.into(), &"10m".into())
+    );
+    let fate = &seen["selectors"][0];
+    assert_eq!(
+        (&fate["selector"], &fate["caller"]),
+        (&"tenant:acme".into(), &"acme-backend".into())
+    );
+    assert_eq!((&fate["accepted"], &fate["delivered"]), (&2.into(), &2.into()));
+    for trace in [
+        "",
+        "7",
+        &"0".repeat(32),
+        &"g".repeat(32),
+        &"07".repeat(17),
+        &format!("+{}", "7".repeat(31)),
+    ] {
+        assert_eq!(explain(trace).0, 400, "{trace}");
+    }
+    assert_eq!(service.admin("GET", "/api/explain").0, 400);
+    let (status, answer) = start().admin("GET", &format!("/api/explain?trace_id={}", "1".repeat(32)));
+    assert_eq!(status, 409);
+    assert_eq!(
+        answer["error"]["message"],
+        "nothing is kept about traces: export.explain.max_traces is 0"
+    );
+}

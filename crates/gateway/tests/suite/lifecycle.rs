@@ -20,7 +20,9 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::limits::Raw;
 use crate::requests::EXPORT;
-use crate::support::{ACME, GLOBEX, KEYS, LONG, PATHS, Reply, SHARED, SPLIT, Service, body, framed, until};
+use crate::support::{
+    ACME, ADMIN, GLOBEX, KEYS, LONG, PATHS, Reply, SCRAPER, SHARED, SPLIT, Service, body, framed, until,
+};
 
 #[test]
 fn a_shutdown_finishes_requests_and_loses_nothing() {
@@ -317,7 +319,8 @@ fn neither_log_nor_answer_shows_a_token_or_a_key() {
         .with_max_level(tracing::Level::TRACE)
         .with_writer(lines.clone());
     tracing::subscriber::set_global_default(subscriber.finish()).expect("no other test sets it");
-    let service = Service::start("trusted_proxies = [\"127.0.0.0/8\"]");
+    let table = format!("trusted_proxies = [\"127.0.0.0/8\"]\n{}", crate::admin::TABLE);
+    let service = Service::with(&table, "[export.explain]\nmax_traces = 1000");
     let wrong = "wrong-token-of-a-client";
     let mut answers = Vec::new();
     for token in [ACME, SHARED, SPLIT, PATHS, wrong] {
@@ -333,14 +336,15 @@ fn neither_log_nor_answer_shows_a_token_or_a_key() {
         .fault(tracer_registry_collector::Fault::reject_key().times(1));
     service.post(ACME, &[], body(&["span"]));
     service.flush();
+    let admin_answers = crate::admin_hostile::every_answer(&service);
     let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     assert!(log.contains("from 192.0.2.7 refused with 401"), "{log}");
     assert!(
         log.contains("request of caller shared-api from 192.0.2.7 refused with 403"),
         "{log}"
     );
-    let shown = format!("{log}{answers:?}");
-    let secrets = [ACME, GLOBEX, SHARED, SPLIT, PATHS, wrong]
+    let shown = format!("{log}{answers:?}{admin_answers:?}");
+    let secrets = [ACME, GLOBEX, SHARED, SPLIT, PATHS, ADMIN, SCRAPER, wrong]
         .into_iter()
         .chain(KEYS.map(|(_, key)| key));
     for secret in secrets {

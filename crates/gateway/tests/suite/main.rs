@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers fail the test, as the tests do")]
 
 mod admin;
+mod admin_events;
+mod admin_hostile;
 mod answers;
 mod bytes;
 mod clients;
