@@ -21,18 +21,18 @@ pub struct Caller {
 
 /// What a request addresses.
 #[derive(Debug)]
-pub enum Target {
+pub enum Target<'c> {
     /// One selector.
     Selector(Selector),
     /// Each resource names its tenant.
-    Resources(ByResource),
+    Resources(ByResource<'c>),
 }
 
 /// Finds the selector of each resource of a request.
 #[derive(Debug)]
-pub struct ByResource {
-    caller: Arc<Caller>,
-    attribute: Arc<str>,
+pub struct ByResource<'c> {
+    caller: &'c Caller,
+    attribute: &'c str,
     /// Tenant that the path names.
     in_path: Option<Slug>,
 }
@@ -75,7 +75,7 @@ impl Caller {
     /// [`Refusal::TenantNotAllowed`] for a tenant that the caller may not address, also if only the
     /// path names it; [`Refusal::NoTenant`], [`Refusal::RepeatedTenant`] and
     /// [`Refusal::InvalidTenant`] for a header that names none or several.
-    pub fn target(self: &Arc<Self>, in_path: Option<&str>, headers: &HeaderMap) -> Result<Target, Refusal> {
+    pub fn target(&self, in_path: Option<&str>, headers: &HeaderMap) -> Result<Target<'_>, Refusal> {
         self.counted(self.uncounted_target(in_path, headers))
     }
 
@@ -85,7 +85,7 @@ impl Caller {
     /// # Errors
     /// As [`target`](Self::target), except [`Refusal::NoTenant`].
     pub(crate) fn named_selector(
-        self: &Arc<Self>,
+        &self,
         in_path: Option<&str>,
         headers: &HeaderMap,
     ) -> Result<Option<Selector>, Refusal> {
@@ -96,14 +96,14 @@ impl Caller {
         }
     }
 
-    fn uncounted_target(self: &Arc<Self>, in_path: Option<&str>, headers: &HeaderMap) -> Result<Target, Refusal> {
+    fn uncounted_target(&self, in_path: Option<&str>, headers: &HeaderMap) -> Result<Target<'_>, Refusal> {
         let in_path = in_path
             .map(|written| self.permitted(path::decoded(written)))
             .transpose();
         self.find(in_path?, headers)
     }
 
-    fn find(self: &Arc<Self>, in_path: Option<Slug>, headers: &HeaderMap) -> Result<Target, Refusal> {
+    fn find(&self, in_path: Option<Slug>, headers: &HeaderMap) -> Result<Target<'_>, Refusal> {
         let tenant = match &self.settings.tenant {
             TenantRule::Fixed(tenant) => tenant.clone(),
             TenantRule::Header { name, .. } => {
@@ -118,9 +118,8 @@ impl Caller {
             }
             TenantRule::Path { .. } => Some(in_path.ok_or(Refusal::NoTenant)?),
             TenantRule::Resource { attribute, .. } => {
-                let (caller, attribute) = (Arc::clone(self), Arc::clone(attribute));
                 return Ok(Target::Resources(ByResource {
-                    caller,
+                    caller: self,
                     attribute,
                     in_path,
                 }));
@@ -168,10 +167,10 @@ fn agreed(tenant: Slug, in_path: Option<&Slug>) -> Result<Slug, Refusal> {
     }
 }
 
-impl ByResource {
+impl<'c> ByResource<'c> {
     /// Returns the name of the resource attribute that names the tenant.
-    pub fn attribute(&self) -> &str {
-        &self.attribute
+    pub fn attribute(&self) -> &'c str {
+        self.attribute
     }
 
     /// Returns the selector of a resource by the value of its attribute. Counts a refusal, so the
@@ -182,7 +181,7 @@ impl ByResource {
     /// [`Refusal::NoTenant`] without a value, and [`Refusal::TenantNotAllowed`] for a tenant that
     /// the caller may not address or that is not the one in the path.
     pub fn selector(&self, value: Option<&str>) -> Result<Selector, Refusal> {
-        let caller = &self.caller;
+        let caller = self.caller;
         let tenant = value.ok_or(Refusal::NoTenant);
         let tenant = tenant.and_then(|value| caller.permitted(Slug::new(value).ok()));
         let tenant = tenant.and_then(|tenant| agreed(tenant, self.in_path.as_ref()));

@@ -3,24 +3,22 @@
 //! The only place outside the library's `secret` module that reads the bytes of a token.
 #![expect(clippy::disallowed_methods, reason = "the one place that reads the bytes of a token")]
 
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
-use ring::rand::SystemRandom;
-use ring::{digest, hmac};
+use http::{HeaderMap, HeaderValue, header};
+use ring::digest::{Context, SHA256, digest};
+use ring::rand::{SecureRandom as _, SystemRandom};
 use secrecy::zeroize::Zeroizing;
+use subtle::ConstantTimeEq as _;
 use tracer_registry::secret::ApiKey;
 
 use super::refusal::Refusal;
 use crate::config::BasicPart;
 
 /// Headers that carry a credential.
-const HEADERS: [HeaderName; 4] = [
-    header::AUTHORIZATION,
-    HeaderName::from_static("x-api-key"),
-    HeaderName::from_static("api-key"),
-    HeaderName::from_static("x-honeycomb-team"),
-];
+const HEADERS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-honeycomb-team"];
 
 /// Base64 with or without padding, because clients differ.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -28,12 +26,34 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Computes keyed hashes of tokens. The key is random and never leaves the process.
+/// Computes keyed hashes of tokens: 128 bits of SHA-256 over a random key and the SHA-256 of the
+/// token. The key never leaves the process.
+///
+/// The SHA-256 of the token comes first, because a configuration may contain only that. The key
+/// fills a block, and the digest the next one, so this is the inner hash of HMAC-SHA256: a
+/// pseudorandom function, as long as no message continues another. All digests are of one length,
+/// so none does, and the outer hash of HMAC would add nothing.
+///
+/// So without the key,
+/// - a guessed token or a digest cannot be compared with the hashes in memory;
+/// - a token cannot be chosen for its hash. Where a table keeps a hash reveals nothing about a
+///   token, and a wrong token has the hash of one of `n` others with a probability of `n / 2^128`.
 #[derive(Clone)]
-pub(super) struct TokenHasher(hmac::Key);
+pub(super) struct TokenHasher {
+    /// SHA-256 that has read the key.
+    keyed: Context,
+}
 
-/// Keyed hash of a token.
-pub(super) type TokenHash = [u8; 32];
+/// Keyed hash of a token. Compared in constant time.
+#[derive(Clone, Copy, Eq)]
+pub(super) struct TokenHash(pub(super) [u8; 16]);
+
+/// Hashes [`TokenHash`] for a table: takes its first half, which is already random.
+#[derive(Default)]
+pub(super) struct FirstHalf(u64);
+
+/// Makes tables of [`TokenHash`].
+pub(super) type BuildFirstHalf = BuildHasherDefault<FirstHalf>;
 
 /// A credential of a request.
 pub(super) enum Credential<'h> {
@@ -45,27 +65,58 @@ pub(super) enum Credential<'h> {
 impl TokenHasher {
     /// Creates a hasher with a new key.
     pub(super) fn new() -> Self {
-        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
-        Self(key.expect("the system has random numbers"))
+        let mut key = Zeroizing::new([0; 64]);
+        SystemRandom::new()
+            .fill(&mut *key)
+            .expect("the system has random numbers");
+        Self::with_key(&key)
+    }
+
+    pub(super) fn with_key(key: &[u8; 64]) -> Self {
+        let mut keyed = Context::new(&SHA256);
+        keyed.update(key);
+        Self { keyed }
     }
 
     pub(super) fn hash_token(&self, token: &[u8]) -> TokenHash {
-        self.hash(digest::digest(&digest::SHA256, token).as_ref())
+        let sha256 = digest(&SHA256, token);
+        self.hash_digest(sha256.as_ref().try_into().expect("SHA-256 has 32 bytes"))
     }
 
     /// Hashes a token of which only the SHA-256 is known.
     pub(super) fn hash_digest(&self, sha256: &[u8; 32]) -> TokenHash {
-        self.hash(sha256)
+        let mut keyed = self.keyed.clone();
+        keyed.update(sha256);
+        let first = keyed.finish().as_ref().first_chunk().copied();
+        TokenHash(first.expect("SHA-256 has 32 bytes"))
     }
 
     /// Hashes a token that was read from its source. Returns its length too.
     pub(super) fn hash_key(&self, key: &ApiKey) -> (TokenHash, usize) {
         (self.hash_token(key.bytes()), key.bytes().len())
     }
+}
 
-    fn hash(&self, sha256: &[u8]) -> TokenHash {
-        let tag = hmac::sign(&self.0, sha256);
-        tag.as_ref().try_into().expect("a tag of HMAC-SHA256 has 32 bytes")
+impl PartialEq for TokenHash {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Hash for TokenHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.0);
+    }
+}
+
+impl Hasher for FirstHalf {
+    fn write(&mut self, bytes: &[u8]) {
+        let first = bytes.first_chunk().copied();
+        self.0 = u64::from_ne_bytes(first.expect("a hash has 16 bytes"));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -77,12 +128,13 @@ impl<'h> Credential<'h> {
     /// for several headers, whatever they contain.
     pub(super) fn of(headers: &'h HeaderMap) -> Result<Self, Refusal> {
         let mut found: Option<(bool, &HeaderValue)> = None;
-        for name in HEADERS {
-            for value in headers.get_all(&name) {
-                let is_authorization = name == header::AUTHORIZATION;
-                if found.replace((is_authorization, value)).is_some() {
-                    return Err(Refusal::SeveralCredentials);
-                }
+        for (name, value) in headers {
+            if !HEADERS.contains(&name.as_str()) {
+                continue;
+            }
+            let is_authorization = *name == header::AUTHORIZATION;
+            if found.replace((is_authorization, value)).is_some() {
+                return Err(Refusal::SeveralCredentials);
             }
         }
         let (is_authorization, value) = found.ok_or(Refusal::Unauthorized)?;

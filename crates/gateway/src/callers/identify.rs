@@ -5,28 +5,25 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use subtle::ConstantTimeEq as _;
 
 use super::admin::{AdminTokens, Role};
 use super::caller::Caller;
 use super::counts::{CallerSnapshot, Counts};
-use super::credential::{Credential, TokenHash, TokenHasher};
+use super::credential::{BuildFirstHalf, Credential, TokenHash, TokenHasher};
 use super::refusal::Refusal;
-
-/// Half of a token's hash.
-type Half = [u8; 16];
 
 /// All callers of one configuration. Immutable; a reload replaces it. `Debug` shows their number.
 pub struct Callers {
     pub(super) hasher: TokenHasher,
-    /// By the first half of the hash, with the second half.
-    pub(super) by_hash: HashMap<Half, (Half, Arc<Caller>)>,
+    /// Places in `all`, by the hash of a token. Small, because a look-up reads one entry that is in
+    /// no cache.
+    pub(super) by_hash: HashMap<TokenHash, u32, BuildFirstHalf>,
     /// Tokens of the admin listener.
     pub(super) admin: AdminTokens,
-    /// Caller of every request, if the gateway is open.
-    pub(super) open: Option<Arc<Caller>>,
-    /// Ordered by name. Contains the open caller too.
-    pub(super) all: Box<[Arc<Caller>]>,
+    /// Whether the gateway is open. Then every request is of the last caller, and there is no other.
+    pub(super) is_open: bool,
+    /// Ordered by name.
+    pub(super) all: Box<[Caller]>,
     /// Requests without a caller.
     pub(super) unidentified: Arc<Counts>,
     pub(super) warnings: Vec<String>,
@@ -36,22 +33,22 @@ impl Callers {
     /// Returns the caller of a request. Counts a refusal in
     /// [`unidentified`](Self::unidentified).
     ///
-    /// Takes the same time for each caller and for an unknown token of the same length. In an open
+    /// The time depends on neither the caller nor on how much of a wrong token is right. In an open
     /// gateway, ignores credentials.
     ///
     /// # Errors
     /// [`Refusal::Unauthorized`] for a credential that is missing, malformed, unknown or revoked,
     /// [`Refusal::SeveralCredentials`] for more than one.
-    pub fn identify(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Refusal> {
-        if let Some(open) = &self.open {
-            return Ok(Arc::clone(open));
+    pub fn identify(&self, headers: &HeaderMap) -> Result<&Caller, Refusal> {
+        if self.is_open {
+            return self.all.last().ok_or(Refusal::Unauthorized);
         }
         let caller = Credential::of(headers).and_then(|credential| self.find(&credential));
         caller.inspect_err(|refusal| self.unidentified.refuse(refusal.reason()))
     }
 
-    fn find(&self, credential: &Credential<'_>) -> Result<Arc<Caller>, Refusal> {
-        let mut found: Option<&Arc<Caller>> = None;
+    fn find(&self, credential: &Credential<'_>) -> Result<&Caller, Refusal> {
+        let mut found: Option<&Caller> = None;
         for (part, token) in credential.candidates().into_iter().flatten() {
             let caller = self.caller_of(&self.hasher.hash_token(token));
             let caller = caller.filter(|caller| part.is_none_or(|part| part == caller.basic()));
@@ -61,17 +58,11 @@ impl Callers {
             }
             found = found.or(caller);
         }
-        found.cloned().ok_or(Refusal::Unauthorized)
+        found.ok_or(Refusal::Unauthorized)
     }
 
-    /// The first half finds the entry, which reveals nothing because the hash is keyed. The second
-    /// half is compared in constant time.
-    pub(super) fn caller_of(&self, hash: &TokenHash) -> Option<&Arc<Caller>> {
-        let (first, second) = halves(hash);
-        let entry = self.by_hash.get(&first);
-        let expected = entry.map_or(&[0; 16], |(expected, _)| expected);
-        let is_same = bool::from(expected.ct_eq(&second));
-        entry.filter(|_| is_same).map(|(_, caller)| caller)
+    pub(super) fn caller_of(&self, hash: &TokenHash) -> Option<&Caller> {
+        self.by_hash.get(hash).map(|at| &self.all[*at as usize])
     }
 
     /// Returns the counts of requests without a caller.
@@ -85,19 +76,19 @@ impl Callers {
     }
 
     /// Returns all callers, ordered by name.
-    pub fn all(&self) -> &[Arc<Caller>] {
+    pub fn all(&self) -> &[Caller] {
         &self.all
     }
 
     /// Returns the counts of all callers, ordered by name.
     pub fn snapshot(&self) -> Vec<CallerSnapshot> {
-        self.all.iter().map(|caller| caller.snapshot()).collect()
+        self.all.iter().map(Caller::snapshot).collect()
     }
 
     /// Returns what changed since `previous`, from which these callers were read.
     pub(crate) fn changes_since(&self, previous: &Self) -> CallerChanges {
         let names = |of: &Self, not_in: &Self| {
-            let names = of.all.iter().map(|caller| caller.name());
+            let names = of.all.iter().map(Caller::name);
             names.filter(|name| not_in.get(name).is_none()).count()
         };
         let tokens = |of: &Self, not_in: &Self| {
@@ -129,9 +120,13 @@ impl Callers {
     }
 
     /// Returns the caller of a name.
-    pub fn get(&self, name: &str) -> Option<&Arc<Caller>> {
-        let at = self.all.binary_search_by(|caller| caller.name().as_str().cmp(name));
-        at.ok().map(|at| &self.all[at])
+    pub fn get(&self, name: &str) -> Option<&Caller> {
+        self.place_of(name).map(|at| &self.all[at])
+    }
+
+    pub(super) fn place_of(&self, name: &str) -> Option<usize> {
+        let found = self.all.binary_search_by(|caller| caller.name().as_str().cmp(name));
+        found.ok()
     }
 }
 
@@ -154,12 +149,6 @@ impl fmt::Display for CallerChanges {
         write!(f, "{} callers added, {} removed; ", callers[0], callers[1])?;
         write!(f, "{} tokens added, {} removed", tokens[0], tokens[1])
     }
-}
-
-pub(super) fn halves(hash: &TokenHash) -> (Half, Half) {
-    let (first, second) = hash.split_at(16);
-    let half = |half: &[u8]| half.try_into().expect("half of 32 bytes");
-    (half(first), half(second))
 }
 
 impl fmt::Debug for Callers {

@@ -1,7 +1,7 @@
 //! Callers: who may send, and for which tenants.
 //!
-//! [`Callers::read`] reads all tokens. Only keyed hashes of them stay in memory: HMAC-SHA256 under
-//! a random key of the process over the SHA-256 of the token. [`Callers::identify`] finds the
+//! [`Callers::read`] reads all tokens. Only keyed hashes of them stay in memory: SHA-256 over
+//! a random key of the process and the SHA-256 of the token. [`Callers::identify`] finds the
 //! caller of a request by its credential, and [`Caller::target`] the selector that the request may
 //! address. Both fail closed, with a [`Refusal`].
 //!

@@ -15,9 +15,8 @@ use tracer_registry::{KeySource, Selector};
 
 use super::admin::{AdminTokens, Role};
 use super::caller::Caller;
-use super::counts::Counts;
 use super::credential::{TokenHash, TokenHasher};
-use super::identify::{Callers, halves};
+use super::identify::Callers;
 use crate::config::{CallerSettings, Settings, TenantRule, path_of};
 
 /// Shortest token that is accepted, in bytes.
@@ -81,9 +80,9 @@ impl Callers {
         });
         let mut callers = Self {
             hasher,
-            by_hash: HashMap::new(),
+            by_hash: HashMap::default(),
             admin: AdminTokens::default(),
-            open: settings.open.as_ref().map(|selector| open(selector, previous)),
+            is_open: settings.open.is_some(),
             all: Box::default(),
             unidentified: previous
                 .map(|previous| Arc::clone(&previous.unidentified))
@@ -94,7 +93,8 @@ impl Callers {
         callers.by_hash.reserve(tokens.len() + digests.sum::<usize>());
         let all = settings.callers.iter();
         let all = all.map(|(name, settings)| caller(name.clone(), Arc::clone(settings), previous));
-        callers.all = all.chain(callers.open.clone()).collect();
+        let open = settings.open.iter().map(|selector| open(selector, previous));
+        callers.all = all.chain(open).collect();
         let mut admins = Vec::new();
         for (token, hash) in tokens.iter().zip(read_tokens) {
             let min = token.owner.min_bytes();
@@ -136,15 +136,14 @@ impl Callers {
     }
 
     fn add(&mut self, name: &Slug, hash: &TokenHash, path: &str, problems: &mut GatewayProblems) {
-        let caller = Arc::clone(self.get(name).expect("every caller was added"));
-        let (first, second) = halves(hash);
-        match self.by_hash.entry(first) {
+        let place = self.place_of(name).and_then(|place| u32::try_from(place).ok());
+        match self.by_hash.entry(*hash) {
             Entry::Vacant(vacant) => {
-                vacant.insert((second, caller));
+                vacant.insert(place.expect("all callers are there, less than 2^32"));
             }
-            // Different tokens with one half in common do not occur.
+            // Different tokens with one hash do not occur.
             Entry::Occupied(other) => {
-                let other = other.get().1.name();
+                let other = self.all[*other.get() as usize].name();
                 if other != name {
                     problems.add(path, format!("the token of {name} is also the token of {other}"));
                 }
@@ -165,7 +164,7 @@ impl Callers {
 }
 
 /// Returns the caller of an open gateway.
-fn open(selector: &Selector, previous: Option<&Callers>) -> Arc<Caller> {
+fn open(selector: &Selector, previous: Option<&Callers>) -> Caller {
     let settings = CallerSettings {
         tenant: TenantRule::Fixed(selector.get(SelectorKind::Tenant).cloned()),
         environment: selector.get(SelectorKind::Environment).cloned(),
@@ -175,15 +174,11 @@ fn open(selector: &Selector, previous: Option<&Callers>) -> Arc<Caller> {
     caller(Slug::new(OPEN).expect("a slug"), Arc::new(settings), previous)
 }
 
-fn caller(name: Slug, settings: Arc<CallerSettings>, previous: Option<&Callers>) -> Arc<Caller> {
+fn caller(name: Slug, settings: Arc<CallerSettings>, previous: Option<&Callers>) -> Caller {
     let counts = previous
         .and_then(|previous| previous.get(&name))
         .map(|caller| Arc::clone(caller.counts()));
-    Arc::new(Caller::new(
-        name,
-        settings,
-        counts.unwrap_or_else(|| Arc::new(Counts::default())),
-    ))
+    Caller::new(name, settings, counts.unwrap_or_default())
 }
 
 fn tokens(settings: &Settings) -> Vec<Token<'_>> {

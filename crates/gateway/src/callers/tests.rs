@@ -2,11 +2,10 @@
 
 mod admin;
 mod credentials;
+mod hashes;
 mod properties;
 mod reading;
 mod targets;
-
-use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tracer_registry::config::ConfigError;
@@ -55,8 +54,8 @@ fn map(headers: &[(&str, &str)]) -> HeaderMap {
     map
 }
 
-fn one(caller: &str) -> Arc<Caller> {
+fn one(caller: &str) -> Caller {
     let text = format!("[gateway.callers.acme-backend]\ntoken = {{ file = 'token' }}\n{caller}");
     let world = World::new(&text, &[("token", "token-of-acme-1")]);
-    Arc::clone(world.callers.get("acme-backend").expect("configured"))
+    world.callers.all.into_iter().next().expect("configured")
 }

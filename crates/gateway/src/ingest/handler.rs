@@ -44,15 +44,15 @@ pub(crate) struct Ingest {
 }
 
 /// A request whose body is not read yet.
-pub(super) struct Export<'r, B> {
-    pub(super) running: &'r Running,
+pub(super) struct Export<'r, 'c, B> {
+    pub(super) running: &'c Running,
     pub(super) head: &'r Parts,
     /// Tenant that the path names.
     pub(super) in_path: Option<&'r str>,
     pub(super) format: Option<Format>,
     pub(super) body: &'r mut B,
     /// Set once the credential is known.
-    pub(super) caller: &'r mut Option<Arc<Caller>>,
+    pub(super) caller: &'r mut Option<&'c Caller>,
 }
 
 impl Ingest {
@@ -147,12 +147,12 @@ impl Ingest {
         };
         let mut answer = outcome.unwrap_or_else(|refusal| {
             self.counters.refuse(refusal.kind);
-            if let (Some(caller), Some(reason)) = (&caller, refusal.reason) {
+            if let (Some(caller), Some(reason)) = (caller, refusal.reason) {
                 caller.counts().refuse(reason);
             }
             let client = client::address(peer, &head.headers, &running.settings.trusted_proxies);
             self.log
-                .refused(client, caller.as_deref().map(|caller| caller.name().as_str()), &refusal);
+                .refused(client, caller.map(|caller| caller.name().as_str()), &refusal);
             // A client that waits for 100 sends nothing, and neither does one that is too slow.
             let is_sending = refusal.reason != Some(Reason::Incomplete) && !head.headers.contains_key(EXPECT);
             if is_sending && !body.is_end_stream() {
@@ -174,7 +174,7 @@ impl Ingest {
     }
 
     /// Takes an export of traces.
-    async fn traces<B: Body<Data = Bytes> + Unpin>(&self, export: Export<'_, B>) -> Result<Answer, Refusal> {
+    async fn traces<B: Body<Data = Bytes> + Unpin>(&self, export: Export<'_, '_, B>) -> Result<Answer, Refusal> {
         let Export {
             running,
             head,
@@ -294,7 +294,7 @@ impl Ingest {
     }
 
     /// Refuses metrics, logs and profiles, or discards them.
-    async fn other_signal<B: Body<Data = Bytes> + Unpin>(&self, export: Export<'_, B>) -> Result<Answer, Refusal> {
+    async fn other_signal<B: Body<Data = Bytes> + Unpin>(&self, export: Export<'_, '_, B>) -> Result<Answer, Refusal> {
         let Export {
             running, head, body, ..
         } = export;
@@ -314,7 +314,7 @@ impl Ingest {
 
 /// Returns the traces of each tenant. Looks nothing up, so a request that names a tenant which the
 /// caller may not address has no effect.
-fn split(target: Target, traces: Traces) -> Result<Vec<(Selector, Traces)>, Refusal> {
+fn split(target: Target<'_>, traces: Traces) -> Result<Vec<(Selector, Traces)>, Refusal> {
     match target {
         Target::Selector(selector) => Ok(vec![(selector, traces)]),
         Target::Resources(by_resource) => {

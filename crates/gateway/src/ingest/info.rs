@@ -1,7 +1,5 @@
 //! The question that a client asks first: is its credential valid?
 
-use std::sync::Arc;
-
 use http::header::HOST;
 use http::request::Parts;
 use http::uri::Authority;
@@ -15,11 +13,11 @@ use crate::running::Running;
 
 /// Answers a client that checks its credential. Looks no tenant up. `caller` is set once the
 /// credential is known.
-pub(super) fn info(
-    running: &Running,
+pub(super) fn info<'r>(
+    running: &'r Running,
     head: &Parts,
     in_path: Option<&str>,
-    caller: &mut Option<Arc<Caller>>,
+    caller: &mut Option<&'r Caller>,
 ) -> Result<Answer, Refusal> {
     if head.method != Method::GET {
         return Err(Refusal::method_not_allowed("GET"));

@@ -15,7 +15,7 @@ use crate::callers::Target;
 
 impl Ingest {
     /// Takes a request to the session API. It is answered once it is queued.
-    pub(super) async fn session<B>(&self, export: Export<'_, B>, path: SessionPath<'_>) -> Result<Answer, Refusal>
+    pub(super) async fn session<B>(&self, export: Export<'_, '_, B>, path: SessionPath<'_>) -> Result<Answer, Refusal>
     where
         B: Body<Data = Bytes> + Unpin,
     {

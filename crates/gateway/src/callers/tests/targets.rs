@@ -3,7 +3,7 @@
 use super::*;
 
 /// Returns the selector, or how the request is refused.
-fn target(caller: &Arc<Caller>, path: &str, headers: &[(&str, &str)]) -> Result<String, Refusal> {
+fn target(caller: &Caller, path: &str, headers: &[(&str, &str)]) -> Result<String, Refusal> {
     match caller.target(tenant_in_path(prefix(path)), &map(headers))? {
         Target::Selector(selector) => Ok(selector.to_string()),
         Target::Resources(_) => Ok("by resource".to_owned()),
