@@ -133,13 +133,14 @@ pub mod status {
     };
 }
 
-/// Results of a flush, a shutdown and a reload.
+/// Results of a flush, a shutdown, a reload and a rotation.
 pub mod report {
     pub use crate::export::{EvictedReport, Report, SessionEventsReport, TracerReport};
-    pub use crate::registry::{Reload, RetainedTracer};
+    pub use crate::registry::{Reload, RetainedTracer, Rotation};
 }
 
-/// Results of a configuration check: [`TracerRegistry::check`].
+/// Results of a configuration check: [`TracerRegistry::check`] and
+/// [`TracerRegistry::check_selector`].
 pub mod check {
     pub use crate::export::SpanFate;
     pub use crate::registry::{CheckMode, CheckWarning, CheckedBinding, ConnectionCheck};

@@ -13,6 +13,8 @@ impl TracerRegistry {
     /// includes earlier failures that no report contained yet.
     /// [`TracerHandle::force_flush`](crate::TracerHandle::force_flush) flushes one tracer.
     ///
+    /// Does not wait for [paused](Self::pause) selectors: their data counts as pending.
+    ///
     /// Blocks the thread. In async code:
     ///
     /// ```
@@ -33,8 +35,8 @@ impl TracerRegistry {
         self.0.flush(after(timeout))
     }
 
-    /// Refuses new look-ups and drops and counts new spans, sends queued data, waits up to
-    /// `timeout`, then drops the rest. Returns the result per tracer. Handles stay valid; spans
+    /// Refuses new look-ups and drops and counts new spans, sends queued data, also of paused
+    /// selectors, waits up to `timeout`, then drops the rest. Returns the result per tracer. Handles stay valid; spans
     /// started on them later are dropped and counted.
     ///
     /// Blocks the thread like [`force_flush`](Self::force_flush) and does nothing in a forked
@@ -94,6 +96,9 @@ impl Inner {
         self.state.closed.store(true, Ordering::SeqCst);
         self.engine.close();
         let (ledgers, evicted) = self.accounting.all_sorted();
+        for ledger in &ledgers {
+            ledger.resume();
+        }
         let flushes = begin_flushes(&ledgers);
         self.engine.await_flushes(&flushes, deadline);
         self.engine.stop();

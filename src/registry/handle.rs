@@ -12,7 +12,7 @@ use crate::backend::DestinationCache;
 use crate::config::Config;
 #[cfg(feature = "tracing")]
 use crate::export::EngineMark;
-use crate::export::{Accounting, Engine};
+use crate::export::{Accounting, ChangeKind, Engine};
 use crate::secret::{Fingerprinter, KeyReader};
 use crate::selector::{Selector, SelectorError};
 use crate::tracer::TracerHandle;
@@ -61,6 +61,7 @@ impl TracerRegistry {
             // After the removal, so that a later look-up reads the key again instead of joining
             // one that began before.
             self.0.state.bindings.note_change();
+            self.note_action(ChangeKind::Removed, &selector);
         }
         Ok(removed)
     }

@@ -5,6 +5,7 @@ mod binding_cache;
 mod bindings;
 mod builder;
 mod changes;
+mod control;
 mod default_route;
 mod error;
 mod explain;
@@ -23,6 +24,7 @@ mod weak;
 
 pub use binding_cache::{AsyncBindingSource, BindingCacheOptions, BindingFuture, BindingSource, SourceError};
 pub use builder::RegistryBuilder;
+pub use control::Rotation;
 pub use error::{BuildError, LookupError};
 pub use handle::TracerRegistry;
 #[cfg(feature = "gateway")]

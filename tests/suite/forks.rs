@@ -258,6 +258,12 @@ fn use_inherited(n: u64, url: &str, inherited: Inherited) {
         assert_eq!(registry.reload(), Err(ReloadError::Forked));
         assert_eq!(registry.remove(Selector::tenant("a")), Ok(false));
         assert_eq!(registry.explain(TraceId::from(1)), None);
+        assert_eq!(registry.pause(Selector::tenant("a")), Err(LookupError::Forked));
+        assert_eq!(registry.resume(Selector::tenant("a")), Ok(false));
+        assert_eq!(registry.flush(Selector::tenant("a"), LONG), Ok(None));
+        assert_eq!(registry.rotate(Selector::tenant("a")), Err(LookupError::Forked));
+        let checked = registry.check_selector(Selector::tenant("a"), CheckMode::Connect);
+        assert!(checked.is_ok_and(|checked| checked.error.is_some()));
         assert_eq!(
             registry.config().selectors().len(),
             2,

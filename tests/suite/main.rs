@@ -45,6 +45,7 @@ mod lookup;
 mod memory;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod pause;
 mod processes;
 mod projects;
 mod propagation;

@@ -6,6 +6,7 @@ mod files;
 mod full_queue;
 mod hanging_sources;
 mod invalid_files;
+mod on_request;
 mod refusal_status;
 mod refusals;
 

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 use super::key_status::KeyStatus;
 use super::lane_status::{DestinationStatus, ErrorsStatus, RefusedSpan, RequestStatus};
 use crate::export::error::ExportError;
+use crate::export::keys::rotating_key::RotatingKey;
 use crate::export::net::connections::Connections;
 use crate::export::schedule::breaker_status::Breakers;
 use crate::ledger::Ledgers;
@@ -20,13 +21,25 @@ pub(crate) trait CountedLane: Send + Sync {
 
     fn connections(&self) -> &Arc<Connections>;
 
+    fn key(&self) -> &Arc<RotatingKey>;
+
     /// Makes everything accepted so far due now. Returns a mark to wait for.
     fn begin_flush(self: Arc<Self>) -> FlushMark;
 
     /// Returns how much of what was accepted before the mark is pending.
     fn pending(&self, mark: &FlushMark) -> Pending;
 
-    /// Waits until everything accepted before the mark has an outcome, or until the deadline.
+    /// Returns whether sending is paused, so that a flush must not wait.
+    fn is_paused(&self) -> bool;
+
+    /// Called after sending was paused. Ends waiting flushes.
+    fn note_paused(&self);
+
+    /// Called before sending continues after a pause.
+    fn note_resuming(&self);
+
+    /// Waits until everything accepted before the mark has an outcome, until sending is paused, or
+    /// until the deadline.
     fn await_flush(&self, mark: &FlushMark, deadline: Instant);
 
     /// Closes the lane at the end of a shutdown. Drops and counts everything pending.

@@ -17,7 +17,7 @@ pub(crate) fn after(timeout: Duration) -> Instant {
 }
 
 impl Engine {
-    /// Waits until all flushes complete, or until the deadline.
+    /// Waits until all flushes complete, or until the deadline. Does not wait for paused lanes.
     pub(crate) fn await_flushes(&self, flushes: &[SelectorFlush], deadline: Instant) {
         let lanes = flushes.iter().flat_map(|flush| &flush.lanes);
         self.shared.await_flushes(lanes, deadline);
@@ -38,11 +38,12 @@ impl Shared {
             }
             return;
         };
-        // A completed lane stays complete, so check each lane only until then.
+        // A completed lane stays complete, so check each lane only until then. A paused one is not
+        // waited for, even if it is resumed meanwhile.
         let mut lanes = lanes.peekable();
         inline.drive(deadline, move || {
             while let Some((lane, mark)) = lanes.peek() {
-                if lane.pending(mark) != Pending::default() {
+                if lane.pending(mark) != Pending::default() && !lane.is_paused() {
                     return false;
                 }
                 lanes.next();

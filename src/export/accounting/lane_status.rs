@@ -43,7 +43,7 @@ pub enum RequestKind {
 pub struct RequestStatus {
     /// Kind of data in the request.
     pub kind: RequestKind,
-    /// When the request began, including its waits.
+    /// When the request began, including its waits, or when a pause ended that it waited for.
     #[serde(with = "wall_time")]
     pub since: SystemTime,
     /// Current state.
@@ -68,6 +68,8 @@ pub enum RequestState {
     WaitsForPermit,
     /// Waits at an open breaker, or for the end of a wait that the receiver requested.
     WaitsAtBreaker,
+    /// Waits because the selector is [paused](crate::TracerRegistry::pause).
+    Paused,
     /// Sent, without an answer yet.
     Sent,
     /// Failed, and waits for its next attempt.

@@ -8,9 +8,11 @@ use super::counted_lane::Starts;
 use super::counted_lane::{CountedLane, Failures, FlushMark, LaneSnapshot, LaneSummary, Pending};
 use super::eviction::{EvictedLedgers, Eviction, IdleSelectors};
 use super::lane_status::RefusedSpan;
+use super::pause_gate::PauseGate;
 use super::report::TracerReport;
 use crate::export::log::episodes::Episodes;
 use crate::ledger::Ledgers;
+use crate::secret::Fingerprint;
 use crate::selector::Selector;
 use crate::util::fork::ForkLock;
 
@@ -20,6 +22,7 @@ pub(crate) struct SelectorLedger {
     state: ForkLock<State>,
     /// Where it is listed when its last lane is retired.
     idle: Arc<IdleSelectors>,
+    pub(crate) gate: PauseGate,
     /// Log state of its problems.
     pub(crate) episodes: Episodes,
     #[cfg(feature = "metrics")]
@@ -97,6 +100,7 @@ impl SelectorLedger {
             selector,
             state: ForkLock::default(),
             idle,
+            gate: PauseGate::default(),
             episodes: Episodes::default(),
             #[cfg(feature = "metrics")]
             metrics,
@@ -157,7 +161,8 @@ impl SelectorLedger {
             state.listed = Listed::No;
             return Eviction::Open;
         }
-        if !alone || state.listed == Listed::Used {
+        // A pause outlives its tracers.
+        if !alone || state.listed == Listed::Used || self.gate.is_closed() {
             state.listed = Listed::Yes;
             return Eviction::Again;
         }
@@ -167,6 +172,42 @@ impl SelectorLedger {
         } else {
             Eviction::Evict
         }
+    }
+
+    /// Stops sending for all lanes, also for later ones. Returns whether it was not paused.
+    pub(crate) fn pause(&self) -> bool {
+        // Under the lock: an eviction checks the gate there.
+        let state = self.state.lock();
+        let was_open = self.gate.close();
+        let lanes = state.lanes();
+        drop(state);
+        for lane in lanes {
+            lane.note_paused();
+        }
+        was_open
+    }
+
+    /// Continues sending. Returns whether it was paused.
+    pub(crate) fn resume(&self) -> bool {
+        if !self.gate.is_closed() {
+            return false;
+        }
+        let mut state = self.state.lock();
+        let lanes = state.lanes();
+        // Without a tracer since its pause, it was never listed.
+        let list = lanes.is_empty() && state.listed == Listed::No;
+        if list {
+            state.listed = Listed::Yes;
+        }
+        drop(state);
+        for lane in lanes {
+            lane.note_resuming();
+        }
+        let was_closed = self.gate.open();
+        if list {
+            self.idle.list(self.selector.clone());
+        }
+        was_closed
     }
 
     /// Adds a ledger without lanes to the evicted totals.
@@ -198,12 +239,7 @@ impl SelectorLedger {
     pub(crate) fn report(&self, flush: &SelectorFlush) -> TracerReport {
         // Read pending before the ledgers: data that completes in between is then reported twice
         // instead of not at all.
-        let mut pending = Pending::default();
-        for (lane, mark) in &flush.lanes {
-            let of_lane = lane.pending(mark);
-            pending.spans += of_lane.spans;
-            pending.events += of_lane.events;
-        }
+        let pending = flush.pending();
         let mut state = self.state.lock();
         let snapshots = state.snapshots();
         state.report(&snapshots);
@@ -269,10 +305,28 @@ impl SelectorLedger {
         all
     }
 
+    /// Returns the fingerprint of the key of the newest lane.
+    pub(crate) fn fingerprint(&self) -> Option<Fingerprint> {
+        self.state.lock().lanes.last().map(|open| open.lane.key().fingerprint())
+    }
+
     /// Calls `visit` for each open lane, with the ledger locked.
     pub(crate) fn each_lane(&self, visit: impl FnMut(&dyn CountedLane)) {
         let state = self.state.lock();
         state.lanes.iter().map(|open| open.lane.as_ref()).for_each(visit);
+    }
+}
+
+impl SelectorFlush {
+    /// Returns how much of the flushed data is pending.
+    pub(crate) fn pending(&self) -> Pending {
+        let mut pending = Pending::default();
+        for (lane, mark) in &self.lanes {
+            let of_lane = lane.pending(mark);
+            pending.spans += of_lane.spans;
+            pending.events += of_lane.events;
+        }
+        pending
     }
 }
 

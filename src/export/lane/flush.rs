@@ -13,6 +13,7 @@ use crate::export::accounting::counted_lane::{CountedLane, FlushMark, LaneSnapsh
 use crate::export::accounting::flush::after;
 use crate::export::accounting::lane_status::RequestKind;
 use crate::export::accounting::report::TracerReport;
+use crate::export::keys::rotating_key::RotatingKey;
 use crate::export::net::connections::Connections;
 use crate::export::schedule::engine_event::EngineEvent;
 use crate::ledger::{DropReason, Ledgers};
@@ -75,6 +76,10 @@ impl CountedLane for Lane {
         &self.connections
     }
 
+    fn key(&self) -> &Arc<RotatingKey> {
+        &self.key
+    }
+
     fn begin_flush(self: Arc<Self>) -> FlushMark {
         let mut state = self.lock();
         let mark = FlushMark {
@@ -100,11 +105,26 @@ impl CountedLane for Lane {
         self.state.lock().pending(mark)
     }
 
+    fn is_paused(&self) -> bool {
+        self.is_paused()
+    }
+
+    fn note_paused(&self) {
+        self.end_flushes();
+    }
+
+    fn note_resuming(&self) {
+        self.renew_retry_time();
+    }
+
     fn await_flush(&self, mark: &FlushMark, deadline: Instant) {
+        // Kept: dropping the last owner drops lanes, and must not happen under the lock.
+        let ledger = self.selector_ledger();
+        let is_paused = || !self.shared.is_closing() && ledger.as_ref().is_some_and(|ledger| ledger.gate.is_closed());
         let mut state = self.state.lock();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if state.pending(mark) == Pending::default() || left.is_zero() {
+            if state.pending(mark) == Pending::default() || left.is_zero() || is_paused() {
                 return;
             }
             (state, _) = wait_timeout(&self.completed, state, left);

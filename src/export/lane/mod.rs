@@ -7,6 +7,7 @@ mod lane;
 mod log;
 #[cfg(all(test, tracer_registry_model))]
 mod model;
+mod pause;
 #[cfg(feature = "gateway")]
 pub(super) mod payloads;
 pub(super) mod processor;

@@ -29,7 +29,7 @@ pub(crate) enum Age {
     /// When the session event was accepted.
     Event(Instant),
     /// When a quarantined batch was first sent, or a session event was first refused. Other
-    /// requests' successes and later outages do not extend it.
+    /// requests' successes and later outages do not extend it; the end of a pause does.
     Since(Instant),
 }
 
@@ -157,15 +157,19 @@ impl Lane {
         }
     }
 
-    /// Returns how much of `max_elapsed` is left for a request of this age.
+    /// Returns how much of `max_elapsed` is left for a request of this age. All of it while sending
+    /// is paused.
     pub(crate) fn time_left(&self, age: Age, max_elapsed: Duration) -> Duration {
+        if self.keeps_data() {
+            return max_elapsed;
+        }
         let now = self.shared.driver.now();
         let mut state = self.state.lock();
         let next = state.spans.taken() + 1;
         let from = match age {
             Age::Queue => state.outage().map(|outage| outage.counts_from(next)),
             Age::Spans(number) => state.outage().map(|outage| outage.counts_from(number)),
-            Age::Since(since) => Some(since),
+            Age::Since(since) => Some(state.resumed().map_or(since, |resumed| resumed.max(since))),
             Age::Event(accepted) => state.events().failing_since.map(|since| since.max(accepted)),
         };
         drop(state);

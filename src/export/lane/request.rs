@@ -26,6 +26,15 @@ impl Lane {
     }
 }
 
+impl Lane {
+    /// Returns whether a request has no answer yet.
+    #[cfg(test)]
+    pub(crate) fn is_sending(&self) -> bool {
+        let state = self.state.lock();
+        state.requests.as_ref().is_some_and(|requests| requests.any_sent())
+    }
+}
+
 impl RequestGuard<'_> {
     /// The request waits for a permit to be sent.
     pub(crate) fn wait_for_permit(&self) {
@@ -35,6 +44,19 @@ impl RequestGuard<'_> {
     /// The request waits at an open breaker.
     pub(crate) fn wait_at_breaker(&self) {
         self.change(|status| status.change(RequestState::WaitsAtBreaker, None));
+    }
+
+    /// The request waits because the selector is paused.
+    pub(crate) fn wait_paused(&self) {
+        self.change(|status| status.change(RequestState::Paused, None));
+    }
+
+    /// The pause is over. Its time does not count as time of the request.
+    pub(crate) fn end_pause(&self) {
+        self.change(|status| {
+            status.since = wall_time::to_millis(SystemTime::now());
+            status.change(RequestState::WaitsForPermit, None);
+        });
     }
 
     /// Begins an attempt, after `before` earlier ones.

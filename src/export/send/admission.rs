@@ -32,8 +32,8 @@ impl<'a> Admission<'a> {
     }
 }
 
-/// Waits until the breakers admit a request and a permit is free. Holds no permit while it waits at
-/// a breaker.
+/// Waits until the selector is not paused, the breakers admit a request, and a permit is free. Holds
+/// no permit while it waits for a resume or at a breaker.
 ///
 /// Returns `None` if `max_elapsed`, counted from the request's age, is over or would end before the
 /// wait that the receiver requested.
@@ -46,7 +46,12 @@ pub(super) async fn admit<'a>(
     let (kind, driver) = (request.kind, &lane.shared().driver);
     let breakers = lane.breakers.chain(kind);
     loop {
-        while !breakers.is_ready() {
+        if lane.is_paused() {
+            request.wait_paused();
+            lane.resumed().await;
+            request.end_pause();
+        }
+        if !breakers.is_ready() {
             request.wait_at_breaker();
             lane.note_breaker_wait(kind);
             let left = lane.time_left(age, max_elapsed);
@@ -60,6 +65,7 @@ pub(super) async fn admit<'a>(
             // A timeout is no reason to return: the driver's clock may have stood still. The loop
             // checks again.
             drop(tokio::time::timeout(left, breakers.ready()).await);
+            continue;
         }
         request.wait_for_permit();
         let session_permit = match kind {
@@ -68,9 +74,11 @@ pub(super) async fn admit<'a>(
         };
         let permits = &lane.shared().permits;
         let permit = permits.acquire(&lane.virtual_time, || lane.is_slow()).await;
-        // A breaker may have opened meanwhile, or admitted another request as its probe. Then
-        // release the permit.
-        if let Some(pass) = breakers.enter() {
+        // A pause may have begun meanwhile, or a breaker may have opened or admitted another request
+        // as its probe. Then release the permit.
+        if !lane.is_paused()
+            && let Some(pass) = breakers.enter()
+        {
             return Some(Admission {
                 pass,
                 permit,

@@ -289,8 +289,9 @@ impl<'a> Delivery<'a> {
             breakers.own.hold(requested);
         }
         let left = self.time_left();
-        // A driver's clock that may stand still shows less time than passes for the receiver.
-        if left.is_zero() || requested > left && !lane.shared().driver.may_pause() {
+        // If retry time stands still, the requested wait may end before it does.
+        let stands_still = lane.shared().driver.may_pause() || lane.keeps_data();
+        if left.is_zero() || requested > left && !stands_still {
             return Err(Expired);
         }
         // A flush shortens the back-off, never a wait requested by the receiver. The last attempt

@@ -1,6 +1,7 @@
 //! Checks the bindings of a configuration without creating tracers.
 
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +13,7 @@ use crate::registry::bindings::SourceQuery;
 use crate::registry::error::LookupError;
 use crate::registry::handle::{Inner, TracerRegistry};
 use crate::secret::{ApiKey, Fingerprint};
-use crate::selector::{Selector, SelectorKind, Slug};
+use crate::selector::{Selector, SelectorError, SelectorKind, Slug};
 use crate::util::serde_display;
 
 /// Result of checking one binding, without creating a tracer.
@@ -97,6 +98,56 @@ impl TracerRegistry {
     pub fn check(&self, mode: CheckMode) -> Vec<CheckedBinding> {
         check(&self.0, mode)
     }
+
+    /// Like [`check`](Self::check), for one selector, whether or not the configuration names it.
+    /// Changes nothing: a key that its source returns now is tried, and tracers keep theirs.
+    ///
+    /// # Errors
+    /// [`SelectorError`] if the selector is not valid. Other errors are in the result.
+    pub fn check_selector<S>(&self, selector: S, mode: CheckMode) -> Result<CheckedBinding, SelectorError>
+    where
+        S: TryInto<Selector, Error: Into<SelectorError>>,
+    {
+        let selector = selector.try_into().map_err(Into::into)?;
+        let mut binding = CheckedBinding::new(selector.to_string());
+        match try_binding(&self.0, &selector, &mut binding) {
+            Ok(tried) => {
+                if let Some(asked) = mode.ask(&self.0, &selector, tried) {
+                    binding.connection = mode.result(self.0.engine.answer(asked));
+                }
+            }
+            Err(error) => binding.error = Some(error),
+        }
+        Ok(binding)
+    }
+}
+
+/// A binding whose key was read.
+type Tried = (Arc<Destination>, Arc<Connections>, ApiKey);
+type ProbeAnswer = Receiver<Result<(), (SpanFate, ExportError)>>;
+
+impl CheckMode {
+    /// Contacts the endpoint, if the mode does.
+    fn ask(self, registry: &Inner, selector: &Selector, tried: Tried) -> Option<ProbeAnswer> {
+        let content = match self {
+            Self::Keys => return None,
+            Self::Connect => ProbeContent::Nothing,
+            Self::Send => ProbeContent::Span,
+        };
+        let (destination, connections, key) = tried;
+        Some(registry.engine.probe(selector, destination, connections, key, content))
+    }
+
+    fn result(self, answer: Option<Result<(), (SpanFate, ExportError)>>) -> ConnectionCheck {
+        match (answer, self) {
+            (Some(Ok(())), Self::Send) => ConnectionCheck::Delivered,
+            (Some(Ok(())), _) => ConnectionCheck::Accepted,
+            (Some(Err((fate, error))), Self::Send) => ConnectionCheck::NotDelivered { fate, error },
+            (Some(Err((_, error))), _) => ConnectionCheck::Failed(error),
+            // The engine stopped during the check.
+            (None, _) => ConnectionCheck::NotTried,
+        }
+    }
 }
 
 /// Checks every binding. Contacts all endpoints concurrently.
@@ -123,37 +174,25 @@ fn check(registry: &Inner, mode: CheckMode) -> Vec<CheckedBinding> {
     for selector in selectors {
         let mut binding = CheckedBinding::new(selector.to_string());
         match try_binding(registry, &selector, &mut binding) {
-            Ok((destination, connections, key)) => {
+            Ok(tried) => {
+                let (destination, _, key) = &tried;
                 projects.push(CheckedProject {
                     index: checked.len(),
                     selector: selector.clone(),
                     id: destination.project.id(key.fingerprint(&registry.fingerprinter)),
-                    destination: Arc::clone(&destination),
+                    destination: Arc::clone(destination),
                 });
-                let content = match mode {
-                    CheckMode::Keys => None,
-                    CheckMode::Connect => Some(ProbeContent::Nothing),
-                    CheckMode::Send => Some(ProbeContent::Span),
-                };
-                asked.extend(content.map(|content| {
-                    let answer = registry.engine.probe(&selector, destination, connections, key, content);
-                    (checked.len(), answer)
-                }));
+                asked.extend(
+                    mode.ask(registry, &selector, tried)
+                        .map(|answer| (checked.len(), answer)),
+                );
             }
             Err(error) => binding.error = Some(error),
         }
         checked.push(binding);
     }
     for (index, answer) in asked {
-        let answer = registry.engine.answer(answer);
-        checked[index].connection = match (answer, mode) {
-            (Some(Ok(())), CheckMode::Send) => ConnectionCheck::Delivered,
-            (Some(Ok(())), _) => ConnectionCheck::Accepted,
-            (Some(Err((fate, error))), CheckMode::Send) => ConnectionCheck::NotDelivered { fate, error },
-            (Some(Err((_, error))), _) => ConnectionCheck::Failed(error),
-            // The engine stopped during the check.
-            (None, _) => ConnectionCheck::NotTried,
-        };
+        checked[index].connection = mode.result(registry.engine.answer(answer));
     }
     for (index, warning) in warnings::shared_projects(&projects) {
         checked[index].warnings.push(warning);
@@ -201,11 +240,7 @@ fn shared_by_wildcard(registry: &Inner, config: &Config) -> Option<CheckWarning>
         .then(|| CheckWarning::of_project(None, 0, &one.project))
 }
 
-fn try_binding(
-    registry: &Inner,
-    selector: &Selector,
-    checked: &mut CheckedBinding,
-) -> Result<(Arc<Destination>, Arc<Connections>, ApiKey), LookupError> {
+fn try_binding(registry: &Inner, selector: &Selector, checked: &mut CheckedBinding) -> Result<Tried, LookupError> {
     registry.check_not_forked()?;
     let binding = registry.state.bindings.resolve(selector, &SourceQuery::Ask)?.binding;
     checked.key_source = Some(binding.api_key.to_string());

@@ -26,8 +26,8 @@ impl TracerRegistry {
         self.status_with(Vec::new(), &self.0.accounting.evicted())
     }
 
-    /// Returns the status of one selector. `None` if it never had a tracer, or if its counts have
-    /// moved to [`Status::evicted_totals`]. Visits no other selector. `None` in a forked child of
+    /// Returns the status of one selector. `None` if it never had a tracer or a pause, or if its
+    /// counts have moved to [`Status::evicted_totals`]. Visits no other selector. `None` in a forked child of
     /// the registry's process.
     ///
     /// # Errors
@@ -70,6 +70,7 @@ pub(super) fn tracer_status(ledger: &SelectorLedger) -> TracerStatus {
     TracerStatus {
         selector: ledger.selector.clone(),
         tracers: snapshot.lanes,
+        paused: ledger.gate.is_closed(),
         destination: snapshot.destination,
         spans: snapshot.ledgers.spans.snapshot(),
         queued_bytes: snapshot.held_bytes,

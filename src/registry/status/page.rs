@@ -50,6 +50,8 @@ pub enum TracerFilter {
     /// The key is refused or its source fails, a breaker is open, or the receiver has accepted
     /// nothing since a request began 5 minutes ago.
     Failing,
+    /// Sending is [paused](TracerRegistry::pause).
+    Paused,
 }
 
 /// Order of the tracers of a [`TracerQuery`]. Tracers with equal numbers are ordered by selector.
@@ -145,7 +147,12 @@ impl TracerQuery {
             } else {
                 LaneSummary::default()
             };
-            if self.only == TracerFilter::Failing && !is_failing(&summary, now) {
+            let is_wanted = match self.only {
+                TracerFilter::All => true,
+                TracerFilter::Failing => is_failing(&summary, now),
+                TracerFilter::Paused => ledger.gate.is_closed(),
+            };
+            if !is_wanted {
                 continue;
             }
             found += 1;

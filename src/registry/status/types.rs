@@ -74,6 +74,8 @@ pub struct TracerStatus {
     pub selector: Selector,
     /// Number of its tracers, including dedicated ones.
     pub tracers: usize,
+    /// Whether sending is [paused](crate::TracerRegistry::pause).
+    pub paused: bool,
     /// Destination of its newest tracer. `None` if it has no tracer.
     pub destination: Option<DestinationStatus>,
     /// Ledger of its spans.

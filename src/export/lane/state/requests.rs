@@ -5,6 +5,8 @@
 //! | waits for a permit | a breaker is open | waits at a breaker |
 //! | waits at a breaker | the breakers admit it | waits for a permit |
 //! | waits for a permit | it gets a permit | sent, as a numbered attempt |
+//! | waits for a permit, waits at a breaker | the selector is paused | paused |
+//! | paused | the selector is resumed | waits for a permit, with a new start time |
 //! | sent | the attempt fails and is retried later | waits to retry |
 //! | sent, waits to retry | the next attempt begins | waits for a permit |
 //!
@@ -41,20 +43,22 @@ impl Requests {
         open.map(|open| &mut open.status)
     }
 
+    #[cfg(test)]
+    pub(crate) fn any_sent(&self) -> bool {
+        self.open.iter().any(|open| open.status.state == RequestState::Sent)
+    }
+
     /// Ends a request. Returns true if none is left.
     pub(crate) fn end(&mut self, number: u64) -> bool {
         self.open.retain(|open| open.number != number);
         self.open.is_empty()
     }
 
-    /// Returns when the oldest request of a kind that is pending began.
+    /// Returns when the oldest request of a kind that is pending began. Leaves out paused ones.
     pub(crate) fn oldest_since(&self, is_pending: impl Fn(RequestKind) -> bool) -> Option<SystemTime> {
-        self.oldest_of(is_pending).map(|status| status.since)
-    }
-
-    fn oldest_of(&self, is_pending: impl Fn(RequestKind) -> bool) -> Option<&RequestStatus> {
-        let mut statuses = self.open.iter().map(|open| &open.status);
-        statuses.find(|status| is_pending(status.kind))
+        let statuses = self.open.iter().map(|open| &open.status);
+        let active = statuses.filter(|status| status.state != RequestState::Paused && is_pending(status.kind));
+        active.map(|status| status.since).min()
     }
 
     /// Returns the oldest request of a kind that is pending. `breakers` returns the tracer's and
@@ -64,10 +68,11 @@ impl Requests {
         is_pending: impl Fn(RequestKind) -> bool,
         breakers: impl Fn(RequestKind) -> [BreakerStatus; 2],
     ) -> Option<RequestStatus> {
-        let mut status = *self.oldest_of(is_pending)?;
+        let mut statuses = self.open.iter().map(|open| open.status);
+        let mut status = statuses.find(|status| is_pending(status.kind))?;
         let admitted_at = admitted_at(breakers(status.kind));
         match status.state {
-            RequestState::WaitsForPermit | RequestState::Sent => {}
+            RequestState::WaitsForPermit | RequestState::Paused | RequestState::Sent => {}
             RequestState::WaitsAtBreaker => status.next_attempt = admitted_at,
             RequestState::WaitsToRetry => status.next_attempt = status.next_attempt.max(admitted_at),
         }

@@ -85,6 +85,8 @@ pub(crate) struct RareState {
     pub(crate) key_refusals: KeyRefusals,
     /// Set while span requests fail.
     pub(crate) outage: Option<Outage>,
+    /// End of the last pause. No retry time began before.
+    pub(crate) resumed: Option<Instant>,
     /// Wakes requests that wait to retry.
     pub(crate) wake_retries: Option<Arc<Notify>>,
 }
@@ -146,7 +148,11 @@ impl State {
         self.rare.as_mut()?.outage.as_mut()
     }
 
-    /// Ends the outage: a request was delivered, or refused permanently.
+    pub(crate) fn resumed(&self) -> Option<Instant> {
+        self.rare.as_ref()?.resumed
+    }
+
+    /// Ends the outage: a request was delivered, or refused permanently, or a pause ended.
     pub(crate) fn end_outage(&mut self, kind: RequestKind) {
         match kind {
             RequestKind::Spans => self.rare.iter_mut().for_each(|rare| rare.outage = None),

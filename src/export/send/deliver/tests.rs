@@ -1,5 +1,7 @@
 //! Retries over hours of paused time, against a scripted receiver.
 
+mod pause;
+
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
