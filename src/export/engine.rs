@@ -139,6 +139,12 @@ impl Engine {
         self.shared.is_forked()
     }
 
+    /// Records the durations of requests with a meter from now on.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn observe_durations(&self, meter: &opentelemetry::metrics::Meter) {
+        self.shared.durations.observe(meter);
+    }
+
     /// Returns the guard of the process that started the engine.
     #[cfg(feature = "metrics")]
     pub(crate) fn fork_guard(&self) -> ForkGuard {

@@ -76,6 +76,8 @@ pub use payload::fuzzing::payload as fuzz_payload;
 pub(crate) use payload::{Payload, PayloadError};
 pub(crate) use queue::session_event::SessionEvent;
 pub use schedule::breaker_status::{BreakerState, BreakerStatus, Breakers};
+#[cfg(feature = "metrics")]
+pub(crate) use send::durations::{Server, error_type};
 pub(crate) use send::probe::ProbeContent;
 pub use send::probe::SpanFate;
 pub(crate) use send::session_queue::SessionQueue;

@@ -17,6 +17,8 @@ use super::queue::span_queue::ChunkPool;
 use super::schedule::driver::Driver;
 use super::schedule::engine_event::EngineEvent;
 use super::schedule::permits::Permits;
+#[cfg(feature = "metrics")]
+use super::send::durations::Durations;
 use crate::config::{ExportMode, ExportSettings};
 use crate::context::Boundary;
 #[cfg(test)]
@@ -44,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) changes: Arc<ChangeLog>,
     /// `None` if `explain` is off.
     pub(crate) explain: Option<TraceTable>,
+    #[cfg(feature = "metrics")]
+    pub(crate) durations: Durations,
     /// Isolation boundary of the registry's tracers.
     pub(crate) boundary: Arc<Boundary>,
     /// Whether the engine has been notified of memory pressure.
@@ -75,6 +79,8 @@ impl Shared {
         let shared = Self {
             lines: Arc::clone(keys.lines()),
             changes: Arc::clone(keys.changes()),
+            #[cfg(feature = "metrics")]
+            durations: Durations::default(),
             keys,
             boundary: Arc::default(),
             transport,

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use serde::Serialize;
 
 use crate::answer::RefusalKind;
+use crate::durations::RequestDurations;
 
 /// Counts since the gateway started, and what is in progress.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -119,7 +120,9 @@ pub(crate) struct Counters {
     pub(crate) spans_too_large: Count,
     pub(crate) other_refused: Count,
     pub(crate) other_discarded: Count,
+    pub(crate) durations: RequestDurations,
     refused: [Count; RefusalKind::ALL.len()],
+    is_stopping: AtomicBool,
     open: AtomicUsize,
     running: AtomicUsize,
 }
@@ -190,11 +193,21 @@ impl Counters {
         self.open.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn status(&self, ready: bool, memory: MemoryStatus) -> GatewayStatus {
+    /// Returns whether `/readyz` answers 200.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.is_stopping.load(Ordering::SeqCst)
+    }
+
+    /// Makes `/readyz` answer 503.
+    pub(crate) fn set_not_ready(&self) {
+        self.is_stopping.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn status(&self, memory: MemoryStatus) -> GatewayStatus {
         let refused = RefusalKind::ALL.into_iter();
         let refused = refused.map(|kind| (kind, self.refused[kind as usize].get()));
         GatewayStatus {
-            ready,
+            ready: self.is_ready(),
             connections: ConnectionCounts {
                 open: self.open(),
                 accepted: self.accepted.get(),

@@ -102,20 +102,25 @@ mod admin;
 mod answer;
 mod budget;
 pub mod callers;
+mod client;
 pub mod config;
 mod counters;
 #[cfg(test)]
 mod documentation;
+mod durations;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod gateway;
 mod ingest;
 mod log;
+#[allow(dead_code, unused_imports, reason = "served by the admin listener")]
+mod metrics;
 mod otlp_json;
 mod running;
 mod server;
 mod tls;
 
 pub use answer::RefusalKind;
+pub use client::{AdminClient, ClientAnswer, ClientError, ClientStream};
 pub use counters::{ConnectionCounts, GatewayStatus, MemoryStatus, OtherSignalCounts, RequestCounts};
 pub use gateway::{Gateway, ShutdownReport, StartError};

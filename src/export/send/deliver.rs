@@ -100,17 +100,25 @@ pub(crate) struct Sending<'a> {
 /// Retries for `export.retry.max_elapsed`, counted from the request's age. A request that was never
 /// sent waits at a breaker for at least `export.timeout`.
 pub(super) async fn deliver(lane: &Arc<Lane>, sending: &Sending<'_>, admission: Option<Admission<'_>>) -> Outcome {
-    let delivery = Delivery {
+    let mut delivery = Delivery {
         lane,
         sending,
         age: sending.age,
         attempts: 0,
+        #[cfg(feature = "metrics")]
+        began: None,
         flushes: 0,
         other_key: None,
         turn: None,
         was_short: false,
     };
-    delivery.run(admission).await
+    let outcome = delivery.run(admission).await;
+    #[cfg(feature = "metrics")]
+    if let Some(began) = delivery.began {
+        let durations = &lane.shared().durations;
+        durations.record(&lane.destination.origin, outcome, began.elapsed());
+    }
+    outcome
 }
 
 /// State of a request across attempts.
@@ -120,6 +128,9 @@ struct Delivery<'a> {
     age: Age,
     /// Attempts made.
     attempts: u32,
+    /// When the first attempt began.
+    #[cfg(feature = "metrics")]
+    began: Option<std::time::Instant>,
     /// The lane's number of flushes when the last attempt began.
     flushes: u64,
     /// Key of the next attempt, if the last one's key was refused and another is available.
@@ -142,7 +153,7 @@ struct AttemptResult {
 struct Expired;
 
 impl<'a> Delivery<'a> {
-    async fn run(mut self, mut admission: Option<Admission<'a>>) -> Outcome {
+    async fn run(&mut self, mut admission: Option<Admission<'a>>) -> Outcome {
         loop {
             let admitted = match admission.take() {
                 Some(admission) => Some(admission),
@@ -185,6 +196,8 @@ impl<'a> Delivery<'a> {
         let mut key = self.other_key.take().unwrap_or_else(|| RequestKey::of(&lane.key));
         self.flushes = lane.flushes();
         request.begin_attempt(self.attempts);
+        #[cfg(feature = "metrics")]
+        self.began.get_or_insert_with(std::time::Instant::now);
         lane.virtual_time.charge(call.encoded.body.len());
         let (sent, slow) = send(lane, call, &key.key().secret, &mut admission).await;
         let connected = sent.connected;

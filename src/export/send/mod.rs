@@ -3,6 +3,8 @@
 mod admission;
 pub(super) mod batch;
 pub(super) mod deliver;
+#[cfg(feature = "metrics")]
+pub(super) mod durations;
 mod in_flight_batch;
 pub(super) mod outcome;
 pub(super) mod parts;

@@ -2,7 +2,8 @@
 
 use opentelemetry::KeyValue;
 
-use super::series::Numbers;
+use super::series::{Numbers, PROBLEMS};
+use crate::export::error_type;
 use crate::ledger::{DropReason, Ledger};
 
 /// One instrument.
@@ -46,7 +47,7 @@ macro_rules! instruments {
 }
 
 /// First the names of OpenTelemetry's conventions, then those without a conventional name.
-pub(super) const INSTRUMENTS: [Instrument; 12] = instruments! {
+pub(super) const INSTRUMENTS: [Instrument; 13] = instruments! {
     "otel.sdk.span.started" "{span}" Counter None
         "Spans started, recorded or not"
         |of| vec![sampled("RECORD_AND_SAMPLE", of.recorded), sampled("DROP", of.left_out)];
@@ -83,6 +84,9 @@ pub(super) const INSTRUMENTS: [Instrument; 12] = instruments! {
     "tracer_registry.tracer.count" "{tracer}" UpDownCounter None
         "Existing tracers"
         |of| plain(of.tracers);
+    "tracer_registry.tracer.failing" "{tracer}" UpDownCounter None
+        "Selectors with a problem, by its kind"
+        |of| failing(of);
 };
 
 /// Returns the spans that left the queue, and those refused at entry.
@@ -91,6 +95,15 @@ fn passed(of: &Numbers) -> Vec<Point> {
     let spans = of.spans.snapshot();
     let passed = spans.accepted - spans.queued - sum(&refused);
     [plain(passed), refused].concat()
+}
+
+/// Returns the problems that at least one selector has.
+fn failing(of: &Numbers) -> Vec<Point> {
+    let problems = PROBLEMS.into_iter().zip(of.failing);
+    problems
+        .filter(|(_, selectors)| *selectors > 0)
+        .map(|(problem, selectors)| (selectors, Some(KeyValue::new("error.type", problem))))
+        .collect()
 }
 
 fn plain(value: u64) -> Vec<Point> {
@@ -129,21 +142,4 @@ fn is_refused_at_entry(reason: DropReason) -> bool {
             | DropReason::QueueFullUnavailable
             | DropReason::AfterShutdown
     )
-}
-
-/// Same names as in the ledger, except where the conventions define another one.
-fn error_type(reason: DropReason) -> &'static str {
-    match reason {
-        DropReason::QueueFull => "queue_full",
-        DropReason::QueueFullUnauthorized => "queue_full_unauthorized",
-        DropReason::QueueFullUnavailable => "queue_full_unavailable",
-        DropReason::Unauthorized => "unauthorized",
-        DropReason::Refused => "refused",
-        DropReason::TooLarge => "too_large",
-        DropReason::Rejected => "rejected",
-        DropReason::RetriesExhausted => "retries_exhausted",
-        DropReason::Encoding => "encoding",
-        DropReason::Shutdown => "shutdown",
-        DropReason::AfterShutdown => "already_shutdown",
-    }
 }

@@ -3,3 +3,4 @@
 mod instruments;
 mod observe;
 mod series;
+mod whole;

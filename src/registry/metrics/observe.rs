@@ -5,6 +5,7 @@
 //! cannot know whether a new collection has begun, so each reading serves each instrument once,
 //! while it is fresh.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -13,28 +14,31 @@ use opentelemetry::metrics::Meter;
 
 use super::instruments::{Component, INSTRUMENTS, Instrument, Kind};
 use super::series::{Numbers, Series, Tracer};
+use super::whole::Whole;
 use crate::config::Protocol;
-use crate::export::{Accounting, SelectorLedger};
+use crate::export::{Accounting, Connections, LaneSummary, Server};
 use crate::registry::handle::TracerRegistry;
 use crate::util::fork::{ForkGuard, ForkLock};
 
-/// Maximum age of a reading that serves another instrument. A reader collects all instruments well
-/// within it.
+/// Maximum time between two instruments of one collection. After it, a reading serves no further
+/// instrument.
 const FRESH: Duration = Duration::from_secs(1);
 
-const MEMORY_LIMIT: &str = "tracer_registry.memory.limit";
-const UNROUTED: &str = "tracer_registry.span.unrouted";
+const ENDPOINTS: &str = "tracer_registry.endpoint.failing";
+
+/// Number of endpoints with series of their own.
+const MAX_ENDPOINTS: usize = 100;
 
 impl TracerRegistry {
-    /// Registers observable instruments of this registry with a meter: results of spans and session
-    /// events by tracer and reason, and memory in use.
+    /// Registers instruments of this registry with a meter: results of spans and session events by
+    /// tracer and reason, problems, durations of requests, memory and pool.
     ///
     /// `docs/metrics.md` lists the names, most of them from OpenTelemetry's conventions. Work is
     /// done only when a reader collects: one pass over the ledgers. The first `metrics.max_tracers`
     /// tracers have their own series, named by their selectors and therefore by tenant slugs; the
     /// others share one series. No series contains a key.
     ///
-    /// The meter does not keep the registry alive; without the registry it reports nothing.
+    /// The meter does not keep the registry alive, but the registry keeps the meter; without the registry it reports nothing.
     /// Callbacks cannot be unregistered, so call this once per provider. Give each registry of a
     /// process a meter with a different name, because their series are otherwise identical.
     pub fn observe(&self, meter: &Meter) {
@@ -54,31 +58,42 @@ impl TracerRegistry {
         for (index, instrument) in INSTRUMENTS.iter().enumerate() {
             register(meter, index, instrument, &observed);
         }
-        let limit = as_i64(export.max_queue_bytes as u64);
-        let there = move || !observed.fork.is_forked_child() && observed.accounting.strong_count() > 0;
-        let unrouted = Arc::clone(self.unrouted());
-        let unrouted_is_there = there.clone();
-        meter
-            .u64_observable_counter(UNROUTED)
-            .with_unit("{span}")
-            .with_description("Spans started outside any scope while no default tracer was available")
-            .with_callback(move |to| {
-                if unrouted_is_there() {
-                    to.observe(unrouted.status().spans, &[]);
-                }
-            })
-            .build();
-        meter
-            .i64_observable_up_down_counter(MEMORY_LIMIT)
-            .with_unit("By")
-            .with_description("Limit on the memory of spans and session events of all tracers together")
-            .with_callback(move |to| {
-                if there() {
-                    to.observe(limit, &[]);
-                }
-            })
-            .build();
+        register_endpoints(meter, &observed);
+        let whole = Whole {
+            state: Arc::downgrade(&self.0.state),
+            boundary: Arc::clone(self.0.engine.boundary()),
+            unrouted: Arc::clone(self.unrouted()),
+            memory_limit: export.max_queue_bytes as u64,
+            fork: self.0.engine.fork_guard(),
+        };
+        whole.observe(meter);
+        self.0.engine.observe_durations(meter);
     }
+}
+
+/// Registers the instrument of endpoints, which reports after all others.
+fn register_endpoints(meter: &Meter, observed: &Arc<Observed>) {
+    let observed = Arc::clone(observed);
+    meter
+        .i64_observable_up_down_counter(ENDPOINTS)
+        .with_unit("{endpoint}")
+        .with_description("Sets of connections to an endpoint whose breaker is open")
+        .with_callback(move |to| {
+            if observed.fork.is_forked_child() {
+                return;
+            }
+            let values = observed.values(INSTRUMENTS.len());
+            let (named, others) = values.endpoints.split_at(values.endpoints.len().min(MAX_ENDPOINTS));
+            for (origin, open) in named {
+                let server = Server::of(origin).map(Server::into_attributes);
+                to.observe(*open, server.as_ref().map_or(&[], |attributes| attributes.as_slice()));
+            }
+            if !others.is_empty() {
+                let open = others.iter().map(|(_, open)| open).sum();
+                to.observe(open, &[KeyValue::new("otel.metric.overflow", true)]);
+            }
+        })
+        .build();
 }
 
 fn register(meter: &Meter, index: usize, instrument: &'static Instrument, observed: &Arc<Observed>) {
@@ -121,8 +136,17 @@ struct Observed {
 
 /// The result of one pass over the ledgers.
 #[derive(Default)]
+struct Values {
+    series: Vec<Series>,
+    /// Number of sets of connections with an open breaker, by scheme, host and port.
+    endpoints: Vec<(String, i64)>,
+}
+
+/// Values that serve each instrument once.
+#[derive(Default)]
 struct Reading {
-    series: Arc<[Series]>,
+    values: Arc<Values>,
+    /// When it served the last instrument.
     at: Option<Instant>,
     /// Bit set of the instruments that reported it.
     reported_by: u32,
@@ -135,18 +159,20 @@ impl Observed {
         if self.fork.is_forked_child() {
             return;
         }
-        for series in self.series(index).iter() {
+        for series in &self.values(index).series {
             let common = self.attributes(series.tracer.as_ref(), instrument.component);
             for (value, further) in (instrument.points)(&series.numbers) {
-                let attributes: Vec<KeyValue> = common.iter().cloned().chain(further).collect();
+                let mut attributes: Vec<KeyValue> = common.iter().cloned().chain(further).collect();
+                // The SDK keeps a second entry for any other order.
+                attributes.sort_unstable_by(|one, other| one.key.cmp(&other.key));
                 to(value, &attributes);
             }
         }
     }
 
-    /// Returns the latest reading. Makes a new one if it is too old or this instrument has already
-    /// reported it.
-    fn series(&self, index: usize) -> Arc<[Series]> {
+    /// Returns the values of the latest reading. Makes a new one if nothing was reported for
+    /// [`FRESH`], or if this instrument has already reported it.
+    fn values(&self, index: usize) -> Arc<Values> {
         let mut latest = self.latest.lock();
         let Some(accounting) = self.accounting.upgrade() else {
             *latest = Reading::default();
@@ -155,23 +181,34 @@ impl Observed {
         let mine = 1 << index;
         if latest.reported_by & mine != 0 || latest.at.is_none_or(|at| at.elapsed() > FRESH) {
             *latest = Reading {
-                series: self.read(&accounting),
-                at: Some(Instant::now()),
-                reported_by: 0,
+                values: Arc::new(self.read(&accounting)),
+                ..Reading::default()
             };
         }
         latest.reported_by |= mine;
-        Arc::clone(&latest.series)
+        latest.at = Some(Instant::now());
+        Arc::clone(&latest.values)
     }
 
-    fn read(&self, accounting: &Accounting) -> Arc<[Series]> {
+    fn read(&self, accounting: &Accounting) -> Values {
         let (mut series, mut others) = (Vec::new(), None::<Numbers>);
+        // By address. The connections are kept, so addresses are unique.
+        let mut open = BTreeMap::<usize, Arc<Connections>>::new();
         let (ledgers, evicted) = accounting.all();
         if evicted.names > 0 {
             others = Some(Numbers::of_evicted(&evicted));
         }
         for ledger in ledgers {
-            let numbers = self.numbers(&ledger);
+            let summary = ledger.summary();
+            if summary.is_unreachable {
+                ledger.each_lane(|lane| {
+                    let connections = lane.connections();
+                    if connections.breaker.is_open() {
+                        open.insert(Arc::as_ptr(connections).addr(), Arc::clone(connections));
+                    }
+                });
+            }
+            let numbers = self.numbers(&summary);
             if ledger.metrics.number < self.max_tracers {
                 series.push(Series {
                     tracer: Some(Tracer::of(&ledger)),
@@ -182,20 +219,23 @@ impl Observed {
             }
         }
         series.extend(others.map(|numbers| Series { tracer: None, numbers }));
-        series.into()
+        Values {
+            series,
+            endpoints: count_endpoints(open.values()),
+        }
     }
 
-    fn numbers(&self, ledger: &SelectorLedger) -> Numbers {
-        let snapshot = ledger.snapshot();
-        let tracers = snapshot.lanes as u64;
+    fn numbers(&self, summary: &LaneSummary) -> Numbers {
+        let tracers = summary.lanes as u64;
         Numbers {
-            spans: snapshot.ledgers.spans,
-            events: snapshot.ledgers.events,
-            recorded: snapshot.starts.recorded,
-            left_out: snapshot.starts.left_out,
-            held_bytes: snapshot.held_bytes as u64,
+            spans: summary.ledgers.spans,
+            events: summary.ledgers.events,
+            recorded: summary.starts.recorded,
+            left_out: summary.starts.left_out,
+            held_bytes: summary.held_bytes as u64,
             tracers,
             queue_capacity: tracers * self.max_queue_size,
+            failing: [summary.key_refused, summary.key_failing, summary.open_breakers > 0].map(u64::from),
         }
     }
 
@@ -220,4 +260,12 @@ impl Observed {
         }
         attributes
     }
+}
+
+fn count_endpoints<'a>(open: impl Iterator<Item = &'a Arc<Connections>>) -> Vec<(String, i64)> {
+    let mut counts = BTreeMap::<String, i64>::new();
+    for connections in open {
+        *counts.entry(connections.origin().to_owned()).or_default() += 1;
+    }
+    counts.into_iter().collect()
 }

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use http::Uri;
-
-use crate::export::{EvictedLedgers, SelectorLedger};
+use crate::export::{EvictedLedgers, SelectorLedger, Server};
 use crate::ledger::Ledger;
 
 /// One tracer, or all tracers without their own series.
@@ -19,12 +17,6 @@ pub(super) struct Tracer {
     pub(super) server: Option<Server>,
 }
 
-/// The server that receives a tracer's spans.
-pub(super) struct Server {
-    pub(super) address: Arc<str>,
-    pub(super) port: i64,
-}
-
 /// The numbers of one series.
 #[derive(Default)]
 pub(super) struct Numbers {
@@ -37,7 +29,12 @@ pub(super) struct Numbers {
     pub(super) held_bytes: u64,
     pub(super) tracers: u64,
     pub(super) queue_capacity: u64,
+    /// Selectors with each kind of problem, in the order of [`PROBLEMS`].
+    pub(super) failing: [u64; PROBLEMS.len()],
 }
+
+/// Problems of a selector, as `error.type` names them.
+pub(super) const PROBLEMS: [&str; 3] = ["key_refused", "key_source", "breaker_open"];
 
 impl Tracer {
     pub(super) fn of(ledger: &SelectorLedger) -> Self {
@@ -45,20 +42,6 @@ impl Tracer {
             selector: ledger.selector.to_string().into(),
             server: Server::of(&ledger.metrics.traces_url),
         }
-    }
-}
-
-impl Server {
-    fn of(url: &str) -> Option<Self> {
-        let url: Uri = url.parse().ok()?;
-        let port = url.port_u16().unwrap_or(match url.scheme_str() {
-            Some("https") => 443,
-            _ => 80,
-        });
-        Some(Self {
-            address: url.host()?.trim_matches(['[', ']']).into(),
-            port: port.into(),
-        })
     }
 }
 
@@ -82,23 +65,8 @@ impl Numbers {
         self.held_bytes += other.held_bytes;
         self.tracers += other.tracers;
         self.queue_capacity += other.queue_capacity;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_is_named_by_host_and_port() {
-        for (url, address, port) in [
-            ("http://127.0.0.1:4318/v1/traces", "127.0.0.1", 4318),
-            ("https://api.example/opentelemetry/v1/traces", "api.example", 443),
-            ("http://collector/v1/traces", "collector", 80),
-            ("http://[::1]:4318/v1/traces", "::1", 4318),
-        ] {
-            let server = Server::of(url).expect(url);
-            assert_eq!((&*server.address, server.port), (address, port));
+        for (sum, number) in self.failing.iter_mut().zip(other.failing) {
+            *sum += number;
         }
     }
 }

@@ -19,6 +19,8 @@ pub(crate) type SeriesKey = (String, BTreeMap<String, String>);
 pub(crate) struct Reading {
     pub(crate) values: BTreeMap<SeriesKey, i64>,
     pub(crate) counters: BTreeSet<String>,
+    /// Number of values of each series of a histogram.
+    pub(crate) histograms: BTreeMap<SeriesKey, u64>,
 }
 
 /// A meter provider that stores its last reading.
@@ -99,6 +101,14 @@ impl Reading {
                     points
                         .map(|point| (key(&mut point.attributes()), point.value()))
                         .collect()
+                }
+                AggregatedMetrics::F64(MetricData::Histogram(histogram)) => {
+                    assert_eq!(metric.unit(), "s");
+                    for point in histogram.data_points() {
+                        let series = key(&mut point.attributes());
+                        reading.histograms.insert(series, point.count());
+                    }
+                    Vec::new()
                 }
                 other => panic!("{name}: {other:?}"),
             };

@@ -58,6 +58,21 @@ impl RefusalKind {
         Self::Unavailable,
     ];
 
+    /// Returns the name in status and metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::TooSlow => "too_slow",
+            Self::TooLarge => "too_large",
+            Self::UnsupportedType => "unsupported_type",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
     /// Returns the HTTP status.
     pub(crate) fn status(self) -> StatusCode {
         match self {

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT};
@@ -19,7 +18,7 @@ use super::frame;
 use super::head;
 use super::info::info;
 use super::read::{self, MinRate, Shape};
-use super::route::Route;
+use super::route::{OTHER_ROUTE, Route};
 use super::turn::Turn;
 use crate::answer::{self, Answer, Format, Refusal, RefusalKind};
 use crate::budget::Reserved;
@@ -40,7 +39,6 @@ pub(crate) struct Ingest {
     pub(super) decode: DecodeThread,
     pub(super) counters: Arc<Counters>,
     log: Arc<Log>,
-    is_ready: AtomicBool,
 }
 
 /// A request whose body is not read yet.
@@ -69,7 +67,6 @@ impl Ingest {
             decode,
             counters,
             log,
-            is_ready: AtomicBool::new(true),
         }
     }
 
@@ -79,16 +76,16 @@ impl Ingest {
 
     /// Returns counts and what is in progress.
     pub(crate) fn status(&self) -> GatewayStatus {
-        self.counters.status(self.is_ready(), self.memory())
+        self.counters.status(self.memory())
     }
 
     fn is_ready(&self) -> bool {
-        self.is_ready.load(Ordering::SeqCst)
+        self.counters.is_ready()
     }
 
     /// Makes `/readyz` answer 503. Requests are still served.
     pub(crate) fn set_not_ready(&self) {
-        self.is_ready.store(false, Ordering::SeqCst);
+        self.counters.set_not_ready();
     }
 
     fn memory(&self) -> MemoryStatus {
@@ -107,6 +104,7 @@ impl Ingest {
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
+        let start = self.counters.durations.start();
         let (head, mut body) = request.into_parts();
         // gRPC needs the trailers of HTTP/2.
         let is_usable = |format: &Format| *format != Format::Grpc || head.version == Version::HTTP_2;
@@ -123,6 +121,9 @@ impl Ingest {
             caller: &mut caller,
         };
         let route = route.map(|(route, _)| route);
+        let route_name = route
+            .as_ref()
+            .map_or(OTHER_ROUTE, |route| route.name(format, export.in_path.is_some()));
         let is_other_api = matches!(route, Ok(Route::Session(_) | Route::Info));
         let sound = head::check(&head);
         let may_continue = sound.is_ok();
@@ -145,6 +146,7 @@ impl Ingest {
             Ok(Route::OtherSignal) => self.other_signal(export).await,
             Err(refusal) => Err(refusal),
         };
+        let refused = outcome.as_ref().err().map(|refusal| refusal.kind);
         let mut answer = outcome.unwrap_or_else(|refusal| {
             self.counters.refuse(refusal.kind);
             if let (Some(caller), Some(reason)) = (caller, refusal.reason) {
@@ -170,6 +172,8 @@ impl Ingest {
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        let durations = &self.counters.durations;
+        durations.record(start, route_name, &head.method, answer.status(), refused);
         answer
     }
 

@@ -80,7 +80,27 @@ impl SessionPath<'_> {
     }
 }
 
+/// Name of the routes that metrics do not tell apart.
+pub(super) const OTHER_ROUTE: &str = "other";
+
 impl<'p> Route<'p> {
+    /// Returns the route's name in metrics. `names_tenant`: the path has a tenant.
+    pub(super) fn name(self, format: Option<Format>, names_tenant: bool) -> &'static str {
+        match self {
+            Self::Traces if format == Some(Format::Grpc) => {
+                "opentelemetry.proto.collector.trace.v1.TraceService/Export"
+            }
+            Self::Traces if names_tenant => "/t/{tenant}/v1/traces",
+            Self::Traces => "/v1/traces",
+            Self::Session(SessionPath::Start) => "/session/start",
+            Self::Session(SessionPath::BareStart) => "/v1/sessions",
+            Self::Session(SessionPath::Events) => "/events",
+            Self::Session(SessionPath::BareEvent) => "/v1/events",
+            Self::Session(SessionPath::Event(_)) => "/v1/events/{id}",
+            Self::Health | Self::Ready | Self::Info | Self::OtherSignal => OTHER_ROUTE,
+        }
+    }
+
     /// Returns the route of a path, and the prefix in front of it. gRPC has its own paths, which
     /// differ from those of HTTP and have no prefix.
     ///
