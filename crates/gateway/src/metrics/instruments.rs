@@ -85,12 +85,15 @@ const INSTRUMENTS: [Instrument; 13] = instruments! {
         |of| plain(of.ready.into());
 };
 
+/// The values of a caller, with the reason of a refusal.
+type CallerPoints = fn(&CallerSnapshot) -> Vec<(u64, Option<&'static str>)>;
+
 /// An instrument of each caller.
 struct CallerInstrument {
     name: &'static str,
     unit: &'static str,
     description: &'static str,
-    points: fn(&CallerSnapshot) -> Vec<(u64, Option<&'static str>)>,
+    points: CallerPoints,
 }
 
 const CALLER_INSTRUMENTS: [CallerInstrument; 3] = [
@@ -132,7 +135,9 @@ pub(super) fn observe(meter: &Meter, sources: &Sources, max_callers: usize) {
                     .with_unit(instrument.unit)
                     .with_description(instrument.description);
                 let report = move |to: &dyn opentelemetry::metrics::AsyncInstrument<u64>| {
-                    points().iter().for_each(|(value, of)| to.observe(*value, of));
+                    for (value, of) in points() {
+                        to.observe(value, &of);
+                    }
                 };
                 builder.with_callback(report).build();
             }
@@ -143,7 +148,9 @@ pub(super) fn observe(meter: &Meter, sources: &Sources, max_callers: usize) {
                     .with_description(instrument.description);
                 let report = move |to: &dyn opentelemetry::metrics::AsyncInstrument<i64>| {
                     let as_i64 = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-                    points().iter().for_each(|(value, of)| to.observe(as_i64(*value), of));
+                    for (value, of) in points() {
+                        to.observe(as_i64(value), &of);
+                    }
                 };
                 builder.with_callback(report).build();
             }
@@ -174,11 +181,7 @@ fn memory(current: &Current) -> MemoryStatus {
 }
 
 /// Returns the points of the first callers, and the sums of the others.
-fn by_caller(
-    callers: &[CallerSnapshot],
-    max_callers: usize,
-    points: fn(&CallerSnapshot) -> Vec<(u64, Option<&'static str>)>,
-) -> Vec<Point> {
+fn by_caller(callers: &[CallerSnapshot], max_callers: usize, points: CallerPoints) -> Vec<Point> {
     let (named, others) = callers.split_at(max_callers.min(callers.len()));
     let mut all = Vec::new();
     for caller in named {
