@@ -12,7 +12,7 @@ use tracer_registry::status::TracerQuery;
 
 use super::call::{self, Call, Json};
 use super::query::Query;
-use super::refusal::{Refusal, fault};
+use super::refusal::{NO_TRACER, Refusal, fault};
 use crate::callers::Caller;
 use crate::config::{Settings, TenantRule};
 
@@ -41,7 +41,9 @@ pub(super) fn tenants(call: &Call) -> Result<Json, Refusal> {
     tracers.limit = limit(query)?;
     let orders = "selector, queued_bytes, queued, dropped, delivered or oldest_queued";
     tracers.order = query.parsed("order", orders, variant)?.unwrap_or_default();
-    tracers.only = query.parsed("only", "all or failing", variant)?.unwrap_or_default();
+    tracers.only = query
+        .parsed("only", "all, failing or paused", variant)?
+        .unwrap_or_default();
     let position = "the text of next of the page before";
     tracers.after = query.parsed("after", position, |text| text.parse().ok())?;
     let page = call.admin.registry.tracers(&tracers);
@@ -57,8 +59,7 @@ fn variant<T: DeserializeOwned>(text: &str) -> Option<T> {
 /// `GET /api/tenants/{selector}`
 pub(super) fn tenant(call: &Call) -> Result<Json, Refusal> {
     let status = call.admin.registry.tracer_status(call.selector()?)?;
-    let none = "no tracer since the start; the first data creates it";
-    let status = status.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, none))?;
+    let status = status.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, NO_TRACER))?;
     call::json(&status)
 }
 

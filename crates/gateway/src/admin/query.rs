@@ -73,6 +73,16 @@ impl Query {
             number.filter(|number| (from..=to).contains(number) && !text.starts_with('+'))
         })
     }
+
+    /// Returns `true`, `false`, or `default` without the parameter. The name alone means `true`.
+    pub(super) fn flag(&self, name: &str, default: bool) -> Result<bool, Refusal> {
+        let flag = self.parsed(name, "true or false", |text| match text {
+            "" | "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        })?;
+        Ok(flag.unwrap_or(default))
+    }
 }
 
 fn unknown(name: &str, known: &[&str]) -> String {
@@ -133,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_exact() {
+    fn numbers_and_flags_are_exact() {
         for text in ["0", "1001", "-1", "+5", "5 ", "0x5", "", "99999999999999999999"] {
             let query = Query::parse(Some(&format!("limit={text}")), &KNOWN).expect("valid");
             let refusal = query.number("limit", 1, 1000).expect_err(text);
@@ -142,6 +152,15 @@ mod tests {
                     .message
                     .starts_with("parameter limit: expected a number from 1 to 1000, found")
             );
+        }
+        for (text, expected) in [
+            ("limit", Some(true)),
+            ("limit=true", Some(true)),
+            ("limit=false", Some(false)),
+            ("limit=1", None),
+        ] {
+            let query = Query::parse(Some(text), &KNOWN).expect("valid");
+            assert_eq!(query.flag("limit", false).ok(), expected, "{text}");
         }
     }
 }

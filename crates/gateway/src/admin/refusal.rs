@@ -14,6 +14,9 @@ const MAX_FAULTS: usize = 1_000;
 /// Seconds until a client without a permit may ask again.
 const RETRY_SECONDS: u16 = 1;
 
+/// Message for a selector that has no tracer.
+pub(super) const NO_TRACER: &str = "no tracer since the start; the first data creates it";
+
 /// A request that is refused. The message contains no token, and what it repeats of the request is
 /// bounded.
 #[derive(Debug)]

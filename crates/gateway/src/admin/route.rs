@@ -73,7 +73,19 @@ pub(crate) const ROUTES: &[Route] = &[
     page("/api/explain", &["trace_id"], Work::Quick(pages::explain)),
     page("/api/events", &["after"], Work::Events),
     action("/api/reload", &[], Work::Slow(actions::reload)),
+    action(
+        "/api/tenants/{selector}/flush",
+        &["timeout"],
+        Work::Slow(actions::flush),
+    ),
+    action("/api/tenants/{selector}/pause", &[], Work::Pass(actions::pause)),
+    action("/api/tenants/{selector}/resume", &[], Work::Pass(actions::resume)),
     action("/api/tenants/{selector}/remove", &[], Work::Pass(actions::remove)),
+    action(
+        "/api/tenants/{selector}/rotate",
+        &["dry_run"],
+        Work::Slow(actions::rotate),
+    ),
 ];
 
 /// What a path and a method ask for.

@@ -7,7 +7,7 @@ use http::Request;
 use serde_json::{Value, json};
 
 use crate::limits::Raw;
-use crate::support::{ACME, ADMIN, Reply, SCRAPER, SHARED, Service, body, until};
+use crate::support::{ACME, ADMIN, KEYS, Reply, SCRAPER, SHARED, Service, body, until};
 
 /// The admin listener of a test, in the table `[gateway]`.
 pub(crate) const TABLE: &str = "admin = { listen = \"127.0.0.1:0\", token = { file = \"tokens/admin\" }, \
@@ -560,4 +560,100 @@ fn the_fate_of_a_trace_is_explained() {
         answer["error"]["message"],
         "nothing is kept about traces: export.explain.max_traces is 0"
     );
+}
+
+#[test]
+fn a_pause_keeps_the_data_until_it_is_resumed() {
+    let service = start();
+    let paused = |action: &str, changed: bool| {
+        let expected = json!({"paused": action == "pause", "changed": changed});
+        assert_eq!(
+            service.admin("POST", &format!("/api/tenants/acme/{action}")),
+            (200, expected)
+        );
+    };
+    paused("pause", true);
+    paused("pause", false);
+    assert_eq!(service.post(ACME, &[], body(&["kept"])).status, 200);
+    assert_eq!(
+        service.admin("POST", "/api/tenants/acme/flush?timeout=100ms"),
+        (200, json!({"pending": 1}))
+    );
+    assert_eq!(service.page("/api/tenants/acme")["paused"], true);
+    assert_eq!(service.page("/api/tenants?only=paused")["found"], 1);
+    assert_eq!(service.spans("acme"), Vec::<String>::new());
+    paused("resume", true);
+    paused("resume", false);
+    assert_eq!(
+        service.admin("POST", "/api/tenants/acme/flush?timeout=30s"),
+        (200, json!({"pending": 0}))
+    );
+    assert_eq!(service.spans("acme"), ["kept"]);
+    assert_eq!(service.admin("POST", "/api/tenants/initech/pause").0, 404);
+    assert_eq!(service.admin("POST", "/api/tenants/initech/flush").0, 404);
+    for timeout in ["31s", "-1s", "x", ""] {
+        assert_eq!(
+            service
+                .admin("POST", &format!("/api/tenants/acme/flush?timeout={timeout}"))
+                .0,
+            400
+        );
+    }
+}
+
+#[test]
+fn a_rotation_reads_the_key_now_and_a_dry_run_changes_nothing() {
+    let service = start();
+    let rotate = |query: &str| service.admin("POST", &format!("/api/tenants/acme/rotate{query}"));
+    assert_eq!(service.post(ACME, &[], body(&["before"])).status, 200);
+    service.flush();
+    let (_, same) = rotate("?dry_run");
+    assert_eq!(
+        (&same["changed"], &same["connection"]),
+        (&false.into(), &"accepted".into())
+    );
+    // The key of another project, so that its effect is visible.
+    std::fs::write(service.path("keys/acme"), KEYS[1].1).unwrap();
+    let (_, tried) = rotate("?dry_run=true");
+    assert_eq!(
+        (&tried["changed"], &tried["connection"]),
+        (&true.into(), &"accepted".into())
+    );
+    assert_eq!(
+        service.page("/api/tenants/acme")["key"]["fingerprint"],
+        same["fingerprint"]
+    );
+    let (status, rotated) = rotate("");
+    let expected = json!({
+        "before": same["fingerprint"], "fingerprint": tried["fingerprint"], "changed": true, "tracers": 1,
+    });
+    assert_eq!((status, rotated), (200, expected));
+    assert_eq!(service.post(ACME, &[], body(&["after"])).status, 200);
+    service.flush();
+    assert_eq!(
+        (service.spans("acme"), service.spans("globex")),
+        (vec!["before".to_owned()], vec!["after".to_owned()])
+    );
+
+    std::fs::write(service.path("keys/acme"), "key-that-no-project-has").unwrap();
+    let (_, refused) = rotate("?dry_run");
+    assert!(
+        refused["connection"]["failed"].is_object() || refused["connection"]["failed"].is_string(),
+        "{refused}"
+    );
+    std::fs::remove_file(service.path("keys/acme")).unwrap();
+    for query in ["", "?dry_run"] {
+        let (status, answer) = rotate(query);
+        assert_eq!(status, 409, "{answer}");
+        assert!(
+            answer["error"]["message"]
+                .as_str()
+                .unwrap()
+                .contains("the key cannot be read"),
+            "{answer}"
+        );
+    }
+    assert_eq!(service.admin("POST", "/api/tenants/initech/rotate").0, 404);
+    assert_eq!(service.admin("POST", "/api/tenants/initech/rotate?dry_run").0, 404);
+    assert_eq!(rotate("?dry_run=1").0, 400);
 }
