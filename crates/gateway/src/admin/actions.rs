@@ -9,7 +9,7 @@ use tracer_registry::check::CheckMode;
 use tracer_registry::error::ReloadError;
 
 use super::call::{self, Call, Json};
-use super::refusal::{NO_TRACER, Refusal};
+use super::refusal::{NO_TRACER, Refusal, cut};
 
 /// Longest wait of a flush, and the one without a parameter.
 const MAX_FLUSH: Duration = Duration::from_secs(30);
@@ -34,7 +34,7 @@ pub(super) fn reload(call: &Call) -> Result<Json, Refusal> {
             .collect::<Vec<_>>()
     };
     call::json(&json!({
-        "changed": reload.to_string(),
+        "changed": cut(reload.to_string()),
         "added": first(&reload.added),
         "changed_selectors": first(&reload.changed),
         "removed": first(&reload.removed),

@@ -91,12 +91,12 @@ impl Admin {
             peer,
         };
         let body = match route.work {
-            Work::Quick(run) => run(&call)?,
+            Work::Quick(run) => run(&call)?.into(),
             Work::Pass(run) => self.pass.run(move || run(&call)).await?,
             Work::Slow(run) => self.slow.run(move || run(&call)).await?,
             Work::Events => return events::events(&call, request),
         };
-        let mut answer = Response::new(AnswerBody::new(body.into(), None));
+        let mut answer = Response::new(AnswerBody::new(body, None));
         let json = HeaderValue::from_static("application/json");
         answer.headers_mut().insert(CONTENT_TYPE, json);
         Ok(answer)

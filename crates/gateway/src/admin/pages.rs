@@ -12,7 +12,7 @@ use tracer_registry::status::TracerQuery;
 
 use super::call::{self, Call, Json};
 use super::query::Query;
-use super::refusal::{NO_TRACER, Refusal, fault};
+use super::refusal::{NO_TRACER, Refusal, cut, faults};
 use crate::callers::Caller;
 use crate::config::{Settings, TenantRule};
 
@@ -143,7 +143,7 @@ pub(super) fn config(call: &Call) -> Result<Json, Refusal> {
     let (running, config) = (admin.current.running(), admin.registry.config());
     let status = admin.registry.status_without_tracers().configuration;
     let faults: Vec<Value> = match &status.error {
-        Some(ReloadError::Config(error)) => error.problems().iter().map(fault).collect(),
+        Some(ReloadError::Config(error)) => faults(error.problems()),
         _ => Vec::new(),
     };
     let mut tables: Map<String, Value> = config
@@ -153,11 +153,15 @@ pub(super) fn config(call: &Call) -> Result<Json, Refusal> {
         .collect();
     tables.insert("callers".to_owned(), running.settings.callers.len().into());
     tables.insert("wildcard".to_owned(), config.has_wildcard().into());
+    let mut configuration = serde_json::to_value(&status).unwrap_or_default();
+    if let Some(error) = &status.error {
+        configuration["error"] = cut(error.to_string()).into();
+    }
     let settings: BTreeMap<&str, String> = config.effective().into_iter().collect();
     call::json(&json!({
         "version": env!("CARGO_PKG_VERSION"),
         "source": config.source(),
-        "configuration": status,
+        "configuration": configuration,
         "faults": faults,
         "tables": tables,
         "settings": settings,

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::refusal::Refusal;
 
@@ -11,21 +12,45 @@ const RUNNING: usize = 2;
 /// Requests that may wait for them.
 const WAITING: usize = 16;
 
+const TOO_MANY: &str = "too many requests to the admin listener wait";
+
+/// The place of a request.
+#[derive(Debug)]
+pub(super) struct Place(#[expect(dead_code, reason = "dropping it frees the place")] OwnedSemaphorePermit);
+
+/// An answer and its place.
+struct Answer<A> {
+    answer: A,
+    _place: Place,
+}
+
 /// Work of one kind. It runs on the threads that read keys for requests with data, so there is
 /// little of it at once.
 #[derive(Debug)]
 pub(super) struct Permits {
-    /// Of running and waiting requests.
-    places: Semaphore,
+    /// Of running and waiting requests, and of answers that are not yet sent.
+    places: Arc<Semaphore>,
     running: Arc<Semaphore>,
 }
 
 impl Permits {
     pub(super) fn new() -> Self {
         Self {
-            places: Semaphore::new(RUNNING + WAITING),
+            places: Arc::new(Semaphore::new(RUNNING + WAITING)),
             running: Arc::new(Semaphore::new(RUNNING)),
         }
+    }
+
+    /// Waits until a piece of work may run. Keep the place as long as its answer.
+    ///
+    /// # Errors
+    /// If too many wait.
+    pub(super) async fn enter(&self) -> Result<(Place, OwnedSemaphorePermit), Refusal> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let place = place.map_err(|_| Refusal::unavailable(TOO_MANY))?;
+        let permit = Arc::clone(&self.running).acquire_owned().await;
+        let permit = permit.map_err(|_| Refusal::unavailable(TOO_MANY))?;
+        Ok((Place(place), permit))
     }
 
     /// Runs a piece of work on a blocking thread. It runs to its end, also if this future is
@@ -33,22 +58,32 @@ impl Permits {
     ///
     /// # Errors
     /// If too many wait, or if the work panics.
-    pub(super) async fn run<T: Send + 'static>(
+    pub(super) async fn run(
         &self,
-        work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
-    ) -> Result<T, Refusal> {
-        let too_many = || Refusal::unavailable("too many requests to the admin listener wait");
-        let _place = self.places.try_acquire().map_err(|_| too_many())?;
-        let permit = Arc::clone(&self.running)
-            .acquire_owned()
-            .await
-            .map_err(|_| too_many())?;
+        work: impl FnOnce() -> Result<Vec<u8>, Refusal> + Send + 'static,
+    ) -> Result<Bytes, Refusal> {
+        let (place, permit) = self.enter().await?;
         let work = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             work()
         });
-        work.await
-            .unwrap_or_else(|_| Err(Refusal::unavailable("the work ended without an answer")))
+        let answer = work.await;
+        let answer = answer.unwrap_or_else(|_| Err(Refusal::unavailable("the work ended without an answer")))?;
+        Ok(place.with(answer))
+    }
+}
+
+impl Place {
+    /// Keeps the place until the last part of an answer is sent, so that clients that read slowly do
+    /// not fill the memory.
+    pub(super) fn with(self, answer: impl AsRef<[u8]> + Send + 'static) -> Bytes {
+        Bytes::from_owner(Answer { answer, _place: self })
+    }
+}
+
+impl<A: AsRef<[u8]>> AsRef<[u8]> for Answer<A> {
+    fn as_ref(&self) -> &[u8] {
+        self.answer.as_ref()
     }
 }
 
@@ -70,7 +105,7 @@ mod tests {
                 let work = move || {
                     started.send(()).expect("awaited");
                     finished.lock().expect("not poisoned").recv().expect("sent");
-                    Ok(())
+                    Ok(Vec::new())
                 };
                 permits.run(work).await
             })
@@ -90,16 +125,33 @@ mod tests {
         for accepted in accepted {
             accepted.await.expect("no panic").expect("accepted");
         }
-        permits.run(|| Ok(())).await.expect("a place is free again");
+        permits.run(|| Ok(Vec::new())).await.expect("a place is free again");
     }
 
     #[tokio::test]
     async fn work_that_panics_is_a_refusal_and_frees_its_permit() {
         let permits = Permits::new();
         for _ in 0..=RUNNING {
-            let refusal = permits.run(|| -> Result<(), _> { panic!("planted") }).await;
+            let refusal = permits.run(|| panic!("planted")).await;
             assert_eq!(refusal.expect_err("a refusal").status, 503);
         }
-        permits.run(|| Ok(())).await.expect("permits are free");
+        permits.run(|| Ok(Vec::new())).await.expect("permits are free");
+    }
+
+    #[tokio::test]
+    async fn an_answer_keeps_its_place_until_its_last_part_is_sent() {
+        let permits = Permits::new();
+        let free = || permits.places.available_permits();
+        let mut answer = permits.run(|| Ok(b"answer".to_vec())).await.expect("a place");
+        let part = answer.split_off(3);
+        assert_eq!(
+            (&answer[..], &part[..], free()),
+            (&b"ans"[..], &b"wer"[..], RUNNING + WAITING - 1)
+        );
+        drop(answer);
+        assert_eq!(free(), RUNNING + WAITING - 1);
+        drop(part);
+        assert_eq!(free(), RUNNING + WAITING);
+        assert_eq!(permits.running.available_permits(), RUNNING);
     }
 }

@@ -9,6 +9,8 @@ use crate::answer::{Answer, AnswerBody};
 
 /// Longest text of a request that a message repeats, in characters.
 const SHOWN_CHARS: usize = 64;
+/// Longest text of a program in an answer, in bytes.
+const MAX_TEXT: usize = 4096;
 /// Most faults in an answer.
 const MAX_FAULTS: usize = 1_000;
 /// Seconds until a client without a permit may ask again.
@@ -64,7 +66,7 @@ impl Refusal {
 
     /// Adds faults of the configuration, which contain no value of a setting.
     pub(super) fn with_faults(mut self, problems: &[ConfigProblem]) -> Self {
-        self.faults = problems.iter().take(MAX_FAULTS).map(fault).collect();
+        self.faults = faults(problems);
         self
     }
 
@@ -91,9 +93,21 @@ impl Refusal {
     }
 }
 
-/// Returns a fault of the configuration in JSON.
-pub(super) fn fault(problem: &ConfigProblem) -> Value {
-    json!({"file": problem.file(), "key": problem.key(), "message": problem.message()})
+/// Returns the first faults of a configuration in JSON.
+pub(super) fn faults(problems: &[ConfigProblem]) -> Vec<Value> {
+    let fault =
+        |problem: &ConfigProblem| json!({"file": problem.file(), "key": problem.key(), "message": problem.message()});
+    problems.iter().take(MAX_FAULTS).map(fault).collect()
+}
+
+/// Returns the start of a text.
+pub(super) fn cut(mut text: String) -> String {
+    if text.len() > MAX_TEXT {
+        let is_start = |at: &usize| text.is_char_boundary(*at);
+        text.truncate((0..=MAX_TEXT).rev().find(is_start).unwrap_or(0));
+        text.push_str("..");
+    }
+    text
 }
 
 /// Returns the start of a text of the request, quoted and escaped.

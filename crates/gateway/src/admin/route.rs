@@ -69,7 +69,7 @@ pub(crate) const ROUTES: &[Route] = &[
         &["contains", "after", "limit"],
         Work::Pass(pages::callers),
     ),
-    page("/api/config", &[], Work::Quick(pages::config)),
+    page("/api/config", &[], Work::Pass(pages::config)),
     page("/api/explain", &["trace_id"], Work::Quick(pages::explain)),
     page("/api/events", &["after"], Work::Events),
     action("/api/reload", &[], Work::Slow(actions::reload)),
