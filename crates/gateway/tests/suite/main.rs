@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "helpers fail the test, as the tests do")]
 
 mod admin;
+mod admin_actions;
 mod admin_events;
 mod admin_hostile;
+mod admin_pages;
 mod answers;
 mod bytes;
 mod clients;

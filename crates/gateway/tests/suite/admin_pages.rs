@@ -1,0 +1,145 @@
+//! Pages of the admin listener.
+
+use serde_json::{Value, json};
+
+use crate::admin::{TABLE, start};
+use crate::support::{ACME, SHARED, Service, body};
+
+#[test]
+fn tenants_are_listed_in_pages() {
+    let service = start();
+    for (token, headers, names) in [
+        (ACME, &[][..], &["one", "two"][..]),
+        (SHARED, &[("x-tenant", "globex")], &["three"]),
+    ] {
+        assert_eq!(service.post(token, headers, body(names)).status, 200);
+    }
+    service.flush();
+    let page = service.page("/api/tenants?order=delivered&limit=1");
+    let names = |page: &Value| -> Vec<String> {
+        let tenants = page["tenants"].as_array().unwrap().iter();
+        tenants
+            .map(|tenant| tenant["selector"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(
+        (names(&page), &page["found"]),
+        (vec!["tenant:acme".to_owned()], &2.into())
+    );
+    assert_eq!(page["tenants"][0]["spans"]["delivered"], 2);
+    let next = page["next"].as_str().unwrap();
+    let rest = service.page(&format!("/api/tenants?order=delivered&limit=1&after={next}"));
+    assert_eq!(
+        (names(&rest), &rest["next"]),
+        (vec!["tenant:globex".to_owned()], &Value::Null)
+    );
+    assert_eq!(names(&service.page("/api/tenants?contains=lob")), ["tenant:globex"]);
+    assert_eq!(service.page("/api/tenants?only=failing")["found"], 0);
+
+    let one = service.page("/api/tenants/acme");
+    assert_eq!(one, service.page("/api/tenants/tenant%3Aacme"));
+    assert_eq!(
+        (&one["selector"], &one["spans"]["delivered"]),
+        (&"tenant:acme".into(), &2.into())
+    );
+    let (status, answer) = service.admin("GET", "/api/tenants/initech");
+    assert_eq!(status, 404, "{answer}");
+    let endpoints = service.page("/api/endpoints");
+    assert_eq!(
+        (&endpoints["found"], &endpoints["endpoints"][0]["tracers"]),
+        (&1.into(), &2.into())
+    );
+    assert_eq!(endpoints["endpoints"][0]["endpoint"], service.collector.url());
+}
+
+#[test]
+fn callers_are_listed_with_what_they_may_address() {
+    let service = start();
+    assert_eq!(
+        service.post(SHARED, &[("x-tenant", "acme")], body(&["a", "b"])).status,
+        200
+    );
+    assert_eq!(service.post(SHARED, &[], body(&["c"])).status, 400);
+    assert_eq!(service.post("unknown-token-of-nobody", &[], body(&["d"])).status, 401);
+    let page = service.page("/api/callers");
+    assert_eq!((&page["found"], &page["next"]), (&5.into(), &Value::Null));
+    assert_eq!(page["unidentified"], json!({"unauthorized": 1}));
+    let shared = page["callers"].as_array().unwrap().iter();
+    let shared = shared
+        .into_iter()
+        .find(|caller| caller["caller"] == "shared-api")
+        .unwrap();
+    assert_eq!(
+        *shared,
+        json!({
+            "caller": "shared-api", "addresses": {"header": "x-tenant", "allow": 3}, "tokens": 1, "requests": 1,
+            "spans": 2, "session_requests": 0, "refused": {"no_tenant": 1},
+        })
+    );
+    let mut names = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page = service.page(&format!("/api/callers?limit=2{after}"));
+        let callers = page["callers"].as_array().unwrap();
+        names.extend(
+            callers
+                .iter()
+                .map(|caller| caller["caller"].as_str().unwrap().to_owned()),
+        );
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(
+        names,
+        ["acme-backend", "globex-backend", "path-api", "shared-api", "split-api"]
+    );
+    let some = service.page("/api/callers?contains=backend&after=acme-backend");
+    assert_eq!(
+        (&some["found"], &some["callers"][0]["caller"]),
+        (&2.into(), &"globex-backend".into())
+    );
+}
+
+#[test]
+fn the_fate_of_a_trace_is_explained() {
+    let service = Service::with(TABLE, "[export.explain]\nmax_traces = 1000");
+    let trace = "07".repeat(16);
+    let explain = |trace: &str| service.admin("GET", &format!("/api/explain?trace_id={trace}"));
+    let (status, unseen) = explain(&trace);
+    assert_eq!(
+        (status, &unseen["seen"], &unseen["selectors"]),
+        (200, &false.into(), &json!([]))
+    );
+    assert_eq!(service.post(ACME, &[], body(&["one", "two"])).status, 200);
+    service.flush();
+    let (_, seen) = explain(&trace.to_uppercase());
+    assert_eq!(
+        (&seen["seen"], &seen["trace_id"], &seen["kept"]),
+        (&true.into(), &trace.into(), &"10m".into())
+    );
+    let fate = &seen["selectors"][0];
+    assert_eq!(
+        (&fate["selector"], &fate["caller"]),
+        (&"tenant:acme".into(), &"acme-backend".into())
+    );
+    assert_eq!((&fate["accepted"], &fate["delivered"]), (&2.into(), &2.into()));
+    for trace in [
+        "",
+        "7",
+        &"0".repeat(32),
+        &"g".repeat(32),
+        &"07".repeat(17),
+        &format!("+{}", "7".repeat(31)),
+    ] {
+        assert_eq!(explain(trace).0, 400, "{trace}");
+    }
+    assert_eq!(service.admin("GET", "/api/explain").0, 400);
+    let (status, answer) = start().admin("GET", &format!("/api/explain?trace_id={}", "1".repeat(32)));
+    assert_eq!(status, 409);
+    assert_eq!(
+        answer["error"]["message"],
+        "nothing is kept about traces: export.explain.max_traces is 0"
+    );
+}
