@@ -21,6 +21,7 @@ use crate::config::Settings;
 use crate::counters::{Counters, GatewayStatus};
 use crate::ingest::{DecodeThread, Ingest};
 use crate::log::Log;
+use crate::metrics::{Scrape, Sources, Telemetry};
 use crate::running::Current;
 use crate::server::{self, Handler, Server};
 
@@ -29,6 +30,8 @@ use crate::server::{self, Handler, Server};
 const WORKERS: usize = 2;
 /// Threads for look-ups that read a key. They end when they have nothing to do.
 const LOOK_UP_THREADS: usize = 16;
+/// Longest time for the last request of telemetry.
+const TELEMETRY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Interval for reading certificates again.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -47,6 +50,9 @@ pub enum StartError {
         /// The system's error.
         source: io::Error,
     },
+    /// Telemetry cannot be sent.
+    #[error("gateway.telemetry: {0}")]
+    Telemetry(String),
     /// A thread cannot be started.
     #[error("cannot start the threads of the gateway")]
     Threads(#[source] io::Error),
@@ -64,6 +70,8 @@ pub struct Gateway {
     http: Option<SocketAddr>,
     grpc: Option<SocketAddr>,
     admin: Option<SocketAddr>,
+    /// Taken when the gateway stops.
+    telemetry: Option<Telemetry>,
 }
 
 /// Result of a shutdown.
@@ -129,6 +137,7 @@ impl Gateway {
             http: None,
             grpc: None,
             admin: None,
+            telemetry: None,
         };
         let running = gateway.current.running();
         let Settings { http, grpc, admin, .. } = &running.settings;
@@ -141,6 +150,7 @@ impl Gateway {
             .as_ref()
             .map(|admin| gateway.listen(admin.listen, &gateway.admin_server()));
         (gateway.http, gateway.grpc, gateway.admin) = (http, grpc, admin.transpose()?);
+        gateway.telemetry = gateway.start_telemetry()?;
         gateway.renew_certificates();
         Ok(gateway)
     }
@@ -192,7 +202,7 @@ impl Gateway {
     /// Stops within about `timeout`: answers 503 on `/readyz`, accepts no connection, ends those it
     /// has after their requests, and delivers what is queued. Requests get at most half of the
     /// time. Blocks the thread; must not be called from async code.
-    pub fn shutdown(self, timeout: Duration) -> ShutdownReport {
+    pub fn shutdown(mut self, timeout: Duration) -> ShutdownReport {
         let deadline = std::time::Instant::now() + timeout;
         self.ingest.set_not_ready();
         self.registry
@@ -206,6 +216,10 @@ impl Gateway {
         let cut_off = if ended.is_ok() { 0 } else { self.server.counters.open() };
         let left = deadline.saturating_duration_since(std::time::Instant::now());
         let registry = self.registry.shutdown(left);
+        if let Some(telemetry) = self.telemetry.take() {
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            telemetry.stop(left.min(TELEMETRY_TIMEOUT));
+        }
         ShutdownReport { registry, cut_off }
     }
 
@@ -218,7 +232,8 @@ impl Gateway {
     fn admin_server(&self) -> Arc<Server> {
         let log = Arc::<Log>::default();
         let (current, stop) = (Arc::clone(&self.current), self.stop.clone());
-        let admin = Admin::new(self.registry.clone(), current, Arc::clone(&log), stop);
+        let scrape = Scrape::start(&self.sources());
+        let admin = Admin::new(self.registry.clone(), current, Arc::clone(&log), scrape, stop);
         Arc::new(Server {
             handler: Handler::Admin(Arc::new(admin)),
             current: Arc::clone(&self.current),
@@ -226,6 +241,27 @@ impl Gateway {
             log,
             of_heads: Arc::default(),
         })
+    }
+
+    /// Returns what the instruments observe.
+    fn sources(&self) -> Sources {
+        Sources {
+            registry: self.registry.clone(),
+            current: Arc::clone(&self.current),
+            counters: Arc::clone(&self.server.counters),
+        }
+    }
+
+    fn start_telemetry(&self) -> Result<Option<Telemetry>, StartError> {
+        let running = self.current.running();
+        let Some(settings) = &running.settings.telemetry else {
+            return Ok(None);
+        };
+        let (token, runtime) = (running.telemetry_token.clone(), self.runtime().handle().clone());
+        let telemetry = Telemetry::start(&self.sources(), settings, token, runtime);
+        telemetry
+            .map(Some)
+            .map_err(|error| StartError::Telemetry(error.to_string()))
     }
 
     fn listen(&self, address: SocketAddr, server: &Arc<Server>) -> Result<SocketAddr, StartError> {

@@ -113,7 +113,6 @@ pub mod fuzzing;
 mod gateway;
 mod ingest;
 mod log;
-#[allow(dead_code, unused_imports, reason = "served by the admin listener")]
 mod metrics;
 mod otlp_json;
 mod running;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use http::HeaderValue;
 use tracer_registry::config::{Config, ConfigError};
 use tracer_registry::gateway::{GatewayProblems, PreparedReload};
 use tracer_registry::secret::SecretSources;
@@ -17,6 +18,8 @@ use crate::tls::{self, ReadTls, Tls};
 pub(crate) struct Running {
     pub(crate) settings: Settings,
     pub(crate) callers: Callers,
+    /// Value of `Authorization` in requests with the gateway's own metrics.
+    pub(crate) telemetry_token: Option<HeaderValue>,
 }
 
 /// The running settings and callers, and what follows them.
@@ -121,7 +124,26 @@ impl Current {
             problems.add(error.field, error.problem);
             problems.into_result().expect_err("there is a problem")
         })?;
-        Ok((Running { settings, callers }, tls))
+        let telemetry_token = self.telemetry_token(config, &settings)?;
+        let running = Running {
+            settings,
+            callers,
+            telemetry_token,
+        };
+        Ok((running, tls))
+    }
+
+    fn telemetry_token(&self, config: &Config, settings: &Settings) -> Result<Option<HeaderValue>, ConfigError> {
+        let token = settings
+            .telemetry
+            .as_ref()
+            .and_then(|telemetry| telemetry.token.as_ref());
+        let read = token.map(|source| config.read_key(source, &self.sources)).transpose();
+        read.map(|key| key.map(|key| key.bearer())).map_err(|error| {
+            let mut problems = GatewayProblems::new(config);
+            problems.add("gateway.telemetry.token", error.to_string());
+            problems.into_result().expect_err("there is a problem")
+        })
     }
 
     fn commit(&self, mut running: Running, tls: Option<ReadTls>) {

@@ -19,6 +19,7 @@ use super::state::Admin;
 use crate::answer::{Answer, AnswerBody};
 use crate::callers::Role;
 use crate::ingest::check_head;
+use crate::metrics::Format;
 
 impl Admin {
     /// Answers a request.
@@ -76,6 +77,18 @@ impl Admin {
         Ok((route, selector))
     }
 
+    /// Answers with the metrics, in the format that the client prefers.
+    async fn metrics(&self, head: &Parts) -> Result<Answer, Refusal> {
+        let format = Format::of(&head.headers);
+        let (place, _permit) = self.pass.enter().await?;
+        let text = self.scrape.text(format).await;
+        let text = text.ok_or_else(|| Refusal::unavailable("the metrics cannot be collected"))?;
+        let mut answer = Response::new(AnswerBody::new(place.with(text), None));
+        let content_type = HeaderValue::from_static(format.content_type());
+        answer.headers_mut().insert(CONTENT_TYPE, content_type);
+        Ok(answer)
+    }
+
     async fn run<B: Send + 'static>(
         self: &Arc<Self>,
         route: &'static Route,
@@ -94,6 +107,7 @@ impl Admin {
             Work::Quick(run) => run(&call)?.into(),
             Work::Pass(run) => self.pass.run(move || run(&call)).await?,
             Work::Slow(run) => self.slow.run(move || run(&call)).await?,
+            Work::Metrics => return self.metrics(head).await,
             Work::Events => return events::events(&call, request),
         };
         let mut answer = Response::new(AnswerBody::new(body, None));

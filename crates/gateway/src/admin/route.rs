@@ -33,6 +33,8 @@ pub(super) enum Work {
     Slow(Run),
     /// A stream of what changes.
     Events,
+    /// Metrics as text.
+    Metrics,
 }
 
 type Run = fn(&Call) -> Result<Json, Refusal>;
@@ -72,6 +74,10 @@ pub(crate) const ROUTES: &[Route] = &[
     page("/api/config", &[], Work::Pass(pages::config)),
     page("/api/explain", &["trace_id"], Work::Quick(pages::explain)),
     page("/api/events", &["after"], Work::Events),
+    Route {
+        role: Role::Metrics,
+        ..page("/metrics", &[], Work::Metrics)
+    },
     action("/api/reload", &[], Work::Slow(actions::reload)),
     action(
         "/api/tenants/{selector}/flush",

@@ -8,6 +8,7 @@ use tracer_registry::TracerRegistry;
 
 use super::permits::Permits;
 use crate::log::Log;
+use crate::metrics::Scrape;
 use crate::running::Current;
 
 /// Streams of events that are open at once.
@@ -18,6 +19,7 @@ pub(crate) struct Admin {
     pub(super) registry: TracerRegistry,
     pub(super) current: Arc<Current>,
     pub(super) log: Arc<Log>,
+    pub(super) scrape: Scrape,
     /// Work that visits all tenants or reads a file.
     pub(super) pass: Permits,
     /// Work that may wait for a source of keys or for a receiver.
@@ -38,12 +40,14 @@ impl Admin {
         registry: TracerRegistry,
         current: Arc<Current>,
         log: Arc<Log>,
+        scrape: Scrape,
         stop: watch::Sender<bool>,
     ) -> Self {
         Self {
             registry,
             current,
             log,
+            scrape,
             pass: Permits::new(),
             slow: Permits::new(),
             streams: Arc::new(Semaphore::new(STREAMS)),

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::admin::{TABLE, start};
-use crate::support::{ACME, SHARED, Service, body};
+use crate::admin::{TABLE, bearer, start};
+use crate::support::{ACME, ADMIN, KEYS, SCRAPER, SHARED, Service, body};
 
 #[test]
 fn tenants_are_listed_in_pages() {
@@ -142,4 +142,30 @@ fn the_fate_of_a_trace_is_explained() {
         answer["error"]["message"],
         "nothing is kept about traces: export.explain.max_traces is 0"
     );
+}
+
+#[test]
+fn metrics_are_text_in_the_format_that_the_client_prefers() {
+    let service = start();
+    assert_eq!(service.post(ACME, &[], body(&["one", "two"])).status, 200);
+    service.flush();
+    let scrape = |token: &str, accept: &str| {
+        let headers = [("authorization", &*bearer(token)), ("accept", accept)];
+        let reply = service.ask("GET", "/metrics", &headers, "");
+        assert_eq!(reply.status, 200);
+        let text = String::from_utf8(reply.body.to_vec()).unwrap();
+        assert!(text.contains("tracer_registry_gateway_span_accepted_total 2"), "{text}");
+        (reply.header("content-type").unwrap().to_owned(), text)
+    };
+    let (content_type, text) = scrape(SCRAPER, "text/plain;version=0.0.4;q=0.5,*/*;q=0.1");
+    assert_eq!(content_type, "text/plain; version=0.0.4; charset=utf-8");
+    assert!(!text.contains("# EOF"));
+    let (content_type, text) = scrape(ADMIN, "application/openmetrics-text;version=1.0.0,text/plain;q=0.3");
+    assert_eq!(
+        content_type,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    );
+    assert!(text.ends_with("# EOF\n"));
+    let secrets = [ADMIN, SCRAPER, ACME].into_iter().chain(KEYS.map(|(_, key)| key));
+    assert!(secrets.into_iter().all(|secret| !text.contains(secret)));
 }
