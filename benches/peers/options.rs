@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use crate::Result;
-use crate::job::Job;
 
 /// Role of this process.
 pub(crate) enum Role {
     Bench(Options),
-    Child(Job),
+    /// Runs a job, given as JSON, and prints its result.
+    Child(String),
     Receiver,
     /// Not started by `cargo bench`, for example by `cargo test --benches`.
     Nothing,
@@ -17,7 +17,7 @@ pub(crate) enum Role {
 /// Measurements to run and their thoroughness.
 #[derive(Debug, Default)]
 pub(crate) struct Options {
-    pub(crate) quick: bool,
+    quick: bool,
     pub(crate) json: Option<PathBuf>,
     only: Option<String>,
 }
@@ -31,7 +31,7 @@ impl Role {
             let mut value = |of: &str| args.next().ok_or_else(|| format!("{of} needs a value"));
             match arg.as_str() {
                 "--receiver" => return Ok(Self::Receiver),
-                "--child" => return Ok(Self::Child(serde_json::from_str(&value("--child")?)?)),
+                "--child" => return Ok(Self::Child(value("--child")?)),
                 "--bench" => benched = true,
                 "--quick" => options.quick = true,
                 "--json" => options.json = Some(value("--json")?.into()),

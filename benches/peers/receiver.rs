@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -72,7 +72,7 @@ impl Counts {
         count::spans(body, &mut |id, end| {
             self.spans += 1;
             if key.is_none() {
-                self.delays.note(now.saturating_sub(end));
+                self.delays.note(Duration::from_nanos(now.saturating_sub(end)));
             }
             if self.ids.as_mut().is_some_and(|ids| !ids.insert(id)) {
                 self.duplicates += 1;

@@ -28,7 +28,7 @@ pub(crate) fn rows(bench: &Bench) -> Result<Vec<Row>> {
     };
     let time = bench.options.pick(Duration::from_secs(2), Duration::from_secs(10));
     let mut rates = Vec::new();
-    for _ in 0..bench.options.rounds() {
+    for _ in 0..bench.rounds() {
         let highest = Relayed::measure(&load(server.port, None, time), &server, receiver)?;
         rates.push(Some(number(highest.sent.spans) / highest.sent.elapsed.as_secs_f64()));
     }

@@ -34,7 +34,7 @@ pub(crate) fn rows(bench: &Bench) -> Result<Vec<Row>> {
         .map(|at| headers(&token(at * 7_919 % CALLERS)))
         .collect::<Result<_>>()?;
     let mut nanos = Vec::new();
-    for _ in 0..bench.options.rounds() {
+    for _ in 0..bench.rounds() {
         for batch in requests.chunks(BATCH) {
             // The headers of a request were just read.
             for (_, value) in batch.iter().flatten() {

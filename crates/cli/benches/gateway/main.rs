@@ -30,11 +30,14 @@ mod control;
 #[path = "../../../../benches/peers/count.rs"]
 mod count;
 mod delay;
+#[path = "../../../../benches/peers/delays.rs"]
 mod delays;
 mod idle;
 mod load;
 mod lookup;
 mod neighbours;
+#[path = "../../../../benches/peers/options.rs"]
+#[expect(dead_code, reason = "the other bench uses all of it")]
 mod options;
 mod process;
 mod receiver;
@@ -67,6 +70,13 @@ pub(crate) struct Bench {
     pub(crate) rotel: Option<PathBuf>,
 }
 
+impl Bench {
+    /// Number of rounds, of which the median counts.
+    pub(crate) fn rounds(&self) -> usize {
+        self.options.pick(3, 5)
+    }
+}
+
 /// Measures a group of rows.
 type Measure = fn(&Bench) -> Result<Vec<Row>>;
 
@@ -83,7 +93,7 @@ const GROUPS: [(&[&str], Measure); 6] = [
 fn main() -> ExitCode {
     let done = match Role::from_args() {
         Ok(Role::Receiver) => receiver::run(),
-        Ok(Role::Nothing) => {
+        Ok(Role::Nothing | Role::Child(_)) => {
             println!("measures only under `cargo bench`");
             Ok(())
         }

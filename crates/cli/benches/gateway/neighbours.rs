@@ -66,7 +66,7 @@ pub(crate) fn rows(bench: &Bench) -> Result<Vec<Row>> {
     };
     measure(LOUDER)?;
     let (mut beside, mut alone) = (Vec::new(), Vec::new());
-    for _ in 0..bench.options.rounds() {
+    for _ in 0..bench.rounds() {
         beside.push(measure(LOUDER)?);
         alone.push(measure(1.0)?);
     }

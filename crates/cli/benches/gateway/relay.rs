@@ -67,7 +67,7 @@ pub(crate) fn rows(bench: &Bench) -> Result<Vec<Row>> {
     let bodies = CASES.iter().map(|case| Body::new(case.encoding, SPANS));
     let bodies: Vec<Body> = bodies.collect::<Result<_>>()?;
     let mut measured: Vec<[Vec<Relayed>; 2]> = CASES.iter().map(|_| [Vec::new(), Vec::new()]).collect();
-    for round in 0..=bench.options.rounds() {
+    for round in 0..=bench.rounds() {
         for ((case, body), results) in CASES.iter().zip(&bodies).zip(&mut measured) {
             let side = sides.iter().find(|(compression, ..)| *compression == case.compression);
             let (_, ours, peer) = side.ok_or("no process for a case")?;

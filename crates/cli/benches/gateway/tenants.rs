@@ -33,7 +33,7 @@ pub(crate) fn rows(bench: &Bench) -> Result<Vec<Row>> {
     // Makes all tracers.
     measure(&many, Duration::from_secs(1))?;
     let mut results = [Vec::new(), Vec::new()];
-    for _ in 0..bench.options.rounds() {
+    for _ in 0..bench.rounds() {
         for (identities, results) in [&many, &one].into_iter().zip(&mut results) {
             results.push(measure(identities, time)?);
         }
