@@ -121,8 +121,8 @@ pub mod status {
     pub use crate::context::{PropagationStatus, StaleScopeStatus};
     pub use crate::export::{
         AnswerCount, BreakerState, BreakerStatus, Breakers, Change, ChangeKind, DestinationStatus, ErrorsStatus,
-        KeyRefusal, KeyStatus, Problem, RefusedSpan, RequestKind, RequestState, RequestStatus, TraceExplanation,
-        TraceFate,
+        KeyRefusal, KeyStatus, Problem, RefusedBatch, RefusedSpan, RequestKind, RequestState, RequestStatus,
+        TraceExplanation, TraceFate,
     };
     #[cfg(feature = "macros")]
     pub use crate::integrations::trace_macro::{TraceCounts, trace_counts};

@@ -48,6 +48,7 @@ pub use accounting::key_status::{KeyRefusal, KeyStatus};
 pub use accounting::lane_status::{
     DestinationStatus, ErrorsStatus, RefusedSpan, RequestKind, RequestState, RequestStatus,
 };
+pub use accounting::refused::RefusedBatch;
 pub use accounting::report::{EvictedReport, Report, SessionEventsReport, TracerReport};
 pub(crate) use accounting::selector_ledger::{SelectorFlush, SelectorLedger};
 pub(crate) use engine::Engine;

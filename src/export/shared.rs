@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::accounting::refused::RefusedRoom;
 use super::explain::table::TraceTable;
 use super::keys::key_store::KeyStore;
 use super::log::budget::LineBudget;
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) explain: Option<TraceTable>,
     #[cfg(feature = "metrics")]
     pub(crate) durations: Durations,
+    /// `None` if refused batches are not kept.
+    pub(crate) refused_room: Option<Arc<RefusedRoom>>,
     /// Isolation boundary of the registry's tracers.
     pub(crate) boundary: Arc<Boundary>,
     /// Whether the engine has been notified of memory pressure.
@@ -91,6 +94,7 @@ impl Shared {
             chunks: ChunkPool::new(settings.max_queue_bytes / POOL_DIVISOR),
             memory_pressure: AtomicBool::new(false),
             explain: TraceTable::new(&settings.explain),
+            refused_room: RefusedRoom::new(&settings.dead_letters),
             settings,
             events_tx,
             closing: AtomicBool::new(false),

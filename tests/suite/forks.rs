@@ -264,6 +264,7 @@ fn use_inherited(n: u64, url: &str, inherited: Inherited) {
         assert_eq!(registry.rotate(Selector::tenant("a")), Err(LookupError::Forked));
         let checked = registry.check_selector(Selector::tenant("a"), CheckMode::Connect);
         assert!(checked.is_ok_and(|checked| checked.error.is_some()));
+        assert_eq!(registry.refused(Selector::tenant("a")), Ok(Vec::new()));
         assert_eq!(
             registry.config().selectors().len(),
             2,

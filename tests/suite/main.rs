@@ -11,6 +11,7 @@ mod clock;
 mod coalescing;
 mod collector;
 mod config;
+mod dead_letters;
 mod documentation;
 mod dynamic_tenants;
 mod encodings;

@@ -7,5 +7,6 @@ pub(super) mod flush;
 pub(super) mod key_status;
 pub(super) mod lane_status;
 pub(super) mod pause_gate;
+pub(super) mod refused;
 pub(super) mod report;
 pub(super) mod selector_ledger;

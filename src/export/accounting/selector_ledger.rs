@@ -9,6 +9,7 @@ use super::counted_lane::{CountedLane, Failures, FlushMark, LaneSnapshot, LaneSu
 use super::eviction::{EvictedLedgers, Eviction, IdleSelectors};
 use super::lane_status::RefusedSpan;
 use super::pause_gate::PauseGate;
+use super::refused::RefusedBatches;
 use super::report::TracerReport;
 use crate::export::log::episodes::Episodes;
 use crate::ledger::Ledgers;
@@ -25,6 +26,8 @@ pub(crate) struct SelectorLedger {
     pub(crate) gate: PauseGate,
     /// Log state of its problems.
     pub(crate) episodes: Episodes,
+    /// The last refused batches.
+    pub(crate) refused: RefusedBatches,
     #[cfg(feature = "metrics")]
     pub(crate) metrics: MetricsEntry,
 }
@@ -102,6 +105,7 @@ impl SelectorLedger {
             idle,
             gate: PauseGate::default(),
             episodes: Episodes::default(),
+            refused: RefusedBatches::default(),
             #[cfg(feature = "metrics")]
             metrics,
         })

@@ -1,9 +1,10 @@
-//! What a lane records about its traces. The only place that records: always under the selector of
-//! the lane.
+//! What a lane records about its traces and its refused batches. The only place that records: always
+//! under the selector of the lane.
 
 use opentelemetry::trace::TraceId;
 
 use super::lane::Lane;
+use crate::export::accounting::refused::RefusedBatch;
 use crate::export::explain::counts::{TraceCounts, TraceKey};
 use crate::export::explain::fate::Note;
 #[cfg(feature = "gateway")]
@@ -12,6 +13,18 @@ use crate::export::payload::Payload;
 use crate::selector::Slug;
 
 impl Lane {
+    /// Returns whether refused batches are kept.
+    pub(crate) fn keeps_refused(&self) -> bool {
+        self.shared.refused_room.is_some()
+    }
+
+    /// Keeps a refused batch of this lane.
+    pub(crate) fn keep_refused(&self, batch: RefusedBatch) {
+        if let (Some(room), Some(ledger)) = (&self.shared.refused_room, self.selector_ledger()) {
+            ledger.refused.add(batch, room);
+        }
+    }
+
     /// Returns whether `explain` is on.
     #[cfg(feature = "gateway")]
     pub(crate) fn is_explained(&self) -> bool {

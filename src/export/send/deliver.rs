@@ -33,6 +33,7 @@ use crate::export::schedule::breaker_chain::BreakerChain;
 use crate::export::schedule::capacity_queue::{CapacityQueue, QueuedRequest, Turn};
 use crate::ledger::DropReason;
 use crate::secret::ApiKey;
+use crate::util::fork::ForkLock;
 use crate::util::grpc_code;
 
 #[cfg(test)]
@@ -93,6 +94,8 @@ pub(crate) struct Sending<'a> {
     pub(crate) traces: &'a TraceCounts,
     pub(crate) age: Age,
     pub(crate) on_fault: OnFault,
+    /// Takes the error of a refused request.
+    pub(crate) refusal: Option<&'a ForkLock<Option<ExportError>>>,
 }
 
 /// Sends a request until it has an outcome. The first attempt uses `admission`, if given.
@@ -260,9 +263,18 @@ impl<'a> Delivery<'a> {
                 lane.note_success(kind, slow, warning);
                 Some(Outcome::Delivered { rejected })
             }
-            Verdict::Refuse { reason, .. } => Some(Outcome::Refused(reason)),
-            Verdict::Fault { .. } => Some(Outcome::Faulted),
-            Verdict::Drop { reason, .. } => Some(Outcome::Dropped(reason)),
+            Verdict::Refuse { reason, error } => {
+                self.note_refusal(error);
+                Some(Outcome::Refused(reason))
+            }
+            Verdict::Fault { error } => {
+                self.note_refusal(error);
+                Some(Outcome::Faulted)
+            }
+            Verdict::Drop { reason, error } => {
+                self.note_refusal(error);
+                Some(Outcome::Dropped(reason))
+            }
             Verdict::Deny { .. } => {
                 let waiter = Arc::clone(lane) as Arc<dyn KeyWaiter>;
                 // Do not wait if the key changed meanwhile.
@@ -337,6 +349,12 @@ impl<'a> Delivery<'a> {
             breakers.own.allow_probe();
         }
         Ok(turn)
+    }
+
+    fn note_refusal(&self, error: ExportError) {
+        if let Some(refusal) = self.sending.refusal {
+            *refusal.lock() = Some(error);
+        }
     }
 
     fn time_left(&self) -> Duration {

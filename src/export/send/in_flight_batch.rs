@@ -5,7 +5,9 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
 
 use super::admission::Admission;
 use super::deliver::{OnFault, Sending, deliver, run_request};
@@ -13,6 +15,7 @@ use super::outcome::Outcome;
 use super::parts::{Parts, Refused};
 use crate::config::Compression;
 use crate::export::accounting::lane_status::RequestKind;
+use crate::export::accounting::refused::{MAX_BYTES, RefusedBatch};
 use crate::export::encode::body::{self, Encoded};
 use crate::export::error::ExportError;
 use crate::export::explain::counts::{TraceCounts, TraceKey};
@@ -23,6 +26,8 @@ use crate::export::lane::request::RequestGuard;
 use crate::export::net::exchange::Call;
 use crate::export::queue::span_queue::Batch;
 use crate::ledger::DropReason;
+use crate::util::fork::ForkLock;
+use crate::util::wall_time;
 
 /// A batch and its parts without an outcome.
 pub(super) struct InFlightBatch {
@@ -31,6 +36,8 @@ pub(super) struct InFlightBatch {
     pub(super) age: Age,
     /// Whether the spans are completed for export.
     finished: bool,
+    /// The answer to the last refused request, if refused batches are kept.
+    pub(super) refusal: Option<ExportError>,
     /// The trace of each span. Empty if `explain` is off.
     traces: Vec<TraceKey>,
 }
@@ -41,6 +48,7 @@ impl InFlightBatch {
         lane.note_fates(&traces, Note::Batch);
         Self {
             traces,
+            refusal: None,
             parts: Parts::of(batch.len()),
             age: Age::Spans(batch.numbers(&(0..batch.len())).end),
             batch,
@@ -57,6 +65,7 @@ impl InFlightBatch {
         on_fault: OnFault,
         admission: Option<Admission<'_>>,
     ) -> Outcome {
+        let mut refusal = lane.keeps_refused().then(ForkLock::default);
         let sent = async {
             // Complete the whole batch with its first part.
             if !std::mem::replace(&mut self.finished, true) {
@@ -71,29 +80,43 @@ impl InFlightBatch {
                 traces: &TraceCounts::of(self.traces(part)),
                 age: self.age,
                 on_fault,
+                refusal: refusal.as_ref(),
             };
             Ok(deliver(lane, &sending, admission).await)
         };
-        run_request(lane, RequestKind::Spans, sent).await
+        let outcome = run_request(lane, RequestKind::Spans, sent).await;
+        self.refusal = refusal.as_mut().and_then(|refusal| refusal.get_mut().take());
+        outcome
     }
 
     /// Records the outcome of a part. A refused part that is split stays pending.
     pub(super) fn note(&mut self, lane: &Lane, part: Range<usize>, outcome: Outcome) {
+        let error = self.refusal.take();
         match outcome {
             Outcome::Refused(reason) if part.len() < self.batch.len() || lane.may_split() => {
                 let refused = self.parts.note_refused(Refused {
                     part,
                     reason,
                     by_fault: false,
+                    error,
                 });
                 self.drop_refused(lane, refused);
             }
             Outcome::Dropped(reason) if outcome.is_expired() => self.give_up(lane, part, reason),
             Outcome::Refused(reason) => {
                 let by_fault = false;
-                self.drop_refused(lane, [Refused { part, reason, by_fault }]);
+                let refused = Refused {
+                    part,
+                    reason,
+                    by_fault,
+                    error,
+                };
+                self.drop_refused(lane, [refused]);
             }
             outcome => {
+                if outcome == Outcome::Dropped(DropReason::Refused) {
+                    self.keep_refused(lane, &part, DropReason::Refused, error);
+                }
                 self.complete(lane, &part, outcome);
                 if outcome.has_delivered(part.len()) {
                     let refused = self.parts.note_delivered();
@@ -127,10 +150,14 @@ impl InFlightBatch {
 
     /// Drops permanently refused parts.
     pub(super) fn drop_refused(&self, lane: &Lane, refused: impl IntoIterator<Item = Refused>) {
-        for Refused { part, reason, .. } in refused {
+        for Refused {
+            part, reason, error, ..
+        } in refused
+        {
             if part.len() == 1 {
                 self.note_refused(lane, &part, reason);
             }
+            self.keep_refused(lane, &part, reason, error);
             self.complete(lane, &part, Outcome::Refused(reason));
         }
     }
@@ -153,6 +180,27 @@ impl InFlightBatch {
     /// Returns the traces of a part.
     fn traces(&self, part: &Range<usize>) -> &[TraceKey] {
         self.traces.get(part.clone()).unwrap_or_default()
+    }
+
+    /// Keeps a refused part, if refused batches are kept.
+    fn keep_refused(&self, lane: &Lane, part: &Range<usize>, reason: DropReason, error: Option<ExportError>) {
+        if !lane.keeps_refused() {
+            return;
+        }
+        let encoded = encode(lane, &self.batch, part, Compression::None);
+        let body = encoded.map(|encoded| encoded.body).unwrap_or_default();
+        lane.keep_refused(RefusedBatch {
+            at: wall_time::to_millis(SystemTime::now()),
+            reason,
+            spans: part.len() as u64,
+            bytes: body.len() as u64,
+            protocol: lane.shared().settings.protocol,
+            error,
+            // A copy, because the body may be a part of a larger one.
+            body: (1..=MAX_BYTES)
+                .contains(&body.len())
+                .then(|| Bytes::copy_from_slice(&body)),
+        });
     }
 
     /// Records a span refused alone, with the uncompressed size of its request, which receivers'

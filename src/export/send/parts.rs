@@ -29,6 +29,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use crate::export::error::ExportError;
 use crate::ledger::DropReason;
 
 /// Whether a lane splits refused batches.
@@ -79,6 +80,8 @@ pub(super) struct Refused {
     pub(super) reason: DropReason,
     /// Whether the receiver failed instead of refusing; it may have been down.
     pub(super) by_fault: bool,
+    /// The receiver's answer, if refused batches are kept.
+    pub(super) error: Option<ExportError>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -137,6 +137,7 @@ impl QuarantinedBatch {
             part,
             reason: DropReason::Refused,
             by_fault: true,
+            error: self.in_flight.refusal.take(),
         };
         if is_whole && !lane.may_split() {
             // Keep it whole; `detect_outage` runs next.

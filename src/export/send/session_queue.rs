@@ -236,6 +236,7 @@ impl SessionQueue {
                 traces: &TraceCounts::default(),
                 age: newest.ticket.age(),
                 on_fault: OnFault::Retry,
+                refusal: None,
             };
             Ok(deliver(&self.lane, &sending, None).await)
         })

@@ -140,6 +140,7 @@ impl<S: Subject> Stage<S> {
             flushed,
             &self.collector,
             S::REPORTS_SESSIONS,
+            |trace| self.subject.delivered(trace),
         );
         if performed.panicked {
             let findings = &mut checked.findings;

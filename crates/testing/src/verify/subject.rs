@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use opentelemetry::trace::{Span, SpanContext, TraceContextExt as _};
+use opentelemetry::trace::{Span, SpanContext, TraceContextExt as _, TraceId};
 use opentelemetry::{Context, KeyValue};
 use uuid::Uuid;
 
@@ -96,6 +96,12 @@ pub(super) trait Subject: Send + Sync + 'static {
     /// supported.
     fn inject(&self, tracer: &Self::Tracer, by_layer: bool) -> HashMap<String, String>;
     fn extract(&self, tracer: &Self::Tracer, headers: &HashMap<String, String>) -> Self::Captured;
+
+    /// Returns how many spans of a trace were delivered, by member, as the subject explains it.
+    /// `None` if it does not explain traces.
+    fn delivered(&self, _trace: TraceId) -> Option<Vec<u64>> {
+        None
+    }
 
     /// Sends all data and returns the ledgers, and an error if something was not delivered.
     fn flush(&self, timeout: Duration) -> Flushed;

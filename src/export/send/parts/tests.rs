@@ -35,7 +35,12 @@ fn send_all(halving: &mut Halving, count: usize, accepts: impl Fn(&[usize]) -> b
         } else {
             let reason = DropReason::Refused;
             let by_fault = false;
-            let refused = parts.note_refused(Refused { part, reason, by_fault });
+            let refused = parts.note_refused(Refused {
+                part,
+                reason,
+                by_fault,
+                error: None,
+            });
             drop(&mut sent, refused.into_iter().collect());
         }
     }
@@ -111,6 +116,7 @@ fn faulted_spans_are_retried_after_a_delivery() {
         part,
         reason: DropReason::Refused,
         by_fault: true,
+        error: None,
     };
     let mut answered = Vec::new();
     // The receiver is down for the first four requests, then fails on the first span only.

@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
+use super::super::ours::EXPLAINED;
 use super::super::program::cast::{Backend, Member, REGISTRIES, Setting};
 use tracer_registry::config::SessionMode;
 use tracer_registry::secret::{SecretError, SecretSource};
@@ -98,6 +99,7 @@ impl Files {
             "scheduled_delay": "50ms",
             "max_queue_size": QUEUE,
             "timeout": "60s",
+            "explain": { "max_traces": EXPLAINED },
         });
         document["pool"] = pool(members);
         let mut text = document.to_string();

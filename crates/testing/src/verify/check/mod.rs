@@ -10,6 +10,7 @@ mod spans;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use opentelemetry::trace::TraceId;
 use uuid::Uuid;
 
 use self::finding::{FindingKind, Findings};
@@ -72,6 +73,7 @@ pub(super) fn check(
     flushed: &Flushed,
     collector: &LocalCollector,
     reports_sessions: bool,
+    delivered: impl Fn(TraceId) -> Option<Vec<u64>>,
 ) -> Checked {
     let names: Vec<String> = cast.iter().map(Member::name).collect();
     let mut check = Check {
@@ -95,6 +97,7 @@ pub(super) fn check(
     check.check_headers();
     check.check_current();
     check.check_ledgers(flushed);
+    check.check_explained(delivered);
     check.check_requests(collector);
     for wrong in &observed.wrong {
         check.find(

@@ -1,4 +1,8 @@
-//! Outgoing headers, the current scope, and the subject's ledgers.
+//! Outgoing headers, the current scope, and the subject's ledgers and explanations.
+
+use std::collections::BTreeMap;
+
+use opentelemetry::trace::TraceId;
 
 use super::super::headers;
 use super::super::oracle::env::{InSession, Parent};
@@ -154,6 +158,28 @@ impl Check<'_> {
             if !matches {
                 let expected = format!("{spans} spans and {events} session events delivered, none dropped");
                 self.find(FindingKind::WrongLedger, member, None, expected, format!("{ledger:?}"));
+            }
+        }
+    }
+
+    /// Checks that the subject explains each trace by the members whose projects got its spans.
+    pub(super) fn check_explained(&mut self, delivered: impl Fn(TraceId) -> Option<Vec<u64>>) {
+        let mut arrived: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+        for (member, project) in self.projects.iter().enumerate() {
+            for span in project.iter().flat_map(|project| project.spans()) {
+                let of_trace = arrived.entry(span.trace_id.clone());
+                of_trace.or_insert_with(|| vec![0; self.names.len()])[member] += 1;
+            }
+        }
+        for (trace, arrived) in arrived {
+            let Some(delivered) = TraceId::from_hex(&trace).ok().and_then(&delivered) else {
+                continue;
+            };
+            for (member, (arrived, delivered)) in arrived.into_iter().zip(delivered).enumerate() {
+                if arrived != delivered {
+                    let expected = format!("{arrived} spans of trace {trace} explained as delivered");
+                    self.find(FindingKind::WrongLedger, member, None, expected, delivered);
+                }
             }
         }
     }

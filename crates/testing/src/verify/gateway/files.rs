@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use super::super::chaos::files::{bindings, pool};
+use super::super::ours::EXPLAINED;
 use super::super::program::cast::Member;
 use super::world::{
     Basic, Caller, MAX_REQUEST, MAX_SPAN, RATIO, Rule, State, TENANT_ATTRIBUTE, TENANT_HEADER, TOKENS, World,
@@ -102,6 +103,8 @@ impl Files {
             "max_queue_size": QUEUE,
             "max_export_batch_size": BATCH,
             "timeout": "60s",
+            "explain": { "max_traces": EXPLAINED },
+            "dead_letters": { "max_batches": 16 },
             "retry": {"initial_backoff": "5ms", "max_backoff": "50ms", "max_retry_after": "50ms"},
         });
         document["pool"] = pool(world.members.len());

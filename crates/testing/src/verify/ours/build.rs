@@ -7,7 +7,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::super::program::cast::{Backend, Member, REGISTRIES};
-use tracer_registry::config::{BackendName, Binding, Export, Protocol};
+use super::EXPLAINED;
+use tracer_registry::config::{BackendName, Binding, Explain, Export, Protocol};
 use tracer_registry::secret::{Fingerprinter, SecretError};
 use tracer_registry::selector::SelectorKind;
 use tracer_registry::{BuildError, KeySource, RegistryBuilder, TracerRegistry};
@@ -33,6 +34,10 @@ pub(in super::super) fn registries(
             scheduled_delay: Some(Duration::from_millis(50)),
             max_queue_size: Some(QUEUE),
             timeout: Some(Duration::from_secs(60)),
+            explain: Explain {
+                max_traces: Some(EXPLAINED),
+                keep: None,
+            },
             ..Export::default()
         };
         let secrets = move |name: &str| match keys.get(name) {

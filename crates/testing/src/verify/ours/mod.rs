@@ -6,3 +6,6 @@ mod requests;
 pub(super) mod subject;
 mod subscriber;
 pub(super) mod traced;
+
+/// More than the traces of several rounds.
+pub(super) const EXPLAINED: usize = 1 << 19;

@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use opentelemetry::trace::{Tracer as _, TracerProvider as _};
+use opentelemetry::trace::{TraceId, Tracer as _, TracerProvider as _};
 use uuid::Uuid;
 
 use super::super::chaos::{Chaos, Registries, VAULT};
@@ -368,6 +368,17 @@ impl Subject for Ours {
 
     fn extract(&self, tracer: &TracerHandle, headers: &HashMap<String, String>) -> Scope {
         tracer.extract(headers)
+    }
+
+    fn delivered(&self, trace: TraceId) -> Option<Vec<u64>> {
+        let explained = self.registries.iter().map(|registry| registry.explain(trace));
+        let explained: Vec<_> = explained.collect::<Option<_>>()?;
+        let of_member = |(registry, selector): &(usize, Selector)| {
+            let mut fates = explained[*registry].selectors.iter();
+            let fate = fates.find(|fate| fate.selector == *selector);
+            fate.map_or(0, |fate| fate.delivered)
+        };
+        Some(self.members.iter().map(of_member).collect())
     }
 
     fn flush(&self, timeout: Duration) -> Flushed {
