@@ -188,6 +188,12 @@ mod tests {
     }
 
     #[test]
+    fn a_selector_without_refused_batches_allocates_nothing() {
+        let used = allocation_counter::measure(|| assert!(RefusedBatches::default().list().is_empty()));
+        assert_eq!(used.count_total, 0);
+    }
+
+    #[test]
     fn the_newest_batches_are_kept() {
         let (batches, room) = (RefusedBatches::default(), room(3, 1 << 20));
         (0..5).for_each(|number| batches.add(batch(number, 10), &room));
