@@ -54,35 +54,23 @@ fn names(batch: &RefusedBatch) -> Vec<String> {
 
 #[test]
 fn a_refused_span_is_kept_with_the_receivers_words() {
-    for (status, reason, protocol) in [
-        (400, DropReason::Refused, Protocol::HttpProtobuf),
-        (413, DropReason::TooLarge, Protocol::HttpProtobuf),
-        (500, DropReason::Refused, Protocol::HttpProtobuf),
-        #[cfg(feature = "grpc")]
-        (400, DropReason::Refused, Protocol::Grpc),
+    for (status, reason) in [
+        (400, DropReason::Refused),
+        (413, DropReason::TooLarge),
+        (500, DropReason::Refused),
     ] {
         let export = Export {
-            protocol: Some(protocol),
             compression: Some(Compression::Gzip),
             ..quick()
         };
         let world = world(keeping(export, 4, None));
         let fault = Fault::status(status).body("the span is bad");
-        world.collector.fault(if protocol == Protocol::Grpc {
-            fault
-        } else {
-            fault.when_body_contains("poison")
-        });
-        let sent: &[&str] = if protocol == Protocol::Grpc {
-            &["poison"]
-        } else {
-            &["1", "poison", "3"]
-        };
-        send(&world, "a", sent);
+        world.collector.fault(fault.when_body_contains("poison"));
+        send(&world, "a", &["1", "poison", "3"]);
         let kept = refused(&world, "a");
-        assert_eq!(kept.len(), 1, "{status} {protocol:?}: {kept:?}");
+        assert_eq!(kept.len(), 1, "{status}: {kept:?}");
         assert_eq!(names(&kept[0]), ["poison"]);
-        assert_eq!((kept[0].reason, kept[0].protocol), (reason, protocol));
+        assert_eq!((kept[0].reason, kept[0].protocol), (reason, Protocol::HttpProtobuf));
         let words = kept[0].error.as_ref().expect("an answer").to_string();
         assert!(words.contains("the span is bad"), "{words}");
         assert!(refused(&world, "b").is_empty());
