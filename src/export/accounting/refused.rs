@@ -56,7 +56,7 @@ pub(crate) struct RefusedRoom {
 
 /// The last refused batches of a selector, oldest first. Allocates nothing until there is one.
 #[derive(Default)]
-pub(crate) struct RefusedBatches(ForkLock<Option<Box<VecDeque<Kept>>>>);
+pub(crate) struct RefusedBatches(ForkLock<VecDeque<Kept>>);
 
 struct Kept {
     batch: RefusedBatch,
@@ -106,8 +106,7 @@ impl RefusedBatches {
     pub(crate) fn add(&self, mut batch: RefusedBatch, room: &Arc<RefusedRoom>) {
         let text = batch.error.as_ref().map_or(0, |error| error.to_string().len());
         let facts = size_of::<Kept>() + text;
-        let mut kept = self.0.lock();
-        let kept = kept.get_or_insert_default();
+        let kept = &mut *self.0.lock();
         while kept.len() >= room.max_batches {
             kept.pop_front();
         }
@@ -124,10 +123,8 @@ impl RefusedBatches {
     /// Returns the batches, newest first. Empty in a forked child if the lock is taken.
     pub(crate) fn list(&self) -> Vec<RefusedBatch> {
         let kept = self.0.lock_unless_forked();
-        let kept = kept
-            .iter()
-            .flat_map(|kept| kept.iter().flat_map(|kept| kept.iter().rev()));
-        kept.map(|kept| kept.batch.clone()).collect()
+        let newest_first = kept.iter().flat_map(|kept| kept.iter().rev());
+        newest_first.map(|kept| kept.batch.clone()).collect()
     }
 }
 
@@ -240,9 +237,7 @@ mod tests {
             for (number, (of, bytes)) in (0..).zip(added) {
                 all[of].add(batch(number, bytes), &room);
                 let used: Vec<usize> = all.iter().map(|batches| {
-                    let kept = batches.0.lock();
-                    let kept = kept.iter().flat_map(|kept| kept.iter());
-                    kept.map(|kept| kept.reserved.bytes).sum()
+                    batches.0.lock().iter().map(|kept| kept.reserved.bytes).sum()
                 }).collect();
                 prop_assert!(used.iter().all(|bytes| *bytes <= MAX_BYTES));
                 prop_assert_eq!(used.iter().sum::<usize>(), room.used.load(Ordering::Relaxed));
