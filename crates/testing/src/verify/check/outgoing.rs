@@ -11,7 +11,7 @@ use super::super::subject::Flushed;
 use super::Check;
 use super::finding::FindingKind;
 use super::sessions::enrichments_in;
-use tracer_registry_collector::OperationKind;
+use tracer_registry_collector::{OperationKind, Project};
 
 impl Check<'_> {
     pub(super) fn check_headers(&mut self) {
@@ -166,7 +166,7 @@ impl Check<'_> {
     pub(super) fn check_explained(&mut self, delivered: impl Fn(TraceId) -> Option<Vec<u64>>) {
         let mut arrived: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         for (member, project) in self.projects.iter().enumerate() {
-            for span in project.iter().flat_map(|project| project.spans()) {
+            for span in project.iter().flat_map(Project::spans) {
                 let of_trace = arrived.entry(span.trace_id.clone());
                 of_trace.or_insert_with(|| vec![0; self.names.len()])[member] += 1;
             }
