@@ -63,6 +63,20 @@ pub(super) fn tenant(call: &Call) -> Result<Json, Refusal> {
     call::json(&status)
 }
 
+/// `GET /api/tenants/{selector}/refused`
+pub(super) fn refused(call: &Call) -> Result<Json, Refusal> {
+    let (registry, with_body) = (&call.admin.registry, call.query.flag("body", true)?);
+    if registry.config().export().dead_letters.max_batches == 0 {
+        let off = "nothing is kept of refused batches: export.dead_letters.max_batches is 0";
+        return Err(Refusal::conflict(off));
+    }
+    let mut refused = registry.refused(call.selector()?)?;
+    for batch in refused.iter_mut().filter(|_| !with_body) {
+        batch.body = None;
+    }
+    call::json(&json!({"refused": refused}))
+}
+
 /// `GET /api/endpoints`
 pub(super) fn endpoints(call: &Call) -> Result<Json, Refusal> {
     let limit = limit(&call.query)?;

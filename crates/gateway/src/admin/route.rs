@@ -65,6 +65,7 @@ pub(crate) const ROUTES: &[Route] = &[
         Work::Pass(pages::tenants),
     ),
     page("/api/tenants/{selector}", &[], Work::Quick(pages::tenant)),
+    page("/api/tenants/{selector}/refused", &["body"], Work::Pass(pages::refused)),
     page("/api/endpoints", &["limit"], Work::Pass(pages::endpoints)),
     page(
         "/api/callers",

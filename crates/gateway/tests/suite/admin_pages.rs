@@ -1,9 +1,13 @@
 //! Pages of the admin listener.
 
+use base64::Engine as _;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message as _;
 use serde_json::{Value, json};
+use tracer_registry_collector::Fault;
 
 use crate::admin::{TABLE, bearer, start};
-use crate::support::{ACME, ADMIN, KEYS, SCRAPER, SHARED, Service, body};
+use crate::support::{ACME, ADMIN, KEYS, LONG, SCRAPER, SHARED, Service, body};
 
 #[test]
 fn tenants_are_listed_in_pages() {
@@ -168,4 +172,31 @@ fn metrics_are_text_in_the_format_that_the_client_prefers() {
     assert!(text.ends_with("# EOF\n"));
     let secrets = [ADMIN, SCRAPER, ACME].into_iter().chain(KEYS.map(|(_, key)| key));
     assert!(secrets.into_iter().all(|secret| !text.contains(secret)));
+}
+
+#[test]
+fn refused_batches_are_shown_with_the_words_of_the_receiver() {
+    let service = Service::with(TABLE, "[export.dead_letters]\nmax_batches = 4");
+    assert_eq!(service.page("/api/tenants/acme/refused"), json!({"refused": []}));
+    service.collector.fault(Fault::status(400).times(1));
+    assert_eq!(service.post(ACME, &[], body(&["refused"])).status, 200);
+    let report = service.gateway().registry().force_flush(LONG);
+    assert!(!report.is_complete(), "{report}");
+    let page = service.page("/api/tenants/acme/refused");
+    let batch = &page["refused"][0];
+    assert_eq!(
+        (&batch["spans"], &batch["protocol"]),
+        (&1.into(), &"http/protobuf".into())
+    );
+    let encoded = batch["body"].as_str().unwrap();
+    let sent = base64::engine::general_purpose::STANDARD.decode(encoded).unwrap();
+    let sent = ExportTraceServiceRequest::decode(&*sent).unwrap();
+    assert_eq!(sent.resource_spans[0].scope_spans[0].spans[0].name, "refused");
+    let without = service.page("/api/tenants/acme/refused?body=false");
+    assert_eq!(
+        (&without["refused"][0]["spans"], &without["refused"][0]["body"]),
+        (&1.into(), &Value::Null)
+    );
+    assert_eq!(service.page("/api/tenants/globex/refused"), json!({"refused": []}));
+    assert_eq!(start().admin("GET", "/api/tenants/acme/refused").0, 409);
 }
