@@ -93,8 +93,8 @@
 //! `/healthz` answers 200 while the process serves. `/readyz` answers 503 once a shutdown has begun.
 //! [`Gateway::status`] counts answers and connections, and [`Gateway::callers`] what each caller
 //! sent. A gateway has five threads: two for connections, one for large messages, and two of the
-//! export engine. Files that are watched add two, and look-ups that read keys add some for a short
-//! time.
+//! export engine. The admin listener adds one, telemetry one, and files that are watched two. Look-ups
+//! that read keys add some for a short time.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
