@@ -320,7 +320,10 @@ fn neither_log_nor_answer_shows_a_token_or_a_key() {
         .with_writer(lines.clone());
     tracing::subscriber::set_global_default(subscriber.finish()).expect("no other test sets it");
     let table = format!("trusted_proxies = [\"127.0.0.0/8\"]\n{}", crate::admin::TABLE);
-    let service = Service::with(&table, "[export.explain]\nmax_traces = 1000\n[export.dead_letters]\nmax_batches = 4");
+    let service = Service::with(
+        &table,
+        "[export.explain]\nmax_traces = 1000\n[export.dead_letters]\nmax_batches = 4",
+    );
     let wrong = "wrong-token-of-a-client";
     let mut answers = Vec::new();
     for token in [ACME, SHARED, SPLIT, PATHS, wrong] {
