@@ -163,7 +163,7 @@ pub mod error {
 #[cfg(feature = "gateway")]
 pub mod gateway {
     pub use crate::config::gateway::{
-        GatewayProblems, GatewayTable, is_permitted_header, key_file, url_problem, wildcard_matches,
+        GatewayProblems, GatewayTable, is_permitted_header, key_file, read_key, url_problem, wildcard_matches,
     };
     pub use crate::registry::PreparedReload;
 }

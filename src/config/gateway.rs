@@ -77,6 +77,15 @@ impl Config {
     }
 }
 
+/// Reads a key without a configuration: from a file with any permissions, or from another source of
+/// this process.
+///
+/// # Errors
+/// Returns a [`SecretError`] with the source's name and the reason.
+pub fn read_key(source: &KeySource) -> Result<ApiKey, SecretError> {
+    KeyReader::new(SecretSources::default(), false).read_unsent(source)
+}
+
 /// Returns the file that a key is read from, if the source is a file.
 pub fn key_file(source: &KeySource) -> Option<PathBuf> {
     source.path()

@@ -3,10 +3,13 @@
 use std::io;
 
 use tracer_registry::config::ConfigError;
+use tracer_registry::secret::SecretError;
 use tracer_registry::{BuildError, LookupError};
 use tracer_registry_collector::CollectorError;
-use tracer_registry_gateway::StartError;
+use tracer_registry_gateway::{ClientError, StartError};
 use tracer_registry_testing::VerifyError;
+
+use super::admin::connect::TOKEN_VARIABLE;
 
 /// Result of a subcommand that ran to its end; decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +50,26 @@ pub(super) enum CliError {
     Demo { action: &'static str, source: io::Error },
     #[error("cannot start the gateway")]
     Gateway(#[source] StartError),
-    #[error("cannot start the demo; use --http and --grpc for other addresses")]
+    #[error("cannot start the demo; use --http, --grpc and --admin for other addresses")]
     DemoAddress(#[source] StartError),
+    #[error("admin metrics prints text and has no --json")]
+    NoJson,
+    #[error("cannot read the configuration of the gateway; use --config for another, or --url and a token")]
+    GatewayConfig(#[source] ConfigError),
+    #[error("{0} has no table [gateway.admin]; add it, or name the gateway with --url")]
+    NoAdmin(String),
+    #[error("gateway.admin.listen has port 0; name the gateway with --url")]
+    NoPort,
+    #[error("cannot read the token; use --token-file, or the variable {TOKEN_VARIABLE}")]
+    Token(#[source] SecretError),
+    #[error("cannot ask the gateway")]
+    Client(#[from] ClientError),
+    #[error("the gateway's answer has a line of more than 1 MiB")]
+    LongLine,
+    #[error("the gateway refuses this: {0}")]
+    Refused(String),
+    #[error("the gateway's answer has an unknown form; use the tracer-registry of its version, or --json")]
+    Answer(#[source] serde_json::Error),
     #[error("request to the demo service failed: {0}")]
     Request(String),
 }

@@ -4,10 +4,12 @@
 //!
 //! All text from outside the program is escaped with `printable` or `json` before it is printed.
 
+mod admin;
 mod check;
 mod collect;
 mod demo;
 mod error;
+mod explain;
 mod json;
 mod serve;
 mod signal;
@@ -53,6 +55,10 @@ enum Command {
     Collect(collect::Arguments),
     /// Run the gateway, which gives programs in any language isolated tracers
     Serve(serve::Arguments),
+    /// Ask a running gateway for its tenants, callers and problems, or pause, flush or rotate a tenant
+    Admin(admin::Arguments),
+    /// Show what happened to a trace in a running gateway in the last minutes
+    Explain(explain::Arguments),
     /// Print the JSON Schema of the configuration
     Schema,
 }
@@ -73,6 +79,8 @@ fn run(cli: Cli) -> ExitCode {
         Command::Check(arguments) => check::run(&arguments, &mut out),
         Command::Collect(arguments) => collect::run(&arguments, &mut out),
         Command::Serve(arguments) => serve::run(&arguments, &mut out),
+        Command::Admin(arguments) => admin::run(&arguments, &mut out),
+        Command::Explain(arguments) => explain::run(&arguments, &mut out),
         Command::Schema => json::write_pretty(&mut out, &json_schema()).map(|()| Outcome::Success),
     };
     match result {
@@ -129,11 +137,12 @@ fn report(error: &CliError) {
     drop(stderr().write_all(text.as_bytes()));
 }
 
-/// Returns the escaped text of an error. Only configuration errors keep their line breaks, one
-/// line per fault; in any other text a line break comes from outside.
+/// Returns the escaped text of an error. Only configuration errors, also those of a running gateway,
+/// keep their line breaks, one line per fault; in any other text a line break comes from outside.
 fn lines(error: &(dyn Error + 'static)) -> String {
     let text = error.to_string();
-    if error.is::<ConfigError>() {
+    let is_refused = matches!(error.downcast_ref(), Some(CliError::Refused(_)));
+    if error.is::<ConfigError>() || is_refused {
         let lines = text.lines().map(|line| printable(line).to_string());
         lines.collect::<Vec<_>>().join("\n")
     } else {

@@ -18,13 +18,14 @@
 //! | `rotel` | the program of the peer |
 //! | `process` | numbers from `/proc` |
 //! | `receiver`, `delays`, `control` | the receiver's process and its control |
-//! | `relay`, `tenants`, `delay`, `neighbours`, `idle`, `lookup` | one group of rows each |
+//! | `relay`, `tenants`, `delay`, `neighbours`, `idle`, `lookup`, `admin` | one group of rows each |
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "a benchmark shows what it measured"
 )]
 
+mod admin;
 mod body;
 mod control;
 #[path = "../../../../benches/peers/count.rs"]
@@ -81,13 +82,14 @@ impl Bench {
 type Measure = fn(&Bench) -> Result<Vec<Row>>;
 
 /// Groups in table order, each with its names for `--only`.
-const GROUPS: [(&[&str], Measure); 6] = [
+const GROUPS: [(&[&str], Measure); 7] = [
     (&["relay", "memory"], relay::rows),
     (&["tenants"], tenants::rows),
     (&["delay"], delay::rows),
     (&["neighbours"], neighbours::rows),
     (&["idle", "threads"], idle::rows),
     (&["look-up"], lookup::rows),
+    (&["admin"], admin::rows),
 ];
 
 fn main() -> ExitCode {

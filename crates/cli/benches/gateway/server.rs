@@ -165,7 +165,7 @@ pub(crate) fn identities(tenants: usize) -> Vec<String> {
     (0..tenants).map(line).collect()
 }
 
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?.port())
 }

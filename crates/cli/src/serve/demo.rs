@@ -13,16 +13,20 @@ use tracer_registry_collector::{LocalCollector, Received, TreeDetail, tree_with}
 use tracer_registry_gateway::Gateway;
 use uuid::Uuid;
 
+use crate::admin::connect::TOKEN_VARIABLE;
 use crate::error::CliError;
 
 const CONFIGURATION: &str = include_str!("demo.toml");
 const TENANTS: [&str; 3] = ["acme", "globex", "initech"];
-/// Callers' token files and tokens. Not secret: the demo listens on a loopback address.
-const TOKENS: [(&str, &str); 3] = [
+/// Token files and tokens. Not secret: the demo listens on loopback addresses.
+const TOKENS: [(&str, &str); 4] = [
     ("acme", "demo-token-of-acme"),
     ("globex", "demo-token-of-globex"),
     ("shared", "demo-token-of-shared-api"),
+    ("admin", "demo-token-of-the-admin"),
 ];
+/// Trace id of [`EXAMPLE`].
+const EXAMPLE_TRACE: &str = "5b8efff798038103d269b633813fc60c";
 const EXAMPLE: &str = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"hello","kind":1,"startTimeUnixNano":"1700000000000000000","endTimeUnixNano":"1700000000500000000"}]}]}]}"#;
 
 /// The backend and the files of the demo.
@@ -34,7 +38,7 @@ pub(super) struct Demo {
 impl Demo {
     /// Starts the collector, which calls `received` with each request, and writes the files.
     pub(super) fn start(
-        (http, grpc): (SocketAddr, SocketAddr),
+        addresses: [SocketAddr; 3],
         received: impl Fn(&Received) + Send + Sync + 'static,
     ) -> Result<Self, CliError> {
         let keys = TENANTS.map(|tenant| (tenant, format!("demo_{}", Uuid::new_v4().simple())));
@@ -43,7 +47,7 @@ impl Demo {
             .iter()
             .fold(builder, |builder, (tenant, key)| builder.project(*tenant, key))
             .start()?;
-        let folder = write(&keys, &collector.url(), http, grpc);
+        let folder = write(&keys, &collector.url(), addresses);
         let folder = folder.map_err(|source| CliError::Demo {
             action: "write its configuration",
             source,
@@ -59,7 +63,7 @@ impl Demo {
         Config::load_files_for_gateway(self.folder.path()).map_err(CliError::Config)
     }
 
-    /// Prints how to send spans.
+    /// Prints how to send spans, and how to ask what happened to them.
     pub(super) fn write_usage(&self, gateway: &Gateway, out: &mut impl Write) -> io::Result<()> {
         let Some(http) = gateway.http() else { return Ok(()) };
         let token = TOKENS[0].1;
@@ -83,7 +87,12 @@ impl Demo {
             "{} with the header x-tenant: acme, globex or initech\n\n\
              docs/gateway.md has programs in Python, Node, Go and Java\n",
             TOKENS[2].1
-        )
+        )?;
+        let Some(admin) = gateway.admin() else { return Ok(()) };
+        writeln!(out, "see what happened to a trace, and what needs attention:\n")?;
+        writeln!(out, "export {TOKEN_VARIABLE}={}", TOKENS[3].1)?;
+        writeln!(out, "tracer-registry explain {EXAMPLE_TRACE} --url http://{admin}")?;
+        writeln!(out, "tracer-registry admin tenants --url http://{admin}\n")
     }
 
     /// Returns the traces of a project that a request added spans to, as text trees.
@@ -106,7 +115,7 @@ impl Demo {
     }
 }
 
-fn write(keys: &[(&str, String)], endpoint: &str, http: SocketAddr, grpc: SocketAddr) -> io::Result<TempDir> {
+fn write(keys: &[(&str, String)], endpoint: &str, [http, grpc, admin]: [SocketAddr; 3]) -> io::Result<TempDir> {
     let folder = tempfile::tempdir()?;
     let keys = keys.iter().map(|(tenant, key)| (*tenant, key.as_str()));
     write_files(&folder.path().join("keys"), keys)?;
@@ -115,7 +124,7 @@ fn write(keys: &[(&str, String)], endpoint: &str, http: SocketAddr, grpc: Socket
     // A layer that sets the endpoint sets its key too.
     let local = format!(
         "[defaults]\nendpoint = \"{endpoint}\"\napi_key = {{ file = \"keys/{{tenant}}\" }}\n\
-         [gateway]\nhttp = \"{http}\"\ngrpc = \"{grpc}\"\n"
+         [gateway]\nhttp = \"{http}\"\ngrpc = \"{grpc}\"\nadmin.listen = \"{admin}\"\n"
     );
     fs::write(folder.path().join("local.toml"), local)?;
     Ok(folder)

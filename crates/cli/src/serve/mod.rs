@@ -43,6 +43,9 @@ pub(crate) struct Arguments {
     /// Address of the demo for OTLP/gRPC
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4317", requires = "demo")]
     grpc: SocketAddr,
+    /// Address of the demo for `admin` and `explain`
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4320", requires = "demo")]
+    admin: SocketAddr,
     /// Stop like at SIGTERM when standard input ends, so that the gateway ends with its parent
     #[arg(long, hide = true)]
     until_end_of_input: bool,
@@ -69,7 +72,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
     }
     let demo = arguments.demo.then(|| {
         let sender = sender.clone();
-        Demo::start((arguments.http, arguments.grpc), move |received| {
+        Demo::start([arguments.http, arguments.grpc, arguments.admin], move |received| {
             // This thread prints, so that a slow output does not delay the backend.
             drop(sender.try_send(Event::Received(received.clone())));
         })
@@ -163,6 +166,7 @@ fn facts(gateway: &Gateway) -> String {
     let facts = [
         ("OTLP/HTTP", address(gateway.http())),
         ("OTLP/gRPC", address(gateway.grpc())),
+        ("admin", address(gateway.admin())),
         ("TLS", tls.to_owned()),
         ("callers", callers),
         ("metrics, logs", signals.to_owned()),

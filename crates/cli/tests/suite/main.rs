@@ -1,5 +1,9 @@
 //! Runs the built binary as a user would.
 
+#[cfg(unix)]
+mod admin;
+#[cfg(unix)]
+mod admin_docs;
 #[path = "../../../../tests/suite/collector/client.rs"]
 #[cfg(target_os = "linux")]
 #[expect(dead_code, reason = "these tests use only part of it")]

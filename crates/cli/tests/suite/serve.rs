@@ -67,13 +67,18 @@ impl Served {
         while !self.log.recv_timeout(LONG).expect(wanted).contains(wanted) {}
     }
 
-    /// Posts a span, and returns the head of the answer.
+    /// Posts a span, and returns the answer.
     fn post(&self, token: &str) -> String {
         let body = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"hello"}]}]}]}"#;
+        self.send(&format!("authorization: Bearer {token}\r\n"), body)
+    }
+
+    /// Posts spans in JSON with further header lines, and returns the answer.
+    pub(crate) fn send(&self, headers: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(&self.http).expect("it listens");
         write!(
             stream,
-            "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
+            "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\
              content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         )
@@ -95,7 +100,15 @@ impl Served {
 
 #[test]
 fn the_demo_prints_how_to_send_and_then_the_spans_of_each_project() {
-    let mut demo = Served::start(&["--demo", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]);
+    let mut demo = Served::start(&[
+        "--demo",
+        "--http",
+        "127.0.0.1:0",
+        "--grpc",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+    ]);
     let endpoint = demo.line("export OTEL_EXPORTER_OTLP_ENDPOINT=");
     assert!(endpoint.ends_with(&demo.http), "{endpoint}");
     let headers = demo.line("export OTEL_EXPORTER_OTLP_HEADERS=");
@@ -203,10 +216,22 @@ fn a_stop_waits_for_no_reload() {
 fn a_demo_whose_address_is_in_use_names_the_options_for_others() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound").to_string();
-    let output = run(&["serve", "--demo", "--http", &address, "--grpc", "127.0.0.1:0"]);
+    let output = run(&[
+        "serve",
+        "--demo",
+        "--http",
+        &address,
+        "--grpc",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+    ]);
     assert_eq!(output.status.code(), Some(1));
     let stderr = text(&output.stderr);
-    assert!(stderr.contains("use --http and --grpc for other addresses"), "{stderr}");
+    assert!(
+        stderr.contains("use --http, --grpc and --admin for other addresses"),
+        "{stderr}"
+    );
     assert!(stderr.contains(&address), "{stderr}");
 }
 

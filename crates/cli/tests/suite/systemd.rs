@@ -144,12 +144,17 @@ fn the_configuration_of_the_steps_takes_its_secrets_from_the_credentials_of_the_
     let credentials = folder.path().join("credentials");
     fs::create_dir(&credentials).expect("made");
     // systemd names the files of a folder after it.
-    for (secret, file) in [("keys", "keys_acme"), ("callers", "callers_acme-backend")] {
+    let files = [
+        ("keys", "keys_acme"),
+        ("callers", "callers_acme-backend"),
+        ("admin_token", "admin_token"),
+    ];
+    for (secret, file) in files {
         let loaded = format!("LoadCredential={secret}:/etc/tracer-registry/secrets/{secret}\n");
         assert!(UNIT.contains(&loaded), "{secret}");
         fs::write(credentials.join(file), format!("secret-of-{file}\n")).expect("written");
     }
-    assert_eq!(UNIT.matches("\nLoadCredential=").count(), 2);
+    assert_eq!(UNIT.matches("\nLoadCredential=").count(), files.len());
     let check = || {
         let mut command = binary();
         command.args(["check", "--config"]).arg(folder.path());

@@ -13,7 +13,8 @@ use super::{binary, configuration, terminate};
 
 /// Escape sequences (title, colours, clear screen), a forged line, bidirectional overrides and
 /// zero-width characters.
-const EVIL: &str = "\u{1b}]0;title\u{7}\u{1b}[35m\u{9b}2J\r\nforged\n\u{202e}\u{2066}\u{200b}\u{feff}\u{2028}\u{7f}end";
+pub(crate) const EVIL: &str =
+    "\u{1b}]0;title\u{7}\u{1b}[35m\u{9b}2J\r\nforged\n\u{202e}\u{2066}\u{200b}\u{feff}\u{2028}\u{7f}end";
 
 /// Runs the binary as on a terminal: escape sequences are kept.
 fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
@@ -35,7 +36,7 @@ fn harmless(output: &Output) -> String {
 }
 
 #[track_caller]
-fn assert_harmless(text: &str) {
+pub(crate) fn assert_harmless(text: &str) {
     // Sequences of the program and of clap.
     let own = [
         "\u{1b}[1m",

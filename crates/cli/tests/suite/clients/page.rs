@@ -24,7 +24,15 @@ struct Demo {
 
 impl Demo {
     fn start() -> Self {
-        let mut served = Served::start(&["--demo", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]);
+        let mut served = Served::start(&[
+            "--demo",
+            "--http",
+            "127.0.0.1:0",
+            "--grpc",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+        ]);
         let line = served.line("OTLP/gRPC");
         let grpc = line.rsplit('/').next().expect("an address").to_owned();
         served.line("docs/gateway.md has programs");

@@ -1,0 +1,148 @@
+//! Commands that change something.
+
+use std::io::Write;
+
+use serde::Deserialize;
+use serde_json::Value;
+use tracer_registry::text::printable;
+
+use super::connect::{Gateway, encoded};
+use super::{Command, Flush, Rotate, Selected, write};
+use crate::error::{CliError, Outcome};
+
+pub(super) fn run(action: &Command, gateway: &Gateway, json: bool, out: &mut impl Write) -> Result<Outcome, CliError> {
+    match action {
+        Command::Reload => {
+            write(&gateway.post("/api/reload")?, json, out, reloaded)?;
+            Ok(Outcome::Success)
+        }
+        Command::Flush(flush) => flush.run(gateway, json, out),
+        Command::Pause(of) => of.switch("pause", "paused", gateway, json, out),
+        Command::Resume(of) => of.switch("resume", "sends again", gateway, json, out),
+        Command::Remove(of) => {
+            let answer = gateway.post(&of.path("/remove"))?;
+            write(&answer, json, out, |answer: &Removed, out| {
+                let removed = if answer.removed { "removed" } else { "had no tracer" };
+                of.say(removed, out)
+            })?;
+            Ok(Outcome::Success)
+        }
+        Command::Rotate(rotate) => rotate.run(gateway, json, out),
+        _ => unreachable!("all others are pages"),
+    }
+}
+
+#[derive(Deserialize)]
+struct Reloaded {
+    added: Vec<String>,
+    changed_selectors: Vec<String>,
+    removed: Vec<String>,
+    needs_restart: Vec<String>,
+}
+
+fn reloaded(answer: &Reloaded, out: &mut impl Write) -> Result<(), CliError> {
+    let lists = [
+        ("added", &answer.added),
+        ("changed", &answer.changed_selectors),
+        ("removed", &answer.removed),
+        ("takes effect at the next start", &answer.needs_restart),
+    ];
+    if lists.iter().all(|(_, list)| list.is_empty()) {
+        writeln!(out, "the configuration was read again, and nothing changed")?;
+    }
+    for (change, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
+        writeln!(out, "{change}: {}", printable(&list.join(", ")))?;
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Switched {
+    changed: bool,
+}
+
+#[derive(Deserialize)]
+struct Removed {
+    removed: bool,
+}
+
+impl Selected {
+    fn switch(
+        &self,
+        action: &str,
+        done: &str,
+        gateway: &Gateway,
+        json: bool,
+        out: &mut impl Write,
+    ) -> Result<Outcome, CliError> {
+        let answer = gateway.post(&self.path(&format!("/{action}")))?;
+        write(&answer, json, out, |answer: &Switched, out| {
+            let before = if answer.changed { "" } else { ", as before" };
+            self.say(&format!("{done}{before}"), out)
+        })?;
+        Ok(Outcome::Success)
+    }
+
+    fn say(&self, what: &str, out: &mut impl Write) -> Result<(), CliError> {
+        Ok(writeln!(out, "{}: {}", printable(&self.selector), printable(what))?)
+    }
+}
+
+#[derive(Deserialize)]
+struct Flushed {
+    pending: u64,
+}
+
+impl Flush {
+    fn run(&self, gateway: &Gateway, json: bool, out: &mut impl Write) -> Result<Outcome, CliError> {
+        let path = self.of.path(&format!("/flush?timeout={}", encoded(&self.timeout)));
+        let answer = gateway.post(&path)?;
+        write(&answer, json, out, |answer: &Flushed, out| match answer.pending {
+            0 => self.of.say("nothing waits", out),
+            pending => self
+                .of
+                .say(&format!("{pending} spans and session events still wait"), out),
+        })?;
+        Ok(Outcome::success_if(answer["pending"] == 0))
+    }
+}
+
+#[derive(Deserialize)]
+struct Rotated {
+    before: Option<String>,
+    fingerprint: String,
+    changed: bool,
+    tracers: Option<u64>,
+    /// `accepted`, or `{"failed": ".."}`.
+    connection: Option<Value>,
+}
+
+impl Rotate {
+    fn run(&self, gateway: &Gateway, json: bool, out: &mut impl Write) -> Result<Outcome, CliError> {
+        let dry_run = if self.dry_run { "?dry_run=true" } else { "" };
+        let answer = gateway.post(&self.of.path(&format!("/rotate{dry_run}")))?;
+        write(&answer, json, out, |answer, out| self.of.say(&self.text(answer), out))?;
+        let failed = answer.get("connection").is_some_and(Value::is_object);
+        Ok(Outcome::success_if(!failed))
+    }
+
+    fn text(&self, answer: &Rotated) -> String {
+        let Rotated { fingerprint, .. } = answer;
+        let key = match (&answer.before, answer.changed, self.dry_run) {
+            (_, false, _) => format!("key {fingerprint} is the current one"),
+            (Some(before), true, true) => format!("key {before} would become {fingerprint}"),
+            (Some(before), true, false) => format!("key {before} became {fingerprint}"),
+            (None, true, true) => format!("the key would be {fingerprint}"),
+            (None, true, false) => format!("the key is {fingerprint}"),
+        };
+        match (&answer.connection, answer.tracers) {
+            (Some(Value::Object(failed)), _) => {
+                let error = failed.values().find_map(Value::as_str).unwrap_or("it failed");
+                format!("{key}; the endpoint does not accept it: {error}")
+            }
+            (Some(_), _) => format!("{key}; the endpoint accepts it"),
+            (None, Some(0)) => format!("{key}; no tracer uses it yet"),
+            (None, _) => key,
+        }
+    }
+}

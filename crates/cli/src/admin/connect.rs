@@ -1,0 +1,212 @@
+//! The way to a running gateway: its address, and a token for it.
+
+use std::fmt::Display;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::Args;
+use http::StatusCode;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+use tokio::runtime::{Builder, Runtime};
+use tracer_registry::KeySource;
+use tracer_registry::config::Config;
+use tracer_registry::gateway::read_key;
+use tracer_registry::secret::{ApiKey, SecretErrorKind, SecretSources};
+use tracer_registry::text::printable;
+use tracer_registry_gateway::config::{AdminSettings, Settings};
+use tracer_registry_gateway::{AdminClient, ClientAnswer};
+
+use crate::error::CliError;
+
+/// Variable with the token, if no option names another source.
+pub(crate) const TOKEN_VARIABLE: &str = "TRACER_REGISTRY_ADMIN_TOKEN";
+/// Longest line of a page that does not end.
+const MAX_LINE_BYTES: usize = 1 << 20;
+/// What a path segment or a parameter has unchanged.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+// There is no option for the token itself: other users of the machine can read arguments.
+#[derive(Debug, Args)]
+pub(crate) struct Connection {
+    /// Configuration of the gateway, whose table [gateway.admin] has the address and the token
+    #[arg(long, value_name = "FILE", default_value = "config", global = true)]
+    config: PathBuf,
+    /// Address of the gateway, such as https://gateway.example:4320, instead of the configuration's
+    #[arg(long, value_name = "URL", global = true)]
+    url: Option<String>,
+    /// File with the token. Without this option: the variable TRACER_REGISTRY_ADMIN_TOKEN, then the
+    /// configuration
+    #[arg(long, value_name = "FILE", global = true)]
+    token_file: Option<PathBuf>,
+    /// Variable with the token
+    #[arg(long, value_name = "NAME", conflicts_with = "token_file", global = true)]
+    token_env: Option<String>,
+    /// PEM file with the authority of the gateway's certificate. Default: those of this machine
+    #[arg(long, value_name = "FILE", global = true)]
+    ca: Option<PathBuf>,
+    /// Print the answer as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// A running gateway.
+pub(crate) struct Gateway {
+    client: AdminClient,
+    runtime: Runtime,
+}
+
+impl Gateway {
+    /// Finds the address and the token. Connects with the first request.
+    pub(crate) fn connect(connection: &Connection) -> Result<Self, CliError> {
+        let (url, token) = if let Some(url) = &connection.url {
+            (url.clone(), connection.token(None)?)
+        } else {
+            let config = Config::load_for_gateway(&connection.config).map_err(CliError::GatewayConfig)?;
+            let settings = Settings::read(&config).map_err(CliError::GatewayConfig)?;
+            let Some(admin) = &settings.admin else {
+                return Err(CliError::NoAdmin(connection.config.display().to_string()));
+            };
+            let url = url_of(admin.listen, settings.tls.is_some())?;
+            (url, connection.token(Some((&config, admin)))?)
+        };
+        Ok(Self {
+            client: AdminClient::new(&url, token.bearer(), connection.ca.as_deref())?,
+            runtime: Builder::new_current_thread().enable_all().build()?,
+        })
+    }
+
+    /// Gets a page.
+    pub(crate) fn get(&self, path: &str) -> Result<Value, CliError> {
+        json(&self.get_text(path)?)
+    }
+
+    /// Gets a page that is not JSON.
+    pub(super) fn get_text(&self, path: &str) -> Result<String, CliError> {
+        text(&self.runtime.block_on(self.client.get(path))?)
+    }
+
+    /// Asks for an action.
+    pub(super) fn post(&self, path: &str) -> Result<Value, CliError> {
+        json(&text(&self.runtime.block_on(self.client.post(path))?)?)
+    }
+
+    /// Gets a page of lines that does not end, and calls `each` with each line.
+    pub(super) fn follow(
+        &self,
+        path: &str,
+        mut each: impl FnMut(&str) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        self.runtime.block_on(async {
+            let mut stream = self.client.stream(path).await?;
+            let mut begun = Vec::new();
+            while let Some(bytes) = stream.next().await? {
+                begun.extend_from_slice(&bytes);
+                while stream.status().is_success()
+                    && let Some(end) = begun.iter().position(|byte| *byte == b'\n')
+                {
+                    let line: Vec<u8> = begun.drain(..=end).collect();
+                    each(String::from_utf8_lossy(&line).trim_end())?;
+                }
+                if begun.len() > MAX_LINE_BYTES {
+                    return Err(CliError::LongLine);
+                }
+            }
+            if stream.status().is_success() {
+                Ok(())
+            } else {
+                Err(refusal(stream.status(), &String::from_utf8_lossy(&begun)))
+            }
+        })
+    }
+}
+
+/// Returns the text of an answer, or the error of a refusal.
+fn text(answer: &ClientAnswer) -> Result<String, CliError> {
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    if answer.status.is_success() {
+        Ok(text)
+    } else {
+        Err(refusal(answer.status, &text))
+    }
+}
+
+/// Returns the error of a refusal: its message and faults, or its status if another server answers.
+fn refusal(status: StatusCode, text: &str) -> CliError {
+    let answer: Value = serde_json::from_str(text).unwrap_or_default();
+    let error = &answer["error"];
+    let message = error["message"].as_str();
+    let mut lines = vec![message.map_or_else(|| format!("it answers {status}"), str::to_owned)];
+    for fault in error["faults"].as_array().into_iter().flatten() {
+        let parts = ["file", "key", "message"].map(|part| fault[part].as_str());
+        let parts = parts.into_iter().flatten().filter(|part| !part.is_empty());
+        lines.push(parts.collect::<Vec<_>>().join(": "));
+    }
+    let lines = lines.iter().map(|line| printable(line).to_string());
+    CliError::Refused(lines.collect::<Vec<_>>().join("\n  "))
+}
+
+fn json(text: &str) -> Result<Value, CliError> {
+    serde_json::from_str(text).map_err(CliError::Answer)
+}
+
+/// Encodes a path segment or a parameter.
+pub(super) fn encoded(text: &str) -> impl Display + '_ {
+    utf8_percent_encode(text, UNRESERVED)
+}
+
+impl Connection {
+    /// Reads the token: of an option, of the variable, or of the configuration.
+    fn token(&self, configured: Option<(&Config, &AdminSettings)>) -> Result<ApiKey, CliError> {
+        if let Some(file) = &self.token_file {
+            return read_key(&KeySource::file(file)).map_err(CliError::Token);
+        }
+        let variable = self.token_env.as_deref().unwrap_or(TOKEN_VARIABLE);
+        let token = read_key(&KeySource::env(variable));
+        let is_unset = token
+            .as_ref()
+            .is_err_and(|error| *error.kind() == SecretErrorKind::Unset);
+        let Some((config, admin)) = configured.filter(|_| is_unset && self.token_env.is_none()) else {
+            return token.map_err(CliError::Token);
+        };
+        // Each of them is valid. Some may not be readable for this user.
+        let sources = SecretSources::default();
+        let mut tokens = admin.tokens.iter().map(|source| config.read_key(source, &sources));
+        let first = tokens.next().unwrap_or(token);
+        first.or_else(|error| tokens.find_map(Result::ok).ok_or(CliError::Token(error)))
+    }
+}
+
+/// Returns the URL of a listener, as seen from this machine.
+fn url_of(mut listen: SocketAddr, has_tls: bool) -> Result<String, CliError> {
+    if listen.port() == 0 {
+        return Err(CliError::NoPort);
+    }
+    match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => listen.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => listen.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    let scheme = if has_tls { "https" } else { "http" };
+    Ok(format!("{scheme}://{listen}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_url_of_a_listener_is_one_of_this_machine() {
+        let url = |listen: &str, has_tls| url_of(listen.parse().unwrap(), has_tls).unwrap();
+        assert_eq!(url("127.0.0.1:4320", false), "http://127.0.0.1:4320");
+        assert_eq!(url("0.0.0.0:4320", true), "https://127.0.0.1:4320");
+        assert_eq!(url("[::]:4320", true), "https://[::1]:4320");
+        assert!(url_of("127.0.0.1:0".parse().unwrap(), false).is_err());
+    }
+
+    #[test]
+    fn a_selector_is_one_path_segment() {
+        assert_eq!(encoded("tenant:acme-1.a_b~").to_string(), "tenant%3Aacme-1.a_b~");
+        assert_eq!(encoded("../x?y#z%2f ü").to_string(), "..%2Fx%3Fy%23z%252f%20%C3%BC");
+    }
+}
