@@ -128,8 +128,8 @@ pub mod status {
     pub use crate::integrations::trace_macro::{TraceCounts, trace_counts};
     pub use crate::ledger::{DropReason, LedgerSnapshot};
     pub use crate::registry::{
-        ConfigurationStatus, EndpointStatus, EvictedTotals, PoolStatus, Status, TracerFilter, TracerOrder, TracerPage,
-        TracerPosition, TracerQuery, TracerStatus, UnroutedStatus,
+        Attention, ConfigurationStatus, EndpointStatus, EvictedTotals, PoolStatus, Severity, Status, TracerFilter,
+        TracerOrder, TracerPage, TracerPosition, TracerQuery, TracerStatus, UnroutedStatus,
     };
 }
 

@@ -166,6 +166,11 @@ impl Engine {
         &self.shared.changes
     }
 
+    /// Returns whether tracers have reserved more than three quarters of their memory.
+    pub(crate) fn is_under_pressure(&self) -> bool {
+        self.shared.budget.is_under_pressure()
+    }
+
     pub(crate) fn settings(&self) -> &ExportSettings {
         &self.shared.settings
     }

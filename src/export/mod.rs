@@ -67,7 +67,7 @@ pub(crate) use log::budget::LineBudget;
 pub(crate) use log::changes::ChangeLog;
 pub use log::changes::{Change, ChangeKind, Problem};
 pub(crate) use log::episode::{Begun, End, Episode, Ongoing, Start};
-pub(crate) use log::episodes::TARGET as HEALTH;
+pub(crate) use log::episodes::{ReasonName, Subject, TARGET as HEALTH};
 pub(crate) use net::connections::{ConnectionKey, Connections};
 pub(crate) use net::proxy::{Credentials, Proxy};
 pub use net::tls::{TlsError, TlsErrorKind};

@@ -31,8 +31,8 @@ pub use handle::TracerRegistry;
 pub use reload::PreparedReload;
 pub use reload::{ConfigurationStatus, Reload, ReloadError, RetainedTracer};
 pub use status::{
-    CheckMode, CheckWarning, CheckedBinding, ConnectionCheck, EndpointStatus, EvictedTotals, PoolStatus, Status,
-    TracerFilter, TracerOrder, TracerPage, TracerPosition, TracerQuery, TracerStatus,
+    Attention, CheckMode, CheckWarning, CheckedBinding, ConnectionCheck, EndpointStatus, EvictedTotals, PoolStatus,
+    Severity, Status, TracerFilter, TracerOrder, TracerPage, TracerPosition, TracerQuery, TracerStatus,
 };
 pub(crate) use unrouted::Unrouted;
 pub use unrouted::UnroutedStatus;

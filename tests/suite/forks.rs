@@ -273,7 +273,8 @@ fn use_inherited(n: u64, url: &str, inherited: Inherited) {
         #[cfg(feature = "metrics")]
         assert!(crate::metrics::reader::Reader::of(registry).read().values.is_empty());
         assert_eq!(registry.tracers(&TracerQuery::default()).found, 0);
-        assert!(registry.endpoints().is_empty() && registry.status_without_tracers() == Status::default());
+        assert!(registry.attention().is_empty() && registry.endpoints().is_empty());
+        assert!(registry.status_without_tracers() == Status::default());
         assert_eq!(registry.tracer_status(Selector::tenant("a")), Ok(None));
         assert_eq!(registry.changes(0), (Vec::new(), 0));
         assert!(registry.status().tracers.is_empty() && format!("{registry:?}").contains("TracerRegistry"));

@@ -2,6 +2,7 @@
 //! binary, so they are linked once.
 
 mod architecture;
+mod attention;
 mod batch_splitting;
 mod breakers;
 mod changes;

@@ -137,7 +137,8 @@ fn only_failing_tracers_are_listed_if_a_query_asks_for_them() {
         let recovered = format!("tenant:{name}");
         wait_for("a delivery", send, |failing| !failing.contains(&recovered));
     }
-    assert!(list(TracerFilter::Failing, TracerOrder::Selector).is_empty());
+    // It lost spans a moment ago.
+    assert_eq!(list(TracerFilter::Failing, TracerOrder::Selector), ["tenant:none"]);
     assert_eq!(world.registry.endpoints().len(), 1, "a removed tracer uses no endpoint");
 }
 

@@ -12,6 +12,7 @@ use super::pause_gate::PauseGate;
 use super::refused::RefusedBatches;
 use super::report::TracerReport;
 use crate::export::log::episodes::Episodes;
+use crate::export::net::connections::Connections;
 use crate::ledger::Ledgers;
 use crate::secret::Fingerprint;
 use crate::selector::Selector;
@@ -312,6 +313,15 @@ impl SelectorLedger {
     /// Returns the fingerprint of the key of the newest lane.
     pub(crate) fn fingerprint(&self) -> Option<Fingerprint> {
         self.state.lock().lanes.last().map(|open| open.lane.key().fingerprint())
+    }
+
+    /// Returns the connections of the newest lane.
+    pub(crate) fn connections(&self) -> Option<Arc<Connections>> {
+        self.state
+            .lock()
+            .lanes
+            .last()
+            .map(|open| Arc::clone(open.lane.connections()))
     }
 
     /// Calls `visit` for each open lane, with the ledger locked.

@@ -107,7 +107,6 @@ impl Episodes {
     }
 
     /// Returns the problems that are not over. Empty in a forked child if the lock is taken.
-    #[allow(dead_code, reason = "the list of what an operator should look at reads it")]
     pub(crate) fn problems(&self) -> Vec<(Subject, Ongoing)> {
         let Some(episodes) = self.0.lock_unless_forked() else {
             return Vec::new();

@@ -132,7 +132,6 @@ impl Pool {
     }
 
     /// Returns the problem of refused look-ups, unless a look-up has found a slot since.
-    #[allow(dead_code, reason = "the list of what an operator should look at reads it")]
     pub(crate) fn problem(&self) -> Option<Ongoing> {
         self.capacity.problem()
     }

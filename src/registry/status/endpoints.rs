@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::problems::is_failing;
+use super::problems::has_failing_requests;
 use crate::export::{BreakerStatus, Connections};
 use crate::ledger::{Ledger, LedgerSnapshot};
 use crate::registry::handle::TracerRegistry;
@@ -24,7 +24,8 @@ pub struct EndpointStatus {
     pub breaker: BreakerStatus,
     /// Existing tracers that use them.
     pub tracers: usize,
-    /// Tracers of those with a problem, see [`TracerFilter::Failing`](super::page::TracerFilter).
+    /// Tracers of those whose key is refused or cannot be read, that have an open breaker, or whose
+    /// receiver has accepted nothing for 5 minutes.
     pub failing: usize,
     /// Estimated memory of their queued and in-flight spans and session events.
     pub queued_bytes: usize,
@@ -56,7 +57,7 @@ impl TracerRegistry {
                 let entry = sums.entry(Arc::as_ptr(connections).addr());
                 let (_, sum) = entry.or_insert_with(|| (Arc::clone(connections), Sums::default()));
                 sum.tracers += 1;
-                sum.failing += usize::from(is_failing(&summary, now));
+                sum.failing += usize::from(has_failing_requests(&summary, now));
                 sum.queued_bytes += summary.held_bytes;
                 sum.spans.add(&summary.ledgers.spans);
             });

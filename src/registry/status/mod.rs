@@ -1,5 +1,6 @@
 //! The status of tracers, and checks of a configuration's bindings.
 
+mod attention;
 mod check;
 mod collect;
 mod endpoints;
@@ -8,8 +9,10 @@ mod problems;
 mod types;
 mod warnings;
 
+pub use attention::Attention;
 pub use check::{CheckMode, CheckedBinding, ConnectionCheck};
 pub use endpoints::EndpointStatus;
 pub use page::{TracerFilter, TracerOrder, TracerPage, TracerPosition, TracerQuery};
+pub use problems::Severity;
 pub use types::{EvictedTotals, PoolStatus, Status, TracerStatus};
 pub use warnings::CheckWarning;

@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::collect::tracer_status;
-use super::problems::is_failing;
+use super::problems::problems;
 use super::types::TracerStatus;
 use crate::export::{LaneSummary, SelectorLedger};
 use crate::registry::handle::TracerRegistry;
@@ -47,8 +47,9 @@ pub enum TracerFilter {
     /// No condition.
     #[default]
     All,
-    /// The key is refused or its source fails, a breaker is open, or the receiver has accepted
-    /// nothing since a request began 5 minutes ago.
+    /// [`attention`](TracerRegistry::attention) lists it for another reason than a pause: its key
+    /// is refused or cannot be read, a breaker is open, its receiver accepts nothing, or it lost
+    /// data in the last 15 minutes.
     Failing,
     /// Sending is [paused](TracerRegistry::pause).
     Paused,
@@ -149,7 +150,7 @@ impl TracerQuery {
             };
             let is_wanted = match self.only {
                 TracerFilter::All => true,
-                TracerFilter::Failing => is_failing(&summary, now),
+                TracerFilter::Failing => !problems(&ledger, &summary, now).is_empty(),
                 TracerFilter::Paused => ledger.gate.is_closed(),
             };
             if !is_wanted {

@@ -236,6 +236,13 @@ fn the_page_names_every_field_of_a_status_with_its_type_and_no_other() {
     query.limit = 1;
     let tracers = serde_json::to_value(world.registry.tracers(&query)).expect("serializable");
     seen.compare(&page, "Page", &tracers);
+    for attention in world.registry.attention() {
+        seen.compare(
+            &page,
+            "Attention",
+            &serde_json::to_value(attention).expect("serializable"),
+        );
+    }
     for endpoint in world.registry.endpoints() {
         seen.compare(
             &page,

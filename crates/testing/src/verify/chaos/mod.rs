@@ -17,10 +17,13 @@ pub(super) mod rotation;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::error::VerifyError;
 use super::program::cast::{Member, Setting};
 use super::program::operation::Disturbance;
+use super::stage::FLUSH;
 use super::subject::{Found, Instance};
 use crate::lock::lock;
 pub(super) use files::VAULT;
@@ -35,6 +38,9 @@ use tracer_registry::secret::{Fingerprinter, SecretSource};
 use tracer_registry::selector::SelectorKind;
 use tracer_registry::{LookupError, Selector, TracerHandle, TracerRegistry};
 use tracer_registry_collector::LocalCollector;
+
+/// Longer than the delay of a batch.
+const PAUSE: Duration = Duration::from_millis(60);
 
 /// Disturbs both registries.
 pub(super) struct Chaos {
@@ -179,6 +185,7 @@ impl Chaos {
             Disturbance::Defaults { registry } => self.change_defaults(registries, &mut state, registry),
             Disturbance::Broken { registry } => self.write_broken(registries, &state, registry),
             Disturbance::Rotate { member } => self.rotate(registries, &state, member),
+            Disturbance::Pause { member } => Self::pause(registries, member),
             Disturbance::Vanish { member } if self.may_vanish(member) => self.vanish(registries, &mut state, member),
             Disturbance::Vanish { member } => self.rebind(registries, &mut state, member, 1),
         };
@@ -229,6 +236,29 @@ impl Chaos {
         }
         if self.find(registries, member)?.same_tracer(&before) {
             return Err((member, "the removed tracer".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Pauses a member's selector, flushes it, and resumes it. The flush must not wait.
+    fn pause(registries: Registries<'_>, member: usize) -> Disturbed {
+        let (registry, selector) = &registries.members[member];
+        let registry = &registries.all[*registry];
+        // A removed tenant without a tracer, or whose ledger was evicted.
+        let Ok(is_new) = registry.pause(selector) else {
+            return Ok(());
+        };
+        let begun = Instant::now();
+        let flushed = registry.flush(selector, FLUSH);
+        let took = begun.elapsed();
+        let is_shown = registry
+            .tracer_status(selector)
+            .is_ok_and(|status| status.is_some_and(|status| status.paused));
+        thread::sleep(PAUSE);
+        let resumed = registry.resume(selector);
+        if !is_new || !is_shown || flushed.is_err() || took > FLUSH / 2 || resumed != Ok(true) {
+            let results = format!("paused: {is_new}, shown: {is_shown}, flush: {flushed:?}, resumed: {resumed:?}");
+            return Err((member, format!("a pause with a flush of {took:?}; {results}")));
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ impl Generator<'_> {
             Some(member) if self.rng.random_bool(0.5) => *member,
             _ => self.rng.random_range(0..self.cast.len()),
         };
-        match self.rng.random_range(0..12) {
+        match self.rng.random_range(0..14) {
             0..3 => Disturbance::Remove { member },
             3..6 => Disturbance::Rebind {
                 member,
@@ -28,6 +28,7 @@ impl Generator<'_> {
                 registry: self.rng.random_range(0..REGISTRIES),
             },
             8..10 => Disturbance::Rotate { member },
+            10..12 => Disturbance::Pause { member },
             _ => Disturbance::Vanish { member },
         }
     }

@@ -154,6 +154,8 @@ pub(crate) enum Disturbance {
     Vanish { member: usize },
     /// Writes another key to the key file.
     Rotate { member: usize },
+    /// Pauses the selector, and resumes it after a moment.
+    Pause { member: usize },
 }
 
 /// API that makes a span current.
@@ -317,6 +319,7 @@ impl Disturbance {
             Self::Broken { .. } => "chaos: reload of invalid files",
             Self::Vanish { .. } => "chaos: tenant removed or restored",
             Self::Rotate { .. } => "chaos: rotated key",
+            Self::Pause { .. } => "chaos: paused and resumed",
         }
     }
 }

@@ -206,6 +206,7 @@ impl Printer<'_> {
             Disturbance::Defaults { registry } => format!("reload of registry {registry} with new defaults"),
             Disturbance::Broken { registry } => format!("reload of registry {registry} with invalid files"),
             Disturbance::Rotate { member } => format!("rotate the key of {}", name(member)),
+            Disturbance::Pause { member } => format!("registry.pause({}), and resume", name(member)),
             Disturbance::Vanish { member } => format!("reload with {} removed or restored", name(member)),
         }
     }

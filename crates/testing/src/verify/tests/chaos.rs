@@ -83,7 +83,7 @@ fn disturbed_programs_are_valid_and_contain_every_kind_of_operation() {
         });
         kinds.len()
     };
-    assert_eq!(kinds(generate_disturbed(1, 20_000, 4, &cast)), 43);
+    assert_eq!(kinds(generate_disturbed(1, 20_000, 4, &cast)), 44);
     assert_eq!(kinds(generate(1, 20_000, 4, &cast)), 37);
 }
 
@@ -104,6 +104,7 @@ fn sample_program() -> Program {
         disturb(12, Disturbance::Vanish { member }),
         span(13, B, vec![]),
         disturb(15, Disturbance::Rotate { member }),
+        disturb(18, Disturbance::Pause { member }),
         disturb(16, Disturbance::Remove { member }),
         span(17, B, vec![]),
     ];

@@ -1,0 +1,160 @@
+//! What an operator should look at now.
+
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::problems::{Rule, Severity, problems};
+use crate::export::ReasonName;
+use crate::ledger::DropReason;
+use crate::registry::handle::TracerRegistry;
+use crate::selector::Selector;
+use crate::util::wall_time;
+
+/// Most tracers and endpoints of an entry.
+const SHOWN: usize = 20;
+
+/// Something that an operator should look at: [`TracerRegistry::attention`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Attention {
+    /// Name of the rule, as in the table of alerts in docs/operations.md.
+    pub rule: &'static str,
+    /// How urgent it is.
+    pub severity: Severity,
+    /// Number of selectors that it concerns. 0 if it concerns the registry.
+    pub count: usize,
+    /// The first 20 of them, sorted.
+    pub tracers: Vec<Selector>,
+    /// Scheme, host and port of the receivers that the newest tracers of these selectors use: the
+    /// first 20, sorted.
+    pub endpoints: Vec<String>,
+    /// When it began, for the selector for which it began first. `None` if that is not recorded.
+    #[serde(with = "wall_time::optional")]
+    pub since: Option<SystemTime>,
+    /// What is wrong. Contains no key.
+    pub message: String,
+}
+
+/// The selectors that one rule concerns.
+#[derive(Default)]
+struct Concerned {
+    count: usize,
+    tracers: BTreeSet<Selector>,
+    endpoints: BTreeSet<String>,
+    since: Option<SystemTime>,
+    reasons: BTreeSet<DropReason>,
+}
+
+impl TracerRegistry {
+    /// Returns what an operator should look at now, most urgent first: one entry for each rule that
+    /// applies. Empty if all is well, and in a forked child of the registry's process.
+    ///
+    /// Applies the rules in the table of alerts in docs/operations.md. Visits every selector, like
+    /// [`tracers`](Self::tracers).
+    pub fn attention(&self) -> Vec<Attention> {
+        if self.0.engine.is_forked() {
+            return Vec::new();
+        }
+        let now = SystemTime::now();
+        let mut found: BTreeMap<Rule, Concerned> = BTreeMap::new();
+        for ledger in self.0.accounting.all().0 {
+            let problems = problems(&ledger, &ledger.summary(), now);
+            let is_paused = ledger.gate.is_closed();
+            if problems.is_empty() && !is_paused {
+                continue;
+            }
+            let connections = ledger.connections();
+            let mut rules: BTreeSet<Rule> = problems.iter().map(|problem| problem.rule).collect();
+            rules.extend(is_paused.then_some(Rule::Paused));
+            for rule in rules {
+                let concerned = found.entry(rule).or_default();
+                concerned.count += 1;
+                insert(&mut concerned.tracers, &ledger.selector);
+                if let Some(connections) = &connections {
+                    insert(&mut concerned.endpoints, connections.origin());
+                    if rule == Rule::EndpointUnreachable {
+                        let ongoing = connections.episodes.problems();
+                        concerned.began(ongoing.iter().map(|(_, problem)| problem.since).min());
+                    }
+                }
+            }
+            for problem in problems {
+                let concerned = found.entry(problem.rule).or_default();
+                concerned.began(problem.since);
+                concerned.reasons.extend(problem.reason);
+            }
+        }
+        let mut attention: Vec<(Rule, Attention)> = found
+            .into_iter()
+            .map(|(rule, concerned)| (rule, concerned.attention(rule)))
+            .collect();
+        attention.extend(self.attention_of_registry());
+        attention.sort_by_key(|(rule, _)| *rule);
+        attention.into_iter().map(|(_, attention)| attention).collect()
+    }
+
+    /// Returns the rules that concern the registry as a whole.
+    fn attention_of_registry(&self) -> impl Iterator<Item = (Rule, Attention)> {
+        let pool = self.0.state.pool.problem();
+        let error = self.0.state.reloads.status().error;
+        let holds = [
+            (self.0.engine.is_under_pressure(), Rule::MemoryPressure, None, None),
+            (pool.is_some(), Rule::PoolFull, pool.map(|pool| pool.since), None),
+            (
+                error.is_some(),
+                Rule::ConfigurationRefused,
+                None,
+                error.map(|error| error.to_string()),
+            ),
+        ];
+        let holds = holds.into_iter().filter(|(holds, ..)| *holds);
+        holds.map(|(_, rule, since, message)| {
+            let mut attention = Concerned::default().attention(rule);
+            attention.since = since.map(wall_time::to_millis);
+            attention.message = message.unwrap_or(attention.message);
+            (rule, attention)
+        })
+    }
+}
+
+impl Concerned {
+    fn began(&mut self, since: Option<SystemTime>) {
+        self.since = self.since.into_iter().chain(since).min();
+    }
+
+    fn attention(self, rule: Rule) -> Attention {
+        let reasons: Vec<String> = self
+            .reasons
+            .into_iter()
+            .map(|reason| ReasonName(reason).to_string())
+            .collect();
+        let message = match reasons.as_slice() {
+            [] => rule.message().to_owned(),
+            reasons => format!("{}: {}", rule.message(), reasons.join(", ")),
+        };
+        Attention {
+            rule: rule.name(),
+            severity: rule.severity(),
+            count: self.count,
+            tracers: self.tracers.into_iter().collect(),
+            endpoints: self.endpoints.into_iter().collect(),
+            since: self.since.map(wall_time::to_millis),
+            message,
+        }
+    }
+}
+
+/// Inserts a value into the [`SHOWN`] smallest ones. Copies it only if it is one of them.
+fn insert<T: Ord + Borrow<B>, B: ToOwned<Owned = T> + Ord + ?Sized>(smallest: &mut BTreeSet<T>, value: &B) {
+    let is_larger = |last: &T| last.borrow() < value;
+    if smallest.contains(value) || smallest.len() == SHOWN && smallest.last().is_some_and(is_larger) {
+        return;
+    }
+    smallest.insert(value.to_owned());
+    if smallest.len() > SHOWN {
+        smallest.pop_last();
+    }
+}
