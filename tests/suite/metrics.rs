@@ -34,6 +34,7 @@ const MEMORY_LIMIT: &str = "tracer_registry.memory.limit";
 const UNROUTED: &str = "tracer_registry.span.unrouted";
 const TRACERS: &str = "tracer_registry.tracer.count";
 const FAILING: &str = "tracer_registry.tracer.failing";
+const PAUSED: &str = "tracer_registry.tracer.paused";
 const ENDPOINTS_FAILING: &str = "tracer_registry.endpoint.failing";
 const DURATION: &str = "otel.sdk.exporter.operation.duration";
 const REJECTED: &str = "tracer_registry.pool.rejected";
@@ -488,7 +489,11 @@ fn problems_of_tracers_are_reported_until_they_end() {
         send(&world, "a");
         send(&world, "b");
         let reading = reader.read();
-        assert_eq!(reading.all(FAILING), 0, "{reading:#?}");
+        assert_eq!((reading.all(FAILING), reading.all(PAUSED)), (0, 0), "{reading:#?}");
+        world.registry.pause(Selector::tenant("a")).expect("known");
+        assert_eq!(reader.read().all(PAUSED), 1);
+        world.registry.resume(Selector::tenant("a")).expect("known");
+        assert_eq!(reader.read().all(PAUSED), 0);
     }
 }
 
@@ -541,4 +546,48 @@ fn the_pool_and_the_configuration_are_reported_once_for_the_registry() {
     let pool = [POOL_LIMIT, REJECTED, EVICTED, GROWN].map(|name| reading.all(name));
     assert_eq!(pool, [1, 1, 1, 0], "{reading:#?}");
     assert_eq!((reading.all(RELOADS), reading.all(CONFIGURATION_FAILING)), (1, 0));
+}
+
+#[test]
+fn spans_of_evicted_names_stay_in_the_sums() {
+    const NAMES: usize = 1_300;
+    const REFUSED: usize = 100;
+    let world = World::with(&["*"], |builder| {
+        builder.export(once()).metrics(bounded(10)).pool(Pool {
+            max_tracers: Some(50),
+            idle_timeout: Some(IdleTimeout::Never),
+            when_full: None,
+        })
+    });
+    let reader = Reader::of(&world.registry);
+    let fault = world.collector.fault(Fault::status(400));
+    for number in 0..NAMES {
+        if number == REFUSED {
+            // A reported loss does not keep its name.
+            drop(world.registry.force_flush(LONG));
+            world.collector.clear_fault(fault);
+        }
+        let name = format!("t{number}");
+        let found = wait_for("capacity", || world.registry.tenant(&name), Result::is_ok);
+        found.expect("configured").start_span("span").end();
+    }
+    drop(world.registry.force_flush(LONG));
+    let is_evicted = |status: &Status| status.evicted_totals.names > REFUSED as u64;
+    let status = wait_for("evicted names", || world.registry.status(), is_evicted);
+    let evicted = &status.evicted_totals;
+    assert!(evicted.spans.dropped.contains_key(&DropReason::Refused), "{evicted:#?}");
+    let tracers = status.tracers.iter();
+    let spans = sum_of(tracers.clone().map(|tracer| &tracer.spans).chain([&evicted.spans]));
+    let events = sum_of(
+        tracers
+            .map(|tracer| &tracer.session_events)
+            .chain([&evicted.session_events]),
+    );
+    assert_eq!(
+        (spans.accepted, spans.dropped[&DropReason::Refused]),
+        (NAMES as u64, REFUSED as u64)
+    );
+    let reading = reader.read();
+    assert_matches_ledgers(&reading, &|_| true, &spans, &events);
+    assert_eq!(reading.all(STARTED), count(spans.accepted));
 }

@@ -47,7 +47,7 @@ macro_rules! instruments {
 }
 
 /// First the names of OpenTelemetry's conventions, then those without a conventional name.
-pub(super) const INSTRUMENTS: [Instrument; 13] = instruments! {
+pub(super) const INSTRUMENTS: [Instrument; 14] = instruments! {
     "otel.sdk.span.started" "{span}" Counter None
         "Spans started, recorded or not"
         |of| vec![sampled("RECORD_AND_SAMPLE", of.recorded), sampled("DROP", of.left_out)];
@@ -87,6 +87,9 @@ pub(super) const INSTRUMENTS: [Instrument; 13] = instruments! {
     "tracer_registry.tracer.failing" "{tracer}" UpDownCounter None
         "Selectors with a problem, by its kind"
         |of| failing(of);
+    "tracer_registry.tracer.paused" "{tracer}" UpDownCounter None
+        "Selectors whose sending is paused"
+        |of| plain(of.paused);
 };
 
 /// Returns the spans that left the queue, and those refused at entry.

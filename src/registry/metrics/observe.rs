@@ -208,7 +208,8 @@ impl Observed {
                     }
                 });
             }
-            let numbers = self.numbers(&summary);
+            let mut numbers = self.numbers(&summary);
+            numbers.paused = ledger.gate.is_closed().into();
             if ledger.metrics.number < self.max_tracers {
                 series.push(Series {
                     tracer: Some(Tracer::of(&ledger)),
@@ -235,6 +236,7 @@ impl Observed {
             held_bytes: summary.held_bytes as u64,
             tracers,
             queue_capacity: tracers * self.max_queue_size,
+            paused: 0,
             failing: [summary.key_refused, summary.key_failing, summary.open_breakers > 0].map(u64::from),
         }
     }

@@ -29,6 +29,8 @@ pub(super) struct Numbers {
     pub(super) held_bytes: u64,
     pub(super) tracers: u64,
     pub(super) queue_capacity: u64,
+    /// Selectors whose sending is paused.
+    pub(super) paused: u64,
     /// Selectors with each kind of problem, in the order of [`PROBLEMS`].
     pub(super) failing: [u64; PROBLEMS.len()],
 }
@@ -65,6 +67,7 @@ impl Numbers {
         self.held_bytes += other.held_bytes;
         self.tracers += other.tracers;
         self.queue_capacity += other.queue_capacity;
+        self.paused += other.paused;
         for (sum, number) in self.failing.iter_mut().zip(other.failing) {
             *sum += number;
         }

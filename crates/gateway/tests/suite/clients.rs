@@ -1,7 +1,10 @@
 //! Released clients: OpenTelemetry's exporters, and tonic's gRPC client.
 
 use std::fmt;
+use std::fs;
+use std::path::Path;
 use std::pin::Pin;
+use std::process::Command;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,7 +21,8 @@ use tokio::runtime::Runtime;
 use tracer_registry::config::{self, BackendName, Binding, Compression, Export};
 use tracer_registry::{KeySource, TracerRegistry};
 
-use crate::support::{ACME, GLOBEX, LONG, Service};
+use crate::admin::bearer;
+use crate::support::{ACME, GLOBEX, LONG, SCRAPER, Service};
 
 /// OpenTelemetry's HTTP client interface on hyper. Exporters call it from threads without a
 /// runtime.
@@ -130,4 +134,39 @@ fn tonic_sends_over_grpc_with_and_without_gzip() {
         service.flush();
         assert_eq!(service.spans("acme"), ["one", "two"]);
     }
+}
+
+#[test]
+#[ignore = "needs Python and the parsers of tests/clients: run tests/clients/run"]
+fn parsers_of_prometheus_read_both_formats_and_the_alert_rules() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let service = crate::metrics::troubled();
+    let folder = tempfile::tempdir().unwrap();
+    let formats = [
+        ("prometheus", "text/plain"),
+        ("openmetrics", "application/openmetrics-text"),
+    ];
+    let files = formats.map(|(name, accept)| {
+        let headers = [("authorization", &*bearer(SCRAPER)), ("accept", accept)];
+        let reply = service.ask("GET", "/metrics", &headers, "");
+        let file = folder.path().join(name);
+        fs::write(&file, &reply.body).unwrap();
+        file
+    });
+    let checked = Command::new(repository.join("target/clients/metrics/bin/python"))
+        .arg(repository.join("tests/clients/metrics/check.py"))
+        .args(files)
+        .arg(repository.join("docs/operations/alerts.yaml"))
+        .output()
+        .unwrap();
+    let output = String::from_utf8_lossy(&checked.stdout);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    let numbers: Vec<usize> = output
+        .split_whitespace()
+        .map(|number| number.parse().unwrap())
+        .collect();
+    let [samples, families, rules] = numbers.as_slice() else {
+        panic!("{output}")
+    };
+    assert!(*samples > 100 && *families > 40 && *rules > 20, "{output}");
 }
