@@ -118,7 +118,7 @@ const TENANTS: usize = 10_000;
 /// Tenants of one request.
 const SPLIT_IN: usize = 50;
 
-/// Starts a gateway for ten thousand tenants. The receiver refuses the key of each hundredth.
+/// Starts a gateway for ten thousand tenants. The receiver refuses the requests of each hundredth.
 fn start_many(max_tracers: usize) -> Service {
     let tables = format!(
         r#"
@@ -138,10 +138,11 @@ fn start_many(max_tracers: usize) -> Service {
         "#
     );
     let service = Service::prepare(TABLE, &tables);
+    service.collector.fault(Fault::status(400).only("key-of-the-hundredth"));
     fs::write(service.path("tokens/many"), "token-of-the-many").unwrap();
     for number in 0..TENANTS {
         let key = if number % 100 == 0 {
-            "unknown-key"
+            "key-of-the-hundredth"
         } else {
             "backend-key-of-acme"
         };
@@ -216,7 +217,7 @@ fn sums_equal_the_status(max_tracers: usize) {
     assert_equal(&samples, &spans);
     let sent = 2 * (TENANTS as u64 + 1_000);
     assert_eq!((spans.accepted, spans.queued + spans.in_flight), (sent, 0));
-    assert_eq!(spans.dropped, BTreeMap::from([(DropReason::Unauthorized, sent / 100)]));
+    assert_eq!(spans.dropped, BTreeMap::from([(DropReason::Refused, sent / 100)]));
     assert_eq!(samples.all("tracer_registry_gateway_span_accepted_total"), sent);
     let named: BTreeSet<&String> = samples
         .values

@@ -260,7 +260,7 @@ fn a_receiver_that_is_gone_costs_one_line_and_its_return_another() {
         for connection in listener.incoming() {
             let mut connection = connection.unwrap();
             thread::spawn(move || {
-                let mut buffer = [0; 65_536];
+                let mut buffer = vec![0; 65_536];
                 while connection.read(&mut buffer).unwrap_or_default() > 0 {
                     drop(connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"));
                 }
