@@ -28,6 +28,8 @@ use crate::server::{self, Handler, Server};
 /// Threads that serve connections. With the thread for large messages and those of the export
 /// engine, a gateway has five.
 const WORKERS: usize = 2;
+/// Polls of tasks after which a busy thread looks for connections that have become ready.
+const EVENT_INTERVAL: u32 = 8;
 /// Threads for look-ups that read a key. They end when they have nothing to do.
 const LOOK_UP_THREADS: usize = 16;
 /// Longest time for the last request of telemetry.
@@ -106,6 +108,7 @@ impl Gateway {
             .build()?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(WORKERS)
+            .event_interval(EVENT_INTERVAL)
             .max_blocking_threads(LOOK_UP_THREADS)
             .thread_name("gateway")
             .enable_all()

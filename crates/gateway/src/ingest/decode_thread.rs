@@ -10,8 +10,9 @@ use tokio::sync::oneshot;
 
 use crate::answer::{Format, Refusal};
 
-/// Largest messages that a worker of the runtime checks itself: a fraction of a millisecond.
-const INLINE_BYTES: usize = 1024 * 1024;
+/// Largest messages that a worker of the runtime checks itself: a fraction of a millisecond, even
+/// if they consist of empty parts.
+const INLINE_BYTES: usize = 256 * 1024;
 /// The same for JSON, which is converted too.
 const INLINE_JSON_BYTES: usize = 128 * 1024;
 

@@ -15,10 +15,18 @@ use crate::budget::Reserved;
 
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
-/// Bytes that are inflated without a pause: a fraction of a millisecond.
+/// Bytes that are inflated without a pause, once the message has its turn: a fraction of a
+/// millisecond.
 const SLICE_BYTES: usize = 64 * 1024;
+/// Bytes that are inflated before the message waits for its turn.
+const FREE_BYTES: usize = 16 * 1024;
+/// Compressed bytes that are read without a pause. If they are tables of blocks without content,
+/// they take as much time as a slice.
+const PAUSE_BYTES: usize = 4 * 1024;
 /// A member costs as much time as thousands of bytes, so a body of empty ones would take seconds.
 const MAX_MEMBERS: usize = 1000;
+/// Members that are read without a pause.
+const PAUSE_MEMBERS: usize = 16;
 /// Bytes that are inflated by one call of a decoder.
 const PIECE_BYTES: usize = 8 * 1024;
 /// Bytes that a member may be larger than what it inflates to, besides a 64th of it. Blocks without
@@ -107,6 +115,10 @@ impl Encoding {
         if self == Self::Identity || message.is_empty() {
             return Ok(Inflated { message, gzip: None });
         }
+        if self == Self::Zstd {
+            // Each decoder has a window, whatever the message inflates to.
+            turn.take().await;
+        }
         let decoder_bytes = if self == Self::Zstd { ZSTD_BYTES } else { GZIP_BYTES };
         if !reserved.grow(decoder_bytes) {
             return Err(Refusal::no_memory());
@@ -118,7 +130,8 @@ impl Encoding {
         }
         let announced = if self == Self::Gzip { announced_by(&message) } else { 0 };
         // The rest follows with the turn.
-        buffer.prepare(announced.min(SLICE_BYTES));
+        buffer.prepare(announced.min(FREE_BYTES));
+        let mut slice = vec![0; FREE_BYTES];
         let (mut rest, mut members) = (&message[..], 0);
         while !rest.is_empty() {
             if members == MAX_MEMBERS {
@@ -127,12 +140,24 @@ impl Encoding {
                 )));
             }
             members += 1;
+            if members % PAUSE_MEMBERS == 0 {
+                turn.take().await;
+                yield_now().await;
+            }
             rest = if self == Self::Zstd {
                 let decoder = zstd_decoder(Member::new(rest, MAX_ZSTD_OVERHEAD))?;
-                inflate_member(decoder, zstd::Decoder::get_mut, &mut buffer, turn, announced).await?
+                inflate_member(
+                    decoder,
+                    zstd::Decoder::get_mut,
+                    &mut slice,
+                    &mut buffer,
+                    turn,
+                    announced,
+                )
+                .await?
             } else {
                 let decoder = GzDecoder::new(Member::new(rest, MAX_GZIP_OVERHEAD));
-                inflate_member(decoder, GzDecoder::get_mut, &mut buffer, turn, announced).await?
+                inflate_member(decoder, GzDecoder::get_mut, &mut slice, &mut buffer, turn, announced).await?
             };
         }
         let inflated = buffer.into_bytes();
@@ -159,39 +184,51 @@ fn announced_by(body: &[u8]) -> usize {
 async fn inflate_member<'m, D: Read>(
     mut decoder: D,
     member: fn(&mut D) -> &mut Member<'m>,
+    slice: &mut Vec<u8>,
     buffer: &mut Buffer<'_>,
     turn: &mut Turn<'_>,
     announced: usize,
 ) -> Result<&'m [u8], Refusal> {
-    let mut slice = vec![0; SLICE_BYTES];
     loop {
-        let read = fill(&mut decoder, member, &mut slice);
-        let read = read.map_err(|_| Refusal::malformed("the compressed body is malformed"))?;
+        let (read, has_ended) =
+            fill(&mut decoder, member, slice).map_err(|_| Refusal::malformed("the compressed body is malformed"))?;
         buffer.append(&slice[..read])?;
-        if read < SLICE_BYTES {
+        if has_ended {
             return Ok(member(&mut decoder).rest);
         }
         turn.take().await;
         buffer.prepare(announced);
+        slice.resize(SLICE_BYTES, 0);
         yield_now().await;
     }
 }
 
-/// Reads until the slice is full or the member ends.
-fn fill<'m, D: Read>(decoder: &mut D, member: fn(&mut D) -> &mut Member<'m>, slice: &mut [u8]) -> io::Result<usize> {
+/// Reads until the slice is full, a pause is due, or the member ends. Returns the number of bytes
+/// in the slice, and whether the member has ended.
+fn fill<'m, D: Read>(
+    decoder: &mut D,
+    member: fn(&mut D) -> &mut Member<'m>,
+    slice: &mut [u8],
+) -> io::Result<(usize, bool)> {
+    member(decoder).until_pause = PAUSE_BYTES;
     let mut filled = 0;
     while filled < slice.len() {
         let piece = (filled + PIECE_BYTES).min(slice.len());
-        match decoder.read(&mut slice[filled..piece])? {
-            0 => break,
-            read => {
+        match decoder.read(&mut slice[filled..piece]) {
+            Ok(0) => return Ok((filled, true)),
+            Ok(read) => {
+                let member = member(decoder);
                 // Blocks of content that cannot be compressed have heads.
-                member(decoder).allowed += read + read / 64;
+                member.allowed += read + read / 64;
+                // Usual content is compressed to less than a quarter, and never pauses here.
+                member.until_pause = (member.until_pause + read / 4).min(PAUSE_BYTES);
                 filled += read;
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
         }
     }
-    Ok(filled)
+    Ok((filled, false))
 }
 
 /// A compressed member, and what follows it. Fails if it is larger than what it inflates to, beyond
@@ -200,27 +237,38 @@ struct Member<'m> {
     rest: &'m [u8],
     /// Bytes that may be read before more are inflated.
     allowed: usize,
+    /// Bytes that may be read before a pause.
+    until_pause: usize,
 }
 
 impl<'m> Member<'m> {
     fn new(rest: &'m [u8], overhead: usize) -> Self {
-        // A call inflates up to a piece before that is known.
-        let allowed = overhead + PIECE_BYTES;
-        Self { rest, allowed }
+        Self {
+            rest,
+            // A call inflates up to a piece before that is known.
+            allowed: overhead + PIECE_BYTES,
+            until_pause: PAUSE_BYTES,
+        }
     }
 }
 
 impl BufRead for Member<'_> {
+    /// Fails with `WouldBlock` if a pause is due.
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.allowed == 0 && !self.rest.is_empty() {
-            return Err(io::ErrorKind::InvalidData.into());
+        if self.rest.is_empty() {
+            return Ok(self.rest);
         }
-        Ok(&self.rest[..self.allowed.min(self.rest.len())])
+        match (self.allowed, self.until_pause) {
+            (0, _) => Err(io::ErrorKind::InvalidData.into()),
+            (_, 0) => Err(io::ErrorKind::WouldBlock.into()),
+            (allowed, until_pause) => Ok(&self.rest[..allowed.min(until_pause).min(self.rest.len())]),
+        }
     }
 
     fn consume(&mut self, bytes: usize) {
         self.rest = &self.rest[bytes..];
         self.allowed -= bytes;
+        self.until_pause -= bytes;
     }
 }
 
@@ -395,6 +443,30 @@ mod tests {
         let mut turn = Turn::new(&queue);
         let inflated = Encoding::Gzip.inflate(message, LIMIT, &mut reserved, &mut turn);
         assert_eq!(inflated.await.unwrap_err(), Refusal::no_memory());
+    }
+
+    #[tokio::test]
+    async fn work_pauses_after_few_bytes_in_or_out_and_after_few_members() {
+        let cases = [
+            ("bytes out", Encoding::Gzip, gzip(&vec![0; FREE_BYTES]), true),
+            ("fewer bytes out", Encoding::Gzip, gzip(&vec![0; FREE_BYTES - 1]), false),
+            ("bytes in", Encoding::Gzip, empty_blocks(PAUSE_BYTES), true),
+            ("fewer bytes in", Encoding::Gzip, empty_blocks(PAUSE_BYTES / 2), false),
+            ("members", Encoding::Gzip, gzip(b"").repeat(PAUSE_MEMBERS), true),
+            (
+                "fewer members",
+                Encoding::Gzip,
+                gzip(b"").repeat(PAUSE_MEMBERS - 1),
+                false,
+            ),
+        ];
+        for (name, encoding, message, pauses) in cases {
+            let mut inflated = Box::pin(inflate(encoding, &message));
+            assert_eq!(futures_util::poll!(inflated.as_mut()).is_pending(), pauses, "{name}");
+            if pauses {
+                inflated.await.unwrap();
+            }
+        }
     }
 
     #[tokio::test]

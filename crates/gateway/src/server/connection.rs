@@ -95,7 +95,7 @@ impl Connection {
         };
         let activity = Activity::new(began, !is_http2);
         let head = HeadMemory::new(Arc::clone(&self.server));
-        let stream = TokioIo::new(TrackedStream::new(stream, first, activity.clone(), head));
+        let stream = TokioIo::new(TrackedStream::new(stream, is_http2, first, activity.clone(), head));
         let service = self.service(activity.clone());
         if is_http2 {
             let mut builder = http2::Builder::new(TokioExecutor::new());

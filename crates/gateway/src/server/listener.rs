@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
+use tokio::task::yield_now;
 
 use super::connection::Connection;
 use super::shared::Server;
@@ -14,6 +15,8 @@ use super::shared::Server;
 /// Connections that the system keeps until they are accepted. If there are more, it discards their
 /// first packet, and the client waits for a second.
 const BACKLOG: u32 = 4096;
+/// Connections that are accepted before others are served.
+const ACCEPTED_IN_TURN: u32 = 16;
 /// Delay after the system could not provide a socket.
 const NO_SOCKET_DELAY: Duration = Duration::from_millis(100);
 
@@ -38,7 +41,10 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)>
 
 /// Accepts connections until the server stops. Closes those above the limit at once.
 pub(crate) async fn accept(listener: TcpListener, server: Arc<Server>, mut stop: watch::Receiver<bool>) {
-    loop {
+    for accepted_in_turn in (0..ACCEPTED_IN_TURN).cycle() {
+        if accepted_in_turn == 0 {
+            yield_now().await;
+        }
         let accepted = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => return,

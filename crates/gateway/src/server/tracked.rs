@@ -1,6 +1,6 @@
 //! Streams and bodies that record the activity of their connection.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::{io, mem};
@@ -8,6 +8,7 @@ use std::{io, mem};
 use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::task::yield_now;
 
 use super::activity::{Activity, Running};
 use super::shared::Server;
@@ -15,9 +16,10 @@ use crate::budget::Reserved;
 
 /// Bytes of an incomplete head for which nothing is reserved.
 const FREE_HEAD: usize = 4 * 1024;
-/// Bytes that a connection reads before others have their turn: thousands of the smallest frames of
-/// HTTP/2.
+/// Bytes that a connection reads before others have their turn. In HTTP/2, they may be two thousand
+/// frames. Frames without a request have a turn for each read.
 const TURN_BYTES: usize = 64 * 1024;
+const HTTP2_TURN_BYTES: usize = 16 * 1024;
 /// Bytes reserved for a larger incomplete head: the largest read buffer of a connection.
 const HEAD_MEMORY: usize = 64 * 1024;
 
@@ -43,6 +45,7 @@ pub(super) struct TrackedStream<S> {
     first: Bytes,
     activity: Activity,
     head: HeadMemory,
+    is_http2: bool,
     /// Bytes read since other connections had their turn.
     in_turn: usize,
 }
@@ -95,12 +98,13 @@ impl HeadMemory {
 }
 
 impl<S> TrackedStream<S> {
-    pub(super) fn new(stream: S, first: Bytes, activity: Activity, head: HeadMemory) -> Self {
+    pub(super) fn new(stream: S, is_http2: bool, first: Bytes, activity: Activity, head: HeadMemory) -> Self {
         Self {
             stream,
             first,
             activity,
             head,
+            is_http2,
             in_turn: 0,
         }
     }
@@ -116,11 +120,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for TrackedStream<S> {
         }
         let unserved = self.activity.unserved_bytes();
         self.head.reserve(unserved)?;
-        if self.in_turn >= TURN_BYTES {
+        let is_over = self.in_turn >= if self.is_http2 { HTTP2_TURN_BYTES } else { TURN_BYTES };
+        if is_over || self.is_http2 && self.in_turn > 0 && unserved > FREE_HEAD {
             self.in_turn = 0;
-            self.head.settle(unserved, cx);
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+            if is_over {
+                self.head.settle(unserved, cx);
+            }
+            // Unlike a wake-up, this also lets connections go first that become ready now.
+            return pin!(yield_now()).poll(cx).map(Ok);
         }
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);

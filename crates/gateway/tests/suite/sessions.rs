@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, Request};
@@ -502,6 +503,47 @@ fn a_full_queue_refuses_its_tenant_alone_and_every_accepted_request_arrives() {
         (ledger.delivered, 0),
         "a refused request is in no ledger"
     );
+}
+
+/// Prints the times of session requests while the backend hangs.
+#[test]
+#[ignore = "measures times: cargo test --release -p tracer-registry-gateway --test suite -- --ignored --nocapture times_of"]
+fn times_of_session_requests() {
+    let service = Service::with_defaults(
+        HONEYHIVE,
+        "[export]\nmax_queue_size = 100_000\nmax_queue_bytes = \"256MiB\"",
+    );
+    service.collector.fault(Fault::hang());
+    let mut times: [Vec<Duration>; 3] = Default::default();
+    let mut measure = |index: usize, method, path, body: Value| {
+        let began = Instant::now();
+        let reply = service.api(method, path, ACME, &[], body.to_string());
+        times[index].push(began.elapsed());
+        succeeded(&reply)
+    };
+    for _ in 0..2000 {
+        let started = measure(
+            0,
+            Method::POST,
+            "/session/start",
+            json!({"session": {"session_name": "chat"}}),
+        );
+        let session = &started["session_id"];
+        let event = json!({"event": {"session_id": session, "event_name": "answer", "event_type": "model"}});
+        measure(1, Method::POST, "/events", event);
+        measure(
+            2,
+            Method::PUT,
+            "/events",
+            json!({"event_id": session, "metadata": {"key": "value"}}),
+        );
+    }
+    for (name, times) in ["start", "event", "enrichment"].into_iter().zip(&mut times) {
+        times.sort();
+        let [median, p99] = [50, 99].map(|percent| times[times.len() * percent / 100]);
+        println!("{name}: median {median:?}, p99 {p99:?}");
+        assert!(p99 <= Duration::from_millis(5), "{name}: {p99:?}");
+    }
 }
 
 #[test]

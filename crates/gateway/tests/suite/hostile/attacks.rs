@@ -11,11 +11,11 @@ use super::frames::{
     WINDOW_UPDATE, data, export, export_headers, frame, header_block, whole_export,
 };
 use super::messages::tagged;
-use super::process::Process;
+use super::process::Target;
 use crate::limits::Raw;
 use crate::support::{ACME, body, framed, gzip};
 
-pub(crate) type Attack = fn(&Process);
+pub(crate) type Attack = fn(Target);
 
 /// Messages that expand.
 pub(crate) const MESSAGES: &[(&str, Attack)] = &[
@@ -93,11 +93,11 @@ fn post_head(path: &str, token: &str, headers: &str, length: usize) -> String {
 }
 
 /// Posts messages at once, each on a connection of its own, and checks the status of each answer.
-fn post_all(process: &Process, path: &str, content_type: &str, messages: &[Vec<u8>], statuses: &[u16]) {
+fn post_all(target: Target, path: &str, content_type: &str, messages: &[Vec<u8>], statuses: &[u16]) {
     let mut connections: Vec<Raw> = messages
         .iter()
         .map(|message| {
-            let mut raw = Raw::connect(process.http);
+            let mut raw = Raw::connect(target.http);
             raw.write(post_head(
                 path,
                 ACME,
@@ -118,16 +118,16 @@ fn post_all(process: &Process, path: &str, content_type: &str, messages: &[Vec<u
     }
 }
 
-fn bombs(process: &Process) {
+fn bombs(target: Target) {
     let mut http = Vec::new();
     let mut grpc = Vec::new();
     for index in 0..500 {
         let (encoding, bomb) = &BOMBS[index % BOMBS.len()];
-        let mut raw = Raw::connect(process.http);
+        let mut raw = Raw::connect(target.http);
         let headers = format!("content-type: application/x-protobuf\r\ncontent-encoding: {encoding}\r\n");
         raw.write([post_head(TRACES, ACME, &headers, bomb.len()).as_bytes(), bomb].concat());
         http.push(raw);
-        let mut http2 = Http2::connect(process.grpc, &[]);
+        let mut http2 = Http2::connect(target.grpc, &[]);
         let head = export(1, ACME, &[("grpc-encoding", encoding.as_bytes())]);
         http2.0.write([head, data(1, &framed(true, bomb))].concat());
         grpc.push(http2);
@@ -141,7 +141,7 @@ fn bombs(process: &Process) {
     }
 }
 
-fn empty_parts(process: &Process) {
+fn empty_parts(target: Target) {
     let repeated = |part: &[u8]| part.repeat(LARGE / part.len());
     let nested = |fields: &[u8], content: Vec<u8>| {
         fields
@@ -158,7 +158,7 @@ fn empty_parts(process: &Process) {
         nested(&[1, 1], repeated(b"\x0a\x00")),
         [span, repeated(b"\x0a\x00")].concat(),
     ];
-    post_all(process, TRACES, "application/x-protobuf", &protobuf, &[200, 400, 503]);
+    post_all(target, TRACES, "application/x-protobuf", &protobuf, &[200, 400, 503]);
     let list = |before: &str, after: &str| format!("{before}{{}}{}{after}", ",{}".repeat(LARGE / 3 - 100)).into_bytes();
     let json = [
         list(r#"{"resourceSpans":["#, "]}"),
@@ -166,10 +166,10 @@ fn empty_parts(process: &Process) {
         list(r#"{"resourceSpans":[{"scopeSpans":[{"spans":["#, "]}]}]}"),
         list(r#"{"unknown":["#, "]}"),
     ];
-    post_all(process, TRACES, "application/json", &json, &[200, 400, 503]);
+    post_all(target, TRACES, "application/json", &json, &[200, 400, 503]);
 }
 
-fn nesting(process: &Process) {
+fn nesting(target: Target) {
     let opened = |text: &str| text.repeat(LARGE / text.len()).into_bytes();
     let json = [
         opened("["),
@@ -177,7 +177,7 @@ fn nesting(process: &Process) {
         opened(r#"{"resourceSpans":["#),
         [&br#"{"resourceSpans":"#[..], &opened("[")].concat(),
     ];
-    post_all(process, TRACES, "application/json", &json, &[400, 503]);
+    post_all(target, TRACES, "application/json", &json, &[400, 503]);
     // Values in values, as deep as the size allows.
     let mut protobuf = Vec::new();
     while protobuf.len() < LARGE / 16 {
@@ -188,7 +188,7 @@ fn nesting(process: &Process) {
     }
     // Groups, which old protobuf libraries skip by recursion.
     post_all(
-        process,
+        target,
         TRACES,
         "application/x-protobuf",
         &[protobuf, opened("\x1b")],
@@ -196,7 +196,7 @@ fn nesting(process: &Process) {
     );
 }
 
-fn json(process: &Process) {
+fn json(target: Target) {
     let value = |value: String| {
         format!(
             r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"traceId":"5b8efff798038103d269b633813fc60c",
@@ -214,10 +214,10 @@ fn json(process: &Process) {
         value(format!(r#"{{"{}":1}}"#, "k".repeat(many))),
         value(format!("{{{}}}", r#""a":1,"#.repeat(many / 6))),
     ];
-    post_all(process, TRACES, "application/json", &messages, &[200, 400, 503]);
+    post_all(target, TRACES, "application/json", &messages, &[200, 400, 503]);
 }
 
-fn session_json(process: &Process) {
+fn session_json(target: Target) {
     let filled = |before: &str, part: &str, after: &str| {
         format!("{before}{}{after}", part.repeat(LARGE / part.len() - 100)).into_bytes()
     };
@@ -241,7 +241,7 @@ fn session_json(process: &Process) {
         .into_bytes(),
     ];
     post_all(
-        process,
+        target,
         "/session/start",
         "application/json",
         &messages,
@@ -249,24 +249,24 @@ fn session_json(process: &Process) {
     );
 }
 
-fn partial_heads(process: &Process) {
+fn partial_heads(target: Target) {
     let head = format!(
         "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nx: {}",
         "y".repeat(30_000)
     );
     let connections: Vec<Raw> = (0..2000)
         .map(|_| {
-            let mut raw = Raw::connect(process.http);
+            let mut raw = Raw::connect(target.http);
             drop(raw.0.write_all(head.as_bytes()));
             raw
         })
         .collect();
     // The last ones are read too.
-    settle(process);
+    settle(target);
     drop(connections);
 }
 
-fn partial_header_blocks(process: &Process) {
+fn partial_header_blocks(target: Target) {
     let block = header_block(&export_headers("Bearer x", &[("x", &vec![b'y'; 30_000])]));
     let (first, second) = block.split_at(16_000);
     let frames = [
@@ -276,53 +276,53 @@ fn partial_header_blocks(process: &Process) {
     .concat();
     let connections: Vec<Http2> = (0..1000)
         .map(|_| {
-            let mut http2 = Http2::connect(process.grpc, &[]);
+            let mut http2 = Http2::connect(target.grpc, &[]);
             http2.flood(&frames);
             http2
         })
         .collect();
-    settle(process);
+    settle(target);
     drop(connections);
 }
 
 /// Waits until the gateway has read what was written before.
-fn settle(process: &Process) {
+fn settle(target: Target) {
     for _ in 0..20 {
-        let mut raw = Raw::connect(process.http);
+        let mut raw = Raw::connect(target.http);
         raw.write("GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n");
         assert!(raw.read_head().starts_with("HTTP/1.1 200 "));
     }
 }
 
-fn partial_bodies(process: &Process) {
+fn partial_bodies(target: Target) {
     let part = vec![0; LARGE];
     let connections: Vec<Raw> = (0..200)
         .map(|_| {
-            let mut raw = Raw::connect(process.http);
+            let mut raw = Raw::connect(target.http);
             raw.write_head(ACME, LARGE + 1);
             raw.0.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
             drop(raw.0.write_all(&part));
             raw
         })
         .collect();
-    settle(process);
+    settle(target);
     drop(connections);
 }
 
-fn refused_uploads(process: &Process) {
+fn refused_uploads(target: Target) {
     let part = frame(DATA, 0, 1, &[0; 16 * 1024]).repeat(3);
     let connections: Vec<Http2> = (0..500)
         .map(|_| {
-            let mut http2 = Http2::connect(process.grpc, &[]);
+            let mut http2 = Http2::connect(target.grpc, &[]);
             http2.flood(&[export(1, "unknown", &[]), part.clone()].concat());
             http2
         })
         .collect();
-    settle(process);
+    settle(target);
     drop(connections);
 }
 
-fn unread_answers(process: &Process) {
+fn unread_answers(target: Target) {
     let message = body(&["unread"]);
     let request = [
         post_head(
@@ -342,19 +342,19 @@ fn unread_answers(process: &Process) {
         .collect();
     let mut connections = Vec::new();
     for _ in 0..20 {
-        let mut raw = Http2(Raw::connect(process.http));
+        let mut raw = Http2(Raw::connect(target.http));
         raw.flood(&requests);
-        let mut http2 = Http2::connect(process.grpc, &window_of_zero);
+        let mut http2 = Http2::connect(target.grpc, &window_of_zero);
         http2.flood(&streams);
         connections.push((raw, http2));
     }
-    settle(process);
+    settle(target);
 }
 
-fn pipelined(process: &Process) {
+fn pipelined(target: Target) {
     let request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
     for _ in 0..4 {
-        let mut raw = Raw::connect(process.http);
+        let mut raw = Raw::connect(target.http);
         raw.write(request.repeat(500));
         for _ in 0..500 {
             assert!(raw.read_head().starts_with("HTTP/1.1 200 "));
@@ -363,7 +363,7 @@ fn pipelined(process: &Process) {
     }
 }
 
-fn rapid_reset(process: &Process) {
+fn rapid_reset(target: Target) {
     // GET / over http, and a reset.
     let burst: Vec<u8> = (0..5000_u32)
         .flat_map(|index| {
@@ -376,13 +376,13 @@ fn rapid_reset(process: &Process) {
         })
         .collect();
     for _ in 0..20 {
-        let mut http2 = Http2::connect(process.grpc, &[]);
+        let mut http2 = Http2::connect(target.grpc, &[]);
         http2.flood(&burst);
         drain(&mut http2.0.0, Duration::from_millis(500));
     }
 }
 
-fn reset_uploads(process: &Process) {
+fn reset_uploads(target: Target) {
     let burst: Vec<u8> = (0..1000_u32)
         .flat_map(|index| {
             let stream = 2 * index + 1;
@@ -395,70 +395,70 @@ fn reset_uploads(process: &Process) {
         })
         .collect();
     for _ in 0..20 {
-        let mut http2 = Http2::connect(process.grpc, &[]);
+        let mut http2 = Http2::connect(target.grpc, &[]);
         http2.flood(&burst);
         drain(&mut http2.0.0, Duration::from_millis(500));
     }
 }
 
-fn continuation_flood(process: &Process) {
+fn continuation_flood(target: Target) {
     let empty = frame(CONTINUATION, 0, 1, &[]).repeat(100_000);
     let full = frame(CONTINUATION, 0, 1, &header_block(&[("x", &vec![b'y'; 16_000])])).repeat(100);
     for flood in [&empty, &full] {
-        let mut http2 = Http2::connect(process.grpc, &[]);
+        let mut http2 = Http2::connect(target.grpc, &[]);
         let start = frame(HEADERS, 0, 1, &header_block(&export_headers("Bearer x", &[])));
         http2.flood(&[&start[..], flood].concat());
         assert!(http2.read_until(|_| false).is_none(), "the connection ends");
     }
 }
 
-fn settings_and_ping_flood(process: &Process) {
+fn settings_and_ping_flood(target: Target) {
     let flood = [
         frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]).repeat(50_000),
         frame(PING, 0, 0, &[7; 8]).repeat(50_000),
     ];
     for frames in flood {
-        let mut http2 = Http2::connect(process.grpc, &[]);
+        let mut http2 = Http2::connect(target.grpc, &[]);
         http2.flood(&frames);
     }
-    settle(process);
+    settle(target);
 }
 
-fn priority_flood(process: &Process) {
-    let mut http2 = Http2::connect(process.grpc, &[]);
+fn priority_flood(target: Target) {
+    let mut http2 = Http2::connect(target.grpc, &[]);
     let priorities = (0..50_000_u32).flat_map(|index| frame(PRIORITY, 0, 2 * index + 1, &[0, 0, 0, 0, 16]));
     http2.flood(&priorities.collect::<Vec<u8>>());
-    let mut http2 = Http2::connect(process.grpc, &[]);
+    let mut http2 = Http2::connect(target.grpc, &[]);
     http2.flood(&frame(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes()).repeat(100_000));
-    settle(process);
+    settle(target);
 }
 
-fn empty_data(process: &Process) {
+fn empty_data(target: Target) {
     let padded = [&[255][..], &[0; 255]].concat();
     for flood in [
         frame(DATA, 0, 1, &[]).repeat(50_000),
         frame(DATA, PADDED, 1, &padded).repeat(5000),
     ] {
-        let mut http2 = Http2::connect(process.grpc, &[]);
+        let mut http2 = Http2::connect(target.grpc, &[]);
         http2.flood(&[export(1, ACME, &[]), flood].concat());
     }
-    settle(process);
+    settle(target);
 }
 
-fn hpack_bomb(process: &Process) {
+fn hpack_bomb(target: Target) {
     // One entry of the dynamic table, of almost 4 KiB, named again and again by one byte.
     let mut block = header_block(&export_headers("Bearer x", &[]));
     block.push(0x40);
     block.extend_from_slice(&header_block(&[("x-large-header", &[b'y'; 3900])])[1..]);
     block.extend_from_slice(&[0xbe; 10_000]);
     for _ in 0..20 {
-        let mut http2 = Http2::connect(process.grpc, &[]);
+        let mut http2 = Http2::connect(target.grpc, &[]);
         http2.flood(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &block));
         drain(&mut http2.0.0, Duration::from_millis(50));
     }
 }
 
-fn large_heads(process: &Process) {
+fn large_heads(target: Target) {
     let head = |stream| {
         let authorization = format!("Bearer {ACME}");
         let block = header_block(&export_headers(&authorization, &[("x", &vec![b'y'; 31_000])]));
@@ -473,19 +473,19 @@ fn large_heads(process: &Process) {
     let heads: Vec<u8> = (0..100).flat_map(|index| head(2 * index + 1)).collect();
     let connections: Vec<Http2> = (0..50)
         .map(|_| {
-            let mut http2 = Http2::connect(process.grpc, &[]);
+            let mut http2 = Http2::connect(target.grpc, &[]);
             http2.flood(&heads);
             http2
         })
         .collect();
-    settle(process);
+    settle(target);
     drop(connections);
 }
 
-fn connects(process: &Process) {
+fn connects(target: Target) {
     for _ in 0..1000 {
-        drop(Raw::connect(process.http));
-        drop(Raw::connect(process.grpc));
+        drop(Raw::connect(target.http));
+        drop(Raw::connect(target.grpc));
     }
-    settle(process);
+    settle(target);
 }

@@ -16,3 +16,5 @@ mod projects;
 #[cfg(target_os = "linux")]
 mod slow;
 mod smuggling;
+#[cfg(target_os = "linux")]
+mod times;

@@ -8,6 +8,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use tracer_registry::config::Config;
@@ -24,6 +25,13 @@ const QUEUES: &str = "[export]\nmax_queue_size = 1_000_000\nmax_queue_bytes = \"
 /// What the memory of a gateway may exceed `gateway.memory` by.
 const BEYOND_BUDGET: usize = 64 << 20;
 
+/// Addresses of a gateway that is attacked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    pub(crate) http: SocketAddr,
+    pub(crate) grpc: SocketAddr,
+}
+
 /// A running gateway. Its backend is in the process of the test.
 pub(crate) struct Process {
     child: Child,
@@ -39,10 +47,18 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a gateway with this `gateway.memory`, and further lines for its table.
     pub(crate) fn start(memory_mib: usize, gateway: &str) -> Self {
+        Self::start_by(Command::new(env::current_exe().unwrap()), memory_mib, gateway)
+    }
+
+    pub(crate) fn start_without_real_time(memory_mib: usize, gateway: &str) -> Self {
+        Self::start_by(without_real_time(), memory_mib, gateway)
+    }
+
+    fn start_by(mut command: Command, memory_mib: usize, gateway: &str) -> Self {
         raise_descriptor_limit();
         let gateway = format!("memory = \"{memory_mib}MiB\"\n{gateway}");
         let service = Service::prepare(&gateway, QUEUES);
-        let mut child = Command::new(env::current_exe().unwrap())
+        let mut child = command
             .args(["--exact", TEST, "--nocapture", "--test-threads=1"])
             .env(CONFIG_VARIABLE, service.path("gateway.toml"))
             .stdin(Stdio::piped())
@@ -72,12 +88,29 @@ impl Process {
         process
     }
 
+    pub(crate) fn target(&self) -> Target {
+        Target {
+            http: self.http,
+            grpc: self.grpc,
+        }
+    }
+
     /// Returns a size from the system's status of the process, in bytes.
     fn status(&self, name: &str) -> usize {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with(name)).expect(name);
         let kib: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
         kib * 1024
+    }
+
+    /// Returns the processor time that the process has used.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let nanos = tasks.filter_map(|task| -> Option<u64> {
+            let stat = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            stat.split_whitespace().next()?.parse().ok()
+        });
+        Duration::from_nanos(nanos.sum())
     }
 
     /// Returns the number of open descriptors.
@@ -114,6 +147,14 @@ pub(crate) fn post(raw: &mut Raw, token: &str, message: &[u8]) -> u16 {
     raw.write_head(token, message.len());
     raw.write(message);
     raw.read_head()[9..12].parse().unwrap()
+}
+
+/// Returns a command that runs this binary whenever no program with real-time priority does.
+pub(crate) fn without_real_time() -> Command {
+    let mut command = Command::new("chrt");
+    command.args(["--other", "0", "nice", "--adjustment=-20"]);
+    command.arg(env::current_exe().unwrap());
+    command
 }
 
 /// Raises the limit of open files as far as the system allows, and returns it.
