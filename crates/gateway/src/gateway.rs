@@ -236,7 +236,7 @@ impl Gateway {
         let log = Arc::<Log>::default();
         let (current, stop) = (Arc::clone(&self.current), self.stop.clone());
         let scrape = Scrape::start(&self.sources());
-        let admin = Admin::new(self.registry.clone(), current, Arc::clone(&log), scrape, stop);
+        let admin = Admin::new(Arc::clone(&self.ingest), current, Arc::clone(&log), scrape, stop);
         Arc::new(Server {
             handler: Handler::Admin(Arc::new(admin)),
             current: Arc::clone(&self.current),

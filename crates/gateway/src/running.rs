@@ -1,6 +1,7 @@
 //! What a reload replaces as a whole.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
@@ -28,6 +29,8 @@ pub(crate) struct Current {
     sources: SecretSources,
     tls: Tls,
     budget: Budget,
+    /// Whether the last reading of the certificates failed.
+    certificates_fail: AtomicBool,
 }
 
 /// Takes over the settings that take effect only at a start, and returns those that differ. Without
@@ -61,6 +64,7 @@ impl Current {
             sources,
             tls: Tls::default(),
             budget: Budget::new(0),
+            certificates_fail: AtomicBool::new(false),
         }
     }
 
@@ -161,17 +165,25 @@ impl Current {
             }
         }
         self.budget.set_limit(running.settings.memory);
+        self.certificates_fail.store(false, Ordering::Relaxed);
         if self.tls.apply(tls) && self.running.load().is_some() {
             Log::certificates_changed();
         }
         self.running.store(Some(Arc::new(running)));
     }
 
+    /// Returns whether the files of the certificates could be used when they were last read.
+    pub(crate) fn certificates_are_usable(&self) -> bool {
+        !self.certificates_fail.load(Ordering::Relaxed)
+    }
+
     /// Reads the certificates again, and applies them if they changed. Returns what changed. Blocks
     /// the thread.
     pub(crate) fn renew_certificates(&self, log: &Log) -> Option<String> {
         let running = self.running();
-        match tls::read(running.settings.tls.as_ref()?) {
+        let read = tls::read(running.settings.tls.as_ref()?);
+        self.certificates_fail.store(read.is_err(), Ordering::Relaxed);
+        match read {
             Ok(read) => self.tls.apply(Some(read)).then(|| {
                 Log::certificates_changed();
                 "new connections use the changed certificates".to_owned()

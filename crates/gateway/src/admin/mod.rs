@@ -17,11 +17,13 @@
 //! | `call.rs` | a request whose token, path and parameters are known |
 //! | `pages.rs` | what is |
 //! | `actions.rs` | what changes something |
+//! | `attention.rs` | what needs a look |
 //! | `events.rs` | what changes, as a stream |
 //! | `route.rs` | all routes |
 //! | `handler.rs` | one request from its head to its answer |
 
 mod actions;
+mod attention;
 mod call;
 mod events;
 mod handler;

@@ -4,7 +4,7 @@ use http::Method;
 
 use super::call::{Call, Json};
 use super::refusal::Refusal;
-use super::{actions, pages};
+use super::{actions, attention, pages};
 use crate::callers::Role;
 
 /// Place of a selector in a pattern.
@@ -73,6 +73,7 @@ pub(crate) const ROUTES: &[Route] = &[
         Work::Pass(pages::callers),
     ),
     page("/api/config", &[], Work::Pass(pages::config)),
+    page("/api/attention", &[], Work::Pass(attention::attention)),
     page("/api/explain", &["trace_id"], Work::Quick(pages::explain)),
     page("/api/events", &["after"], Work::Events),
     Route {

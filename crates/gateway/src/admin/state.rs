@@ -7,6 +7,7 @@ use tokio::sync::{Semaphore, watch};
 use tracer_registry::TracerRegistry;
 
 use super::permits::Permits;
+use crate::ingest::Ingest;
 use crate::log::Log;
 use crate::metrics::Scrape;
 use crate::running::Current;
@@ -18,6 +19,7 @@ const STREAMS: usize = 8;
 pub(crate) struct Admin {
     pub(super) registry: TracerRegistry,
     pub(super) current: Arc<Current>,
+    pub(super) ingest: Arc<Ingest>,
     pub(super) log: Arc<Log>,
     pub(super) scrape: Scrape,
     /// Work that visits all tenants or reads a file.
@@ -37,15 +39,16 @@ impl Admin {
     pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
     pub(crate) fn new(
-        registry: TracerRegistry,
+        ingest: Arc<Ingest>,
         current: Arc<Current>,
         log: Arc<Log>,
         scrape: Scrape,
         stop: watch::Sender<bool>,
     ) -> Self {
         Self {
-            registry,
+            registry: ingest.registry().clone(),
             current,
+            ingest,
             log,
             scrape,
             pass: Permits::new(),

@@ -70,6 +70,10 @@ impl Ingest {
         }
     }
 
+    pub(crate) fn registry(&self) -> &TracerRegistry {
+        &self.registry
+    }
+
     fn running(&self) -> Arc<Running> {
         self.current.running()
     }

@@ -200,3 +200,19 @@ fn refused_batches_are_shown_with_the_words_of_the_receiver() {
     assert_eq!(service.page("/api/tenants/globex/refused"), json!({"refused": []}));
     assert_eq!(start().admin("GET", "/api/tenants/acme/refused").0, 409);
 }
+
+#[test]
+fn what_needs_attention_is_listed_and_goes_when_it_is_over() {
+    let service = start();
+    assert_eq!(service.page("/api/attention"), json!({"attention": []}));
+    assert_eq!(service.admin("POST", "/api/tenants/acme/pause").0, 200);
+    let page = service.page("/api/attention");
+    let item = &page["attention"][0];
+    assert_eq!(
+        (&item["rule"], &item["severity"], &item["count"]),
+        (&"paused".into(), &"notice".into(), &1.into())
+    );
+    assert_eq!(item["tracers"], json!(["tenant:acme"]));
+    assert_eq!(service.admin("POST", "/api/tenants/acme/resume").0, 200);
+    assert_eq!(service.page("/api/attention"), json!({"attention": []}));
+}
