@@ -199,7 +199,7 @@ pub(super) struct Attention {
 struct Item {
     rule: String,
     severity: String,
-    count: u64,
+    count: usize,
     tracers: Vec<String>,
     endpoints: Vec<String>,
     since: Option<String>,
@@ -220,10 +220,13 @@ pub(super) fn attention(page: &Attention, out: &mut impl Write) -> Result<(), Cl
             since.unwrap_or_default()
         );
         writeln!(out, "{}", printable(&line))?;
-        let named: Vec<&str> = item.tracers.iter().chain(&item.endpoints).map(String::as_str).collect();
-        if !named.is_empty() {
-            let named = format!("  {}: {}", item.count, named.join(", "));
-            writeln!(out, "{}", printable(&named))?;
+        let more = if item.count > item.tracers.len() { ", .." } else { "" };
+        let tenants = format!("tenants ({}): {}{more}", item.count, item.tracers.join(", "));
+        let endpoints = format!("receivers: {}", item.endpoints.join(", "));
+        for (line, names) in [(tenants, &item.tracers), (endpoints, &item.endpoints)] {
+            if !names.is_empty() {
+                writeln!(out, "  {}", printable(&line))?;
+            }
         }
     }
     Ok(())

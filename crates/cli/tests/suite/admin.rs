@@ -195,6 +195,25 @@ fn metrics_are_printed_as_text() {
 }
 
 #[test]
+fn attention_names_what_is_wrong_and_exits_with_1_only_for_an_error() {
+    let gateway = Gateway::start();
+    let attention = || gateway.says(&["admin", "attention"]);
+    assert_eq!(attention(), (0, "nothing needs attention\n".to_owned()));
+    assert_eq!(gateway.json(&["admin", "attention"]), json!({"attention": []}));
+    gateway.says(&["admin", "pause", "acme"]);
+    let (code, notice) = attention();
+    assert!(code == 0 && notice.starts_with("notice paused: "), "{notice}");
+    assert!(notice.ends_with("\n  tenants (1): tenant:acme\n"), "{notice}");
+    gateway.says(&["admin", "resume", "acme"]);
+    gateway.collector.fault(Fault::reject_key());
+    assert_eq!(gateway.post("acme", TRACE), 200);
+    gateway.says(&["admin", "flush", "acme", "--timeout", "2s"]);
+    let (code, error) = attention();
+    assert!(code == 1 && error.contains("error key_refused: "), "{error}");
+    gateway.served.stop();
+}
+
+#[test]
 fn a_long_list_is_read_page_by_page() {
     let gateway = Gateway::start();
     for tenant in ["acme", "globex"] {
@@ -350,6 +369,20 @@ fn explain_shows_the_fate_of_a_trace() {
         gateway.json(&["explain", &delivered.to_uppercase()])["selectors"][0]["delivered"],
         1
     );
+    gateway.served.stop();
+}
+
+#[test]
+fn refused_batches_are_listed_with_the_receivers_words() {
+    let gateway = Gateway::start();
+    gateway.collector.fault(Fault::status(400));
+    assert_eq!(gateway.post("acme", TRACE), 200);
+    gateway.flush("acme");
+    let (_, listed) = gateway.says(&["admin", "refused", "acme"]);
+    let batch = listed.lines().nth(1).expect("a batch");
+    assert!(batch.contains("  refused  ") && batch.contains("400"), "{listed}");
+    let batch = &gateway.json(&["admin", "refused", "acme"])["refused"][0];
+    assert!(batch["body"].is_string() && batch["spans"] == 1, "{batch}");
     gateway.served.stop();
 }
 
