@@ -117,7 +117,7 @@ settings! {
     #[derive(Clone, Debug, Default, PartialEq)]
     #[at("export.explain")]
     pub struct Explain {
-        /// Maximum traces to remember, a trace once for each tracer that it has spans of. About 200
+        /// Maximum traces to remember, a trace once for each tracer that it has spans of. About 300
         /// bytes each. `0` disables it. Default: 0.
         #[schema(range(max = MAX_TRACES))]
         #[default(0, at_most_a_million)]
