@@ -109,8 +109,8 @@ struct Row {
 impl TracerRegistry {
     /// Returns one page of the tracers' status, without building that of the others.
     ///
-    /// Visits every selector, which takes tens of milliseconds for 100,000 of them. Does not affect
-    /// sending. Empty in a forked child of the registry's process.
+    /// Visits every selector, which takes about 0.1 s for 100,000 of them, and 0.02 s by selector
+    /// without a condition. Does not affect sending. Empty in a forked child of the registry's process.
     pub fn tracers(&self, query: &TracerQuery) -> TracerPage {
         if self.0.engine.is_forked() {
             return TracerPage::default();
