@@ -20,7 +20,6 @@ pub(crate) struct RequestDurations(ArcSwap<Vec<Histogram<f64>>>);
 
 impl RequestDurations {
     /// Records requests with a meter from now on.
-    #[allow(dead_code, reason = "the metrics of the admin listener observe it")]
     pub(crate) fn observe(&self, meter: &Meter) {
         let histogram = meter
             .f64_histogram("http.server.request.duration")

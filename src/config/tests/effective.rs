@@ -6,7 +6,8 @@ use crate::config::Config;
 
 fn written(config: &Config) -> String {
     let settings = config.effective().into_iter();
-    settings.map(|(name, value)| format!("{name} = {value}\n")).collect()
+    let lines: Vec<String> = settings.map(|(name, value)| format!("{name} = {value}")).collect();
+    lines.join("\n")
 }
 
 #[test]
@@ -25,13 +26,13 @@ fn all_settings_are_listed_by_name() {
 
 #[test]
 fn a_file_with_the_effective_settings_has_the_same_effect() {
-    let all: String = REGISTRY_SETTINGS
+    let all: Vec<String> = REGISTRY_SETTINGS
         .iter()
-        .map(|(name, value)| format!("{name} = {value}\n"))
+        .map(|(name, value)| format!("{name} = {value}"))
         .collect();
     for text in [
         String::new(),
-        all,
+        all.join("\n"),
         "pool.idle_timeout = 'never'\nexport.timeout = '1500ms'\n".to_owned(),
     ] {
         let config = toml(&text).expect("valid");
