@@ -102,7 +102,12 @@ impl Fate {
         let caller = self.caller.as_ref().map(|caller| format!(", sent by {caller}"));
         let caller = caller.unwrap_or_default();
         let (first, last) = (time_of_day(&self.first), time_of_day(&self.last));
-        let mut lines = vec![format!("{}{caller}, {first} to {last} UTC", self.selector)];
+        let time = if first == last {
+            first.to_owned()
+        } else {
+            format!("{first} to {last}")
+        };
+        let mut lines = vec![format!("{}{caller}, {time} UTC", self.selector)];
         let mut line = |name: &str, words: Vec<String>| {
             if !words.is_empty() {
                 lines.push(format!("  {name:<10}{}", words.join(", ")));

@@ -99,9 +99,7 @@ impl Flush {
         let answer = gateway.post(&path)?;
         write(&answer, json, out, |answer: &Flushed, out| match answer.pending {
             0 => self.of.say("nothing waits", out),
-            pending => self
-                .of
-                .say(&format!("{pending} spans and session events still wait"), out),
+            pending => self.of.say(&format!("{pending} still waiting"), out),
         })?;
         Ok(Outcome::success_if(answer["pending"] == 0))
     }

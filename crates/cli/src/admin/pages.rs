@@ -25,6 +25,9 @@ struct RefusedBatch {
 }
 
 pub(super) fn refused(page: &Refused, out: &mut impl Write) -> Result<(), CliError> {
+    if page.refused.is_empty() {
+        return Ok(writeln!(out, "no refused batch is kept")?);
+    }
     let rows = page.refused.iter().map(|batch| {
         [
             batch.at.clone(),
@@ -42,10 +45,7 @@ pub(super) fn refused(page: &Refused, out: &mut impl Write) -> Result<(), CliErr
         ("error", Align::Left),
     ];
     table::write(out, columns, &rows.collect::<Vec<_>>())?;
-    if !page.refused.is_empty() {
-        writeln!(out, "--json also prints the requests")?;
-    }
-    Ok(())
+    Ok(writeln!(out, "--json also prints the requests")?)
 }
 
 #[derive(Deserialize)]

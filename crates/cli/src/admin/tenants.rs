@@ -73,6 +73,7 @@ pub(super) fn write_one(tracer: &TracerStatus, out: &mut impl Write) -> Result<(
     }
     if let Some(request) = &tracer.oldest_request {
         let state = match request.state {
+            RequestState::Paused => "paused",
             RequestState::Sent => "sent, without an answer so far",
             RequestState::WaitsAtBreaker => "waits at a breaker",
             RequestState::WaitsForPermit => "waits for its turn",

@@ -245,7 +245,7 @@ fn each_action_reports_what_it_did() {
     assert_eq!(says(&["pause", "acme"]), done("acme: paused"));
     assert_eq!(says(&["pause", "acme"]), done("acme: paused, as before"));
     assert_eq!(gateway.post("acme", TRACE), 200);
-    let waits = "acme: 1 spans and session events still wait\n";
+    let waits = "acme: 1 still waiting\n";
     assert_eq!(says(&["flush", "acme", "--timeout", "100ms"]), (1, waits.to_owned()));
     assert!(says(&["tenants", "--only", "paused"]).1.contains(" paused\n"));
     assert_eq!(
@@ -375,6 +375,10 @@ fn explain_shows_the_fate_of_a_trace() {
 #[test]
 fn refused_batches_are_listed_with_the_receivers_words() {
     let gateway = Gateway::start();
+    assert_eq!(
+        gateway.says(&["admin", "refused", "acme"]).1,
+        "no refused batch is kept\n"
+    );
     gateway.collector.fault(Fault::status(400));
     assert_eq!(gateway.post("acme", TRACE), 200);
     gateway.flush("acme");
