@@ -34,14 +34,16 @@ impl Gateway {
             .start()
             .expect("started");
         let folder = tempfile::tempdir().expect("a folder");
+        // A command's key changes only when it is asked for again: no file is watched.
         let config = format!(
-            "[defaults]\nbackend = \"otlp\"\nendpoint = \"{}\"\napi_key = {{ file = \"keys/{{tenant}}\" }}\n\
+            "[defaults]\nbackend = \"otlp\"\nendpoint = \"{}\"\napi_key = {{ exec = [\"cat\", \"{}/keys/{{tenant}}\"] }}\n\
              [tenants.acme]\n[tenants.globex]\nsampling.ratio = 0.0\n[tenants.initech]\n\
              [export]\nscheduled_delay = \"50ms\"\nexplain.max_traces = 1000\ndead_letters.max_batches = 4\n\
              [gateway]\nhttp = \"127.0.0.1:0\"\ngrpc = false\n\
              admin = {{ listen = \"127.0.0.1:0\", token = {{ file = \"admin\" }} }}\n\
              [gateway.callers.all]\ntoken = {{ file = \"token\" }}\ntenant = {{ header = \"x-tenant\", allow = [\"*\"] }}\n",
-            collector.url()
+            collector.url(),
+            folder.path().display()
         );
         fs::create_dir(folder.path().join("keys")).expect("made");
         for (file, content) in [
@@ -210,6 +212,8 @@ fn attention_names_what_is_wrong_and_exits_with_1_only_for_an_error() {
     gateway.says(&["admin", "flush", "acme", "--timeout", "2s"]);
     let (code, error) = attention();
     assert!(code == 1 && error.contains("error key_refused: "), "{error}");
+    // So that the stop waits for nothing.
+    gateway.collector.clear_faults();
     gateway.served.stop();
 }
 
