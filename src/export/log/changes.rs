@@ -157,8 +157,9 @@ impl ChangeLog {
             let mut changed = pin!(self.changed.notified());
             // Registered before the number is read, so that no change is missed.
             changed.as_mut().enable();
-            let last = self.ring.lock_unless_forked().map_or(number, |ring| ring.last);
-            if last != number {
+            let last = self.ring.lock_unless_forked().map_or(0, |ring| ring.last);
+            // A number that no change has yet counts as 0, also while there is no change at all.
+            if last != number && last > 0 {
                 return;
             }
             changed.await;
@@ -231,6 +232,17 @@ mod tests {
         log.record(ChangeKind::Resumed, None, None, None);
         reader.await.expect("no panic");
         log.wait(7).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_number_of_an_earlier_process_waits_for_the_first_change() {
+        let log = ChangeLog::default();
+        assert_eq!(numbers(log.after(7)), (vec![], 0));
+        let early = tokio::time::timeout(Duration::from_secs(1), log.wait(7)).await;
+        assert!(early.is_err(), "there is no change yet");
+        log.record(ChangeKind::Reloaded, None, None, None);
+        log.wait(7).await;
+        assert_eq!(numbers(log.after(7)), (vec![1], 0));
     }
 
     #[test]
