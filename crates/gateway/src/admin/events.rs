@@ -20,8 +20,9 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Time within which the reader takes a line. The connection is then idle, and closed as such.
 const STALL: Duration = Duration::from_secs(15);
 
-/// `GET /api/events`. `request` is dropped when the stream ends: until then, the connection is not
-/// idle.
+/// `GET /api/events`. Ends when the tokens of the listener change, because the one that opened the
+/// stream may be revoked. `request` is dropped when the stream ends: until then, the connection is
+/// not idle.
 pub(super) fn events(call: &Call, request: impl Send + 'static) -> Result<Answer, Refusal> {
     let after = call
         .query
@@ -31,9 +32,11 @@ pub(super) fn events(call: &Call, request: impl Send + 'static) -> Result<Answer
     let permit = permit.map_err(|_| Refusal::unavailable("too many streams of events are open"))?;
     let (parts, receiver) = mpsc::channel(1);
     let (admin, mut stop) = (Arc::clone(&call.admin), call.admin.stop.subscribe());
+    let running = admin.current.running();
     tokio::spawn(async move {
+        let is_over = || admin.current.running().callers.has_other_admins(&running.callers);
         tokio::select! {
-            () = send(&admin.registry, after.unwrap_or(0), &parts) => {}
+            () = send(&admin.registry, after.unwrap_or(0), &parts, is_over) => {}
             () = parts.closed() => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }
@@ -45,10 +48,14 @@ pub(super) fn events(call: &Call, request: impl Send + 'static) -> Result<Answer
     Ok(answer)
 }
 
-/// Sends the changes after a number, until the reader takes nothing.
-async fn send(registry: &TracerRegistry, mut after: u64, parts: &Sender<Bytes>) {
+/// Sends the changes after a number, until the reader takes nothing, or `is_over` returns true.
+async fn send(registry: &TracerRegistry, mut after: u64, parts: &Sender<Bytes>, is_over: impl Fn() -> bool) {
     loop {
         let (changes, missed) = registry.changes(after);
+        // After they are read: a later change is not sent.
+        if is_over() {
+            return;
+        }
         let mut lines = Vec::new();
         if missed > 0 {
             lines.extend_from_slice(format!("{}\n", json!({"missed": missed})).as_bytes());
@@ -89,7 +96,7 @@ mod tests {
         registry.record_change("one", "first".to_owned());
         let sending = tokio::spawn({
             let registry = registry.clone();
-            async move { send(&registry, 0, &parts).await }
+            async move { send(&registry, 0, &parts, || false).await }
         });
         let started = Instant::now();
         let first = text(received.recv().await);
@@ -107,7 +114,7 @@ mod tests {
         let (registry, (parts, received)) = (registry(), mpsc::channel(1));
         let started = Instant::now();
         // The first empty line fills the channel, and the second one waits.
-        send(&registry, 0, &parts).await;
+        send(&registry, 0, &parts, || false).await;
         assert_eq!(started.elapsed(), 2 * HEARTBEAT + STALL);
         drop(received);
     }
@@ -118,7 +125,7 @@ mod tests {
         for _ in 0..1_030 {
             registry.record_change("many", String::new());
         }
-        let sending = tokio::spawn(async move { send(&registry, 2, &parts).await });
+        let sending = tokio::spawn(async move { send(&registry, 2, &parts, || false).await });
         let lines = text(received.recv().await);
         let mut lines = lines.lines();
         assert_eq!(lines.next(), Some("{\"missed\":4}"));

@@ -121,6 +121,18 @@ fn a_stop_ends_the_streams() {
 }
 
 #[test]
+fn a_stream_ends_when_its_token_is_revoked() {
+    let service = Service::start(&format!("{TABLE}\nidle_timeout = \"200ms\""));
+    let mut events = Events::open(&service, "?after=77");
+    events.status();
+    std::fs::write(service.path("tokens/admin"), "another-token-of-the-admin").unwrap();
+    service.gateway().reload().unwrap();
+    record(&service, "secret");
+    let rest = events.0.read_to_end();
+    assert!(rest.ends_with("0\r\n\r\n") && !rest.contains("secret"), "{rest}");
+}
+
+#[test]
 fn the_number_of_a_change_is_checked() {
     let service = start();
     for after in ["-1", "x", "", "99999999999999999999999"] {
