@@ -1,7 +1,8 @@
 //! What a reload replaces as a whole.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
@@ -29,13 +30,16 @@ pub(crate) struct Current {
     sources: SecretSources,
     tls: Tls,
     budget: Budget,
+    /// Address of the admin listener since the start. It stays open while a configuration has none.
+    admin: OnceLock<Option<SocketAddr>>,
     /// Whether the last reading of the certificates failed.
     certificates_fail: AtomicBool,
 }
 
-/// Takes over the settings that take effect only at a start, and returns those that differ. Without
-/// a table `[gateway.admin]` no token is valid, so its listener refuses every request until then.
-fn keep_startup_settings(old: &Settings, new: &mut Settings) -> Vec<&'static str> {
+/// Takes over the settings that take effect only at a start, and returns those that differ. `admin`
+/// is the address of the admin listener. Without a table `[gateway.admin]` no token is valid, so it
+/// refuses every request until then.
+fn keep_startup_settings(old: &Settings, admin: Option<SocketAddr>, new: &mut Settings) -> Vec<&'static str> {
     let mut kept = Vec::new();
     let mut keep = |name, differs| {
         if differs {
@@ -44,13 +48,13 @@ fn keep_startup_settings(old: &Settings, new: &mut Settings) -> Vec<&'static str
     };
     keep("gateway.http", old.http != new.http);
     keep("gateway.grpc", old.grpc != new.grpc);
-    let listen = |settings: &Settings| settings.admin.as_ref().map(|admin| admin.listen);
-    keep("gateway.admin.listen", listen(old) != listen(new));
+    let listen = new.admin.as_ref().map(|admin| admin.listen);
+    keep("gateway.admin.listen", listen != admin);
     keep("gateway.telemetry", old.telemetry != new.telemetry);
     keep("gateway.log", old.log != new.log);
     (new.http, new.grpc, new.log) = (old.http, old.grpc, old.log);
     new.telemetry.clone_from(&old.telemetry);
-    if let (Some(listen), Some(admin)) = (listen(old), &mut new.admin) {
+    if let (Some(listen), Some(admin)) = (admin, &mut new.admin) {
         admin.listen = listen;
     }
     kept
@@ -64,6 +68,7 @@ impl Current {
             sources,
             tls: Tls::default(),
             budget: Budget::new(0),
+            admin: OnceLock::new(),
             certificates_fail: AtomicBool::new(false),
         }
     }
@@ -76,6 +81,10 @@ impl Current {
         self.running
             .load_full()
             .expect("a registry that was built has committed")
+    }
+
+    fn admin(&self) -> Option<SocketAddr> {
+        self.admin.get().copied().flatten()
     }
 
     pub(crate) fn tls(&self) -> &Tls {
@@ -114,7 +123,7 @@ impl Current {
         let before = self.running.load();
         if let Some(before) = &*before {
             let mut kept = settings.clone();
-            keep_startup_settings(&before.settings, &mut kept);
+            keep_startup_settings(&before.settings, self.admin(), &mut kept);
             kept.check_running(config)?;
         }
         let callers = Callers::read(
@@ -153,7 +162,7 @@ impl Current {
     fn commit(&self, mut running: Running, tls: Option<ReadTls>) {
         if let Some(before) = &*self.running.load() {
             let (old, new) = (&before.settings, &mut running.settings);
-            for setting in keep_startup_settings(old, new) {
+            for setting in keep_startup_settings(old, self.admin(), new) {
                 Log::needs_restart(setting);
             }
             if running.callers.has_other_admins(&before.callers) {
@@ -164,6 +173,8 @@ impl Current {
                 Log::callers_changed(changes);
             }
         }
+        let admin = running.settings.admin.as_ref();
+        self.admin.get_or_init(|| admin.map(|admin| admin.listen));
         self.budget.set_limit(running.settings.memory);
         self.certificates_fail.store(false, Ordering::Relaxed);
         if self.tls.apply(tls) && self.running.load().is_some() {
