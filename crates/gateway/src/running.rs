@@ -37,8 +37,8 @@ pub(crate) struct Current {
 }
 
 /// Takes over the settings that take effect only at a start, and returns those that differ. `admin`
-/// is the address of the admin listener. Without a table `[gateway.admin]` no token is valid, so it
-/// refuses every request until then.
+/// is the address of the admin listener. Without a table `[gateway.admin]` no token is valid, so that
+/// listener refuses every request until then.
 fn keep_startup_settings(old: &Settings, admin: Option<SocketAddr>, new: &mut Settings) -> Vec<&'static str> {
     let mut kept = Vec::new();
     let mut keep = |name, differs| {
