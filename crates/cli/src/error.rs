@@ -9,7 +9,7 @@ use tracer_registry_collector::CollectorError;
 use tracer_registry_gateway::{ClientError, StartError};
 use tracer_registry_testing::VerifyError;
 
-use super::admin::connect::TOKEN_VARIABLE;
+use super::admin::arguments::TOKEN_VARIABLE;
 
 /// Result of a subcommand that ran to its end; decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

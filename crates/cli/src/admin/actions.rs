@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use tracer_registry::text::printable;
 
-use super::connect::{Gateway, encoded};
-use super::{Command, Flush, Rotate, Selected, write};
+use super::arguments::{Command, Flush, Rotate, Selected, encoded};
+use super::connect::{Gateway, write};
 use crate::error::{CliError, Outcome};
 
 pub(super) fn run(action: &Command, gateway: &Gateway, json: bool, out: &mut impl Write) -> Result<Outcome, CliError> {

@@ -1,12 +1,12 @@
 //! The way to a running gateway: its address, and a token for it.
 
-use std::fmt::Display;
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
 use http::StatusCode;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use tracer_registry::KeySource;
@@ -17,14 +17,12 @@ use tracer_registry::text::printable;
 use tracer_registry_gateway::config::{AdminSettings, Settings};
 use tracer_registry_gateway::{AdminClient, ClientAnswer};
 
+use super::arguments::TOKEN_VARIABLE;
 use crate::error::CliError;
+use crate::json;
 
-/// Variable with the token, if no option names another source.
-pub(crate) const TOKEN_VARIABLE: &str = "TRACER_REGISTRY_ADMIN_TOKEN";
 /// Longest line of a page that does not end.
 const MAX_LINE_BYTES: usize = 1 << 20;
-/// What a path segment or a parameter has unchanged.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 // There is no option for the token itself: other users of the machine can read arguments.
 #[derive(Debug, Args)]
@@ -150,9 +148,17 @@ fn json(text: &str) -> Result<Value, CliError> {
     serde_json::from_str(text).map_err(CliError::Answer)
 }
 
-/// Encodes a path segment or a parameter.
-pub(super) fn encoded(text: &str) -> impl Display + '_ {
-    utf8_percent_encode(text, UNRESERVED)
+/// Writes an answer as JSON or with `text`.
+pub(super) fn write<T: DeserializeOwned, W: Write>(
+    answer: &Value,
+    json: bool,
+    out: &mut W,
+    text: impl FnOnce(&T, &mut W) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    if json {
+        return json::write(out, answer);
+    }
+    text(&T::deserialize(answer).map_err(CliError::Answer)?, out)
 }
 
 impl Connection {
@@ -202,11 +208,5 @@ mod tests {
         assert_eq!(url("0.0.0.0:4320", true), "https://127.0.0.1:4320");
         assert_eq!(url("[::]:4320", true), "https://[::1]:4320");
         assert!(url_of("127.0.0.1:0".parse().unwrap(), false).is_err());
-    }
-
-    #[test]
-    fn a_selector_is_one_path_segment() {
-        assert_eq!(encoded("tenant:acme-1.a_b~").to_string(), "tenant%3Aacme-1.a_b~");
-        assert_eq!(encoded("../x?y#z%2f ü").to_string(), "..%2Fx%3Fy%23z%252f%20%C3%BC");
     }
 }

@@ -13,7 +13,7 @@ use tracer_registry_collector::{LocalCollector, Received, TreeDetail, tree_with}
 use tracer_registry_gateway::Gateway;
 use uuid::Uuid;
 
-use crate::admin::connect::TOKEN_VARIABLE;
+use crate::admin::arguments::TOKEN_VARIABLE;
 use crate::error::CliError;
 
 const CONFIGURATION: &str = include_str!("demo.toml");
