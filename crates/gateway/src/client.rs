@@ -23,8 +23,8 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-/// Longest time for an answer.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time for an answer: a flush may take 30 s.
+const TIMEOUT: Duration = Duration::from_secs(40);
 /// Longest time between two parts of a stream: four heartbeats.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(60);
 /// Largest body of an answer.
