@@ -143,6 +143,28 @@ impl TracerRegistry {
         })
     }
 
+    /// Checks that a selector has a tracer, counts or a binding: that its name is not misspelt.
+    ///
+    /// Reads no key and asks no binding source. A tenant that only the source may know passes, and
+    /// every selector in a forked child of the registry's process.
+    ///
+    /// # Errors
+    /// [`LookupError`] if the selector is not valid, or its binding is unknown or broken.
+    pub fn check_known<S>(&self, selector: S) -> Result<(), LookupError>
+    where
+        S: TryInto<Selector, Error: Into<SelectorError>>,
+    {
+        let selector = selector.try_into().map_err(Into::into)?;
+        let bindings = &self.0.state.bindings;
+        let passes = self.0.engine.is_forked()
+            || self.0.accounting.find(&selector).is_some()
+            || bindings.source_of(&selector).is_some();
+        if passes {
+            return Ok(());
+        }
+        bindings.resolve(&selector, &SourceQuery::Ask).map(drop)
+    }
+
     pub(super) fn note_action(&self, kind: ChangeKind, selector: &Selector) {
         self.0.engine.changes().record(kind, Some(selector), None, None);
     }

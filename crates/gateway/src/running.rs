@@ -11,7 +11,7 @@ use tracer_registry::gateway::{GatewayProblems, PreparedReload};
 use tracer_registry::secret::SecretSources;
 
 use crate::budget::Budget;
-use crate::callers::Callers;
+use crate::callers::{CallerChanges, Callers};
 use crate::config::Settings;
 use crate::log::Log;
 use crate::tls::{self, ReadTls, Tls};
@@ -22,6 +22,31 @@ pub(crate) struct Running {
     pub(crate) callers: Callers,
     /// Value of `Authorization` in requests with the gateway's own metrics.
     pub(crate) telemetry_token: Option<HeaderValue>,
+    /// Settings of the configuration that take effect at the next start.
+    pub(crate) needs_restart: Vec<&'static str>,
+}
+
+/// What differs between two configurations that ran one after the other.
+pub(crate) struct Changes {
+    /// Names of settings and tables.
+    pub(crate) settings: Vec<&'static str>,
+    pub(crate) callers: CallerChanges,
+}
+
+impl Running {
+    pub(crate) fn changes_since(&self, before: &Self) -> Changes {
+        let mut settings = self.settings.differing(&before.settings);
+        let callers = self.callers.changes_since(&before.callers);
+        for (name, differs) in [
+            ("gateway.callers", !callers.is_empty()),
+            ("gateway.admin", self.callers.has_other_admins(&before.callers)),
+        ] {
+            if differs && !settings.contains(&name) {
+                settings.push(name);
+            }
+        }
+        Changes { settings, callers }
+    }
 }
 
 /// The running settings and callers, and what follows them.
@@ -142,6 +167,7 @@ impl Current {
             settings,
             callers,
             telemetry_token,
+            needs_restart: Vec::new(),
         };
         Ok((running, tls))
     }
@@ -162,7 +188,8 @@ impl Current {
     fn commit(&self, mut running: Running, tls: Option<ReadTls>) {
         if let Some(before) = &*self.running.load() {
             let (old, new) = (&before.settings, &mut running.settings);
-            for setting in keep_startup_settings(old, self.admin(), new) {
+            running.needs_restart = keep_startup_settings(old, self.admin(), new);
+            for setting in &running.needs_restart {
                 Log::needs_restart(setting);
             }
             if running.callers.has_other_admins(&before.callers) {

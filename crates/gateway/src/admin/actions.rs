@@ -1,5 +1,6 @@
 //! Actions: what changes something. Each writes a line to the log.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -19,13 +20,37 @@ const MAX_NAMES: usize = 1_000;
 
 /// `POST /api/reload`
 pub(super) fn reload(call: &Call) -> Result<Json, Refusal> {
-    let reload = call.admin.registry.reload().map_err(|error| match &error {
+    let current = &call.admin.current;
+    // A configuration of TLS is another one only if its files have changed.
+    let state = || (current.running(), current.tls().current());
+    let (before, tls_before) = state();
+    let mut reload = call.admin.registry.reload().map_err(|error| match &error {
         ReloadError::Config(faults) => {
             Refusal::conflict("the running configuration is kept").with_faults(faults.problems())
         }
         error => Refusal::unavailable(error.to_string()),
     })?;
     call.log("reloaded the configuration");
+    let (after, tls_after) = state();
+    let mut changes = after.changes_since(&before);
+    let has_same_tls = tls_before.as_ref().map(Arc::as_ptr) == tls_after.as_ref().map(Arc::as_ptr);
+    if !has_same_tls && !changes.settings.contains(&"gateway.tls") {
+        changes.settings.push("gateway.tls");
+    }
+    reload.needs_restart.extend(&after.needs_restart);
+    let mut text = reload.to_string();
+    if !changes.settings.is_empty() {
+        let of_gateway = format!("applied: {}", changes.settings.join(", "));
+        text = if reload.is_empty() {
+            of_gateway
+        } else {
+            format!("{of_gateway}; {text}")
+        };
+    }
+    let [callers, tokens] = changes
+        .callers
+        .counts()
+        .map(|[added, removed]| json!({"added": added, "removed": removed}));
     let first = |names: &[_]| {
         names
             .iter()
@@ -34,7 +59,10 @@ pub(super) fn reload(call: &Call) -> Result<Json, Refusal> {
             .collect::<Vec<_>>()
     };
     call::json(&json!({
-        "changed": cut(reload.to_string()),
+        "changed": cut(text),
+        "gateway": changes.settings,
+        "callers": callers,
+        "caller_tokens": tokens,
         "added": first(&reload.added),
         "changed_selectors": first(&reload.changed),
         "removed": first(&reload.removed),
@@ -44,7 +72,7 @@ pub(super) fn reload(call: &Call) -> Result<Json, Refusal> {
 
 /// `POST /api/tenants/{selector}/flush`
 pub(super) fn flush(call: &Call) -> Result<Json, Refusal> {
-    let selector = call.selector()?;
+    let selector = call.known_selector()?;
     let expected = format!("a time from 0s to {MAX_FLUSH:?}");
     let parse = |text: &str| duration(text).filter(|time| *time <= MAX_FLUSH);
     let timeout = call.query.parsed("timeout", &expected, parse)?.unwrap_or(DEFAULT_FLUSH);
@@ -74,7 +102,7 @@ pub(super) fn pause(call: &Call) -> Result<Json, Refusal> {
 
 /// `POST /api/tenants/{selector}/resume`
 pub(super) fn resume(call: &Call) -> Result<Json, Refusal> {
-    let selector = call.selector()?;
+    let selector = call.known_selector()?;
     let changed = call.admin.registry.resume(selector.clone())?;
     call.log(&format!("resumed {selector}"));
     call::json(&json!({"paused": false, "changed": changed}))
@@ -116,7 +144,7 @@ fn try_key(call: &Call, selector: Selector) -> Result<Json, Refusal> {
 
 /// `POST /api/tenants/{selector}/remove`
 pub(super) fn remove(call: &Call) -> Result<Json, Refusal> {
-    let selector = call.selector()?;
+    let selector = call.known_selector()?;
     let removed = call.admin.registry.remove(selector.clone())?;
     call.log(&format!("removed {selector}"));
     call::json(&json!({"removed": removed}))

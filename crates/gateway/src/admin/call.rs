@@ -35,6 +35,18 @@ impl Call {
         self.selector.clone().ok_or_else(none)
     }
 
+    /// Returns the selector of a path, if it is configured or has counts.
+    ///
+    /// # Errors
+    /// 404 for any other. A selector with a broken binding is configured.
+    pub(super) fn known_selector(&self) -> Result<Selector, Refusal> {
+        let selector = self.selector()?;
+        match self.admin.registry.check_known(selector.clone()) {
+            Err(error) if error.is_unknown() => Err(error.into()),
+            _ => Ok(selector),
+        }
+    }
+
     /// Logs an action.
     pub(super) fn log(&self, action: &str) {
         Log::admin_did(action, self.peer);

@@ -80,7 +80,7 @@ impl Admin {
     /// Answers with the metrics, in the format that the client prefers.
     async fn metrics(&self, head: &Parts) -> Result<Answer, Refusal> {
         let format = Format::of(&head.headers);
-        let (place, _permit) = self.pass.enter().await?;
+        let (place, _permit) = self.metrics.enter().await?;
         let text = self.scrape.text(format).await;
         let text = text.ok_or_else(|| Refusal::unavailable("the metrics cannot be collected"))?;
         let mut answer = Response::new(AnswerBody::new(place.with(text), None));
@@ -107,6 +107,7 @@ impl Admin {
             Work::Quick(run) => run(&call)?.into(),
             Work::Pass(run) => self.pass.run(move || run(&call)).await?,
             Work::Slow(run) => self.slow.run(move || run(&call)).await?,
+            Work::Flush(run) => self.flush.run(move || run(&call)).await?,
             Work::Metrics => return self.metrics(head).await,
             Work::Events => return events::events(&call, request),
         };

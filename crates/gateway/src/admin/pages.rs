@@ -58,7 +58,7 @@ fn variant<T: DeserializeOwned>(text: &str) -> Option<T> {
 
 /// `GET /api/tenants/{selector}`
 pub(super) fn tenant(call: &Call) -> Result<Json, Refusal> {
-    let status = call.admin.registry.tracer_status(call.selector()?)?;
+    let status = call.admin.registry.tracer_status(call.known_selector()?)?;
     let status = status.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, NO_TRACER))?;
     call::json(&status)
 }
@@ -70,7 +70,7 @@ pub(super) fn refused(call: &Call) -> Result<Json, Refusal> {
         let off = "nothing is kept of refused batches: export.dead_letters.max_batches is 0";
         return Err(Refusal::conflict(off));
     }
-    let mut refused = registry.refused(call.selector()?)?;
+    let mut refused = registry.refused(call.known_selector()?)?;
     for batch in refused.iter_mut().filter(|_| !with_body) {
         batch.body = None;
     }

@@ -7,11 +7,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::refusal::Refusal;
 
-/// Pieces of work of a kind that run at once, each on a blocking thread.
-const RUNNING: usize = 2;
-/// Requests that may wait for them.
-const WAITING: usize = 16;
-
 const TOO_MANY: &str = "too many requests to the admin listener wait";
 
 /// The place of a request.
@@ -34,10 +29,12 @@ pub(super) struct Permits {
 }
 
 impl Permits {
-    pub(super) fn new() -> Self {
+    /// `running` pieces of work run at once, each on a blocking thread, and `waiting` requests may
+    /// wait for them.
+    pub(super) fn new(running: usize, waiting: usize) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(RUNNING + WAITING)),
-            running: Arc::new(Semaphore::new(RUNNING)),
+            places: Arc::new(Semaphore::new(running + waiting)),
+            running: Arc::new(Semaphore::new(running)),
         }
     }
 
@@ -93,9 +90,12 @@ mod tests {
 
     use super::*;
 
+    const RUNNING: usize = 2;
+    const WAITING: usize = 16;
+
     #[tokio::test]
     async fn two_run_sixteen_wait_and_the_next_is_refused() {
-        let permits = Arc::new(Permits::new());
+        let permits = Arc::new(Permits::new(RUNNING, WAITING));
         let (started, starts) = mpsc::channel();
         let (finish, finished) = mpsc::channel::<()>();
         let finished = Arc::new(std::sync::Mutex::new(finished));
@@ -130,7 +130,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_panics_is_a_refusal_and_frees_its_permit() {
-        let permits = Permits::new();
+        let permits = Permits::new(RUNNING, WAITING);
         for _ in 0..=RUNNING {
             let refusal = permits.run(|| panic!("planted")).await;
             assert_eq!(refusal.expect_err("a refusal").status, 503);
@@ -140,7 +140,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_keeps_its_place_until_its_last_part_is_sent() {
-        let permits = Permits::new();
+        let permits = Permits::new(RUNNING, WAITING);
         let free = || permits.places.available_permits();
         let mut answer = permits.run(|| Ok(b"answer".to_vec())).await.expect("a place");
         let part = answer.split_off(3);

@@ -29,8 +29,10 @@ pub(super) enum Work {
     Quick(Run),
     /// On a blocking thread: it visits all tenants, or reads a file.
     Pass(Run),
-    /// On a blocking thread: it may wait for a source of keys or a receiver.
+    /// On a blocking thread: it may wait for a source of keys.
     Slow(Run),
+    /// On a blocking thread: it waits for a receiver.
+    Flush(Run),
     /// A stream of what changes.
     Events,
     /// Metrics as text.
@@ -64,7 +66,7 @@ pub(crate) const ROUTES: &[Route] = &[
         &["order", "only", "contains", "after", "limit"],
         Work::Pass(pages::tenants),
     ),
-    page("/api/tenants/{selector}", &[], Work::Quick(pages::tenant)),
+    page("/api/tenants/{selector}", &[], Work::Pass(pages::tenant)),
     page("/api/tenants/{selector}/refused", &["body"], Work::Pass(pages::refused)),
     page("/api/endpoints", &["limit"], Work::Pass(pages::endpoints)),
     page(
@@ -84,7 +86,7 @@ pub(crate) const ROUTES: &[Route] = &[
     action(
         "/api/tenants/{selector}/flush",
         &["timeout"],
-        Work::Slow(actions::flush),
+        Work::Flush(actions::flush),
     ),
     action("/api/tenants/{selector}/pause", &[], Work::Pass(actions::pause)),
     action("/api/tenants/{selector}/resume", &[], Work::Pass(actions::resume)),

@@ -12,6 +12,9 @@ use crate::log::Log;
 use crate::metrics::Scrape;
 use crate::running::Current;
 
+/// Pieces of work of a kind that run at once, and requests that may wait for them.
+const RUNNING: usize = 2;
+const WAITING: usize = 16;
 /// Streams of events that are open at once.
 const STREAMS: usize = 8;
 
@@ -24,8 +27,12 @@ pub(crate) struct Admin {
     pub(super) scrape: Scrape,
     /// Work that visits all tenants or reads a file.
     pub(super) pass: Permits,
-    /// Work that may wait for a source of keys or for a receiver.
+    /// Work that may wait for a source of keys.
     pub(super) slow: Permits,
+    /// Flushes, which wait for a receiver.
+    pub(super) flush: Permits,
+    /// Metrics, which a weaker token may read.
+    pub(super) metrics: Permits,
     /// Of streams of events.
     pub(super) streams: Arc<Semaphore>,
     /// Set when the gateway stops.
@@ -51,8 +58,10 @@ impl Admin {
             ingest,
             log,
             scrape,
-            pass: Permits::new(),
-            slow: Permits::new(),
+            pass: Permits::new(RUNNING, WAITING),
+            slow: Permits::new(RUNNING, WAITING),
+            flush: Permits::new(RUNNING, WAITING),
+            metrics: Permits::new(1, 3),
             streams: Arc::new(Semaphore::new(STREAMS)),
             stop,
         }

@@ -141,6 +141,11 @@ impl CallerChanges {
     pub(crate) fn is_empty(self) -> bool {
         self == Self::default()
     }
+
+    /// Returns how many callers were added and removed, and how many tokens.
+    pub(crate) fn counts(self) -> [[usize; 2]; 2] {
+        [self.callers, self.tokens]
+    }
 }
 
 impl fmt::Display for CallerChanges {

@@ -98,6 +98,43 @@ pub enum OtherSignals {
     Discard,
 }
 
+impl Settings {
+    /// Returns the names of the settings that differ.
+    pub(crate) fn differing(&self, other: &Self) -> Vec<&'static str> {
+        macro_rules! differing {
+            ($($field:ident),*) => {{
+                // Names every field.
+                let Self { $($field),* } = self;
+                let all = [$((concat!("gateway.", stringify!($field)), *$field != other.$field)),*];
+                all.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
+            }};
+        }
+        differing!(
+            http,
+            grpc,
+            callers,
+            callers_dir,
+            open,
+            insecure,
+            tls,
+            trusted_proxies,
+            other_signals,
+            max_request,
+            memory,
+            max_connections,
+            header_timeout,
+            body_grace,
+            body_min_rate,
+            idle_timeout,
+            http2_max_streams,
+            shutdown_timeout,
+            admin,
+            telemetry,
+            log
+        )
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

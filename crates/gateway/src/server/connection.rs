@@ -7,6 +7,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::CONNECTION;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -15,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
@@ -96,7 +97,8 @@ impl Connection {
         let activity = Activity::new(began, !is_http2);
         let head = HeadMemory::new(Arc::clone(&self.server));
         let stream = TokioIo::new(TrackedStream::new(stream, is_http2, first, activity.clone(), head));
-        let service = self.service(activity.clone());
+        let refused = Arc::<Notify>::default();
+        let service = self.service(activity.clone(), Arc::clone(&refused));
         if is_http2 {
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder
@@ -109,7 +111,8 @@ impl Connection {
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .keep_alive_interval(PING_INTERVAL)
                 .keep_alive_timeout(PING_TIMEOUT);
-            self.drive(builder.serve_connection(stream, service), &activity).await;
+            self.drive(builder.serve_connection(stream, service), &activity, &refused)
+                .await;
         } else {
             let mut builder = http1::Builder::new();
             builder
@@ -119,13 +122,16 @@ impl Connection {
                 .max_headers(HEADERS)
                 .max_header_size(HEAD_BYTES as usize)
                 .max_buf_size(READ_BUFFER);
-            self.drive(builder.serve_connection(stream, service), &activity).await;
+            self.drive(builder.serve_connection(stream, service), &activity, &refused)
+                .await;
         }
     }
 
+    /// Returns what answers requests. Notifies `refused` of an answer that ends the connection.
     fn service(
         &self,
         activity: Activity,
+        refused: Arc<Notify>,
     ) -> impl Service<
         Request<Incoming>,
         Response = Response<AnswerBody>,
@@ -136,9 +142,13 @@ impl Connection {
         service_fn(move |request: Request<Incoming>| {
             let running = Arc::new(activity.start_request());
             let request = request.map(|body| TrackedBody::new(body, Arc::clone(&running)));
-            let server = Arc::clone(&server);
+            let (server, refused) = (Arc::clone(&server), Arc::clone(&refused));
             async move {
                 let answer = server.answer(request, peer).await;
+                // HTTP/2 has no such header: its connections end only in this way.
+                if server.ends_connections() && answer.headers().contains_key(CONNECTION) {
+                    refused.notify_one();
+                }
                 // A client that does not read its answer is idle.
                 drop(running);
                 Ok(answer)
@@ -146,8 +156,8 @@ impl Connection {
         })
     }
 
-    /// Runs a connection until it ends by itself, expires, or the server stops.
-    async fn drive<C: GracefulConnection>(mut self, connection: C, activity: &Activity) {
+    /// Runs a connection until it ends by itself, expires, is refused, or the server stops.
+    async fn drive<C: GracefulConnection>(mut self, connection: C, activity: &Activity, refused: &Notify) {
         let running = self.server.running();
         let settings = &running.settings;
         let mut connection = pin!(connection);
@@ -160,6 +170,7 @@ impl Connection {
                 Expired::SlowHead => return self.server.counters.slow_head.add(1),
                 Expired::Idle => self.server.counters.idle.add(1),
             },
+            () = refused.notified() => {}
             _ = self.stop.wait_for(|stop| *stop) => {}
         }
         close(connection, activity).await;

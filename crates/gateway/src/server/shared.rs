@@ -52,6 +52,11 @@ impl Server {
         }
     }
 
+    /// Returns whether an answer with `connection: close` ends a connection of HTTP/2 too.
+    pub(super) fn ends_connections(&self) -> bool {
+        matches!(self.handler, Handler::Admin(_))
+    }
+
     pub(super) async fn answer<B>(&self, request: Request<B>, peer: IpAddr) -> Answer
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,

@@ -1,9 +1,12 @@
 //! Actions of the admin listener, and reloads of its settings.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 use tracer_registry_collector::Fault;
 
-use crate::admin::{TABLE, bearer, start};
+use crate::admin::{TABLE, bearer, routes, start};
+use crate::limits::Raw;
 use crate::support::{ACME, ADMIN, KEYS, SCRAPER, Service, body, until};
 
 #[test]
@@ -183,4 +186,110 @@ fn a_rotation_reads_the_key_now_and_a_dry_run_changes_nothing() {
     assert_eq!(service.admin("POST", "/api/tenants/initech/rotate").0, 404);
     assert_eq!(service.admin("POST", "/api/tenants/initech/rotate?dry_run").0, 404);
     assert_eq!(rotate("?dry_run=1").0, 400);
+}
+
+#[test]
+fn a_reload_names_what_changed_in_the_gateway_and_what_needs_a_restart() {
+    let service = start();
+    let reload = || service.admin("POST", "/api/reload");
+    let counts = |added: usize, removed: usize| json!({"added": added, "removed": removed});
+    let (status, answer) = reload();
+    assert_eq!((status, &answer["changed"]), (200, &json!("nothing changed")));
+    assert_eq!((&answer["gateway"], &answer["callers"]), (&json!([]), &counts(0, 0)));
+
+    std::fs::write(service.path("tokens/late"), "token-of-late-api").unwrap();
+    let late = "[gateway.callers.late-api]\ntoken = { file = \"tokens/late\" }\ntenant = \"acme\"";
+    let elsewhere = TABLE.replace("127.0.0.1:0", "127.0.0.1:1");
+    let lines = "max_connections = 77\nlog.format = \"json\"\ntelemetry.endpoint = \"http://127.0.0.1:9/v1/metrics\"";
+    service.write_config(&format!("{elsewhere}\n{lines}"), late);
+    let (status, answer) = reload();
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["gateway"], json!(["gateway.callers", "gateway.max_connections"]));
+    assert_eq!(
+        (&answer["callers"], &answer["caller_tokens"]),
+        (&counts(1, 0), &counts(1, 0))
+    );
+    let waiting = ["gateway.admin.listen", "gateway.telemetry", "gateway.log"];
+    assert_eq!(answer["needs_restart"], json!(waiting));
+    assert_eq!(
+        answer["changed"],
+        format!(
+            "applied: gateway.callers, gateway.max_connections; needs a restart: {}",
+            waiting.join(", ")
+        )
+    );
+    // What waits is named until it is applied; what was applied is not.
+    let (_, answer) = reload();
+    assert_eq!(
+        (&answer["gateway"], &answer["needs_restart"]),
+        (&json!([]), &json!(waiting))
+    );
+
+    std::fs::write(service.path("tokens/admin"), "another-token-of-the-admin").unwrap();
+    std::fs::write(service.path("tokens/late"), "another-token-of-late-api").unwrap();
+    let (_, answer) = reload();
+    assert_eq!(answer["gateway"], json!(["gateway.callers", "gateway.admin"]));
+    assert_eq!(
+        (&answer["callers"], &answer["caller_tokens"]),
+        (&counts(0, 0), &counts(1, 1))
+    );
+}
+
+#[test]
+fn a_name_that_is_not_configured_is_not_found_unless_it_has_counts() {
+    let service = start();
+    let routes = || routes().into_iter().filter(|(_, path)| path.contains("/acme"));
+    let text = "tenant \"initech\" is not configured";
+    for (method, path) in routes() {
+        let (status, answer) = service.admin(&method, &path.replace("/acme", "/initech"));
+        let message = answer["error"]["message"].as_str().unwrap_or_default();
+        // Without dead letters, no selector is looked at.
+        if path.ends_with("/refused") {
+            assert_eq!(status, 409);
+        } else {
+            assert!(status == 404 && message.contains(text), "{method} {path}: {answer}");
+        }
+    }
+    let keeping = Service::with(TABLE, "[export.dead_letters]\nmax_batches = 1");
+    assert_eq!(keeping.admin("GET", "/api/tenants/initech/refused").0, 404);
+
+    service.write_config(TABLE, "[tenants.initech]");
+    assert_eq!(service.admin("POST", "/api/reload").0, 200);
+    assert_eq!(service.admin("POST", "/api/tenants/initech/resume").0, 200);
+    assert_eq!(service.admin("POST", "/api/tenants/initech/pause").0, 200);
+    service.write_config(TABLE, "");
+    assert_eq!(service.admin("POST", "/api/reload").0, 200);
+    assert_eq!(service.page("/api/tenants/initech")["paused"], true);
+    assert_eq!(
+        service.admin("POST", "/api/tenants/initech/resume"),
+        (200, json!({"paused": false, "changed": true}))
+    );
+}
+
+#[test]
+fn flushes_that_wait_delay_no_other_action() {
+    let service = start();
+    service.collector.fault(Fault::hang());
+    assert_eq!(service.post(ACME, &[], body(&["kept"])).status, 200);
+    let flushes: Vec<_> = (0..2)
+        .map(|_| {
+            let mut raw = Raw::connect(service.gateway().admin().unwrap());
+            raw.write(format!(
+                "POST /api/tenants/acme/flush?timeout=8s HTTP/1.1\r\nhost: localhost\r\n\
+                 authorization: Bearer {ADMIN}\r\nconnection: close\r\n\r\n"
+            ));
+            raw
+        })
+        .collect();
+    // Until both of them wait.
+    std::thread::sleep(Duration::from_millis(500));
+    let started = Instant::now();
+    assert_eq!(service.admin("POST", "/api/reload").0, 200);
+    assert_eq!(service.admin("POST", "/api/tenants/acme/rotate").0, 200);
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    service.collector.clear_faults();
+    for mut flush in flushes {
+        let answer = flush.read_to_end();
+        assert!(answer.ends_with("{\"pending\":0}\n"), "{answer}");
+    }
 }

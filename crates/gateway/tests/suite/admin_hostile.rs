@@ -2,7 +2,13 @@
 
 use std::io::Write as _;
 use std::net::TcpStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::time::timeout;
 
 use crate::admin::{TABLE, bearer, routes, start};
 use crate::limits::Raw;
@@ -216,7 +222,7 @@ fn slow_heads_and_idle_connections_end_and_take_nothing_from_programs() {
         if slow.0.write_all(&[*byte]).is_err() || started.elapsed() > LONG {
             break;
         }
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
     }
     assert!(started.elapsed() < LONG / 4, "{:?}", started.elapsed());
     drop(idle);
@@ -226,6 +232,27 @@ fn slow_heads_and_idle_connections_end_and_take_nothing_from_programs() {
         0,
         "counts of the other listeners"
     );
+}
+
+#[test]
+fn a_refusal_before_the_token_ends_a_connection_of_http2() {
+    let service = start();
+    let address = service.gateway().admin().unwrap();
+    let ends = |token: &str| {
+        service.client.runtime.block_on(async {
+            let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+            let (mut sender, connection) = handshake.await.unwrap();
+            let connection = tokio::spawn(connection);
+            let request = Request::get(format!("http://{address}/api/config")).header("authorization", bearer(token));
+            let request = request.body(Full::<Bytes>::default()).unwrap();
+            let status = sender.send_request(request).await.unwrap().status();
+            let end = timeout(Duration::from_secs(3), connection).await;
+            (status.as_u16(), end.is_ok())
+        })
+    };
+    assert_eq!(ends("wrong-token-of-a-client"), (401, true));
+    assert_eq!(ends(ADMIN), (200, false));
 }
 
 fn raw_status_or_none(service: &Service) -> Option<u16> {
