@@ -2,6 +2,7 @@
 
 use std::io;
 
+use http::StatusCode;
 use tracer_registry::config::ConfigError;
 use tracer_registry::secret::SecretError;
 use tracer_registry::{BuildError, LookupError};
@@ -66,6 +67,10 @@ pub(super) enum CliError {
     Client(#[from] ClientError),
     #[error("the gateway's answer has a line of more than 1 MiB")]
     LongLine,
+    #[error("the gateway at {url} refuses the token of {token_source}")]
+    Unauthorized { url: String, token_source: String },
+    #[error("{url} answers {status}, not as an admin listener does")]
+    NoAdminListener { url: String, status: StatusCode },
     #[error("the gateway refuses this: {0}")]
     Refused(String),
     #[error("the gateway's answer has an unknown form; use the tracer-registry of its version, or --json")]

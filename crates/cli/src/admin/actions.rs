@@ -38,6 +38,19 @@ struct Reloaded {
     changed_selectors: Vec<String>,
     removed: Vec<String>,
     needs_restart: Vec<String>,
+    /// Settings of `[gateway]`.
+    #[serde(default)]
+    gateway: Vec<String>,
+    #[serde(default)]
+    callers: Counts,
+    #[serde(default)]
+    caller_tokens: Counts,
+}
+
+#[derive(Default, Deserialize)]
+struct Counts {
+    added: u64,
+    removed: u64,
 }
 
 fn reloaded(answer: &Reloaded, out: &mut impl Write) -> Result<(), CliError> {
@@ -45,6 +58,7 @@ fn reloaded(answer: &Reloaded, out: &mut impl Write) -> Result<(), CliError> {
         ("added", &answer.added),
         ("changed", &answer.changed_selectors),
         ("removed", &answer.removed),
+        ("applied", &answer.gateway),
         ("takes effect at the next start", &answer.needs_restart),
     ];
     if lists.iter().all(|(_, list)| list.is_empty()) {
@@ -52,6 +66,11 @@ fn reloaded(answer: &Reloaded, out: &mut impl Write) -> Result<(), CliError> {
     }
     for (change, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
         writeln!(out, "{change}: {}", printable(&list.join(", ")))?;
+    }
+    for (what, Counts { added, removed }) in [("callers", &answer.callers), ("their tokens", &answer.caller_tokens)] {
+        if added + removed > 0 {
+            writeln!(out, "{what}: {added} added, {removed} removed")?;
+        }
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use http::StatusCode;
@@ -21,20 +21,23 @@ use super::arguments::TOKEN_VARIABLE;
 use crate::error::CliError;
 use crate::json;
 
+/// Configuration without the option.
+const CONFIG: &str = "config";
 /// Longest line of a page that does not end.
 const MAX_LINE_BYTES: usize = 1 << 20;
 
 // There is no option for the token itself: other users of the machine can read arguments.
 #[derive(Debug, Args)]
 pub(crate) struct Connection {
-    /// Configuration of the gateway, whose table [gateway.admin] has the address and the token
-    #[arg(long, value_name = "FILE", default_value = "config", global = true)]
-    config: PathBuf,
+    /// Configuration of the gateway, whose table [gateway.admin] has the address and the token.
+    /// Default: config
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
     /// Address of the gateway, such as https://gateway.example:4320, instead of the configuration's
     #[arg(long, value_name = "URL", global = true)]
     url: Option<String>,
-    /// File with the token. Without this option: the variable TRACER_REGISTRY_ADMIN_TOKEN, then the
-    /// configuration
+    /// File with the token. Without this option: the configuration that --config names; else the
+    /// variable TRACER_REGISTRY_ADMIN_TOKEN, then the configuration
     #[arg(long, value_name = "FILE", global = true)]
     token_file: Option<PathBuf>,
     /// Variable with the token
@@ -43,6 +46,12 @@ pub(crate) struct Connection {
     /// PEM file with the authority of the gateway's certificate. Default: those of this machine
     #[arg(long, value_name = "FILE", global = true)]
     ca: Option<PathBuf>,
+    /// PEM file with a certificate for this client, if the gateway asks for one
+    #[arg(long, value_name = "FILE", requires = "key", global = true)]
+    cert: Option<PathBuf>,
+    /// PEM file with the private key of --cert
+    #[arg(long, value_name = "FILE", requires = "cert", global = true)]
+    key: Option<PathBuf>,
     /// Print the answer as JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -52,25 +61,32 @@ pub(crate) struct Connection {
 pub(crate) struct Gateway {
     client: AdminClient,
     runtime: Runtime,
+    url: String,
+    /// Where the token comes from.
+    token_source: String,
 }
 
 impl Gateway {
     /// Finds the address and the token. Connects with the first request.
     pub(crate) fn connect(connection: &Connection) -> Result<Self, CliError> {
-        let (url, token) = if let Some(url) = &connection.url {
+        let (url, (token, token_source)) = if let Some(url) = &connection.url {
             (url.clone(), connection.token(None)?)
         } else {
-            let config = Config::load_for_gateway(&connection.config).map_err(CliError::GatewayConfig)?;
+            let file = connection.config.as_deref().unwrap_or(Path::new(CONFIG));
+            let config = Config::load_for_gateway(file).map_err(CliError::GatewayConfig)?;
             let settings = Settings::read(&config).map_err(CliError::GatewayConfig)?;
             let Some(admin) = &settings.admin else {
-                return Err(CliError::NoAdmin(connection.config.display().to_string()));
+                return Err(CliError::NoAdmin(file.display().to_string()));
             };
             let url = url_of(admin.listen, settings.tls.is_some())?;
-            (url, connection.token(Some((&config, admin)))?)
+            (url, connection.token(Some((file, &config, admin)))?)
         };
+        let identity = connection.cert.as_deref().zip(connection.key.as_deref());
         Ok(Self {
-            client: AdminClient::new(&url, token.bearer(), connection.ca.as_deref())?,
+            client: AdminClient::new(&url, token.bearer(), connection.ca.as_deref(), identity)?,
             runtime: Builder::new_current_thread().enable_all().build()?,
+            url,
+            token_source,
         })
     }
 
@@ -81,12 +97,12 @@ impl Gateway {
 
     /// Gets a page that is not JSON.
     pub(super) fn get_text(&self, path: &str) -> Result<String, CliError> {
-        text(&self.runtime.block_on(self.client.get(path))?)
+        self.text(&self.runtime.block_on(self.client.get(path))?)
     }
 
     /// Asks for an action.
     pub(super) fn post(&self, path: &str) -> Result<Value, CliError> {
-        json(&text(&self.runtime.block_on(self.client.post(path))?)?)
+        json(&self.text(&self.runtime.block_on(self.client.post(path))?)?)
     }
 
     /// Gets a page of lines that does not end, and calls `each` with each line.
@@ -113,28 +129,39 @@ impl Gateway {
             if stream.status().is_success() {
                 Ok(())
             } else {
-                Err(refusal(stream.status(), &String::from_utf8_lossy(&begun)))
+                Err(self.refusal(stream.status(), &String::from_utf8_lossy(&begun)))
             }
         })
     }
-}
 
-/// Returns the text of an answer, or the error of a refusal.
-fn text(answer: &ClientAnswer) -> Result<String, CliError> {
-    let text = String::from_utf8_lossy(&answer.body).into_owned();
-    if answer.status.is_success() {
-        Ok(text)
-    } else {
-        Err(refusal(answer.status, &text))
+    /// Returns the text of an answer, or the error of a refusal.
+    fn text(&self, answer: &ClientAnswer) -> Result<String, CliError> {
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        if answer.status.is_success() {
+            Ok(text)
+        } else {
+            Err(self.refusal(answer.status, &text))
+        }
+    }
+
+    /// Returns the error of a refusal.
+    fn refusal(&self, status: StatusCode, text: &str) -> CliError {
+        let answer: Value = serde_json::from_str(text).unwrap_or_default();
+        let (url, error) = (self.url.clone(), &answer["error"]);
+        match error["message"].as_str() {
+            None => CliError::NoAdminListener { url, status },
+            Some(_) if status == StatusCode::UNAUTHORIZED => CliError::Unauthorized {
+                url,
+                token_source: self.token_source.clone(),
+            },
+            Some(message) => refused(message, error),
+        }
     }
 }
 
-/// Returns the error of a refusal: its message and faults, or its status if another server answers.
-fn refusal(status: StatusCode, text: &str) -> CliError {
-    let answer: Value = serde_json::from_str(text).unwrap_or_default();
-    let error = &answer["error"];
-    let message = error["message"].as_str();
-    let mut lines = vec![message.map_or_else(|| format!("it answers {status}"), str::to_owned)];
+/// Returns the error of a refusal with its faults.
+fn refused(message: &str, error: &Value) -> CliError {
+    let mut lines = vec![message.to_owned()];
     for fault in error["faults"].as_array().into_iter().flatten() {
         let parts = ["file", "key", "message"].map(|part| fault[part].as_str());
         let parts = parts.into_iter().flatten().filter(|part| !part.is_empty());
@@ -162,24 +189,26 @@ pub(super) fn write<T: DeserializeOwned, W: Write>(
 }
 
 impl Connection {
-    /// Reads the token: of an option, of the variable, or of the configuration.
-    fn token(&self, configured: Option<(&Config, &AdminSettings)>) -> Result<ApiKey, CliError> {
+    /// Reads the token, and returns it with its source: of an option, of the configuration that an
+    /// option names, of the variable, or of the configuration without an option.
+    fn token(&self, configured: Option<(&Path, &Config, &AdminSettings)>) -> Result<(ApiKey, String), CliError> {
         if let Some(file) = &self.token_file {
-            return read_key(&KeySource::file(file)).map_err(CliError::Token);
+            let token = read_key(&KeySource::file(file)).map_err(CliError::Token)?;
+            return Ok((token, file.display().to_string()));
         }
         let variable = self.token_env.as_deref().unwrap_or(TOKEN_VARIABLE);
         let token = read_key(&KeySource::env(variable));
-        let is_unset = token
-            .as_ref()
-            .is_err_and(|error| *error.kind() == SecretErrorKind::Unset);
-        let Some((config, admin)) = configured.filter(|_| is_unset && self.token_env.is_none()) else {
-            return token.map_err(CliError::Token);
+        let is_unset = || matches!(&token, Err(error) if *error.kind() == SecretErrorKind::Unset);
+        let counts = self.token_env.is_none() && (self.config.is_some() || is_unset());
+        let Some((file, config, admin)) = configured.filter(|_| counts) else {
+            return Ok((token.map_err(CliError::Token)?, format!("variable {variable}")));
         };
         // Each of them is valid. Some may not be readable for this user.
         let sources = SecretSources::default();
         let mut tokens = admin.tokens.iter().map(|source| config.read_key(source, &sources));
         let first = tokens.next().unwrap_or(token);
-        first.or_else(|error| tokens.find_map(Result::ok).ok_or(CliError::Token(error)))
+        let token = first.or_else(|error| tokens.find_map(Result::ok).ok_or(CliError::Token(error)))?;
+        Ok((token, file.display().to_string()))
     }
 }
 

@@ -38,13 +38,31 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with = "config")]
     demo: bool,
     /// Address of the demo for OTLP/HTTP
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4318", requires = "demo")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:4318",
+        requires = "demo",
+        conflicts_with = "config"
+    )]
     http: SocketAddr,
     /// Address of the demo for OTLP/gRPC
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4317", requires = "demo")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:4317",
+        requires = "demo",
+        conflicts_with = "config"
+    )]
     grpc: SocketAddr,
     /// Address of the demo for `admin` and `explain`
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4320", requires = "demo")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:4320",
+        requires = "demo",
+        conflicts_with = "config"
+    )]
     admin: SocketAddr,
     /// Stop like at SIGTERM when standard input ends, so that the gateway ends with its parent
     #[arg(long, hide = true)]

@@ -281,10 +281,27 @@ fn each_action_reports_what_it_did() {
         says(&["reload"]),
         done("the configuration was read again, and nothing changed")
     );
-    let file = gateway.folder.path().join("gateway.toml");
+    let folder_file = |name: &str| gateway.folder.path().join(name);
+    let file = folder_file("gateway.toml");
     let config = fs::read_to_string(&file).expect("written before");
     fs::write(&file, format!("{config}[tenants.hooli]\n")).expect("written");
     assert_eq!(says(&["reload"]), done("added: tenant:hooli"));
+    let lines = "[gateway]\nmax_connections = 77\nlog.format = \"json\"\n";
+    fs::write(&file, config.replace("[gateway]\n", lines)).expect("written");
+    assert_eq!(
+        says(&["reload"]),
+        done("removed: tenant:hooli\napplied: gateway.max_connections\ntakes effect at the next start: gateway.log")
+    );
+    fs::write(folder_file("token"), "second-token-of-the-caller").expect("written");
+    fs::write(
+        &file,
+        config.replace("[gateway]\n", "[gateway]\nmax_connections = 77\n"),
+    )
+    .expect("written");
+    assert_eq!(
+        says(&["reload"]),
+        done("applied: gateway.callers\ntheir tokens: 1 added, 1 removed")
+    );
     fs::write(&file, config.replace("[export]\n", "[export]\nno_setting = 1\n")).expect("written");
     let fault = gateway.refused(&["admin", "reload"]);
     assert!(fault.contains("no_setting"), "{fault}");
@@ -426,6 +443,24 @@ fn the_token_comes_from_a_file_a_variable_or_the_configuration_and_from_no_argum
     fs::write(gateway.folder.path().join("gateway.toml"), config).expect("written");
     let config = ["admin", "config", "--config", &path(&gateway.folder, "gateway.toml")];
     assert_eq!(code(binary().args(config)), Some(0));
+    // A variable does not win over a configuration that is named, but over the default one.
+    let wrong = "another-token-of-the-admin";
+    assert_eq!(code(binary().args(config).env(VARIABLE, wrong)), Some(0));
+    let folder = gateway.folder.path();
+    fs::create_dir(folder.join("config")).expect("made");
+    for (from, to) in [("gateway.toml", "default.toml"), ("admin", "admin"), ("token", "token")] {
+        fs::copy(folder.join(from), folder.join("config").join(to)).expect("copied");
+    }
+    let default = |value: &str| {
+        code(
+            binary()
+                .args(["admin", "config"])
+                .current_dir(folder)
+                .env(VARIABLE, value),
+        )
+    };
+    assert_eq!((default(wrong), default(TOKEN)), (Some(1), Some(0)));
+    assert_eq!(code(binary().args(["admin", "config"]).current_dir(folder)), Some(0));
 
     for help in [
         vec!["admin", "--help"],
@@ -435,8 +470,10 @@ fn the_token_comes_from_a_file_a_variable_or_the_configuration_and_from_no_argum
         let help = text(&run(&help).stdout);
         assert!(help.contains("--token-file") && !help.contains("--token "), "{help}");
     }
-    let argument = run(&["admin", "config", "--token", "secret"]);
-    assert_eq!(argument.status.code(), Some(2));
+    for argument in ["--token", "--cert", "--key"] {
+        let output = run(&["admin", "config", argument, "secret"]);
+        assert_eq!(output.status.code(), Some(2), "{argument} alone");
+    }
     gateway.served.stop();
 }
 
@@ -451,8 +488,26 @@ fn an_error_names_what_is_wrong_and_shows_no_token() {
     assert_eq!(wrong.status.code(), Some(1));
     let stderr = text(&wrong.stderr);
     assert!(
-        stderr.starts_with("error: the gateway refuses this: ") && !stderr.contains("another"),
+        stderr.starts_with(&format!(
+            "error: the gateway at {} refuses the token of variable {VARIABLE}\n",
+            gateway.url
+        )),
         "{stderr}"
+    );
+    assert!(!stderr.contains("another"), "{stderr}");
+    let file = path(&gateway.folder, "token");
+    let wrong = gateway.refused(&["admin", "tenants", "--token-file", &file]);
+    assert!(wrong.ends_with(&format!(" refuses the token of {file}\n")), "{wrong}");
+    // Another server, such as the listener for programs.
+    let url = answering(404, &json!({"code": 5, "message": "no such path"}));
+    let other = binary()
+        .args(["admin", "tenants", "--url", &url])
+        .env(VARIABLE, TOKEN)
+        .output()
+        .expect("it runs");
+    assert_eq!(
+        text(&other.stderr),
+        format!("error: {url} answers 404 Not Found, not as an admin listener does\n")
     );
 
     for (arguments, message) in [
@@ -460,7 +515,10 @@ fn an_error_names_what_is_wrong_and_shows_no_token() {
         (vec!["admin", "tenant", "../../etc"], "invalid name"),
         (vec!["admin", "tenants", "--limit", "0"], "limit"),
         (vec!["admin", "flush", "acme", "--timeout", "soon"], "timeout"),
-        (vec!["admin", "pause", "hooli"], "hooli"),
+        (vec!["admin", "pause", "hooli"], "\"hooli\" is not configured"),
+        (vec!["admin", "resume", "hooli"], "\"hooli\" is not configured"),
+        (vec!["admin", "remove", "hooli"], "\"hooli\" is not configured"),
+        (vec!["admin", "refused", "hooli"], "\"hooli\" is not configured"),
     ] {
         let error = gateway.refused(&arguments);
         assert!(
@@ -567,7 +625,8 @@ fn text_of_the_gateway_cannot_control_the_terminal() {
         (&["admin", "config"], json!({EVIL: {EVIL: EVIL}})),
         (
             &["admin", "reload"],
-            json!({"added": selectors, "changed_selectors": selectors, "removed": [], "needs_restart": [EVIL]}),
+            json!({"added": selectors, "changed_selectors": selectors, "removed": [], "needs_restart": [EVIL],
+                "gateway": [EVIL]}),
         ),
         (&["admin", "metrics"], json!(EVIL)),
     ];

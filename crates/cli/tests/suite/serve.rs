@@ -332,3 +332,13 @@ fn the_level_leaves_lines_out() {
     assert_eq!(log.lines().count(), 1, "{log}");
     assert!(log.contains(" WARN gateway.callers.acme.token: "), "{log}");
 }
+
+#[test]
+fn an_address_of_the_demo_without_the_demo_is_wrong_usage() {
+    for address in ["--http", "--grpc", "--admin"] {
+        for config in [&[][..], &["--config", "no-such-folder"]] {
+            let output = run(&[&["serve", address, "127.0.0.1:0"], config].concat());
+            assert_eq!(output.status.code(), Some(2), "{address} {config:?}");
+        }
+    }
+}

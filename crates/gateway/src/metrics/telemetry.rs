@@ -76,7 +76,7 @@ impl Telemetry {
         headers.extend(token.map(|token| (AUTHORIZATION, token)));
         let may_use_tls = settings.endpoint.scheme_str() == Some("https");
         let exporter = OtlpExporter {
-            http: HttpClient::new(may_use_tls, None)?,
+            http: HttpClient::new(may_use_tls, None, None)?,
             endpoint: settings.endpoint.clone(),
             headers,
             runtime,

@@ -16,8 +16,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tracer_registry_gateway::AdminClient;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::admin::{TABLE, bearer};
 use crate::limits::Raw;
 use crate::requests::EXPORT;
 use crate::support::{
@@ -273,6 +275,41 @@ fn mutual_tls_needs_a_certificate_of_the_authority() {
         post(None).unwrap_err();
         post(Some(&other.issue())).unwrap_err();
     }
+}
+
+#[test]
+fn the_client_of_the_admin_listener_shows_its_certificate() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let service = Service::prepare(&format!("{TABLE}\n{MUTUAL_TLS}"), "");
+    write_certificate(&service, &authority);
+    let service = service.start_again().unwrap();
+    let (ca, cert, key) = (
+        service.path("ca.pem"),
+        service.path("mine.pem"),
+        service.path("mine.key"),
+    );
+    let url = format!("https://localhost:{}", service.gateway().admin().unwrap().port());
+    let ask = |identity| {
+        let token = bearer(ADMIN).parse().unwrap();
+        let client = AdminClient::new(&url, token, Some(&ca), identity).unwrap();
+        service.client.runtime.block_on(client.get("/api/config"))
+    };
+    for (issuer, is_accepted) in [(&authority, true), (&other, false)] {
+        let (mine, my_key) = issuer.issue();
+        fs::write(&cert, mine).unwrap();
+        fs::write(&key, my_key).unwrap();
+        assert_eq!(
+            ask(Some((&cert, &key))).is_ok_and(|answer| answer.status == 200),
+            is_accepted
+        );
+    }
+    ask(None).unwrap_err();
+    fs::write(&key, "no key").unwrap();
+    let token = bearer(ADMIN).parse().unwrap();
+    let error = AdminClient::new(&url, token, Some(&ca), Some((&cert, &key)))
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("mine.key"), "{error}");
 }
 
 #[test]
