@@ -9,8 +9,10 @@ use opentelemetry::trace::Span as _;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use secrecy::SecretString;
-use tracer_registry::config::{Export, ExportMode, IdleTimeout, Pool};
+use tracer_registry::config::{Binding, Export, ExportMode, IdleTimeout, Pool};
 use tracer_registry::secret::SecretError;
+use tracer_registry::selector::Slug;
+use tracer_registry::source::SourceError;
 use tracer_registry::status::{ChangeKind, DropReason, RequestState, Status, TracerFilter, TracerQuery, TracerStatus};
 use tracer_registry::{KeySource, LookupError, Selector};
 use tracer_registry_collector::Fault;
@@ -283,6 +285,26 @@ fn an_unknown_or_invalid_selector_is_an_error() {
     world.pause("a");
     assert_eq!(world.registry.flush(selector("a"), LONG), Ok(None));
     assert!(world.registry.status().tracer(&selector("b")).is_none());
+}
+
+#[test]
+fn a_selector_is_known_by_its_counts_or_its_binding_and_no_source_is_asked() {
+    let world = World::new(&["a"]);
+    let check = |world: &World, name: &str| world.registry.check_known(selector(name));
+    assert!(check(&world, "a").is_ok());
+    let (unknown, paused) = (check(&world, "b"), world.registry.pause(selector("b")));
+    assert_eq!(
+        unknown.expect_err("unknown").to_string(),
+        paused.expect_err("unknown").to_string()
+    );
+    assert!(matches!(
+        world.registry.check_known(Selector::tenant("A b")),
+        Err(LookupError::Selector(_))
+    ));
+    let world = World::with(&["a"], |builder| {
+        builder.binding_source(|_: &Slug| -> Result<Option<Binding>, SourceError> { panic!("the source is asked") })
+    });
+    assert!(check(&world, "b").is_ok());
 }
 
 #[test]
