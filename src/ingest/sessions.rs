@@ -6,7 +6,7 @@ use super::error::IngestError;
 use super::session_json::{Kind, SessionRequest};
 use super::session_spans;
 use crate::backend::Destination;
-use crate::export::{SessionEvent, SessionQueue};
+use crate::export::{RequestKind, SessionEvent, SessionQueue};
 use crate::registry::TracerRegistry;
 use crate::selector::Slug;
 use crate::tracer::TracerHandle;
@@ -76,7 +76,10 @@ impl TracerRegistry {
             (Kind::Single, Some(session)) => SessionQueue::try_push_single(lane, id, session, event),
             _ => SessionQueue::of(lane, id).try_push(event),
         };
-        pushed.map_err(|reason| IngestError::full(reason, tracer.selector()))
+        pushed.map_err(|reason| {
+            lane.log_refused_request(RequestKind::SessionEvents, reason);
+            IngestError::full(reason, tracer.selector())
+        })
     }
 }
 

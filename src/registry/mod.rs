@@ -9,6 +9,7 @@ mod control;
 mod default_route;
 mod error;
 mod explain;
+mod failed_lookups;
 mod flush;
 mod handle;
 mod lookup;

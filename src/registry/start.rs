@@ -11,6 +11,7 @@ use super::binding_cache::{BindingCache, BindingCacheOptions, SingleFlight, Sour
 use super::bindings::Bindings;
 use super::default_route::DefaultRoute;
 use super::error::BuildError;
+use super::failed_lookups::FailedLookUps;
 use super::handle::{Inner, TracerRegistry};
 use super::lookup::SharedProjects;
 use super::pool::{Pool, maintain};
@@ -57,6 +58,7 @@ pub(crate) fn start(
         reloads: Reloads::new(config.is_watched(), Arc::clone(engine.changes())),
         extension,
         projects: SharedProjects::default(),
+        failed: FailedLookUps::default(),
         bindings: Bindings::new(config, cache),
         pool,
         closed: AtomicBool::new(false),

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::bindings::Bindings;
 use super::error::LookupError;
+use super::failed_lookups::FailedLookUps;
 use super::lookup::SharedProjects;
 use super::pool::Pool;
 #[cfg(feature = "watch")]
@@ -23,6 +24,7 @@ pub(crate) struct RegistryState {
     pub(crate) reloads: Reloads,
     pub(crate) extension: ReloadExtension,
     pub(crate) projects: SharedProjects,
+    pub(crate) failed: FailedLookUps,
     pub(crate) closed: AtomicBool,
     pub(crate) fork: ForkGuard,
     #[cfg(feature = "watch")]

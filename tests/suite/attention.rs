@@ -111,6 +111,57 @@ fn a_failing_key_source_holds_until_it_returns_a_key() {
 }
 
 #[test]
+fn a_tracer_that_cannot_be_created_holds_with_its_reason_until_a_look_up_succeeds() {
+    let is_down = Arc::new(AtomicBool::new(true));
+    let down = Arc::clone(&is_down);
+    let world = World::with(&["a"], |builder| {
+        builder
+            .export(inline())
+            .secret_source("vault", move |_: &str| {
+                if down.load(Ordering::SeqCst) {
+                    return Err(SecretError::refused("the vault is sealed"));
+                }
+                Ok(SecretString::from(key_of("a")))
+            })
+            .tenant("v", binding("v").api_key(KeySource::provider("vault", "v")))
+            .tenant("w", binding("w").api_key(KeySource::provider("vault", "w")))
+    });
+    let registry = &world.registry;
+    registry.tenant("v").expect_err("sealed");
+    registry.dedicated(Selector::tenant("w")).expect_err("sealed");
+    registry.tenant("unknown").expect_err("unknown");
+    registry.tenant("No Name").expect_err("invalid");
+    let attention = find(registry, "tracer_not_created");
+    assert_eq!(
+        (
+            rules(registry).len(),
+            attention.severity,
+            attention.count,
+            names(&attention)
+        ),
+        (
+            1,
+            Severity::Error,
+            2,
+            vec!["tenant:v".to_owned(), "tenant:w".to_owned()]
+        )
+    );
+    assert!(attention.since.is_some());
+    assert!(
+        attention.message.contains(": tenant:v: the key cannot be read: "),
+        "{attention:?}"
+    );
+    let error = |tenant: &str| registry.creation_error(Selector::tenant(tenant)).expect("a selector");
+    assert!(error("v").is_some_and(|error| error.to_string().contains("the vault is sealed")));
+    assert!(error("unknown").is_none() && error("a").is_none());
+    is_down.store(false, Ordering::SeqCst);
+    registry.tenant("v").expect("readable");
+    assert_eq!(names(&find(registry, "tracer_not_created")), ["tenant:w"]);
+    registry.tenant("w").expect("readable");
+    assert!(rules(registry).is_empty() && error("v").is_none());
+}
+
+#[test]
 fn open_breakers_hold_until_they_close() {
     let world = World::with(&["a", "b"], |builder| {
         builder
@@ -198,7 +249,7 @@ fn a_full_pool_and_a_refused_configuration_and_a_pause_hold_until_they_end() {
     let held = files.tenant("a");
     assert!(rules(registry).is_empty());
     registry.tenant("b").expect_err("the pool is full");
-    assert_eq!(rules(registry), ["pool_full"]);
+    assert_eq!(rules(registry), ["tracer_not_created", "pool_full"]);
     assert!(find(registry, "pool_full").since.is_some());
     drop(held);
     drop(files.tenant("b"));

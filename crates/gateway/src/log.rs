@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use tokio::time::Instant;
+use tracer_registry::Selector;
 use tracer_registry::text::printable;
 use tracing::{info, warn};
 
@@ -79,20 +80,22 @@ impl Log {
 
     /// Logs a name that the caller may address, and that is not configured. The client gets the
     /// same answer as for a name that it may not address.
-    pub(crate) fn not_configured(&self, error: &tracer_registry::LookupError) {
+    pub(crate) fn not_configured(&self, caller: &str, error: &tracer_registry::LookupError) {
         if let Some(skipped) = self.unknown.admit() {
             warn!(
-                "a caller may address a tenant that is not configured: {}{skipped}",
+                "caller {} may address a tenant that is not configured: {}{skipped}",
+                printable(caller),
                 printable(&error.to_string())
             );
         }
     }
 
     /// Logs a look-up that failed for another reason than an unknown name.
-    pub(crate) fn look_up_failed(&self, error: &tracer_registry::LookupError) {
+    pub(crate) fn look_up_failed(&self, selector: &Selector, error: &tracer_registry::LookupError) {
         if let Some(skipped) = self.look_up.admit() {
             warn!(
-                "requests of a tenant are refused: {}{skipped}",
+                "requests of {} are refused: {}{skipped}",
+                printable(&selector.to_string()),
                 printable(&error.to_string())
             );
         }
@@ -148,11 +151,11 @@ impl Log {
         }
     }
 
-    /// Logs a request that the admin listener refuses. Contains no text of the request, which may
-    /// be a misplaced token.
-    pub(crate) fn admin_refused(&self, peer: IpAddr, status: StatusCode) {
+    /// Logs a request that the admin listener refuses. The reason contains no text of the request,
+    /// which may be a misplaced token.
+    pub(crate) fn admin_refused(&self, peer: IpAddr, status: StatusCode, reason: &'static str) {
         if let Some(skipped) = self.admin.admit() {
-            warn!("request to the admin listener from {peer} refused with {status}{skipped}");
+            warn!("request to the admin listener from {peer} refused with {status}: {reason}{skipped}");
         }
     }
 

@@ -17,8 +17,20 @@ impl Lane {
     /// Records a span or session event refused by the queue. Runs on application threads; a task of
     /// the engine writes the line.
     pub(super) fn log_refused(self: &Arc<Self>, kind: RequestKind, reason: DropReason) {
+        self.log_later(Subject::Dropped(kind, reason));
+    }
+
+    /// Records a request of a client that the queue refused. A task of the engine writes the line.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn log_refused_request(self: &Arc<Self>, kind: RequestKind, reason: DropReason) {
+        if reason != DropReason::AfterShutdown {
+            self.log_later(Subject::Refused(kind, reason));
+        }
+    }
+
+    fn log_later(self: &Arc<Self>, subject: Subject) {
         if let Some(ledger) = self.selector_ledger()
-            && ledger.episodes.note(Subject::Dropped(kind, reason), 1)
+            && ledger.episodes.note(subject, 1)
         {
             self.notify(EngineEvent::Log);
         }
@@ -29,7 +41,8 @@ impl Lane {
         let Some(ledger) = self.selector_ledger() else { return };
         let (reason, count) = match outcome {
             Outcome::Delivered { rejected: 0 } => {
-                let is_affected = |subject| matches!(subject, Subject::Dropped(of, _) if of == kind);
+                let is_affected =
+                    |subject| matches!(subject, Subject::Dropped(of, _) | Subject::Refused(of, _) if of == kind);
                 return self.write(&ledger.episodes.end_if_calm(is_affected));
             }
             Outcome::Delivered { rejected } => (DropReason::Rejected, rejected),
@@ -110,11 +123,18 @@ impl Lane {
             )
         };
         // For a full queue, the last error may be old and unrelated.
-        let error = error.filter(|_| !matches!(subject, Subject::Dropped(_, DropReason::QueueFull)));
+        let error = error.filter(|_| {
+            !matches!(
+                subject,
+                Subject::Dropped(_, DropReason::QueueFull) | Subject::Refused(_, DropReason::QueueFull)
+            )
+        });
         if is_new {
             let detail = match subject {
                 Subject::Key(kind) => subject.detail(refusals.status(kind)),
-                Subject::Breaker(_) | Subject::Endpoint | Subject::Dropped(..) => subject.detail(error.as_ref()),
+                Subject::Breaker(_) | Subject::Endpoint | Subject::Dropped(..) | Subject::Refused(..) => {
+                    subject.detail(error.as_ref())
+                }
             };
             self.record_change(subject, ChangeKind::ProblemBegan(subject.problem()), detail);
         }
@@ -141,6 +161,10 @@ impl Lane {
                 let reason = ReasonName(reason);
                 tracing::warn!(target: TARGET, %selector, of = kind.name(), endpoint, %reason, count, error, left_out, "data is dropped");
             }
+            Subject::Refused(kind, reason) => {
+                let reason = ReasonName(reason);
+                tracing::warn!(target: TARGET, %selector, of = kind.name(), endpoint, %reason, count, error, left_out, "requests of clients are refused");
+            }
         }
     }
 
@@ -161,6 +185,10 @@ impl Lane {
                 let reason = ReasonName(reason);
                 tracing::info!(target: TARGET, %selector, of = kind.name(), endpoint, %reason, count, "data is no longer dropped");
             }
+            Subject::Refused(kind, reason) => {
+                let reason = ReasonName(reason);
+                tracing::info!(target: TARGET, %selector, of = kind.name(), endpoint, %reason, count, "requests of clients are accepted again");
+            }
         }
     }
 }
@@ -169,7 +197,9 @@ impl Subject {
     /// Returns what the problem is about, unless it is about connections.
     fn of(self) -> Option<&'static str> {
         match self {
-            Self::Key(kind) | Self::Breaker(kind) | Self::Dropped(kind, _) => Some(kind.name()),
+            Self::Key(kind) | Self::Breaker(kind) | Self::Dropped(kind, _) | Self::Refused(kind, _) => {
+                Some(kind.name())
+            }
             Self::Endpoint => None,
         }
     }

@@ -68,7 +68,10 @@ impl Lane {
             fits = false;
         }
         if !fits {
-            return Err(NoRoom::Full(state.receiver_health.drop_reason(RequestKind::Spans)));
+            let reason = state.receiver_health.drop_reason(RequestKind::Spans);
+            drop(state);
+            self.log_refused_request(RequestKind::Spans, reason);
+            return Err(NoRoom::Full(reason));
         }
         drop(state);
         Ok(Room {

@@ -87,6 +87,8 @@ pub enum Problem {
     EndpointUnreachable,
     /// Data is dropped.
     DataDropped(DropReason),
+    /// A queue takes no data of the gateway's clients, which may send it again.
+    DataRefused(DropReason),
     /// Queued data uses more than three quarters of `export.max_queue_bytes`.
     MemoryPressure,
     /// The pool is full, and look-ups of new names fail.

@@ -39,6 +39,9 @@ pub(crate) enum Subject {
     Endpoint,
     /// Data is dropped.
     Dropped(RequestKind, DropReason),
+    /// The queue takes no data of clients, which may send it again.
+    #[cfg_attr(not(feature = "gateway"), expect(dead_code, reason = "only the gateway has clients"))]
+    Refused(RequestKind, DropReason),
 }
 
 impl Subject {
@@ -49,6 +52,7 @@ impl Subject {
             Self::Breaker(_) => Problem::BreakerOpen,
             Self::Endpoint => Problem::EndpointUnreachable,
             Self::Dropped(_, reason) => Problem::DataDropped(reason),
+            Self::Refused(_, reason) => Problem::DataRefused(reason),
         }
     }
 }

@@ -106,8 +106,10 @@ impl TracerRegistry {
         let selector = checked(selector)?;
         self.0.state.check_open()?;
         let _guard = self.0.guard_reentrancy(&selector)?;
-        self.0
-            .make(&self.0.state.bindings.resolve(&selector, &SourceQuery::Ask)?)
+        let bound = self.0.state.bindings.resolve(&selector, &SourceQuery::Ask);
+        let result = bound.and_then(|bound| self.0.make(&bound));
+        self.0.state.failed.note(&selector, &result);
+        result
     }
 
     /// Returns the current tracer: the one that [`TracerHandle::scope`] or a similar call made

@@ -30,9 +30,15 @@ impl Inner {
         })
     }
 
-    /// Resolves the binding and creates the tracer, unless another caller does. Resolves first, so
-    /// that an unknown name never takes a pool slot.
+    /// Resolves the binding and creates the tracer, unless another caller does. Records a failure.
     pub(super) fn look_up(&self, selector: &Selector, query: &SourceQuery) -> Result<TracerHandle, LookupError> {
+        let result = self.find_or_make(selector, query);
+        self.state.failed.note(selector, &result);
+        result
+    }
+
+    /// Resolves first, so that an unknown name never takes a pool slot.
+    fn find_or_make(&self, selector: &Selector, query: &SourceQuery) -> Result<TracerHandle, LookupError> {
         let (bindings, pool) = (&self.state.bindings, &self.state.pool);
         self.state.check_open()?;
         // Before this thread takes a slot that others wait for, or waits for another thread.

@@ -9,8 +9,9 @@ use serde::Serialize;
 use super::problems::{Rule, Severity, problems};
 use crate::export::ReasonName;
 use crate::ledger::DropReason;
+use crate::registry::error::LookupError;
 use crate::registry::handle::TracerRegistry;
-use crate::selector::Selector;
+use crate::selector::{Selector, SelectorError};
 use crate::util::wall_time;
 
 /// Most tracers and endpoints of an entry.
@@ -46,6 +47,8 @@ struct Concerned {
     endpoints: BTreeSet<String>,
     since: Option<SystemTime>,
     reasons: BTreeSet<DropReason>,
+    /// The first selector that has no tracer, and why.
+    failure: Option<String>,
 }
 
 impl TracerRegistry {
@@ -87,6 +90,13 @@ impl TracerRegistry {
                 concerned.reasons.extend(problem.reason);
             }
         }
+        self.0.state.failed.each(now, |selector, since, error| {
+            let concerned = found.entry(Rule::TracerNotCreated).or_default();
+            concerned.count += 1;
+            insert(&mut concerned.tracers, selector);
+            concerned.began(Some(since));
+            concerned.failure.get_or_insert_with(|| format!("{selector}: {error}"));
+        });
         let mut attention: Vec<(Rule, Attention)> = found
             .into_iter()
             .map(|(rule, concerned)| (rule, concerned.attention(rule)))
@@ -94,6 +104,27 @@ impl TracerRegistry {
         attention.extend(self.attention_of_registry());
         attention.sort_by_key(|(rule, _)| *rule);
         attention.into_iter().map(|(_, attention)| attention).collect()
+    }
+
+    /// Returns why the tracer of a selector cannot be created: the last failure of a look-up, until
+    /// one succeeds, and for 15 minutes after the failure. `None` if the selector has no binding.
+    ///
+    /// Not cached: the next look-up tries again. Remembers at most 1,000 selectors. Contains no key.
+    ///
+    /// # Errors
+    /// [`SelectorError`] if the selector is not valid.
+    pub fn creation_error<S>(&self, selector: S) -> Result<Option<LookupError>, SelectorError>
+    where
+        S: TryInto<Selector, Error: Into<SelectorError>>,
+    {
+        let wanted = selector.try_into().map_err(Into::into)?;
+        let mut found = None;
+        self.0.state.failed.each(SystemTime::now(), |selector, _, error| {
+            if *selector == wanted {
+                found = Some(error.clone());
+            }
+        });
+        Ok(found)
     }
 
     /// Returns the rules that concern the registry as a whole.
@@ -126,11 +157,8 @@ impl Concerned {
     }
 
     fn attention(self, rule: Rule) -> Attention {
-        let reasons: Vec<String> = self
-            .reasons
-            .into_iter()
-            .map(|reason| ReasonName(reason).to_string())
-            .collect();
+        let reasons = self.reasons.into_iter().map(|reason| ReasonName(reason).to_string());
+        let reasons: Vec<String> = reasons.chain(self.failure).collect();
         let message = match reasons.as_slice() {
             [] => rule.message().to_owned(),
             reasons => format!("{}: {}", rule.message(), reasons.join(", ")),

@@ -31,6 +31,7 @@ pub enum Severity {
 pub(super) enum Rule {
     SpansLost,
     QueueFull,
+    TracerNotCreated,
     MemoryPressure,
     ReceiverAcceptsNothing,
     EndpointUnreachable,
@@ -52,9 +53,10 @@ pub(super) struct TracerProblem {
 
 impl Rule {
     #[cfg(test)]
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::SpansLost,
         Self::QueueFull,
+        Self::TracerNotCreated,
         Self::MemoryPressure,
         Self::ReceiverAcceptsNothing,
         Self::EndpointUnreachable,
@@ -71,6 +73,7 @@ impl Rule {
         match self {
             Self::SpansLost => "spans_lost",
             Self::QueueFull => "queue_full",
+            Self::TracerNotCreated => "tracer_not_created",
             Self::MemoryPressure => "memory_pressure",
             Self::ReceiverAcceptsNothing => "receiver_accepts_nothing",
             Self::EndpointUnreachable => "endpoint_unreachable",
@@ -94,7 +97,8 @@ impl Rule {
     pub(super) fn message(self) -> &'static str {
         match self {
             Self::SpansLost => "spans or session events were lost after a queue accepted them",
-            Self::QueueFull => "spans or session events were lost because a queue was full",
+            Self::QueueFull => "spans or session events were lost or refused because a queue was full",
+            Self::TracerNotCreated => "look-ups fail because the tracer cannot be created",
             Self::MemoryPressure => "queued data uses more than three quarters of export.max_queue_bytes",
             Self::ReceiverAcceptsNothing => "the receiver has accepted nothing for 5 minutes",
             Self::EndpointUnreachable => "connections to the endpoint fail",
@@ -123,7 +127,7 @@ pub(super) fn problems(ledger: &SelectorLedger, summary: &LaneSummary, now: Syst
     let is_recent = |last: SystemTime| now.duration_since(last).unwrap_or_default() < LOSS_FOR;
     let losses = ongoing.iter().filter(|(_, problem)| is_recent(problem.last));
     let losses = losses.filter_map(|(subject, problem)| {
-        let Subject::Dropped(_, reason) = *subject else {
+        let (Subject::Dropped(_, reason) | Subject::Refused(_, reason)) = *subject else {
             return None;
         };
         Some(TracerProblem {

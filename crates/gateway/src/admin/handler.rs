@@ -38,7 +38,7 @@ impl Admin {
             Err(refusal) => Err(refusal),
         };
         let mut answer = outcome.unwrap_or_else(|refusal| {
-            self.log.admin_refused(peer, refusal.status);
+            self.log.admin_refused(peer, refusal.status, refusal.logged);
             refusal.answer()
         });
         let headers = answer.headers_mut();

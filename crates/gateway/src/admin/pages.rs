@@ -1,5 +1,6 @@
 //! Pages: what is.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use http::StatusCode;
@@ -58,9 +59,15 @@ fn variant<T: DeserializeOwned>(text: &str) -> Option<T> {
 
 /// `GET /api/tenants/{selector}`
 pub(super) fn tenant(call: &Call) -> Result<Json, Refusal> {
-    let status = call.admin.registry.tracer_status(call.known_selector()?)?;
-    let status = status.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, NO_TRACER))?;
-    call::json(&status)
+    let (registry, selector) = (&call.admin.registry, call.known_selector()?);
+    if let Some(status) = registry.tracer_status(&selector)? {
+        return call::json(&status);
+    }
+    let not_found = |message: Cow<'static, str>| Refusal::new(StatusCode::NOT_FOUND, message);
+    Err(match registry.creation_error(&selector)? {
+        Some(error) => not_found(cut(format!("no tracer, because the last look-up failed: {error}")).into()),
+        None => not_found(NO_TRACER.into()),
+    })
 }
 
 /// `GET /api/tenants/{selector}/refused`

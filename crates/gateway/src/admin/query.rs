@@ -24,19 +24,19 @@ impl Query {
         for pair in pairs {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let Some(name) = known.iter().find(|known| **known == name) else {
-                return Err(Refusal::bad_request(unknown(name, known)));
+                return Err(Refusal::parameter(unknown(name, known)));
             };
             if query.text(name).is_some() {
-                return Err(Refusal::bad_request(format!("parameter {name} is repeated")));
+                return Err(Refusal::parameter(format!("parameter {name} is repeated")));
             }
             let value = percent_decode_str(value).decode_utf8();
             match value {
                 Ok(value) if value.len() <= MAX_VALUE_BYTES => query.0.push((name, value.into_owned())),
                 Ok(_) => {
                     let rule = format!("parameter {name} is longer than {MAX_VALUE_BYTES} bytes");
-                    return Err(Refusal::bad_request(rule));
+                    return Err(Refusal::parameter(rule));
                 }
-                Err(_) => return Err(Refusal::bad_request(format!("parameter {name} is not UTF-8"))),
+                Err(_) => return Err(Refusal::parameter(format!("parameter {name} is not UTF-8"))),
             }
         }
         Ok(query)
@@ -60,7 +60,7 @@ impl Query {
         let Some(text) = self.text(name) else { return Ok(None) };
         let refusal = || {
             let found = quoted(text);
-            Refusal::bad_request(format!("parameter {name}: expected {expected}, found {found}"))
+            Refusal::parameter(format!("parameter {name}: expected {expected}, found {found}"))
         };
         parse(text).map(Some).ok_or_else(refusal)
     }
@@ -103,6 +103,8 @@ mod tests {
     fn refused(text: &str) -> String {
         let refusal = Query::parse(Some(text), &KNOWN).expect_err(text);
         assert_eq!(refusal.status, 400);
+        // The text may be a misplaced token.
+        assert_eq!(refusal.logged, "a parameter is unknown, repeated or not valid");
         refusal.message
     }
 

@@ -1,5 +1,7 @@
 //! Refusals of the admin listener, as JSON.
 
+use std::borrow::Cow;
+
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
@@ -25,6 +27,8 @@ pub(super) const NO_TRACER: &str = "no tracer since the start; the first data cr
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) message: String,
+    /// The reason for the log: contains no text of the request, which may be a misplaced token.
+    pub(super) logged: &'static str,
     /// Methods of the path, if the request has another one.
     allow: Option<HeaderValue>,
     /// Faults of the configuration.
@@ -32,25 +36,31 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
+        let message = message.into();
+        let logged = match message {
+            Cow::Borrowed(message) => message,
+            Cow::Owned(_) => reason_of(status),
+        };
         Self {
             status,
-            message: message.into(),
+            message: message.into_owned(),
+            logged,
             allow: None,
             faults: Vec::new(),
         }
     }
 
-    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+    pub(super) fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
     /// The request is sound, but what it asks for is not possible now.
-    pub(super) fn conflict(message: impl Into<String>) -> Self {
+    pub(super) fn conflict(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::CONFLICT, message)
     }
 
-    pub(super) fn unavailable(message: impl Into<String>) -> Self {
+    pub(super) fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }
 
@@ -61,6 +71,14 @@ impl Refusal {
                 StatusCode::METHOD_NOT_ALLOWED,
                 format!("the path allows only {methods}"),
             )
+        }
+    }
+
+    /// Refuses a parameter.
+    pub(super) fn parameter(message: String) -> Self {
+        Self {
+            logged: "a parameter is unknown, repeated or not valid",
+            ..Self::bad_request(message)
         }
     }
 
@@ -90,6 +108,19 @@ impl Refusal {
             headers.insert(RETRY_AFTER, RETRY_SECONDS.into());
         }
         answer
+    }
+}
+
+/// Returns the reason of a status, for a message that may have text of the request.
+fn reason_of(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::BAD_REQUEST => "the head or the selector is not valid",
+        StatusCode::UNAUTHORIZED => "it has no token, or an unknown one",
+        StatusCode::NOT_FOUND => "the tenant is unknown or has no tracer",
+        StatusCode::METHOD_NOT_ALLOWED => "the path has another method",
+        StatusCode::CONFLICT => "the configuration or a source of keys does not allow it now",
+        StatusCode::MISDIRECTED_REQUEST => "it is for a host that is not allowed",
+        _ => "it cannot be answered now",
     }
 }
 

@@ -222,7 +222,7 @@ impl Ingest {
         drop(turn);
         let mut parts = Vec::new();
         for (selector, traces) in split(target, traces)? {
-            parts.push((self.look_up(selector).await?, traces));
+            parts.push((self.look_up(caller, selector).await?, traces));
         }
         let ingested = self.registry.ingest(Some(caller.name()), parts);
         let ingested = ingested.map_err(|error| self.not_queued(&error))?;
@@ -261,16 +261,17 @@ impl Ingest {
         self.decode.run(format, bytes, check).await
     }
 
-    pub(super) async fn look_up(&self, selector: Selector) -> Result<TracerHandle, Refusal> {
-        self.registry.get_async(selector).await.map_err(|error| match error {
+    pub(super) async fn look_up(&self, caller: &Caller, selector: Selector) -> Result<TracerHandle, Refusal> {
+        let found = self.registry.get_async(&selector).await;
+        found.map_err(|error| match error {
             LookupError::Selector(_) => Refusal::unknown_tenant(),
             error if error.is_unknown() => {
-                self.log.not_configured(&error);
+                self.log.not_configured(caller.name(), &error);
                 Refusal::unknown_tenant()
             }
             LookupError::Shutdown => Refusal::shutting_down(),
             error => {
-                self.log.look_up_failed(&error);
+                self.log.look_up_failed(&selector, &error);
                 Refusal::unavailable("the tenant cannot take data now")
             }
         })

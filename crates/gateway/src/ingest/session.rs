@@ -58,7 +58,7 @@ impl Ingest {
         drop(turn);
         reserved.shrink(max_memory.saturating_sub(request.memory()));
 
-        let tracer = self.look_up(selector).await?;
+        let tracer = self.look_up(caller, selector).await?;
         let id = request.id().to_string();
         let queued = self.registry.ingest_session(Some(caller.name()), &tracer, request);
         queued.map_err(|error| self.not_queued(&error))?;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tracer_registry_collector::Fault;
 
 use crate::admin::{TABLE, bearer, start};
-use crate::support::{ACME, ADMIN, KEYS, LONG, SCRAPER, SHARED, Service, body};
+use crate::support::{ACME, ADMIN, KEYS, LONG, SCRAPER, SHARED, Service, body, until};
 
 #[test]
 fn tenants_are_listed_in_pages() {
@@ -215,4 +215,61 @@ fn what_needs_attention_is_listed_and_goes_when_it_is_over() {
     assert_eq!(item["tracers"], json!(["tenant:acme"]));
     assert_eq!(service.admin("POST", "/api/tenants/acme/resume").0, 200);
     assert_eq!(service.page("/api/attention"), json!({"attention": []}));
+}
+
+#[test]
+fn a_tenant_whose_key_cannot_be_read_needs_attention_and_its_page_has_the_reason() {
+    let service = Service::with(TABLE, "[tenants.team-lost]\napi_key = { file = \"keys/missing\" }");
+    let post = |tenant| service.post(SHARED, &[("x-tenant", tenant)], body(&["span"])).status;
+    assert_eq!((post("team-unknown"), post("team-lost")), (403, 503));
+    let page = service.page("/api/attention");
+    let item = &page["attention"][0];
+    assert_eq!(
+        (&item["rule"], &item["severity"], &item["tracers"]),
+        (
+            &"tracer_not_created".into(),
+            &"error".into(),
+            &json!(["tenant:team-lost"])
+        )
+    );
+    assert!(item["since"].is_string() && page["attention"][1].is_null(), "{page}");
+    let message = |tenant: &str| {
+        let (status, answer) = service.admin("GET", &format!("/api/tenants/{tenant}"));
+        assert_eq!(status, 404, "{answer}");
+        answer["error"]["message"].as_str().unwrap().to_owned()
+    };
+    let reason = "no tracer, because the last look-up failed: the key cannot be read: ";
+    assert!(message("team-lost").starts_with(reason), "{}", message("team-lost"));
+    assert_eq!(message("acme"), "no tracer since the start; the first data creates it");
+}
+
+#[test]
+fn a_paused_tenant_with_a_full_queue_is_an_error_until_its_data_is_accepted_again() {
+    let service = Service::with(TABLE, "[export]\nmax_queue_size = 2");
+    assert_eq!(service.admin("POST", "/api/tenants/acme/pause").0, 200);
+    let post = || service.post(ACME, &[], body(&["one", "two"])).status;
+    assert_eq!((post(), post()), (200, 503));
+    let rules = || {
+        let page = service.page("/api/attention");
+        let items = page["attention"].as_array().unwrap().iter();
+        items
+            .map(|item| {
+                format!(
+                    "{} {}",
+                    item["rule"].as_str().unwrap(),
+                    item["severity"].as_str().unwrap()
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(rules(), ["queue_full error", "paused notice"]);
+    let lost = service.page("/api/tenants/acme")["spans"]["dropped"].clone();
+    assert_eq!(lost, json!({}), "refused, not lost");
+    assert_eq!(service.admin("POST", "/api/tenants/acme/resume").0, 200);
+    until(|| {
+        service.flush();
+        let status = post();
+        service.flush();
+        status == 200 && rules().is_empty()
+    });
 }

@@ -359,7 +359,8 @@ fn neither_log_nor_answer_shows_a_token_or_a_key() {
     let table = format!("trusted_proxies = [\"127.0.0.0/8\"]\n{}", crate::admin::TABLE);
     let service = Service::with(
         &table,
-        "[export.explain]\nmax_traces = 1000\n[export.dead_letters]\nmax_batches = 4",
+        "[export.explain]\nmax_traces = 1000\n[export.dead_letters]\nmax_batches = 4\n\
+         [tenants.team-lost]\napi_key = { file = \"keys/missing\" }",
     );
     let wrong = "wrong-token-of-a-client";
     let mut answers = Vec::new();
@@ -376,6 +377,10 @@ fn neither_log_nor_answer_shows_a_token_or_a_key() {
         .fault(tracer_registry_collector::Fault::reject_key().times(1));
     service.post(ACME, &[], body(&["span"]));
     service.flush();
+    for (tenant, status) in [("team-unknown", 403), ("team-lost", 503)] {
+        let reply = service.post(SHARED, &[("x-tenant", tenant)], body(&["span"]));
+        assert_eq!(reply.status, status, "{reply:?}");
+    }
     let admin_answers = crate::admin_hostile::every_answer(&service);
     let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     assert!(log.contains("from 192.0.2.7 refused with 401"), "{log}");
@@ -383,6 +388,13 @@ fn neither_log_nor_answer_shows_a_token_or_a_key() {
         log.contains("request of caller shared-api from 192.0.2.7 refused with 403"),
         "{log}"
     );
+    for line in [
+        "caller shared-api may address a tenant that is not configured: ",
+        "requests of tenant:team-lost are refused: the key cannot be read: ",
+        "request to the admin listener from 127.0.0.1 refused with 403 Forbidden: this token may only read /metrics",
+    ] {
+        assert!(log.contains(line), "{line}: {log}");
+    }
     let shown = format!("{log}{answers:?}{admin_answers:?}");
     let secrets = [ACME, GLOBEX, SHARED, SPLIT, PATHS, ADMIN, SCRAPER, wrong]
         .into_iter()
