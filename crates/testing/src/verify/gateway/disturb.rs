@@ -18,8 +18,8 @@ const PAUSE: Duration = Duration::from_millis(30);
 
 /// Line of the log after a reload.
 const RELOADED: &str = "the configuration was read again";
-/// Start of the line after a reload that failed.
-const REFUSED: &str = "error: ";
+/// Line of the log after a reload that failed.
+const REFUSED: &str = "the running configuration is kept";
 
 impl Service {
     /// Disturbs the gateway. Reports deviations of its reloads and restarts.
@@ -101,7 +101,7 @@ impl Service {
         process.signal("HUP")?;
         let line = process
             .log()
-            .wait(from, LIMIT, |line| line.contains(RELOADED) || line.starts_with(REFUSED));
+            .wait(from, LIMIT, |line| line.contains(RELOADED) || line.contains(REFUSED));
         let seen = line.map_or_else(|| "no such line".to_owned(), |(_, line)| line);
         if !seen.contains(wanted) {
             self.wrong(FindingKind::WrongLookup, op, wanted, seen);
