@@ -143,7 +143,7 @@ impl AdminClient {
         self.send(Method::POST, path).await
     }
 
-    /// Sends a `GET` request whose answer does not end.
+    /// Sends a `GET` request for an answer that does not end.
     ///
     /// # Errors
     /// [`ClientError`] if there is no answer. An answer with an error status is none.

@@ -51,7 +51,7 @@ pub struct Change {
 pub enum ChangeKind {
     /// A problem started. At most one per minute for each problem of a selector or endpoint.
     ProblemBegan(Problem),
-    /// A problem whose start was recorded is over.
+    /// A problem is over. Its start was recorded.
     ProblemEnded(Problem),
     /// A receiver accepted a new key. At most one per minute for each key source.
     KeyRotated,

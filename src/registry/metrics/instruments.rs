@@ -88,7 +88,7 @@ pub(super) const INSTRUMENTS: [Instrument; 14] = instruments! {
         "Selectors with a problem, by its kind"
         |of| failing(of);
     "tracer_registry.tracer.paused" "{tracer}" UpDownCounter None
-        "Selectors whose sending is paused"
+        "Paused selectors"
         |of| plain(of.paused);
 };
 

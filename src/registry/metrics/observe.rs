@@ -77,7 +77,7 @@ fn register_endpoints(meter: &Meter, observed: &Arc<Observed>) {
     meter
         .i64_observable_up_down_counter(ENDPOINTS)
         .with_unit("{endpoint}")
-        .with_description("Sets of connections to an endpoint whose breaker is open")
+        .with_description("Sets of connections to an endpoint with an open breaker")
         .with_callback(move |to| {
             if observed.fork.is_forked_child() {
                 return;

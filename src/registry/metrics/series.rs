@@ -29,7 +29,7 @@ pub(super) struct Numbers {
     pub(super) held_bytes: u64,
     pub(super) tracers: u64,
     pub(super) queue_capacity: u64,
-    /// Selectors whose sending is paused.
+    /// Paused selectors.
     pub(super) paused: u64,
     /// Selectors with each kind of problem, in the order of [`PROBLEMS`].
     pub(super) failing: [u64; PROBLEMS.len()],

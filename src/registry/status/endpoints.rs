@@ -24,8 +24,8 @@ pub struct EndpointStatus {
     pub breaker: BreakerStatus,
     /// Existing tracers that use them.
     pub tracers: usize,
-    /// Tracers of those whose key is refused or cannot be read, that have an open breaker, or whose
-    /// receiver has accepted nothing for 5 minutes.
+    /// Tracers of those with a key that is refused or cannot be read, with an open breaker, or
+    /// without a delivery for 5 minutes.
     pub failing: usize,
     /// Estimated memory of their queued and in-flight spans and session events.
     pub queued_bytes: usize,

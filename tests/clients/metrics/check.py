@@ -28,7 +28,7 @@ def families(parse, path):
 
 
 def values(families):
-    """Returns all values, apart from the lines about the target, whose types differ."""
+    """Returns all values, apart from the lines about the target: their types differ."""
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in families.values()

@@ -14,7 +14,7 @@ use crate::support::{LONG, World, binding, quick};
 
 const ID: TraceId = TraceId::from_bytes([7; 16]);
 
-/// Creates a request whose spans have these names and one trace.
+/// Creates a request with spans of these names in one trace.
 fn of_one_trace(id: TraceId, names: &[&str]) -> Traces {
     let mut request = request(names);
     for span in spans(&mut request) {

@@ -151,7 +151,7 @@ fn of_files_that_wait() -> Status {
     wait_for("a wait", waits, |status| status.configuration.waiting_since.is_some())
 }
 
-/// A registry with one tracer whose key is refused.
+/// A registry with one tracer and a refused key.
 fn with_a_refused_key() -> World {
     let world = World::with(&["a"], |builder| {
         builder.environment("b", binding("a")).export(inline())

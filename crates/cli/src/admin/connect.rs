@@ -29,7 +29,7 @@ const MAX_LINE_BYTES: usize = 1 << 20;
 // There is no option for the token itself: other users of the machine can read arguments.
 #[derive(Debug, Args)]
 pub(crate) struct Connection {
-    /// Configuration of the gateway, whose table [gateway.admin] has the address and the token.
+    /// Configuration of the gateway. Its table [gateway.admin] has the address and the token.
     /// Default: config
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,

@@ -1,4 +1,4 @@
-//! `admin`: asks a running gateway, or tells it to do something.
+//! `admin`: reads from a running gateway, and controls it.
 
 mod actions;
 pub(crate) mod arguments;

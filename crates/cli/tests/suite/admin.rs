@@ -482,7 +482,7 @@ fn an_error_names_what_is_wrong_and_shows_no_token() {
     let gateway = Gateway::start();
     let wrong = binary()
         .args(["admin", "tenants", "--url", &gateway.url])
-        .env(VARIABLE, "another-token-of-nobody")
+        .env(VARIABLE, "another-unknown-token")
         .output()
         .expect("it runs");
     assert_eq!(wrong.status.code(), Some(1));

@@ -1,4 +1,4 @@
-//! A request whose token, path and parameters are known.
+//! A request with a known token, path and parameters.
 
 use std::net::IpAddr;
 use std::sync::Arc;

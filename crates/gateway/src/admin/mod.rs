@@ -14,7 +14,7 @@
 //! | `query.rs` | parameters, each known, once and bounded |
 //! | `permits.rs` | how much runs at once |
 //! | `state.rs` | what all requests share |
-//! | `call.rs` | a request whose token, path and parameters are known |
+//! | `call.rs` | a request with a known token, path and parameters |
 //! | `pages.rs` | what is |
 //! | `actions.rs` | what changes something |
 //! | `attention.rs` | what needs a look |

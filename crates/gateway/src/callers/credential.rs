@@ -160,7 +160,7 @@ impl<'h> Credential<'h> {
         Ok(Self::Token(value))
     }
 
-    /// Returns the token of the only `Authorization` header, whose scheme is `Bearer`.
+    /// Returns the token of the only `Authorization` header. Its scheme must be `Bearer`.
     ///
     /// # Errors
     /// [`Refusal::Unauthorized`] for anything else.

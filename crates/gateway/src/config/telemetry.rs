@@ -92,7 +92,7 @@ fn read_headers(table: &mut GatewayTable<'_, '_>) -> Option<HeaderMap> {
         let header = HeaderName::try_from(name).ok().zip(HeaderValue::from_str(value).ok());
         match header.filter(|_| is_permitted_header(name, value)) {
             Some((name, value)) => drop(headers.insert(name, value)),
-            None => table.problem(field, "an entry cannot be set, or carries a key, whose place is token"),
+            None => table.problem(field, "an entry cannot be set, or carries a key; set keys with token"),
         }
     }
     Some(headers)

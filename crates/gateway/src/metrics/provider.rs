@@ -43,7 +43,7 @@ static INSTANCE: LazyLock<String> = LazyLock::new(|| {
     })
 });
 
-/// Starts a provider whose exporter gets all metrics at each interval. It has one thread.
+/// Starts a provider with one thread. Its exporter gets all metrics at each interval.
 pub(super) fn start<E: PushMetricExporter>(sources: &Sources, exporter: E, interval: Duration) -> SdkMeterProvider {
     let max_tracers = sources.registry.config().metrics().max_tracers;
     let reader = PeriodicReader::builder(exporter).with_interval(interval).build();

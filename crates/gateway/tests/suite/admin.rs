@@ -99,7 +99,7 @@ fn every_route_needs_the_token_of_the_admin() {
             let expected = json!({"error": {"status": 401, "message": "missing or unknown credential"}});
             assert_eq!(answer, expected);
         }
-        // Not a parameter either, whose name is not looked at before.
+        // Not a parameter either: its name is not looked at before.
         for parameter in ["token", "access_token", "authorization"] {
             let reply = service.ask(&method, &format!("{path}?{parameter}={ADMIN}"), &[], "");
             assert_eq!(reply.status, 401, "{method} {path}");

@@ -64,7 +64,7 @@ fn callers_are_listed_with_what_they_may_address() {
         200
     );
     assert_eq!(service.post(SHARED, &[], body(&["c"])).status, 400);
-    assert_eq!(service.post("unknown-token-of-nobody", &[], body(&["d"])).status, 401);
+    assert_eq!(service.post("token-of-no-caller", &[], body(&["d"])).status, 401);
     let page = service.page("/api/callers");
     assert_eq!((&page["found"], &page["next"]), (&5.into(), &Value::Null));
     assert_eq!(page["unidentified"], json!({"unauthorized": 1}));

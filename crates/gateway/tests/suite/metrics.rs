@@ -22,7 +22,7 @@ pub(crate) struct Samples {
 }
 
 impl Samples {
-    /// Reads Prometheus text, whose label values have no escapes here.
+    /// Reads Prometheus text. Its label values have no escapes here.
     pub(crate) fn parse(text: &str) -> Self {
         let mut samples = Self::default();
         for line in text.lines() {

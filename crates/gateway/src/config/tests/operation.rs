@@ -125,8 +125,8 @@ fn telemetry_has_an_endpoint_and_no_key_in_the_configuration() {
         "telemetry = { endpoint = 'https://h', interval = '2h', token = [{ env = 'A' }, { env = 'B' }], \
          headers = { authorization = 'secret-value', 'a b' = 'x' } }",
         &[
-            "gateway.telemetry.headers: an entry cannot be set, or carries a key, whose place is token",
-            "gateway.telemetry.headers: an entry cannot be set, or carries a key, whose place is token",
+            "gateway.telemetry.headers: an entry cannot be set, or carries a key; set keys with token",
+            "gateway.telemetry.headers: an entry cannot be set, or carries a key; set keys with token",
             "gateway.telemetry.token: expected one key source, because a request carries one token",
             "gateway.telemetry.interval: must be from 1 s to 1 h",
         ],

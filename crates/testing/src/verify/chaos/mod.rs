@@ -244,7 +244,7 @@ impl Chaos {
     fn pause(registries: Registries<'_>, member: usize) -> Disturbed {
         let (registry, selector) = &registries.members[member];
         let registry = &registries.all[*registry];
-        // A removed tenant without a tracer, or whose ledger was evicted.
+        // A removed tenant without a tracer, or without a ledger since its eviction.
         let Ok(is_new) = registry.pause(selector) else {
             return Ok(());
         };

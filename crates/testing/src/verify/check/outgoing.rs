@@ -162,7 +162,7 @@ impl Check<'_> {
         }
     }
 
-    /// Checks that the subject explains each trace by the members whose projects got its spans.
+    /// Checks that the subject explains each trace by the members that got its spans.
     pub(super) fn check_explained(&mut self, delivered: impl Fn(TraceId) -> Option<Vec<u64>>) {
         let mut arrived: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         for (member, project) in self.projects.iter().enumerate() {

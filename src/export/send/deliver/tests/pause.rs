@@ -10,7 +10,7 @@ use super::*;
 use crate::export::accounting::counted_lane::Pending;
 use crate::export::accounting::lane_status::RequestState;
 
-/// A receiver whose answer the test chooses, and the world that sends to it.
+/// A receiver with answers that the test chooses, and the world that sends to it.
 fn world(max_elapsed: Duration) -> (World, Arc<AtomicU16>) {
     let answer = Arc::new(AtomicU16::new(200));
     let chosen = Arc::clone(&answer);
