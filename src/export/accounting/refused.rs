@@ -41,8 +41,7 @@ pub struct RefusedBatch {
     /// The receiver's last answer to it.
     pub error: Option<ExportError>,
     /// The encoded request as it was sent, not compressed; base64 in JSON. Without headers, so
-    /// without the key. `None` if it was too large to keep, or
-    /// could not be encoded again.
+    /// without the key. `None` if it was too large to keep, or could not be encoded again.
     #[serde(serialize_with = "base64")]
     pub body: Option<Bytes>,
 }
