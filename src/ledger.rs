@@ -111,7 +111,7 @@ impl Ledger {
     }
 
     /// Like [`refuse`](Self::refuse), for several.
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     pub(crate) fn refuse_all(&mut self, count: u64, reason: DropReason) {
         self.dropped[reason as usize] += count;
     }

@@ -15,7 +15,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanLimits};
 use serde_json::{Map, Value as Json};
 
 use super::attributes::AttributeNames;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 use super::edits::Edits;
 use super::error::DestinationError;
 use super::flatten::{CUT_VALUES, cut_values, flatten, to_otel};
@@ -62,7 +62,7 @@ pub(crate) struct Destination {
     /// Attributes of every span.
     span_attributes: Vec<KeyValue>,
     /// Changes to spans that clients encoded.
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     pub(crate) edits: Edits,
 }
 
@@ -109,7 +109,7 @@ impl Destination {
         keep_last(&mut configured);
         let span_attributes = span_attributes(preset.names, binding, metadata.span_attributes);
         Ok(Self {
-            #[cfg(feature = "gateway")]
+            #[cfg(feature = "encoded")]
             edits: Edits {
                 resource: configured.clone(),
                 span_attributes: span_attributes.clone(),

@@ -6,7 +6,7 @@
 mod attributes;
 mod destination;
 mod destination_cache;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 mod edits;
 mod error;
 mod flatten;
@@ -14,17 +14,17 @@ mod honeyhive;
 mod merged;
 mod preset;
 mod project;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 mod project_key;
 mod session_id;
 
 pub use attributes::EventType;
 pub(crate) use attributes::{AttributeNames, DataPart};
 pub(crate) use destination::Destination;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 pub(crate) use destination::SOURCE_ON_RESOURCE;
 pub(crate) use destination_cache::DestinationCache;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 pub(crate) use edits::Edits;
 pub use error::DestinationError;
 #[cfg(any(feature = "macros", feature = "tower"))]
@@ -32,13 +32,13 @@ pub(crate) use flatten::shorten;
 pub(crate) use flatten::{CUT_VALUES, cut_values, flatten, shorten_text};
 #[cfg(feature = "macros")]
 pub(crate) use flatten::{MAX_DEPTH, MAX_NAME_BYTES, MAX_TEXT_BYTES, MAX_VALUES};
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 pub(crate) use honeyhive::event_type;
 pub(crate) use honeyhive::{SessionStart, enrich_body, start_body};
 pub(crate) use merged::MergedEnrichment;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 pub(crate) use preset::chooses_project;
 pub(crate) use project::{Project, ProjectId};
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 pub(crate) use project_key::is_project_attribute;
 pub(crate) use session_id::{new_session_id, parse_session_id, trace_session_id};

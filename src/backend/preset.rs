@@ -184,7 +184,7 @@ const MLFLOW: Preset = Preset {
 };
 
 /// Attributes by which a receiver chooses the project of a span.
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 pub(super) struct ProjectAttributes {
     /// Backend of the receiver. `None` if it is reached with the backend `otlp`.
     backend: Option<BackendName>,
@@ -208,7 +208,7 @@ pub(super) struct ProjectAttributes {
 /// - Galileo: <https://github.com/rungalileo/galileo-python>;
 /// - Google Cloud:
 ///   <https://docs.cloud.google.com/stackdriver/docs/instrumentation/migrate-to-otlp-endpoints>.
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 pub(super) const PROJECT_ATTRIBUTES: &[ProjectAttributes] = &[
     ProjectAttributes {
         backend: Some(BackendName::Phoenix),
@@ -256,7 +256,7 @@ pub(super) const PROJECT_ATTRIBUTES: &[ProjectAttributes] = &[
 ];
 
 /// Returns the project attributes of a backend's receiver. With `otlp` it may be any.
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 pub(super) fn project_attributes(backend: BackendName) -> impl Iterator<Item = &'static ProjectAttributes> {
     let rows = PROJECT_ATTRIBUTES.iter();
     rows.filter(move |row| backend == BackendName::Otlp || row.backend == Some(backend))
@@ -264,7 +264,7 @@ pub(super) fn project_attributes(backend: BackendName) -> impl Iterator<Item = &
 
 /// Fields of HoneyHive's session API that choose or name a project, in lower case and without
 /// separators. The key alone chooses it, but older servers read some of them.
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 const PROJECT_FIELDS: [&str; 13] = [
     "project",
     "projectid",
@@ -283,7 +283,7 @@ const PROJECT_FIELDS: [&str; 13] = [
 
 /// Returns whether a field of a session or event chooses a project, in any spelling such as
 /// `project_id` or `projectId`.
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 pub(crate) fn chooses_project(field: &str) -> bool {
     let letters = || field.chars().filter(|letter| !matches!(letter, '_' | '-'));
     let is_named = |name: &&str| letters().map(|letter| letter.to_ascii_lowercase()).eq(name.chars());

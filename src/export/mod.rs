@@ -29,12 +29,14 @@ mod keys;
 mod lane;
 mod log;
 mod net;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 mod payload;
 mod queue;
 mod schedule;
 mod send;
 mod shared;
+#[cfg(feature = "spool")]
+mod spool;
 #[cfg(test)]
 mod test_fixtures;
 #[cfg(test)]
@@ -54,12 +56,12 @@ pub(crate) use accounting::selector_ledger::{SelectorFlush, SelectorLedger};
 pub(crate) use engine::Engine;
 pub use engine::EngineError;
 pub use error::ExportError;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 pub(crate) use explain::counts::TraceKey;
 pub use explain::explanation::{AnswerCount, TraceExplanation, TraceFate};
 pub(crate) use explain::fate::Note;
 pub(crate) use lane::Lane;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 pub(crate) use lane::payloads::{NoRoom, Room};
 pub(crate) use lane::processor::{LaneProcessor, OpenLane};
 pub(crate) use lane::stripes::STRIPES;
@@ -71,9 +73,9 @@ pub(crate) use log::episodes::{ReasonName, Subject, TARGET as HEALTH};
 pub(crate) use net::connections::{ConnectionKey, Connections};
 pub(crate) use net::proxy::{Credentials, Proxy};
 pub use net::tls::{TlsError, TlsErrorKind};
-#[cfg(all(feature = "gateway", any(test, fuzzing)))]
+#[cfg(all(feature = "encoded", any(test, fuzzing)))]
 pub use payload::fuzzing::payload as fuzz_payload;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 pub(crate) use payload::{Payload, PayloadError};
 pub(crate) use queue::session_event::SessionEvent;
 pub use schedule::breaker_status::{BreakerState, BreakerStatus, Breakers};

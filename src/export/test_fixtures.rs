@@ -5,15 +5,15 @@ use std::time::UNIX_EPOCH;
 
 use opentelemetry::InstrumentationScope;
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status};
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 use opentelemetry::trace::{TraceFlags, TraceId, TraceState};
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 use super::encode::otlp;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 use super::payload::Payload;
 
 /// Creates a span with a name and nothing else.
@@ -36,7 +36,7 @@ pub(crate) fn span(name: impl Into<Cow<'static, str>>) -> SpanData {
 }
 
 /// Creates a payload with a span for each name. Each span has its own trace.
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 pub(crate) fn payload(names: &[String]) -> Payload {
     let spans: Vec<SpanData> = names
         .iter()

@@ -481,7 +481,7 @@ fn destinations_are_compared_by_what_selects_the_project() {
     assert!(!of(at(Phoenix), http).project.is_same(&elsewhere.project, true));
 }
 
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 mod edits {
     use super::*;
     use crate::backend::project::{Carrier, ProjectRule};

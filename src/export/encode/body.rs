@@ -2,7 +2,7 @@
 //! later.
 
 use std::io::Write;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::otlp;
 use crate::config::{Compression, Protocol};
 use crate::export::ExportError;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 use crate::export::payload::Payload;
 
 const JSON: &str = "application/json";
@@ -66,7 +66,7 @@ pub(crate) fn spans(
 /// sent. Bodies that follow one another are one valid request.
 ///
 /// The gzip body that a client sent is sent again, if it is the whole body.
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 pub(crate) fn with_payloads(
     spans: &[&SpanData],
     payloads: &[(&Payload, Range<usize>)],

@@ -19,10 +19,10 @@ pub(crate) enum Note<'a> {
     Accepted(Option<&'a Slug>),
     SampledOut(Option<&'a Slug>),
     /// Larger than `limits.span_bytes`.
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     TooLarge(Option<&'a Slug>),
     /// The request was refused.
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     Refused(Option<&'a Slug>),
     /// A batch was taken from the queue.
     Batch,
@@ -74,7 +74,7 @@ impl Note<'_> {
     pub(super) fn may_begin(self) -> bool {
         match self {
             Self::Accepted(_) | Self::SampledOut(_) => true,
-            #[cfg(feature = "gateway")]
+            #[cfg(feature = "encoded")]
             Self::TooLarge(_) | Self::Refused(_) => true,
             Self::Batch | Self::Attempt(_) | Self::Delivered | Self::Unclear | Self::Dropped(_) => false,
         }
@@ -141,12 +141,12 @@ impl Fate {
                 self.set_caller(caller);
                 (&mut self.sampled_out, spans)
             }
-            #[cfg(feature = "gateway")]
+            #[cfg(feature = "encoded")]
             Note::TooLarge(caller) => {
                 self.set_caller(caller);
                 (&mut self.too_large, spans)
             }
-            #[cfg(feature = "gateway")]
+            #[cfg(feature = "encoded")]
             Note::Refused(caller) => {
                 self.set_caller(caller);
                 (&mut self.refused, spans)

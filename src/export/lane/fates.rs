@@ -7,9 +7,9 @@ use super::lane::Lane;
 use crate::export::accounting::refused::RefusedBatch;
 use crate::export::explain::counts::{TraceCounts, TraceKey};
 use crate::export::explain::fate::Note;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 use crate::export::payload::Payload;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 use crate::selector::Slug;
 
 impl Lane {
@@ -26,7 +26,7 @@ impl Lane {
     }
 
     /// Returns whether `explain` is on.
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     pub(crate) fn is_explained(&self) -> bool {
         self.shared.explain.is_some()
     }
@@ -54,7 +54,7 @@ impl Lane {
     }
 
     /// Records the spans of a refused request of a client.
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     pub(crate) fn note_refused_payload(&self, payload: &Payload, caller: Option<&Slug>) {
         let keys = self.trace_keys(|| payload.trace_ids(0..payload.spans()).collect());
         self.note_fates(&keys, Note::Refused(caller));

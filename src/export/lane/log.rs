@@ -21,7 +21,7 @@ impl Lane {
     }
 
     /// Records a request of a client that the queue refused. A task of the engine writes the line.
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     pub(crate) fn log_refused_request(self: &Arc<Self>, kind: RequestKind, reason: DropReason) {
         if reason != DropReason::AfterShutdown {
             self.log_later(Subject::Refused(kind, reason));

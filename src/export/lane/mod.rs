@@ -8,7 +8,7 @@ mod log;
 #[cfg(all(test, tracer_registry_model))]
 mod model;
 mod pause;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 pub(super) mod payloads;
 pub(super) mod processor;
 #[cfg(test)]

@@ -8,7 +8,7 @@
 mod model;
 
 use super::lane::Lane;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 use super::payloads::{NoRoom, Room};
 use crate::export::accounting::counted_lane::{CountedLane, Pending};
 use crate::export::accounting::selector_ledger::SelectorLedger;
@@ -28,7 +28,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::tests::Parts;
 use crate::config::{Binding, Export};
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 use crate::export::test_fixtures::payload;
 use crate::export::test_fixtures::span;
 use crate::selector::{SelectorKind, Slug};
@@ -50,10 +50,10 @@ enum Step {
     /// Lane, bytes: a span of about this size ends.
     Push(usize, usize),
     /// Lane, number of spans: room is reserved for encoded spans.
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     Reserve(usize, usize),
     /// The oldest reserved room is used (true) or released.
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     EndReservation(bool),
     Flush(usize),
     HandleEvent,
@@ -95,7 +95,7 @@ struct World {
 struct Reservation {
     lane: usize,
     names: Vec<String>,
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     room: Room,
 }
 
@@ -138,9 +138,9 @@ impl World {
     fn step(&mut self, step: Step) {
         match step {
             Step::Push(at, bytes) if !self.models[at].retired => self.push(at, bytes),
-            #[cfg(feature = "gateway")]
+            #[cfg(feature = "encoded")]
             Step::Reserve(at, count) if !self.models[at].retired => self.reserve(at, count),
-            #[cfg(feature = "gateway")]
+            #[cfg(feature = "encoded")]
             Step::EndReservation(is_used) => self.end_reservation(is_used),
             Step::Flush(at) => {
                 let until = Arc::clone(&self.lanes[at]).begin_flush();
@@ -185,7 +185,7 @@ impl World {
                 self.models[at].close();
             }
             Step::Push(..) | Step::AddEvent(..) | Step::Retire(_) => {}
-            #[cfg(feature = "gateway")]
+            #[cfg(feature = "encoded")]
             Step::Reserve(..) => {}
         }
         while let Ok(event) = self.events_rx.try_recv() {
@@ -235,7 +235,7 @@ impl World {
         of_lane.map(|reservation| reservation.names.len()).sum()
     }
 
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     fn reserve(&mut self, at: usize, count: usize) {
         let held = self.models[at].queue.len() + self.reserved(at);
         let numbers = self.encoded..self.encoded + count;
@@ -251,7 +251,7 @@ impl World {
         }
     }
 
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     fn end_reservation(&mut self, is_used: bool) {
         let Some(Reservation { lane, names, room }) = self.reservations.pop_front() else {
             return;
@@ -394,7 +394,7 @@ impl World {
     /// Delivers everything until no task or event is left.
     fn drain(&mut self) {
         let delivered = Outcome::Delivered { rejected: 0 };
-        #[cfg(feature = "gateway")]
+        #[cfg(feature = "encoded")]
         while !self.reservations.is_empty() {
             self.step(Step::EndReservation(true));
         }
@@ -494,11 +494,11 @@ fn step((what, at, session, detail): (u8, usize, usize, usize)) -> Step {
         80..83 => Step::Flush(at),
         83 => Step::Retire(at),
         84 => Step::Abandon(at),
-        #[cfg(feature = "gateway")]
+        #[cfg(feature = "encoded")]
         85..92 => Step::Reserve(at, 1 + detail % (QUEUE + 3)),
-        #[cfg(feature = "gateway")]
+        #[cfg(feature = "encoded")]
         92.. => Step::EndReservation(detail % 4 > 0),
-        #[cfg(not(feature = "gateway"))]
+        #[cfg(not(feature = "encoded"))]
         85.. => Step::HandleEvent,
     }
 }

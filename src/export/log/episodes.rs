@@ -40,7 +40,7 @@ pub(crate) enum Subject {
     /// Data is dropped.
     Dropped(RequestKind, DropReason),
     /// The queue takes no data of clients, which may send it again.
-    #[cfg_attr(not(feature = "gateway"), expect(dead_code, reason = "only the gateway has clients"))]
+    #[cfg_attr(not(feature = "encoded"), expect(dead_code, reason = "only the gateway has clients"))]
     Refused(RequestKind, DropReason),
 }
 

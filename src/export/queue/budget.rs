@@ -54,7 +54,7 @@ impl Budget {
     }
 
     /// Returns the most bytes that one tracer may ever reserve.
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     pub(crate) fn largest_share(&self) -> usize {
         self.max / 2
     }
@@ -100,7 +100,7 @@ impl MemoryShare {
     }
 
     /// Makes room for a request. Returns false if it does not fit.
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     pub(crate) fn admit(&mut self, bytes: usize, budget: &Budget) -> bool {
         let fits = self.reserve(bytes, budget);
         if fits {
@@ -110,14 +110,14 @@ impl MemoryShare {
     }
 
     /// Moves the bytes of a request from admitted to queued.
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     pub(crate) fn enqueue_admitted(&mut self, bytes: usize) {
         self.admitted -= bytes;
         self.queued += bytes;
     }
 
     /// Releases the room of a request that is not queued.
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     pub(crate) fn release_admitted(&mut self, bytes: usize, budget: &Budget) {
         self.admitted -= bytes;
         self.release_excess(budget);
@@ -254,7 +254,7 @@ mod tests {
         assert_eq!((share.held(), budget.taken.load(Ordering::Relaxed)), (20, 20));
     }
 
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     #[test]
     fn an_admitted_request_holds_memory_until_it_is_released_or_completed() {
         let budget = Budget::new(1000);

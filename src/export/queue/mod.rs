@@ -2,7 +2,7 @@
 
 pub(super) mod budget;
 pub(super) mod byte_size;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 mod encoded;
 pub(super) mod session_event;
 pub(super) mod span_queue;

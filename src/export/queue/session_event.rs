@@ -10,7 +10,7 @@ pub(crate) enum SessionEvent {
     /// `POST /session/start`
     Start(Value),
     /// `POST /events`
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     Single(Value),
     /// `PUT /events`
     Enrich(Map<String, Value>),
@@ -21,7 +21,7 @@ impl SessionEvent {
     pub(crate) fn byte_size(&self) -> usize {
         let inside = match self {
             Self::Start(body) => byte_size::json(body),
-            #[cfg(feature = "gateway")]
+            #[cfg(feature = "encoded")]
             Self::Single(body) => byte_size::json(body),
             Self::Enrich(delta) => byte_size::table(delta),
         };

@@ -15,11 +15,11 @@ use opentelemetry::trace::TraceId;
 use opentelemetry_sdk::trace::SpanData;
 
 use super::byte_size::byte_size;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 use super::encoded::Encoded;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 use crate::backend::Edits;
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 use crate::export::payload::Payload;
 use crate::util::fork::ForkLock;
 
@@ -49,7 +49,7 @@ pub(crate) struct Batch {
 struct Chunk {
     /// Never reallocates. Without capacity if the chunk holds encoded spans.
     spans: Vec<SpanData>,
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     encoded: Option<Box<Encoded>>,
     /// Estimated memory of the spans.
     bytes: usize,
@@ -95,7 +95,7 @@ impl Queue {
     /// Returns when the oldest span ended, or when it was queued if it is encoded.
     pub(crate) fn oldest(&self) -> Option<SystemTime> {
         let chunk = self.chunks.front()?;
-        #[cfg(feature = "gateway")]
+        #[cfg(feature = "encoded")]
         if let Some(encoded) = &chunk.encoded {
             return Some(encoded.queued_at());
         }
@@ -140,7 +140,7 @@ impl Queue {
 
     /// Reserves room for a request of encoded spans, if the queue may have `max`. A queue without
     /// spans has room for any number.
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     pub(crate) fn reserve(&mut self, spans: usize, max: usize) -> bool {
         let held = self.held();
         let fits = held == 0 || spans <= max.saturating_sub(held);
@@ -151,13 +151,13 @@ impl Queue {
     }
 
     /// Releases reserved room.
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     pub(crate) fn release(&mut self, spans: usize) {
         self.reserved -= spans;
     }
 
     /// Queues a request of `bytes` of memory, with at least one span, in the room reserved for it.
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     pub(crate) fn push_payload(&mut self, payload: Payload, bytes: usize) {
         let spans = payload.spans();
         self.reserved -= spans;
@@ -238,7 +238,7 @@ impl Batch {
     pub(crate) fn trace_ids(&self) -> Vec<TraceId> {
         let mut ids = Vec::with_capacity(self.len);
         for chunk in &self.chunks {
-            #[cfg(feature = "gateway")]
+            #[cfg(feature = "encoded")]
             ids.extend(chunk.encoded.iter().flat_map(|encoded| encoded.trace_ids()));
             ids.extend(chunk.spans.iter().map(|span| span.span_context.trace_id()));
         }
@@ -250,7 +250,7 @@ impl Batch {
     pub(crate) fn names(&self) -> Vec<String> {
         let parts = (0..self.len).map(|number| number..number + 1);
         let name = |part| {
-            #[cfg(feature = "gateway")]
+            #[cfg(feature = "encoded")]
             if let [(payload, spans)] = &self.payloads(&part)[..] {
                 return payload.describe(spans.start).expect("a span").name.to_owned();
             }
@@ -272,7 +272,7 @@ impl Batch {
     }
 
     /// Returns the requests with encoded spans of a part, and the ranges of their spans.
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     pub(crate) fn payloads(&self, part: &Range<usize>) -> Vec<(&Payload, Range<usize>)> {
         let inside = self.chunks_of(part);
         let payloads = inside.filter_map(|(chunk, range)| Some(chunk.encoded.as_ref()?.part(range)));
@@ -281,7 +281,7 @@ impl Batch {
 
     /// Applies the changes of a binding to encoded spans. Call once, before
     /// [`payloads`](Self::payloads).
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     pub(crate) fn finish_payloads(&mut self, edits: &Edits) {
         let encoded = self.chunks.iter_mut().filter_map(|chunk| chunk.encoded.as_mut());
         encoded.for_each(|encoded| encoded.finish(edits));
@@ -303,14 +303,14 @@ impl Chunk {
     fn new(spans: Vec<SpanData>, bytes: usize) -> Self {
         Self {
             spans,
-            #[cfg(feature = "gateway")]
+            #[cfg(feature = "encoded")]
             encoded: None,
             bytes,
         }
     }
 
     fn len(&self) -> usize {
-        #[cfg(feature = "gateway")]
+        #[cfg(feature = "encoded")]
         if let Some(encoded) = &self.encoded {
             return encoded.len();
         }
@@ -323,7 +323,7 @@ impl Chunk {
 
     /// Splits off the first `count` spans; `count` is less than the number of spans.
     fn split(&mut self, count: usize, pool: &ChunkPool) -> Self {
-        #[cfg(feature = "gateway")]
+        #[cfg(feature = "encoded")]
         if let Some(encoded) = &mut self.encoded {
             let encoded = Some(Box::new(encoded.split(count)));
             // The rest keeps the whole request in memory.
@@ -374,7 +374,7 @@ impl ChunkPool {
         // Free the spans before taking the lock.
         for chunk in &mut chunks {
             chunk.spans.clear();
-            #[cfg(feature = "gateway")]
+            #[cfg(feature = "encoded")]
             {
                 chunk.encoded = None;
             }
@@ -453,7 +453,7 @@ mod tests {
         assert!(again.bytes_max < 10_000, "{again:?}");
         assert!(queue.chunks.capacity() == 0, "an idle queue holds no memory");
     }
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     mod requests {
         use super::*;
         use crate::export::test_fixtures::payload;

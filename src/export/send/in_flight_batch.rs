@@ -70,7 +70,7 @@ impl InFlightBatch {
             // Complete the whole batch with its first part.
             if !std::mem::replace(&mut self.finished, true) {
                 self.batch.iter_mut().for_each(|span| lane.finish(span));
-                #[cfg(feature = "gateway")]
+                #[cfg(feature = "encoded")]
                 self.batch.finish_payloads(&lane.destination.edits);
             }
             let sending = Sending {
@@ -212,7 +212,7 @@ impl InFlightBatch {
             let own = &span.span_context;
             lane.note_refused_span(&span.name, (own.trace_id(), own.span_id()), bytes, reason);
         }
-        #[cfg(feature = "gateway")]
+        #[cfg(feature = "encoded")]
         for (payload, spans) in self.batch.payloads(part) {
             if let Some(span) = payload.describe(spans.start) {
                 lane.note_refused_span(span.name, (span.trace_id, span.span_id), bytes, reason);
@@ -241,9 +241,9 @@ fn encode(lane: &Lane, batch: &Batch, part: &Range<usize>, compression: Compress
     let protocol = lane.shared().settings.protocol;
     let resource = lane.destination.resource(&lane.selector);
     let spans = batch.spans(part);
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     let payloads = batch.payloads(part);
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     if !payloads.is_empty() {
         return body::with_payloads(&spans, &payloads, &resource, protocol, compression);
     }

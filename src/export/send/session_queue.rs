@@ -60,7 +60,7 @@ struct QueuedEvent {
 
 impl SessionQueue {
     /// Memory of a queue and the task that sends its events.
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     pub(crate) const SENDER_BYTES: usize = 10 << 10;
 
     /// Returns the queue of a session: that of its other handles or unsent events, or else a new
@@ -98,14 +98,14 @@ impl SessionQueue {
     ///
     /// # Errors
     /// Returns the reason why it does not fit. Nothing is counted.
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     pub(crate) fn try_push(self: &Arc<Self>, event: SessionEvent) -> Result<(), DropReason> {
         self.push_counting(event, Self::SENDER_BYTES)
     }
 
     /// Queues a single event behind the events of its session, as [`try_push`](Self::try_push)
     /// does. If enrichments of the event wait already, they stay in front of it.
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     pub(crate) fn try_push_single(
         lane: &Arc<Lane>,
         id: Uuid,
@@ -252,7 +252,7 @@ impl SessionQueue {
             .expect("only backends with sessions have events");
         let (method, url, encoded) = match events.first().map(|first| &first.event) {
             Some(SessionEvent::Start(body)) => (Method::POST, &urls.start, body::json(body)?),
-            #[cfg(feature = "gateway")]
+            #[cfg(feature = "encoded")]
             Some(SessionEvent::Single(body)) => (Method::POST, &urls.events, body::json(body)?),
             _ => (
                 Method::PUT,

@@ -20,7 +20,7 @@ use super::requests::Requests;
 use crate::config::ExportSettings;
 use crate::export::accounting::counted_lane::{Failures, FlushMark, Pending};
 use crate::export::accounting::lane_status::{RefusedSpan, RequestKind, RequestStatus};
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 use crate::export::payload::Payload;
 use crate::export::queue::budget::{Budget, MemoryShare};
 use crate::export::queue::span_queue::{ChunkPool, Queue};
@@ -209,7 +209,7 @@ impl State {
     }
 
     /// Queues encoded spans that have room.
-    #[cfg(feature = "gateway")]
+    #[cfg(feature = "encoded")]
     pub(crate) fn push_payload(&mut self, payload: Payload, bytes: usize) {
         self.ledger.enqueue(payload.spans() as u64);
         self.share.enqueue_admitted(bytes);

@@ -24,7 +24,7 @@ fn next_values(queue: &SessionQueue) -> Option<Vec<Value>> {
     let events = queue.next()?;
     let value = |event: QueuedEvent| match event.event {
         SessionEvent::Start(body) => body,
-        #[cfg(feature = "gateway")]
+        #[cfg(feature = "encoded")]
         SessionEvent::Single(body) => body,
         SessionEvent::Enrich(delta) => delta["metadata"]["value"].clone(),
     };
@@ -119,7 +119,7 @@ fn a_panic_while_sending_drops_events_one_by_one_and_the_queue_continues() {
     assert!(events_rx.try_recv().is_err());
 }
 
-#[cfg(feature = "gateway")]
+#[cfg(feature = "encoded")]
 mod single_events {
     use super::*;
 

@@ -1,0 +1,9 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod store;
+
+pub use store::{
+    AppendError, Depth, Done, Event, Failing, Health, Kind, Limit, Lost, Purged, QueueDepth, Recovery, Rest, Row,
+    RowId, Store, Taken,
+};

@@ -1,0 +1,1 @@
+//! Data that waits on disk: rows of the store, and the ways of a lane's data to it and back.
