@@ -3,11 +3,16 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+#[cfg(feature = "spool")]
+use tracer_registry_spool::{Kind, RowId, Taken};
+
 use super::key_status::KeyStatus;
 use super::lane_status::{DestinationStatus, ErrorsStatus, RefusedSpan, RequestStatus};
 use crate::export::error::ExportError;
 use crate::export::keys::rotating_key::RotatingKey;
 use crate::export::net::connections::Connections;
+#[cfg(feature = "spool")]
+use crate::export::payload::Payload;
 use crate::export::schedule::breaker_status::Breakers;
 use crate::ledger::Ledgers;
 use crate::util::wall_time;
@@ -44,6 +49,35 @@ pub(crate) trait CountedLane: Send + Sync {
 
     /// Closes the lane at the end of a shutdown. Drops and counts everything pending.
     fn abandon(&self);
+
+    /// Returns whether its data may go to disk: there is a spool, and the tracer is in the pool.
+    #[cfg(feature = "spool")]
+    fn is_spooled(&self) -> bool;
+
+    /// Sets whether new data of this kind goes to disk first. With false, the lane decides: it may
+    /// do so always, or still have data on its way to disk.
+    #[cfg(feature = "spool")]
+    fn set_durable(&self, kind: Kind, durable: bool);
+
+    /// Returns the bytes that the lane may load, or `None` if it may not load at all.
+    #[cfg(feature = "spool")]
+    #[allow(dead_code)]
+    fn window_room(&self) -> Option<usize>;
+
+    /// Returns the first place in the order that has no row yet. All rows before it have one.
+    #[cfg(feature = "spool")]
+    #[allow(dead_code)]
+    fn first_unsaved_order(&self, kind: Kind) -> u64;
+
+    /// Queues payloads that were on disk only, each with whether its spans are finished, and its
+    /// row. Returns the rows without room. Called with the ledger locked.
+    #[cfg(feature = "spool")]
+    #[allow(dead_code)]
+    fn push_loaded(self: Arc<Self>, rows: Vec<(Payload, bool, Taken)>) -> Vec<RowId>;
+
+    /// Gives the rows of queued data back to the disk. What is in flight stays.
+    #[cfg(feature = "spool")]
+    fn release_window(&self, kind: Kind);
 }
 
 /// Position up to which a flush waits.

@@ -1,7 +1,12 @@
 //! The ledger of a selector, across all tracers that it ever had.
 
 use std::sync::Arc;
+#[cfg(feature = "spool")]
+use std::sync::Weak;
 use std::time::SystemTime;
+
+#[cfg(feature = "spool")]
+use tracer_registry_spool::Kind;
 
 #[cfg(feature = "metrics")]
 use super::counted_lane::Starts;
@@ -13,6 +18,8 @@ use super::refused::RefusedBatches;
 use super::report::TracerReport;
 use crate::export::log::episodes::Episodes;
 use crate::export::net::connections::Connections;
+#[cfg(feature = "spool")]
+use crate::export::spool::backlog::Backlog;
 use crate::ledger::Ledgers;
 use crate::secret::Fingerprint;
 use crate::selector::Selector;
@@ -49,6 +56,9 @@ struct State {
     retired: Retired,
     /// Whether it is in the list of selectors without lanes.
     listed: Listed,
+    // Boxed, because most selectors have none.
+    #[cfg(feature = "spool")]
+    backlog: Option<Box<Backlog>>,
 }
 
 struct OpenLane {
@@ -125,12 +135,37 @@ impl SelectorLedger {
 
     pub(crate) fn open(&self, lane: Arc<dyn CountedLane>) {
         let mut state = self.state.lock();
+        #[cfg(feature = "spool")]
+        let older = state.load_with(&lane);
         // Most selectors have one lane at a time.
         state.lanes.reserve_exact(1);
         state.lanes.push(OpenLane { lane, reported: None });
         if state.listed != Listed::No {
             state.listed = Listed::Used;
         }
+        drop(state);
+        #[cfg(feature = "spool")]
+        release_window(older);
+    }
+
+    /// Calls a function with what is on disk only. All moves between lanes and the disk happen in
+    /// it, so that a snapshot counts each span once. It must not lock the ledger.
+    #[cfg(feature = "spool")]
+    #[allow(dead_code)]
+    pub(crate) fn backlog<T>(&self, f: impl FnOnce(&mut Backlog) -> T) -> T {
+        f(self.state.lock().backlog.get_or_insert_default())
+    }
+
+    /// Stops loading into this lane, because its tracer left the pool. Its queued rows go back to
+    /// the disk: the next tracer sends them.
+    #[cfg(feature = "spool")]
+    #[allow(dead_code)]
+    pub(crate) fn stop_loading(&self, lane: &dyn CountedLane) {
+        let mut state = self.state.lock();
+        let of_lane = state.backlog.as_mut().filter(|backlog| backlog.is_loader(lane));
+        let older = of_lane.and_then(|backlog| backlog.set_loader(None));
+        drop(state);
+        release_window(older);
     }
 
     /// Merges the ledgers of a lane without pending data. Holds this ledger's lock, so a snapshot
@@ -166,6 +201,8 @@ impl SelectorLedger {
             state.listed = Listed::No;
             return Eviction::Open;
         }
+        #[cfg(feature = "spool")]
+        let alone = alone && state.backlog.as_ref().is_none_or(|backlog| backlog.is_drained());
         // A pause outlives its tracers.
         if !alone || state.listed == Listed::Used || self.gate.is_closed() {
             state.listed = Listed::Yes;
@@ -344,7 +381,30 @@ impl SelectorFlush {
     }
 }
 
+#[cfg(feature = "spool")]
+fn release_window(lane: Option<Weak<dyn CountedLane>>) {
+    if let Some(lane) = lane.and_then(|lane| lane.upgrade()) {
+        lane.release_window(Kind::Spans);
+        lane.release_window(Kind::SessionEvents);
+    }
+}
+
 impl State {
+    /// Loads into a new lane from now on. Returns the lane before.
+    #[cfg(feature = "spool")]
+    fn load_with(&mut self, lane: &Arc<dyn CountedLane>) -> Option<Weak<dyn CountedLane>> {
+        if !lane.is_spooled() {
+            return None;
+        }
+        let backlog = self.backlog.get_or_insert_default();
+        for kind in [Kind::Spans, Kind::SessionEvents] {
+            if !backlog.is_empty(kind) {
+                lane.set_durable(kind, true);
+            }
+        }
+        backlog.set_loader(Some(Arc::downgrade(lane)))
+    }
+
     fn lanes(&self) -> Vec<Arc<dyn CountedLane>> {
         self.lanes.iter().map(|open| Arc::clone(&open.lane)).collect()
     }

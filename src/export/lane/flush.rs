@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "spool")]
+use tracer_registry_spool::{Kind, RowId, Taken};
+
 use super::lane::Lane;
 use super::sync::wait_timeout;
 #[cfg(feature = "metrics")]
@@ -15,6 +18,8 @@ use crate::export::accounting::lane_status::RequestKind;
 use crate::export::accounting::report::TracerReport;
 use crate::export::keys::rotating_key::RotatingKey;
 use crate::export::net::connections::Connections;
+#[cfg(feature = "spool")]
+use crate::export::payload::Payload;
 use crate::export::schedule::engine_event::EngineEvent;
 use crate::ledger::{DropReason, Ledgers};
 
@@ -137,6 +142,32 @@ impl CountedLane for Lane {
         drop(left);
         self.retire_if_done();
     }
+
+    #[cfg(feature = "spool")]
+    fn is_spooled(&self) -> bool {
+        false
+    }
+
+    #[cfg(feature = "spool")]
+    fn set_durable(&self, _kind: Kind, _durable: bool) {}
+
+    #[cfg(feature = "spool")]
+    fn window_room(&self) -> Option<usize> {
+        None
+    }
+
+    #[cfg(feature = "spool")]
+    fn first_unsaved_order(&self, _kind: Kind) -> u64 {
+        u64::MAX
+    }
+
+    #[cfg(feature = "spool")]
+    fn push_loaded(self: Arc<Self>, rows: Vec<(Payload, bool, Taken)>) -> Vec<RowId> {
+        rows.into_iter().map(|(_, _, row)| row.id).collect()
+    }
+
+    #[cfg(feature = "spool")]
+    fn release_window(&self, _kind: Kind) {}
 }
 
 impl Lane {

@@ -1,0 +1,336 @@
+//! What a selector has on disk only, and when its lane may load it.
+//!
+//! Rows with a copy in memory are older than rows on disk only, and those are older than data that
+//! is not committed yet. So a load takes the oldest rows, and appends them to the lane's queue.
+//!
+//! The ledger of the selector guards it.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use rand::Rng as _;
+use tracer_registry_spool::Kind;
+
+use crate::export::accounting::counted_lane::CountedLane;
+use crate::ledger::Ledgers;
+
+/// Most bytes that one load takes.
+pub(crate) const LOAD_BYTES: usize = 512 << 10;
+
+/// Waits after a receiver did not accept loaded rows: doubled each time.
+const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// A number of rows, and the bytes of their bodies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rows {
+    pub(crate) count: u64,
+    pub(crate) bytes: u64,
+}
+
+/// What one selector has on disk only.
+#[derive(Default)]
+pub(crate) struct Backlog {
+    kinds: [OfKind; 2],
+    /// Counts of rows that no lane has had: recovered, expired, purged, damaged.
+    pub(crate) disk: Ledgers,
+    /// The newest tracer's lane in the pool, which alone loads.
+    loader: Option<Weak<dyn CountedLane>>,
+    /// Whether the drain finds a tracer for it.
+    pub(crate) is_in_drain: bool,
+}
+
+struct OfKind {
+    rows: Rows,
+    /// When the oldest row was accepted, in milliseconds since 1970, as far as known.
+    oldest: Option<u64>,
+    is_loading: bool,
+    /// Counts what invalidates a load in progress: older rows came back, or another lane loads.
+    epoch: u64,
+    back_off: Duration,
+    try_at: Option<Instant>,
+    /// Whether a timer waits for `try_at`.
+    is_timed: bool,
+    /// Most bytes of the next load. Less than [`LOAD_BYTES`] if the last one did not fit in memory,
+    /// where bodies are not compressed.
+    load_bytes: usize,
+}
+
+/// What to do about the rows of one kind.
+pub(crate) enum Next {
+    /// Nothing, until something changes.
+    Wait,
+    /// Nothing before this time. A timer must be started.
+    WaitUntil(Instant),
+    /// No lane may load.
+    NoLane,
+    /// Load now. [`end_load`](Backlog::end_load) must follow.
+    Load(Load),
+}
+
+/// The right to load.
+pub(crate) struct Load {
+    pub(crate) lane: Arc<dyn CountedLane>,
+    pub(crate) kind: Kind,
+    /// Most bytes to take.
+    pub(crate) bytes: usize,
+    /// Takes only rows before this place in the order.
+    pub(crate) before: u64,
+    epoch: u64,
+}
+
+impl Default for OfKind {
+    fn default() -> Self {
+        Self {
+            rows: Rows::default(),
+            oldest: None,
+            is_loading: false,
+            epoch: 0,
+            back_off: Duration::ZERO,
+            try_at: None,
+            is_timed: false,
+            load_bytes: LOAD_BYTES,
+        }
+    }
+}
+
+impl Backlog {
+    /// Adds rows that are newer than all others of the selector.
+    pub(crate) fn note_handed(&mut self, kind: Kind, rows: Rows, created: u64) {
+        let of_kind = self.of(kind);
+        if of_kind.rows.count == 0 {
+            of_kind.oldest = Some(created);
+        }
+        of_kind.add(rows);
+    }
+
+    /// Adds rows that may be older than others on disk: their receiver did not accept them. Loads
+    /// again after a back-off, and not before the time that the receiver asked for.
+    pub(crate) fn note_released(&mut self, kind: Kind, rows: Rows, asked_until: Option<Instant>) {
+        let of_kind = self.of(kind);
+        of_kind.add(rows);
+        of_kind.epoch += 1;
+        of_kind.back_off(Instant::now(), asked_until);
+    }
+
+    /// Adds rows of an earlier process.
+    pub(crate) fn note_recovered(&mut self, kind: Kind, rows: Rows) {
+        self.of(kind).add(rows);
+    }
+
+    /// Removes rows that the store deleted.
+    pub(crate) fn note_gone(&mut self, kind: Kind, rows: Rows) {
+        self.of(kind).remove(rows);
+    }
+
+    /// Ends the back-off: the receiver accepted something.
+    pub(crate) fn note_delivered(&mut self, kind: Kind) {
+        self.of(kind).back_off = Duration::ZERO;
+        self.of(kind).try_at = None;
+    }
+
+    /// Ends the current back-off, for a flush, a new key, or a resume.
+    pub(crate) fn try_now(&mut self) {
+        self.kinds.iter_mut().for_each(|of_kind| of_kind.try_at = None);
+    }
+
+    /// Starts a back-off: no tracer could be created, or the store failed.
+    pub(crate) fn back_off(&mut self, kind: Kind) -> Instant {
+        let now = Instant::now();
+        self.of(kind).back_off(now, None);
+        self.of(kind).try_at.unwrap_or(now)
+    }
+
+    /// Sets the lane that loads from now on, or none. Returns the one before.
+    pub(crate) fn set_loader(&mut self, lane: Option<Weak<dyn CountedLane>>) -> Option<Weak<dyn CountedLane>> {
+        self.kinds.iter_mut().for_each(|of_kind| of_kind.epoch += 1);
+        self.try_now();
+        std::mem::replace(&mut self.loader, lane)
+    }
+
+    /// Returns whether this lane loads.
+    pub(crate) fn is_loader(&self, lane: &dyn CountedLane) -> bool {
+        let loader = self.loader.as_ref();
+        loader.is_some_and(|loader| std::ptr::addr_eq(loader.as_ptr(), lane))
+    }
+
+    /// Returns whether nothing of this kind is on disk only.
+    pub(crate) fn is_empty(&self, kind: Kind) -> bool {
+        self.kinds[kind as usize].rows.count == 0
+    }
+
+    /// Returns whether nothing is on disk only.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.kinds.iter().all(|of_kind| of_kind.rows.count == 0)
+    }
+
+    /// Returns whether the lane has loaded all it can for now: nothing is left, its receiver did not
+    /// accept what it loaded, it is paused, or another lane loads.
+    pub(crate) fn is_settled(&self, lane: &dyn CountedLane) -> bool {
+        let now = Instant::now();
+        let is_done = |of_kind: &OfKind| of_kind.rows.count == 0 || of_kind.try_at.is_some_and(|at| at > now);
+        !self.is_loader(lane) || lane.is_paused() || self.kinds.iter().all(is_done)
+    }
+
+    /// Returns the bytes on disk only, and when the oldest of them was accepted, in milliseconds
+    /// since 1970. The time is unknown until rows of an earlier process are loaded.
+    pub(crate) fn status(&self) -> (u64, Option<u64>) {
+        let kinds = self.kinds.iter().filter(|of_kind| of_kind.rows.count > 0);
+        let oldest = kinds.clone().filter_map(|of_kind| of_kind.oldest).min();
+        (kinds.map(|of_kind| of_kind.rows.bytes).sum(), oldest)
+    }
+
+    /// Decides whether the loader takes rows of this kind now.
+    pub(crate) fn next(&mut self, kind: Kind) -> Next {
+        let now = Instant::now();
+        let of_kind = &mut self.kinds[kind as usize];
+        if of_kind.rows.count == 0 || of_kind.is_loading {
+            return Next::Wait;
+        }
+        let Some(lane) = self.loader.as_ref().and_then(Weak::upgrade) else {
+            return Next::NoLane;
+        };
+        if let Some(at) = of_kind.try_at.filter(|at| *at > now) {
+            let is_timed = std::mem::replace(&mut of_kind.is_timed, true);
+            return if is_timed { Next::Wait } else { Next::WaitUntil(at) };
+        }
+        let room = lane.window_room().filter(|room| *room >= LOAD_BYTES);
+        let Some(room) = room.filter(|_| !lane.is_paused()) else {
+            return Next::Wait;
+        };
+        of_kind.is_loading = true;
+        Next::Load(Load {
+            kind,
+            bytes: of_kind.load_bytes.min(room),
+            before: lane.first_unsaved_order(kind),
+            epoch: of_kind.epoch,
+            lane,
+        })
+    }
+
+    /// Ends the timer that [`WaitUntil`](Next::WaitUntil) started.
+    pub(crate) fn end_timer(&mut self, kind: Kind) {
+        self.of(kind).is_timed = false;
+    }
+
+    /// Returns whether rows that a load took may be queued.
+    pub(crate) fn is_valid(&self, load: &Load) -> bool {
+        self.kinds[load.kind as usize].epoch == load.epoch && self.is_loader(load.lane.as_ref())
+    }
+
+    /// Notes when the oldest row was accepted.
+    pub(crate) fn note_oldest(&mut self, kind: Kind, created: u64) {
+        self.of(kind).oldest = Some(created);
+    }
+
+    /// Ends a load that found room for `queued` bytes of bodies. Less than it took, if not all
+    /// `fit`.
+    pub(crate) fn end_load(&mut self, load: &Load, queued: usize, fit: bool) {
+        let is_valid = self.is_valid(load);
+        let of_kind = self.of(load.kind);
+        of_kind.is_loading = false;
+        of_kind.load_bytes = if fit { of_kind.load_bytes * 2 } else { queued }.clamp(1, LOAD_BYTES);
+        if !fit && queued == 0 && is_valid {
+            of_kind.back_off(Instant::now(), None);
+        }
+    }
+
+    fn of(&mut self, kind: Kind) -> &mut OfKind {
+        &mut self.kinds[kind as usize]
+    }
+}
+
+impl OfKind {
+    fn add(&mut self, rows: Rows) {
+        self.rows.count += rows.count;
+        self.rows.bytes += rows.bytes;
+    }
+
+    fn remove(&mut self, rows: Rows) {
+        self.rows.count = self.rows.count.saturating_sub(rows.count);
+        self.rows.bytes = self.rows.bytes.saturating_sub(rows.bytes);
+    }
+
+    /// Starts a back-off. One in progress is not doubled, because several batches may fail at once.
+    fn back_off(&mut self, now: Instant, asked_until: Option<Instant>) {
+        let (shortest, longest) = BACK_OFF;
+        if self.try_at.is_none_or(|at| at <= now) {
+            self.back_off = (self.back_off * 2).clamp(shortest, longest);
+            self.try_at = Some(now + self.back_off.mul_f64(rand::rng().random_range(0.5..=1.0)));
+        }
+        self.try_at = self.try_at.max(asked_until);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(count: u64, bytes: u64) -> Rows {
+        Rows { count, bytes }
+    }
+
+    #[test]
+    fn a_back_off_doubles_to_a_minute_and_ends_with_a_delivery() {
+        let mut now = Instant::now();
+        let mut of_kind = OfKind::default();
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            of_kind.back_off(now, None);
+            let until = of_kind.try_at.expect("a back-off");
+            let wait = until - now;
+            // Another batch that fails meanwhile.
+            of_kind.back_off(now, None);
+            assert_eq!(of_kind.try_at, Some(until));
+            assert!(of_kind.back_off / 2 <= wait && wait <= of_kind.back_off, "{wait:?}");
+            waits.push(of_kind.back_off.as_secs());
+            now = until;
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+
+        let mut backlog = Backlog::default();
+        backlog.back_off(Kind::Spans);
+        backlog.back_off(Kind::SessionEvents);
+        backlog.note_delivered(Kind::Spans);
+        let [spans, events] = &backlog.kinds;
+        assert_eq!((spans.back_off, spans.try_at), (Duration::ZERO, None));
+        assert!(events.try_at.is_some(), "each kind has its own");
+        backlog.try_now();
+        let events = &backlog.kinds[1];
+        assert_eq!((events.back_off, events.try_at), (Duration::from_secs(1), None));
+    }
+
+    #[test]
+    fn a_back_off_lasts_at_least_as_long_as_the_receiver_asked() {
+        let asked = Instant::now() + Duration::from_secs(600);
+        let mut backlog = Backlog::default();
+        backlog.note_released(Kind::Spans, rows(1, 10), Some(asked));
+        backlog.note_released(Kind::Spans, rows(1, 10), None);
+        assert_eq!(backlog.kinds[0].try_at, Some(asked));
+    }
+
+    #[test]
+    fn bytes_and_age_are_those_of_rows_on_disk_only() {
+        let mut backlog = Backlog::default();
+        assert_eq!(backlog.status(), (0, None));
+        backlog.note_recovered(Kind::Spans, rows(2, 20));
+        assert_eq!(backlog.status(), (20, None), "unknown until the first load");
+        backlog.note_oldest(Kind::Spans, 7);
+        backlog.note_handed(Kind::Spans, rows(1, 5), 9);
+        backlog.note_handed(Kind::SessionEvents, rows(1, 1), 8);
+        assert_eq!(backlog.status(), (26, Some(7)));
+        backlog.note_gone(Kind::Spans, rows(3, 25));
+        assert_eq!(backlog.status(), (1, Some(8)));
+        assert!(backlog.is_empty(Kind::Spans) && !backlog.is_empty(Kind::SessionEvents));
+        backlog.note_handed(Kind::Spans, rows(1, 5), 10);
+        assert_eq!(backlog.status(), (6, Some(8)));
+    }
+
+    #[test]
+    fn without_a_tracer_rows_wait_for_one() {
+        let mut backlog = Backlog::default();
+        assert!(matches!(backlog.next(Kind::Spans), Next::Wait));
+        backlog.note_handed(Kind::Spans, rows(1, 5), 1);
+        assert!(matches!(backlog.next(Kind::Spans), Next::NoLane));
+        assert!(matches!(backlog.next(Kind::SessionEvents), Next::Wait));
+    }
+}
