@@ -68,6 +68,7 @@
 //! | `metrics` | | [`TracerRegistry::observe`]: the registry's own metrics |
 //! | `reqwest` | | [`reqwest`]: a middleware for clients |
 //! | `schema` | | the JSON Schema of the configuration |
+//! | `spool` | | data on disk, so that it survives the process, with SQLite |
 //! | `tower` | | [`tower`]: layers for servers and clients |
 //! | `tracing` | | [`TracingLayer`](integrations::TracingLayer) for subscribers of the `tracing` crate |
 //! | `yaml` | | configuration files in YAML |

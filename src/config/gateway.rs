@@ -54,6 +54,7 @@ impl Config {
         effective.extend(self.metrics.effective());
         effective.extend(self.pool.effective());
         effective.extend(self.reload.effective());
+        effective.extend(self.spool.effective());
         effective
     }
 

@@ -49,6 +49,7 @@ pub use settings::proxy::Proxy;
 pub use settings::redacted::Redacted;
 #[cfg(feature = "schema")]
 pub use settings::schema::json_schema;
+pub use settings::spool::{Spool, SpoolMode, SpoolSettings};
 pub use settings::tls::Tls;
 pub use settings::untrusted::Untrusted;
 pub use untrusted::Addresses;

@@ -148,6 +148,11 @@ impl Problems {
         self.unread
     }
 
+    /// Returns whether a key has a problem.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.found.iter().any(|(_, problem)| problem.key == key)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.found.is_empty()
     }

@@ -28,6 +28,7 @@ mod scaling;
 #[cfg(feature = "schema")]
 mod schema;
 mod secrets;
+mod spool;
 mod untrusted;
 mod variables;
 mod wildcard_routes;

@@ -10,7 +10,9 @@ use super::handle::TracerRegistry;
 use super::reload::PreparedReload;
 use super::reload::ReloadExtension;
 use super::start::start;
-use crate::config::{ActiveEnvironment, Binding, Config, Document, Export, Metrics, Pool, Route, Routing, Untrusted};
+use crate::config::{
+    ActiveEnvironment, Binding, Config, Document, Export, Metrics, Pool, Route, Routing, Spool, Untrusted,
+};
 use crate::secret::{Fingerprinter, SecretSource, SecretSources};
 use crate::selector::SelectorBuilder;
 
@@ -116,6 +118,15 @@ impl RegistryBuilder {
     /// Sets how many tracers get their own series in the registry's metrics.
     pub fn metrics(mut self, metrics: Metrics) -> Self {
         self.document.metrics = metrics;
+        self
+    }
+
+    /// Sets what is written to disk, so that it survives the process. A relative path is resolved
+    /// against the working directory of the process. Default: nothing.
+    pub fn spool(mut self, mut spool: Spool) -> Self {
+        // Absolute, so that it does not change with the working directory.
+        spool.path = spool.path.map(|path| std::path::absolute(&path).unwrap_or(path));
+        self.document.spool = spool;
         self
     }
 

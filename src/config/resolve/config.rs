@@ -21,6 +21,7 @@ use crate::config::settings::document::{ActiveEnvironment, Document, KeySettings
 use crate::config::settings::export::ExportSettings;
 use crate::config::settings::metrics::MetricsSettings;
 use crate::config::settings::pool::PoolSettings;
+use crate::config::settings::spool::SpoolSettings;
 use crate::config::untrusted::{LayerOrigin, Rules};
 use crate::secret::KeySource;
 use crate::selector::{Selector, SelectorKind, Slug};
@@ -46,6 +47,7 @@ pub struct Config {
     pub(crate) metrics: MetricsSettings,
     pub(crate) keys: KeySettings,
     pub(crate) reload: ReloadSettings,
+    pub(crate) spool: SpoolSettings,
     proxies: ProxyUrls,
     untrusted: Rules,
     /// Whether the layer `gateway` is read.
@@ -157,6 +159,7 @@ impl Config {
         let active_environment = active_environment(&document, variables, &mut problems);
         let proxies = proxy::read_urls(&document, variables, &mut problems);
         layers::check_folder(document.tenants_dir.as_deref(), &mut problems);
+        document.spool.check_whole(&document.export, &mut problems);
         let routing_default = document.routing.default.as_ref();
         let mut defaults = document.defaults.clone();
         // Set the default backend, so that an upper binding that names the same one is not a change
@@ -172,6 +175,7 @@ impl Config {
             keys: document.keys.settings(),
             reload: document.reload.settings(),
             pool: document.pool.settings(),
+            spool: document.spool.settings(),
             // Ignores the problems, because the check of the document has already reported them.
             untrusted: Rules::read(&document.untrusted, &mut Problems::default()),
             document,
@@ -203,6 +207,11 @@ impl Config {
     /// Returns the settings of the tracer pool.
     pub fn pool(&self) -> &PoolSettings {
         &self.pool
+    }
+
+    /// Returns the settings of data on disk.
+    pub fn spool(&self) -> &SpoolSettings {
+        &self.spool
     }
 
     /// Returns every selector that the configuration names, except those with the tenant `"*"`. A

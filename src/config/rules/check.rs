@@ -52,6 +52,7 @@ pub(crate) fn document(document: &Document, problems: &mut Problems) {
     document.reload.check("reload", problems);
     document.keys.check("keys", problems);
     document.pool.check("pool", problems);
+    document.spool.check("spool", problems);
     if let Some(Err(error)) = document.routing.default.as_ref().map(routes::selector) {
         problems.add("routing.default", error.to_string());
     }

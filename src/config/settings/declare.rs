@@ -120,8 +120,8 @@ macro_rules! table {
 /// Declares a [`table!`] of the whole registry at a path, and its settings type with all defaults
 /// filled in.
 ///
-/// Fields have `#[default(value)]` or `#[default(value, rule)]`. Nested tables come last, with
-/// `#[inner(Settings)]`.
+/// Fields have `#[default(value)]` or `#[default(value, rule)]`. Fields without a default follow, with
+/// `#[optional]`. Nested tables come last, with `#[inner(Settings)]`.
 macro_rules! settings {
     (
         $(#[doc = $doc:literal])+
@@ -134,6 +134,15 @@ macro_rules! settings {
                 $(#[take($take:path)])?
                 #[default($default:expr $(, $rule:path)?)]
                 $field_vis:vis $field:ident: Option<$Type:ty>,
+            )*
+            $(
+                #[optional]
+                $(#[doc = $optional_doc:literal])+
+                $(#[schema($($optional_schema:tt)*)])?
+                $(#[take($optional_take:path)])?
+                $(#[rule($optional_rule:path)])?
+                $(#[limit($optional_limit:path)])?
+                $optional_vis:vis $optional:ident: Option<$OptionalType:ty>,
             )*
             $(#[inner($InnerSettings:ident)] $(#[doc = $inner_doc:literal])+ pub $inner:ident: $Inner:ident,)*
         }
@@ -153,6 +162,14 @@ macro_rules! settings {
                     $field_vis $field: Option<$Type>,
                 )*
                 $(
+                    $(#[doc = $optional_doc])+
+                    $(#[schema($($optional_schema)*)])?
+                    $(#[take($optional_take)])?
+                    $(#[rule($optional_rule)])?
+                    $(#[limit($optional_limit)])?
+                    $optional_vis $optional: Option<$OptionalType>,
+                )*
+                $(
                     $(#[doc = $inner_doc])+
                     pub $inner: $Inner,
                 )*
@@ -163,6 +180,7 @@ macro_rules! settings {
         #[derive(Clone, Debug, PartialEq, Eq)]
         $settings_vis struct $Settings {
             $($(#[doc = $field_doc])+ pub $field: $Type,)*
+            $($(#[doc = $optional_doc])+ pub $optional: Option<$OptionalType>,)*
             $($(#[doc = $inner_doc])+ pub $inner: $InnerSettings,)*
         }
 
@@ -170,14 +188,15 @@ macro_rules! settings {
             pub(crate) fn settings(&self) -> $Settings {
                 $Settings {
                     $($field: self.$field.unwrap_or($default),)*
+                    $($optional: Option::clone(&self.$optional),)*
                     $($inner: self.$inner.settings(),)*
                 }
             }
         }
 
         impl $Settings {
-            /// Returns each setting's name and its value in TOML. A setting with a function that
-            /// parses it is a size.
+            /// Returns the name of each setting with a default, and its value in TOML. A setting with a
+            /// function that parses it is a size.
             #[cfg(feature = "gateway")]
             pub(crate) fn effective(&self) -> Vec<(&'static str, String)> {
                 let mut effective = vec![$((
@@ -194,7 +213,10 @@ macro_rules! settings {
 
             /// Returns the names of the settings that differ.
             pub(crate) fn differing(&self, other: &Self) -> Vec<&'static str> {
-                let fields = [$((concat!($path, ".", stringify!($field)), self.$field == other.$field),)*];
+                let fields = [
+                    $((concat!($path, ".", stringify!($field)), self.$field == other.$field),)*
+                    $((concat!($path, ".", stringify!($optional)), self.$optional == other.$optional),)*
+                ];
                 let differing = fields.into_iter().filter(|(_, is_same)| !is_same).map(|(field, _)| field);
                 let inner: Vec<Vec<&str>> = vec![$(self.$inner.differing(&other.$inner),)*];
                 differing.chain(inner.into_iter().flatten()).collect()

@@ -17,6 +17,7 @@ use crate::config::settings::gateway::GatewayLayers;
 use crate::config::settings::metrics::Metrics;
 use crate::config::settings::pool::Pool;
 use crate::config::settings::setting::{Field, Fields, Setting, impl_setting, path};
+use crate::config::settings::spool::Spool;
 use crate::config::settings::untrusted::Untrusted;
 use crate::selector::{SelectorBuilder, SelectorKind};
 
@@ -65,6 +66,8 @@ table! {
         pub(crate) metrics: Metrics,
         /// How many tracers are kept, and for how long.
         pub(crate) pool: Pool,
+        /// Data on disk, so that it survives the process.
+        pub(crate) spool: Spool,
         /// Tracer of spans that are created outside any scope, by code without a tenant.
         pub(crate) routing: Routing,
         /// Settings of the gateway. The library keeps them unread.

@@ -16,6 +16,7 @@ pub(crate) mod schema;
 #[cfg(feature = "schema")]
 mod schema_types;
 pub(crate) mod setting;
+pub(crate) mod spool;
 pub(crate) mod tls;
 pub(crate) mod untrusted;
 #[cfg(feature = "gateway")]

@@ -7,11 +7,11 @@ use super::reference::paths;
 use super::{Folder, resolve, toml};
 use crate::config::{
     Config, DeadLetterSettings, ExplainSettings, ExportSettings, Limits, MetricsSettings, PoolSettings,
-    ResolvedBinding, RetrySettings, json_schema,
+    ResolvedBinding, RetrySettings, SpoolSettings, json_schema,
 };
 
 /// Registry settings with a default, each with another value.
-pub(super) const REGISTRY_SETTINGS: [(&str, &str); 25] = [
+pub(super) const REGISTRY_SETTINGS: [(&str, &str); 27] = [
     ("export.mode", "\"inline\""),
     ("export.protocol", "\"http/json\""),
     ("export.compression", "\"none\""),
@@ -37,7 +37,12 @@ pub(super) const REGISTRY_SETTINGS: [(&str, &str); 25] = [
     ("pool.max_tracers", "7"),
     ("pool.when_full", "\"grow\""),
     ("reload.watch", "true"),
+    ("spool.max_age", "\"7m\""),
+    ("spool.wait_for_lock", "\"7s\""),
 ];
+
+/// Registry settings that are tested together, because one needs the others.
+pub(super) const SPOOL_SETTINGS: [&str; 4] = ["spool.mode", "spool.path", "spool.max_bytes", "spool.tenant_max_bytes"];
 
 /// Binding settings with a default, each with another value.
 const BINDING_SETTINGS: [(&str, &str); 12] = [
@@ -56,7 +61,11 @@ const BINDING_SETTINGS: [(&str, &str); 12] = [
 ];
 
 /// Settings that are zero by default, which turns something off.
-const OFF: [&str; 2] = ["export.explain.max_traces", "export.dead_letters.max_batches"];
+const OFF: [&str; 3] = [
+    "export.explain.max_traces",
+    "export.dead_letters.max_batches",
+    "spool.wait_for_lock",
+];
 
 /// Settings without a default.
 const WITHOUT_DEFAULT: [&str; 17] = [
@@ -114,6 +123,14 @@ fn registry_settings(config: &Config) -> Effective {
         when_full,
     } = config.pool();
     let MetricsSettings { max_tracers: series } = config.metrics();
+    let SpoolSettings {
+        mode: _,
+        max_age,
+        wait_for_lock,
+        path: _,
+        max_bytes: _,
+        tenant_max_bytes: _,
+    } = config.spool();
     Effective::from([
         ("export.mode", format!("{mode:?}")),
         ("export.protocol", format!("{protocol:?}")),
@@ -140,6 +157,8 @@ fn registry_settings(config: &Config) -> Effective {
         ("pool.max_tracers", max_tracers.to_string()),
         ("pool.when_full", format!("{when_full:?}")),
         ("reload.watch", config.is_watched().to_string()),
+        ("spool.max_age", format!("{max_age:?}")),
+        ("spool.wait_for_lock", format!("{wait_for_lock:?}")),
     ])
 }
 
@@ -264,7 +283,7 @@ fn every_setting_of_the_schema_is_tested_here() {
     let tables = ["defaults", "environments", "features", "tenants", "routes"];
     let is_known = |path: &String| {
         let first = path.split('.').next().expect("a name");
-        WITHOUT_DEFAULT.contains(&first) || tables.contains(&first)
+        SPOOL_SETTINGS.contains(&path.as_str()) || WITHOUT_DEFAULT.contains(&first) || tables.contains(&first)
     };
     for (all, seen) in [
         (

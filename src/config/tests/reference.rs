@@ -101,10 +101,11 @@ fn value_of(default: &str) -> Option<String> {
 /// Returns the effective settings as text.
 fn effective(config: &Config) -> String {
     format!(
-        "{:?} {:?} {:?} {} {}",
+        "{:?} {:?} {:?} {:?} {} {}",
         config.export,
         config.pool,
         config.metrics,
+        config.spool,
         config.has_strict_permissions(),
         config.is_watched()
     )
