@@ -38,6 +38,21 @@ pub enum IngestError {
     /// The registry sends JSON, which encoded spans are not.
     #[error("encoded spans cannot be sent with export.protocol = \"http/json\"")]
     Json,
+    /// The spool has no room. A later attempt may succeed.
+    #[error("the spool has no room for data of {selector}")]
+    SpoolFull {
+        /// Selector of the tracer.
+        selector: Selector,
+    },
+    /// The spool cannot write to its disk, or too much data waits for it. A later attempt may succeed.
+    #[error("the spool cannot write data now")]
+    SpoolUnavailable,
+    /// The data of the selector was purged, and later data is not allowed again.
+    #[error("the data of {selector} is erased")]
+    Erased {
+        /// Selector of the tracer.
+        selector: Selector,
+    },
 }
 
 impl IngestError {

@@ -9,6 +9,7 @@
 //! the session of the trace. What the client has set wins, with one exception: attributes by which a
 //! receiver may choose a project are always the binding's.
 
+mod accepted;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -17,6 +18,7 @@ mod session_spans;
 mod sessions;
 mod traces;
 
+pub use accepted::{Accepted, Durable};
 pub use error::{IngestError, InvalidTraces};
 pub use session_json::{InvalidSession, SessionCall, SessionRequest};
 pub use traces::Traces;
@@ -60,7 +62,7 @@ impl TracerRegistry {
         &self,
         caller: Option<&Slug>,
         parts: Vec<(TracerHandle, Traces)>,
-    ) -> Result<Vec<Ingested>, IngestError> {
+    ) -> Result<Accepted<Vec<Ingested>>, IngestError> {
         if !self.is_open() {
             return Err(IngestError::Closed);
         }
@@ -90,7 +92,7 @@ impl TracerRegistry {
             room.commit(ingested.sampled_out, caller);
             ingested
         });
-        Ok(ingested.collect())
+        Ok(Accepted::Now(ingested.collect()))
     }
 }
 

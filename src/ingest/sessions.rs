@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::accepted::Accepted;
 use super::error::IngestError;
 use super::session_json::{Kind, SessionRequest};
 use super::session_spans;
@@ -30,7 +31,7 @@ impl TracerRegistry {
         caller: Option<&Slug>,
         tracer: &TracerHandle,
         request: SessionRequest,
-    ) -> Result<(), IngestError> {
+    ) -> Result<Accepted<()>, IngestError> {
         if !self.is_open() {
             return Err(IngestError::Closed);
         }
@@ -53,7 +54,7 @@ impl TracerRegistry {
                 IngestError::of(reason, tracer.selector(), bytes)
             })?;
             room.commit(0, caller);
-            return Ok(());
+            return Ok(Accepted::Now(()));
         }
         let SessionRequest {
             kind,
@@ -76,7 +77,7 @@ impl TracerRegistry {
             (Kind::Single, Some(session)) => SessionQueue::try_push_single(lane, id, session, event),
             _ => SessionQueue::of(lane, id).try_push(event),
         };
-        pushed.map_err(|reason| {
+        pushed.map(Accepted::Now).map_err(|reason| {
             lane.log_refused_request(RequestKind::SessionEvents, reason);
             IngestError::full(reason, tracer.selector())
         })

@@ -18,7 +18,7 @@ use opentelemetry::trace::Span as _;
 use prost::Message;
 use secrecy::SecretString;
 use tracer_registry::config::{BackendName, Binding, Compression, Export, Limits, Protocol, SessionMode};
-use tracer_registry::ingest::{IngestError, Ingested, Traces};
+use tracer_registry::ingest::{Accepted, IngestError, Ingested, Traces};
 use tracer_registry::secret::{Fingerprinter, SecretError};
 use tracer_registry::status::{DropReason, LedgerSnapshot};
 use tracer_registry::{RegistryBuilder, Selector};
@@ -49,10 +49,18 @@ fn world(backend: BackendName, export: Export, adapt: impl FnOnce(RegistryBuilde
     }
 }
 
+/// Returns what was accepted without a spool.
+fn now<T>(accepted: Result<Accepted<T>, IngestError>) -> T {
+    match accepted.expect("queued") {
+        Accepted::Now(accepted) => accepted,
+        Accepted::OnceDurable(_) => panic!("the registry has no spool"),
+    }
+}
+
 impl World {
     fn ingest(&self, tenant: &str, traces: Traces) -> Ingested {
         let parts = vec![(self.tenant(tenant), traces)];
-        self.registry.ingest(None, parts).expect("queued").remove(0)
+        now(self.registry.ingest(None, parts)).remove(0)
     }
 
     /// Returns the ledger of a tenant's spans. Asserts that it balances.
@@ -82,7 +90,7 @@ fn encoded_spans_arrive_beside_spans_in_the_project_of_their_tracer() {
             (world.tenant("a"), traces(&["first", "second"])),
             (world.tenant("b"), compressed(&["of b"]).0),
         ];
-        let ingested = world.registry.ingest(None, parts).expect("queued");
+        let ingested = now(world.registry.ingest(None, parts));
         assert_eq!(ingested.iter().map(|part| part.accepted).collect::<Vec<_>>(), [2, 1]);
         world.ingest("a", traces(&["third"]));
         world.flush();
@@ -245,7 +253,8 @@ fn parts_for_two_tracers_are_queued_together_or_not_at_all() {
     assert_eq!(world.status("a").queued_bytes, 0);
     assert_eq!((world.ledger("b").accepted, world.ledger("b").lost()), (4, 0));
     drop(world.registry.shutdown(Duration::ZERO));
-    assert_eq!(world.registry.ingest(None, parts()), Err(IngestError::Closed));
+    let refused = world.registry.ingest(None, parts());
+    assert_eq!(refused.expect_err("shut down"), IngestError::Closed);
 }
 
 #[test]
@@ -310,7 +319,8 @@ fn a_registry_that_sends_json_takes_no_encoded_spans() {
     };
     let world = world(BackendName::Otlp, export, |builder| builder);
     let parts = vec![(world.tenant("a"), traces(&["a"]))];
-    assert_eq!(world.registry.ingest(None, parts), Err(IngestError::Json));
+    let refused = world.registry.ingest(None, parts);
+    assert_eq!(refused.expect_err("JSON"), IngestError::Json);
     assert_eq!(world.ledger("a"), LedgerSnapshot::default());
 }
 

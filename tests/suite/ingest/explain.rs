@@ -8,7 +8,7 @@ use tracer_registry::status::DropReason;
 use tracer_registry_collector::Fault;
 
 use super::request::{attribute, checked, request, spans};
-use super::world;
+use super::{now, world};
 use crate::explain::{answers, fate, fates, on_flush_only};
 use crate::support::{LONG, World, binding, quick};
 
@@ -137,7 +137,7 @@ fn a_session_request_that_becomes_a_span_is_explained() {
     let queued = world
         .registry
         .ingest_session(Some(&caller("c")), &world.tenant("a"), request);
-    queued.expect("queued");
+    now(queued);
     world.flush();
     let fate = fate(&world.registry, id);
     assert_eq!((fate.delivered, fate.caller.as_deref()), (1, Some("c")));

@@ -10,7 +10,7 @@ use tracer_registry::status::{DropReason, LedgerSnapshot};
 use tracer_registry_collector::{Fault, SessionOrigin};
 use uuid::Uuid;
 
-use super::world;
+use super::{now, world};
 use crate::support::{World, binding, quick};
 
 const ID: Uuid = Uuid::from_u128(0x67e5_5044_10b1_426f_9247_bb68_0e5f_e0c8);
@@ -34,9 +34,7 @@ fn enrich(delta: &Value) -> SessionRequest {
 
 impl World {
     fn ingest_session(&self, tenant: &str, request: SessionRequest) {
-        self.registry
-            .ingest_session(None, &self.tenant(tenant), request)
-            .expect("queued");
+        now(self.registry.ingest_session(None, &self.tenant(tenant), request));
     }
 
     fn session_ledger(&self, tenant: &str) -> LedgerSnapshot {
@@ -129,8 +127,11 @@ fn a_request_without_room_is_in_no_ledger_and_none_is_taken_after_a_shutdown() {
             .registry
             .ingest_session(None, &tracer, start(&json!({"session_name": "x".repeat(1000)})))
         {
-            Ok(()) => accepted += 1,
             Err(error) => break error,
+            queued => {
+                now(queued);
+                accepted += 1;
+            }
         }
     };
     let full = IngestError::Full {
@@ -149,10 +150,8 @@ fn a_request_without_room_is_in_no_ledger_and_none_is_taken_after_a_shutdown() {
         assert!(matches!(error, IngestError::TooLarge { .. }), "{error}");
     }
     drop(world.registry.shutdown(Duration::ZERO));
-    assert_eq!(
-        world.registry.ingest_session(None, &tracer, start(&json!({}))),
-        Err(IngestError::Closed)
-    );
+    let refused = world.registry.ingest_session(None, &tracer, start(&json!({})));
+    assert_eq!(refused.expect_err("shut down"), IngestError::Closed);
 }
 
 #[test]
@@ -173,8 +172,8 @@ fn a_registry_that_sends_json_takes_sessions_only_for_a_session_api() {
             .is_some()
     );
     let without = world(BackendName::Otlp, export(), |builder| builder);
-    let error = without
+    let refused = without
         .registry
         .ingest_session(None, &without.tenant("a"), start(&json!({})));
-    assert_eq!(error, Err(IngestError::Json));
+    assert_eq!(refused.expect_err("JSON"), IngestError::Json);
 }

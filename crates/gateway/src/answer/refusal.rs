@@ -16,7 +16,7 @@ pub enum RefusalKind {
     Malformed,
     /// The request has no known credential: 401, `UNAUTHENTICATED`.
     Unauthenticated,
-    /// The caller may not address the tenant: 403, `PERMISSION_DENIED`.
+    /// The caller may not address the tenant, or its data is erased: 403, `PERMISSION_DENIED`.
     Forbidden,
     /// The path is unknown: 404, `UNIMPLEMENTED`.
     NotFound,
@@ -28,7 +28,7 @@ pub enum RefusalKind {
     TooLarge,
     /// The content type or encoding is not supported: 415, `UNIMPLEMENTED`.
     UnsupportedType,
-    /// The gateway has no room now: 503 with `Retry-After`, `UNAVAILABLE` with `RetryInfo`.
+    /// The gateway has no room now, or cannot store the data: 503 with `Retry-After`, `UNAVAILABLE` with `RetryInfo`.
     Unavailable,
 }
 
@@ -184,6 +184,14 @@ impl Refusal {
         Self {
             reason: Some(Reason::NoBinding),
             ..callers::Refusal::TenantNotAllowed.into()
+        }
+    }
+
+    /// The tenant's data was purged, and later data is not allowed again.
+    pub(crate) fn erased() -> Self {
+        Self {
+            reason: Some(Reason::Erased),
+            ..Self::new(RefusalKind::Forbidden, "the data of the tenant is erased")
         }
     }
 

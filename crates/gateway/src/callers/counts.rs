@@ -59,6 +59,8 @@ reasons! {
     Quota = "quota",
     /// The selector has no usable binding.
     NoBinding = "no_binding",
+    /// The tenant's data is erased.
+    Erased = "erased",
 }
 
 /// Counts of one caller, or of requests without a caller. A reload keeps them.

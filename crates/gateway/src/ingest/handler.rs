@@ -103,7 +103,7 @@ impl Ingest {
     /// Answers a request.
     ///
     /// # Cancel safety
-    /// If the future is dropped before it is ready, nothing of the request is queued.
+    /// If the future is dropped before all of the body is read, nothing of the request is queued.
     pub(crate) async fn answer<B>(&self, request: Request<B>, peer: IpAddr) -> Answer
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -224,8 +224,8 @@ impl Ingest {
         for (selector, traces) in split(target, traces)? {
             parts.push((self.look_up(caller, selector).await?, traces));
         }
-        let ingested = self.registry.ingest(Some(caller.name()), parts);
-        let ingested = ingested.map_err(|error| self.not_queued(&error))?;
+        let accepted = self.registry.ingest(Some(caller.name()), parts);
+        let ingested = self.once_safe(accepted).await?;
         Ok(self.queued(format, caller, &ingested))
     }
 
@@ -281,9 +281,14 @@ impl Ingest {
         match error {
             IngestError::TooLarge { max, .. } => Refusal::too_large(*max),
             IngestError::Closed => Refusal::shutting_down(),
+            IngestError::Erased { .. } => Refusal::erased(),
             error => {
                 self.log.not_queued(error);
-                Refusal::unavailable("the tenant has no room for more data now")
+                Refusal::unavailable(match error {
+                    IngestError::SpoolFull { .. } => "the gateway has no room on disk for the tenant's data now",
+                    IngestError::SpoolUnavailable => "the gateway cannot store data now",
+                    _ => "the tenant has no room for more data now",
+                })
             }
         }
     }

@@ -15,6 +15,7 @@
 //! | `turn.rs` | the order of a caller's large messages |
 //! | `encoding.rs` | inflating it |
 //! | `decode_thread.rs` | work on large messages |
+//! | `durable.rs` | waiting until the data is safe |
 //! | `handler.rs` | one request from its head to its answer |
 //! | `info.rs` | checks of a credential |
 //! | `session.rs` | requests to the session API |
@@ -22,6 +23,7 @@
 mod buffer;
 mod client;
 mod decode_thread;
+mod durable;
 mod encoding;
 mod frame;
 #[cfg(any(test, fuzzing))]

@@ -14,7 +14,7 @@ use crate::answer::{self, Answer, Format, Refusal};
 use crate::callers::Target;
 
 impl Ingest {
-    /// Takes a request to the session API. It is answered once it is queued.
+    /// Takes a request to the session API. It is answered once it is safe.
     pub(super) async fn session<B>(&self, export: Export<'_, '_, B>, path: SessionPath<'_>) -> Result<Answer, Refusal>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -60,8 +60,8 @@ impl Ingest {
 
         let tracer = self.look_up(caller, selector).await?;
         let id = request.id().to_string();
-        let queued = self.registry.ingest_session(Some(caller.name()), &tracer, request);
-        queued.map_err(|error| self.not_queued(&error))?;
+        let accepted = self.registry.ingest_session(Some(caller.name()), &tracer, request);
+        self.once_safe(accepted).await?;
         caller.counts().accept_session_request();
         self.counters.session_requests.add(1);
         self.counters.succeeded.add(1);

@@ -1,0 +1,67 @@
+//! Waiting until accepted data is safe.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tracer_registry::ingest::{Accepted, IngestError};
+
+use super::handler::Ingest;
+use crate::answer::Refusal;
+
+/// How long a request waits until its data is on disk. Its memory stays reserved.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+impl Ingest {
+    /// Returns what was accepted once it is safe: at once if it is queued in memory.
+    ///
+    /// # Errors
+    /// Returns the refusal if it was not accepted, or is not on disk in time. In the latter case it
+    /// may still be sent.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not undo anything: the data is sent once it is on disk.
+    pub(super) async fn once_safe<T: Unpin>(&self, accepted: Result<Accepted<T>, IngestError>) -> Result<T, Refusal> {
+        let safe = match accepted {
+            Ok(Accepted::Now(value)) => Ok(value),
+            Ok(Accepted::OnceDurable(durable)) => in_time(durable).await,
+            Err(error) => Err(error),
+        };
+        safe.map_err(|error| self.not_queued(&error))
+    }
+}
+
+/// Waits for data to reach the disk, within a limit.
+async fn in_time<T>(durable: impl Future<Output = Result<T, IngestError>>) -> Result<T, IngestError> {
+    let late = |_| Err(IngestError::SpoolUnavailable);
+    timeout(LONGEST_WAIT, durable).await.unwrap_or_else(late)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_hangs_is_given_up_after_ten_seconds() {
+        let began = Instant::now();
+        assert_eq!(
+            in_time(pending::<Result<(), _>>()).await,
+            Err(IngestError::SpoolUnavailable)
+        );
+        assert_eq!(began.elapsed(), Duration::from_secs(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_commit_is_waited_for_and_its_error_is_returned() {
+        let slow = async {
+            sleep(Duration::from_secs(9)).await;
+            Ok(7)
+        };
+        assert_eq!(in_time(slow).await, Ok(7));
+        let refused = ready(Err::<(), _>(IngestError::Closed));
+        assert_eq!(in_time(refused).await, Err(IngestError::Closed));
+    }
+}
