@@ -148,12 +148,15 @@ impl SelectorLedger {
         release_window(older);
     }
 
-    /// Calls a function with what is on disk only. All moves between lanes and the disk happen in
-    /// it, so that a snapshot counts each span once. It must not lock the ledger.
+    /// Runs `work` with the ledger locked: on what is on disk only, and on the totals that belong to
+    /// no lane. It may lock a lane, but must not call this ledger. All moves between lanes and the
+    /// disk happen in it, so that a snapshot counts each span once.
     #[cfg(feature = "spool")]
     #[allow(dead_code)]
-    pub(crate) fn backlog<T>(&self, f: impl FnOnce(&mut Backlog) -> T) -> T {
-        f(self.state.lock().backlog.get_or_insert_default())
+    pub(crate) fn on_disk<T>(&self, work: impl FnOnce(&mut Backlog, &mut Ledgers) -> T) -> T {
+        let mut state = self.state.lock();
+        let State { backlog, retired, .. } = &mut *state;
+        work(backlog.get_or_insert_default(), &mut retired.ledgers)
     }
 
     /// Stops loading into this lane, because its tracer left the pool. Its queued rows go back to

@@ -9,10 +9,9 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use rand::Rng as _;
-use tracer_registry_spool::Kind;
+use tracer_registry_spool::{Kind, QueueDepth};
 
 use crate::export::accounting::counted_lane::CountedLane;
-use crate::ledger::Ledgers;
 
 /// Most bytes that one load takes.
 pub(crate) const LOAD_BYTES: usize = 512 << 10;
@@ -31,8 +30,7 @@ pub(crate) struct Rows {
 #[derive(Default)]
 pub(crate) struct Backlog {
     kinds: [OfKind; 2],
-    /// Counts of rows that no lane has had: recovered, expired, purged, damaged.
-    pub(crate) disk: Ledgers,
+    bytes: u64,
     /// The newest tracer's lane in the pool, which alone loads.
     loader: Option<Weak<dyn CountedLane>>,
     /// Whether the drain finds a tracer for it.
@@ -40,7 +38,7 @@ pub(crate) struct Backlog {
 }
 
 struct OfKind {
-    rows: Rows,
+    rows: u64,
     /// When the oldest row was accepted, in milliseconds since 1970, as far as known.
     oldest: Option<u64>,
     is_loading: bool,
@@ -81,7 +79,7 @@ pub(crate) struct Load {
 impl Default for OfKind {
     fn default() -> Self {
         Self {
-            rows: Rows::default(),
+            rows: 0,
             oldest: None,
             is_loading: false,
             epoch: 0,
@@ -96,30 +94,46 @@ impl Default for OfKind {
 impl Backlog {
     /// Adds rows that are newer than all others of the selector.
     pub(crate) fn note_handed(&mut self, kind: Kind, rows: Rows, created: u64) {
-        let of_kind = self.of(kind);
-        if of_kind.rows.count == 0 {
-            of_kind.oldest = Some(created);
+        if self.is_empty(kind) {
+            self.of(kind).oldest = Some(created);
         }
-        of_kind.add(rows);
+        self.add(kind, rows);
     }
 
     /// Adds rows that may be older than others on disk: their receiver did not accept them. Loads
     /// again after a back-off, and not before the time that the receiver asked for.
     pub(crate) fn note_released(&mut self, kind: Kind, rows: Rows, asked_until: Option<Instant>) {
+        self.add(kind, rows);
         let of_kind = self.of(kind);
-        of_kind.add(rows);
         of_kind.epoch += 1;
         of_kind.back_off(Instant::now(), asked_until);
     }
 
-    /// Adds rows of an earlier process.
-    pub(crate) fn note_recovered(&mut self, kind: Kind, rows: Rows) {
-        self.of(kind).add(rows);
+    /// Adds rows that an opened store holds.
+    pub(crate) fn note_recovered(&mut self, depth: &QueueDepth) {
+        self.kinds[Kind::Spans as usize].rows += depth.span_rows;
+        self.kinds[Kind::SessionEvents as usize].rows += depth.event_rows;
+        self.bytes += depth.bytes;
     }
 
     /// Removes rows that the store deleted.
-    pub(crate) fn note_gone(&mut self, kind: Kind, rows: Rows) {
-        self.of(kind).remove(rows);
+    pub(crate) fn note_lost(&mut self, depth: &QueueDepth) {
+        for (kind, count) in [(Kind::Spans, depth.span_rows), (Kind::SessionEvents, depth.event_rows)] {
+            self.remove(kind, Rows { count, bytes: 0 });
+        }
+        self.bytes = self.bytes.saturating_sub(depth.bytes);
+    }
+
+    fn add(&mut self, kind: Kind, rows: Rows) {
+        self.of(kind).rows += rows.count;
+        self.bytes += rows.bytes;
+    }
+
+    /// Removes rows that were loaded, or dropped by a load.
+    pub(crate) fn remove(&mut self, kind: Kind, rows: Rows) {
+        let of_kind = self.of(kind);
+        of_kind.rows = of_kind.rows.saturating_sub(rows.count);
+        self.bytes = self.bytes.saturating_sub(rows.bytes);
     }
 
     /// Ends the back-off: the receiver accepted something.
@@ -155,35 +169,34 @@ impl Backlog {
 
     /// Returns whether nothing of this kind is on disk only.
     pub(crate) fn is_empty(&self, kind: Kind) -> bool {
-        self.kinds[kind as usize].rows.count == 0
+        self.kinds[kind as usize].rows == 0
     }
 
     /// Returns whether nothing is on disk only.
     pub(crate) fn is_drained(&self) -> bool {
-        self.kinds.iter().all(|of_kind| of_kind.rows.count == 0)
+        self.kinds.iter().all(|of_kind| of_kind.rows == 0)
     }
 
     /// Returns whether the lane has loaded all it can for now: nothing is left, its receiver did not
     /// accept what it loaded, it is paused, or another lane loads.
     pub(crate) fn is_settled(&self, lane: &dyn CountedLane) -> bool {
         let now = Instant::now();
-        let is_done = |of_kind: &OfKind| of_kind.rows.count == 0 || of_kind.try_at.is_some_and(|at| at > now);
+        let is_done = |of_kind: &OfKind| of_kind.rows == 0 || of_kind.try_at.is_some_and(|at| at > now);
         !self.is_loader(lane) || lane.is_paused() || self.kinds.iter().all(is_done)
     }
 
     /// Returns the bytes on disk only, and when the oldest of them was accepted, in milliseconds
     /// since 1970. The time is unknown until rows of an earlier process are loaded.
     pub(crate) fn status(&self) -> (u64, Option<u64>) {
-        let kinds = self.kinds.iter().filter(|of_kind| of_kind.rows.count > 0);
-        let oldest = kinds.clone().filter_map(|of_kind| of_kind.oldest).min();
-        (kinds.map(|of_kind| of_kind.rows.bytes).sum(), oldest)
+        let kinds = self.kinds.iter().filter(|of_kind| of_kind.rows > 0);
+        (self.bytes, kinds.filter_map(|of_kind| of_kind.oldest).min())
     }
 
     /// Decides whether the loader takes rows of this kind now.
     pub(crate) fn next(&mut self, kind: Kind) -> Next {
         let now = Instant::now();
         let of_kind = &mut self.kinds[kind as usize];
-        if of_kind.rows.count == 0 || of_kind.is_loading {
+        if of_kind.rows == 0 || of_kind.is_loading {
             return Next::Wait;
         }
         let Some(lane) = self.loader.as_ref().and_then(Weak::upgrade) else {
@@ -240,16 +253,6 @@ impl Backlog {
 }
 
 impl OfKind {
-    fn add(&mut self, rows: Rows) {
-        self.rows.count += rows.count;
-        self.rows.bytes += rows.bytes;
-    }
-
-    fn remove(&mut self, rows: Rows) {
-        self.rows.count = self.rows.count.saturating_sub(rows.count);
-        self.rows.bytes = self.rows.bytes.saturating_sub(rows.bytes);
-    }
-
     /// Starts a back-off. One in progress is not doubled, because several batches may fail at once.
     fn back_off(&mut self, now: Instant, asked_until: Option<Instant>) {
         let (shortest, longest) = BACK_OFF;
@@ -312,13 +315,21 @@ mod tests {
     fn bytes_and_age_are_those_of_rows_on_disk_only() {
         let mut backlog = Backlog::default();
         assert_eq!(backlog.status(), (0, None));
-        backlog.note_recovered(Kind::Spans, rows(2, 20));
+        let depth = |span_rows, bytes| QueueDepth {
+            queue: "tenant:acme".into(),
+            spans: 9,
+            events: 0,
+            span_rows,
+            event_rows: 0,
+            bytes,
+        };
+        backlog.note_recovered(&depth(2, 20));
         assert_eq!(backlog.status(), (20, None), "unknown until the first load");
         backlog.note_oldest(Kind::Spans, 7);
         backlog.note_handed(Kind::Spans, rows(1, 5), 9);
         backlog.note_handed(Kind::SessionEvents, rows(1, 1), 8);
         assert_eq!(backlog.status(), (26, Some(7)));
-        backlog.note_gone(Kind::Spans, rows(3, 25));
+        backlog.note_lost(&depth(3, 25));
         assert_eq!(backlog.status(), (1, Some(8)));
         assert!(backlog.is_empty(Kind::Spans) && !backlog.is_empty(Kind::SessionEvents));
         backlog.note_handed(Kind::Spans, rows(1, 5), 10);
