@@ -13,6 +13,8 @@ use crate::export::keys::rotating_key::RotatingKey;
 use crate::export::net::connections::Connections;
 #[cfg(feature = "spool")]
 use crate::export::payload::Payload;
+#[cfg(feature = "spool")]
+use crate::export::queue::session_event::SpooledEvent;
 use crate::export::schedule::breaker_status::Breakers;
 use crate::ledger::Ledgers;
 use crate::util::wall_time;
@@ -74,6 +76,12 @@ pub(crate) trait CountedLane: Send + Sync {
     #[cfg(feature = "spool")]
     #[allow(dead_code)]
     fn push_loaded(self: Arc<Self>, rows: Vec<(Payload, bool, Taken)>) -> Vec<RowId>;
+
+    /// Queues session events that were on disk only, in this order. Returns the rows without room.
+    /// Called with the ledger locked.
+    #[cfg(feature = "spool")]
+    #[allow(dead_code)]
+    fn push_loaded_events(self: Arc<Self>, rows: Vec<(SpooledEvent, Taken)>) -> Vec<RowId>;
 
     /// Gives the rows of queued data back to the disk. What is in flight stays.
     #[cfg(feature = "spool")]

@@ -20,6 +20,8 @@ use crate::export::keys::rotating_key::RotatingKey;
 use crate::export::net::connections::Connections;
 #[cfg(feature = "spool")]
 use crate::export::payload::Payload;
+#[cfg(feature = "spool")]
+use crate::export::queue::session_event::SpooledEvent;
 use crate::export::schedule::engine_event::EngineEvent;
 use crate::ledger::{DropReason, Ledgers};
 
@@ -164,6 +166,11 @@ impl CountedLane for Lane {
     #[cfg(feature = "spool")]
     fn push_loaded(self: Arc<Self>, rows: Vec<(Payload, bool, Taken)>) -> Vec<RowId> {
         rows.into_iter().map(|(_, _, row)| row.id).collect()
+    }
+
+    #[cfg(feature = "spool")]
+    fn push_loaded_events(self: Arc<Self>, rows: Vec<(SpooledEvent, Taken)>) -> Vec<RowId> {
+        rows.into_iter().map(|(_, row)| row.id).collect()
     }
 
     #[cfg(feature = "spool")]

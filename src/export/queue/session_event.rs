@@ -1,6 +1,8 @@
 //! A session event that waits to be sent.
 
 use serde_json::{Map, Value};
+#[cfg(feature = "spool")]
+use uuid::Uuid;
 
 use super::byte_size;
 
@@ -14,6 +16,18 @@ pub(crate) enum SessionEvent {
     Single(Value),
     /// `PUT /events`
     Enrich(Map<String, Value>),
+}
+
+/// A session event as a row of the spool holds it.
+#[cfg(feature = "spool")]
+#[derive(Debug)]
+#[allow(dead_code)]
+pub(crate) struct SpooledEvent {
+    /// The session, or the id of a single event that was posted to a session.
+    pub(crate) id: Uuid,
+    /// The session that the event is sent in the order of, unless that is `id`.
+    pub(crate) within: Option<Uuid>,
+    pub(crate) event: SessionEvent,
 }
 
 impl SessionEvent {
