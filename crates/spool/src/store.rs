@@ -30,10 +30,11 @@ pub trait Store: Send + Sync {
     /// Deletes taken rows, with the next commit. Rows of an earlier file are ignored.
     fn complete(&self, rows: Vec<RowId>);
 
-    /// Deletes all rows of the queues that `what` covers.
+    /// Deletes all rows of the queues that `what` covers, taken ones too.
     ///
-    /// Later appends of an older generation to these queues are refused, until
-    /// [`allow`](Self::allow).
+    /// Until [`allow`](Self::allow), appends to these queues are refused; afterwards, those of an
+    /// older generation are. After an error, the purge may have begun. It ends when the store works
+    /// again. Files that were set aside are not covered.
     fn purge(&self, what: &str, done: Done<Result<Purged, Failing>>);
 
     /// Accepts appends for `what` again. Answers whether it was purged.
@@ -198,7 +199,7 @@ pub enum Health {
 pub struct Purged {
     /// The generation after the purge.
     pub generation: u64,
-    /// The queues that were deleted, with what they held.
+    /// The queues that were deleted, with what they held beside taken rows.
     pub queues: Vec<QueueDepth>,
     /// The size of the file before, in bytes.
     pub file_bytes_before: u64,

@@ -1,0 +1,395 @@
+//! Deletes the data of a tenant for good, in steps that a crash may interrupt.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
+
+use super::bounds::{Changes, Held};
+use super::files::now_ms;
+use super::health::Fault;
+use super::writer::{Delete, Writer};
+use super::{Point, body, call, reader, schema};
+use crate::{Done, Failing, Purged, QueueDepth, Row};
+
+/// What one transaction deletes, in bytes.
+const DELETE_BYTES: u64 = 8 << 20;
+/// Pages by which a purge shortens the file at most.
+const VACUUM_PAGES: u64 = 4096;
+
+/// A line of the table `erased`.
+pub(crate) struct Erased {
+    pub(crate) what: String,
+    pub(crate) generation: u64,
+    /// When it was purged or allowed.
+    pub(crate) at: u64,
+    pub(crate) is_done: bool,
+    pub(crate) allowed: bool,
+}
+
+impl Erased {
+    pub(crate) fn load(db: &Connection) -> rusqlite::Result<Vec<Self>> {
+        let mut statement = db.prepare("SELECT selector, generation, at, done, allowed FROM erased")?;
+        let lines = statement.query_map([], |row| {
+            let number = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
+            Ok(Self {
+                what: row.get(0)?,
+                generation: number(1)?,
+                at: number(2)?,
+                is_done: row.get(3)?,
+                allowed: row.get(4)?,
+            })
+        })?;
+        lines.collect()
+    }
+
+    /// Reads what can be read of a file that is to be set aside: its lines, and its generation.
+    pub(crate) fn rescue(file: &Path) -> (Vec<Self>, u64) {
+        let Ok(db) = schema::connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE) else {
+            return (Vec::new(), 0);
+        };
+        let generation = db.query_row("SELECT value FROM meta WHERE name = 'generation'", [], |row| row.get(0));
+        let lines = Self::load(&db).unwrap_or_default();
+        (lines, u64::try_from(generation.unwrap_or(0_i64)).unwrap_or(0))
+    }
+
+    fn write(&self, db: &Connection) -> rusqlite::Result<()> {
+        db.execute(
+            "INSERT OR REPLACE INTO erased VALUES(?, ?, ?, ?, ?)",
+            params![
+                self.what,
+                self.generation.cast_signed(),
+                self.at.cast_signed(),
+                self.is_done,
+                self.allowed
+            ],
+        )?;
+        Ok(())
+    }
+}
+
+/// Work on the file beside appends and deletions.
+pub(super) enum Job {
+    Purge(Purge),
+    Allow(String, Done<Result<bool, Failing>>),
+}
+
+/// A purge, between two of its steps.
+pub(super) struct Purge {
+    what: String,
+    /// `None` if the process that asked is gone.
+    done: Option<Done<Result<Purged, Failing>>>,
+    /// After it was recorded.
+    begun: Option<Begun>,
+}
+
+struct Begun {
+    /// The queues that are left.
+    queues: Vec<i64>,
+    names: Vec<Arc<str>>,
+    deleted: Vec<QueueDepth>,
+    file_bytes_before: u64,
+}
+
+impl Job {
+    pub(super) fn purge(what: String, done: Done<Result<Purged, Failing>>) -> Self {
+        Self::Purge(Purge {
+            what,
+            done: Some(done),
+            begun: None,
+        })
+    }
+}
+
+impl Writer {
+    /// Whether a row's data was purged after it was accepted.
+    pub(super) fn is_erased(&self, row: &Row) -> bool {
+        self.erased.iter().any(|erased| {
+            (!erased.allowed || row.generation < erased.generation) && (self.options.covers)(&erased.what, &row.queue)
+        })
+    }
+
+    /// The names of queues whose purge is not done.
+    pub(super) fn undone(&self) -> HashSet<Arc<str>> {
+        let undone = self.erased.iter().filter(|erased| !erased.is_done);
+        undone
+            .flat_map(|erased| self.covered(&erased.what))
+            .map(|(_, name)| name)
+            .collect()
+    }
+
+    fn covered(&self, what: &str) -> Vec<(i64, Arc<str>)> {
+        let queues = self.counts.queues.iter();
+        let covered = queues.filter(|(_, queue)| (self.options.covers)(what, &queue.name));
+        covered.map(|(&id, queue)| (id, queue.name.clone())).collect()
+    }
+
+    /// Takes over what was purged in an earlier file: it stays purged.
+    pub(super) fn adopt_erased(
+        &mut self,
+        db: &Connection,
+        mut erased: Vec<Erased>,
+        generation: u64,
+    ) -> rusqlite::Result<()> {
+        let known = std::mem::take(&mut self.erased);
+        let missing: Vec<_> = known
+            .into_iter()
+            .filter(|known| !erased.iter().any(|erased| erased.what == known.what))
+            .collect();
+        if !missing.is_empty() || generation < self.generation {
+            let transaction = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
+            for line in missing {
+                // The rows of a file that takes its place are not those that it erased.
+                let line = Erased {
+                    is_done: self.covered(&line.what).is_empty(),
+                    ..line
+                };
+                line.write(&transaction)?;
+                erased.push(line);
+            }
+            set_generation(&transaction, generation.max(self.generation))?;
+            transaction.commit()?;
+        }
+        self.generation = self.generation.max(generation);
+        self.erased = erased;
+        Ok(())
+    }
+
+    /// Goes on with the purges that a crash or a failure interrupted.
+    pub(super) fn resume_purges(&mut self) {
+        let undone: Vec<String> = self
+            .erased
+            .iter()
+            .filter(|erased| !erased.is_done)
+            .map(|erased| erased.what.clone())
+            .collect();
+        for what in undone {
+            let begun = Some(self.hide(&what));
+            self.jobs.push_back(Job::Purge(Purge {
+                what,
+                done: None,
+                begun,
+            }));
+        }
+    }
+
+    /// Ends takes of the queues, and notes what they hold beside what is taken.
+    fn hide(&self, what: &str) -> Begun {
+        let (queues, names): (Vec<_>, Vec<_>) = self.covered(what).into_iter().unzip();
+        let (answer, taken) = mpsc::channel();
+        let _ = self.reader.send(reader::Command::Hide(names.clone(), answer));
+        let taken: HashMap<Arc<str>, Held> = taken.recv().unwrap_or_default();
+        let deleted = queues.iter().filter_map(|queue| {
+            let queue = self.counts.queues.get(queue)?;
+            let held = queue.held.without(taken.get(&queue.name).unwrap_or(&Held::default()));
+            (!held.is_empty()).then(|| held.depth(&queue.name))
+        });
+        let deleted = deleted.collect();
+        Begun {
+            queues,
+            names,
+            deleted,
+            file_bytes_before: self.folder_bytes(),
+        }
+    }
+
+    pub(super) fn refuse_jobs(&mut self, why: &Failing) {
+        for job in std::mem::take(&mut self.jobs) {
+            match job {
+                Job::Purge(Purge { done: Some(done), .. }) => call(done, Err(why.clone())),
+                Job::Purge(_) => {}
+                Job::Allow(_, done) => call(done, Err(why.clone())),
+            }
+        }
+    }
+
+    /// Makes one step of the first job. If it fails, the job stays.
+    pub(super) fn step(&mut self, db: &Connection) -> Result<(), Fault> {
+        let Some(mut job) = self.jobs.pop_front() else {
+            return Ok(());
+        };
+        let is_done = match &mut job {
+            Job::Allow(what, _) => self.allow(db, what).map(Some),
+            Job::Purge(purge) => self.step_purge(db, purge).map(|is_done| is_done.then_some(true)),
+        };
+        match (is_done, job) {
+            (Ok(Some(was_erased)), Job::Allow(_, done)) => call(done, Ok(was_erased)),
+            (Ok(Some(_)), Job::Purge(purge)) => self.end_purge(purge),
+            (Ok(None), job) => self.jobs.push_front(job),
+            (Err(fault), job) => {
+                self.jobs.push_front(job);
+                return Err(fault);
+            }
+        }
+        Ok(())
+    }
+
+    fn allow(&mut self, db: &Connection, what: &str) -> Result<bool, Fault> {
+        let at = now_ms();
+        let changed = db.execute(
+            "UPDATE erased SET allowed = 1, at = ? WHERE selector = ? AND allowed = 0",
+            params![at.cast_signed(), what],
+        )?;
+        for erased in self
+            .erased
+            .iter_mut()
+            .filter(|erased| erased.what == what && changed > 0)
+        {
+            (erased.allowed, erased.at) = (true, at);
+        }
+        Ok(changed > 0)
+    }
+
+    /// Forgets what was allowed so long ago that no row from before can be on its way.
+    pub(super) fn forget_allowed(&mut self, db: &Connection) -> Result<(), Fault> {
+        let max_age = u64::try_from(self.options.max_age.as_millis()).unwrap_or(u64::MAX);
+        let before = now_ms().saturating_sub(max_age);
+        let is_old = |erased: &Erased| erased.allowed && erased.is_done && erased.at < before;
+        if self.erased.iter().any(is_old) {
+            db.execute(
+                "DELETE FROM erased WHERE allowed = 1 AND done = 1 AND at < ?",
+                [before.cast_signed()],
+            )?;
+            self.erased.retain(|erased| !is_old(erased));
+        }
+        Ok(())
+    }
+
+    /// Makes the next step of a purge. Returns whether it was the last one.
+    fn step_purge(&mut self, db: &Connection, purge: &mut Purge) -> Result<bool, Fault> {
+        let Some(begun) = &mut purge.begun else {
+            self.begin_purge(db, &purge.what)?;
+            purge.begun = Some(self.hide(&purge.what));
+            (self.options.at)(Point::PurgeBegun);
+            return Ok(false);
+        };
+        if !begun.queues.is_empty() {
+            self.delete_rows(db, &mut begun.queues)?;
+            (self.options.at)(Point::PurgeDeleted);
+            return Ok(false);
+        }
+        self.shorten_file(db)?;
+        self.empty_log(db)?;
+        (self.options.at)(Point::PurgeEmptied);
+        db.execute("UPDATE erased SET done = 1 WHERE selector = ?", [&purge.what])?;
+        (self.options.at)(Point::PurgeDone);
+        for erased in self.erased.iter_mut().filter(|erased| erased.what == purge.what) {
+            erased.is_done = true;
+        }
+        self.empty_log(db)?;
+        Ok(true)
+    }
+
+    fn begin_purge(&mut self, db: &Connection, what: &str) -> Result<(), Fault> {
+        let generation = self.generation + 1;
+        let line = Erased {
+            what: what.to_owned(),
+            generation,
+            at: now_ms(),
+            is_done: false,
+            allowed: false,
+        };
+        let transaction = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
+        line.write(&transaction)?;
+        set_generation(&transaction, generation)?;
+        transaction.commit()?;
+        self.generation = generation;
+        self.erased.retain(|erased| erased.what != what);
+        self.erased.push(line);
+        self.measure(db)
+    }
+
+    /// Deletes a part of the rows of queues, and the queues that are empty then.
+    fn delete_rows(&mut self, db: &Connection, queues: &mut Vec<i64>) -> Result<(), Fault> {
+        let transaction = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
+        let mut changes = Changes::default();
+        let most = DELETE_BYTES.min(self.log_bytes() / 2);
+        let mut deleted = 0;
+        let mut left = queues.len();
+        {
+            let mut find = transaction.prepare("SELECT id FROM rows WHERE queue = ? LIMIT 256")?;
+            let mut delete = Delete::new(&transaction)?;
+            while deleted < most && left > 0 {
+                let queue = queues[left - 1];
+                let rows: Vec<i64> = find
+                    .query_map([queue], |row| row.get(0))?
+                    .collect::<rusqlite::Result<_>>()?;
+                if rows.is_empty() {
+                    transaction.execute("DELETE FROM queues WHERE id = ?", [queue])?;
+                    left -= 1;
+                }
+                for row in rows {
+                    if let Some(row) = delete.row(row, &self.counts, &mut changes)? {
+                        deleted += body::disk_bytes(row.bytes);
+                    }
+                    if deleted >= most {
+                        break;
+                    }
+                }
+            }
+        }
+        changes.write(&transaction)?;
+        transaction.commit()?;
+        self.counts.apply(changes);
+        self.counts.remove(&queues.split_off(left));
+        self.measure(db)?;
+        self.check_log(db)
+    }
+
+    /// Gives a part of the free pages back to the system.
+    fn shorten_file(&mut self, db: &Connection) -> Result<(), Fault> {
+        let at_once = (self.log_bytes() / 2 / body::PAGE).min(VACUUM_PAGES);
+        for _ in 0..VACUUM_PAGES / at_once {
+            if schema::pragma(db, "freelist_count")? == 0 {
+                break;
+            }
+            schema::pragma(db, &format!("incremental_vacuum({at_once})"))?;
+            self.check_log(db)?;
+        }
+        self.measure(db)
+    }
+
+    /// Copies the log to the database and truncates it: no byte of it is left.
+    fn empty_log(&self, db: &Connection) -> Result<(), Fault> {
+        let (paused, is_paused) = mpsc::channel();
+        let (end, ended) = mpsc::channel();
+        let _ = self.reader.send(reader::Command::Pause(paused, ended));
+        let _ = is_paused.recv();
+        let checkpoint = schema::checkpoint(db, "TRUNCATE");
+        drop(end);
+        if checkpoint?.busy {
+            return Err(Fault::failing("erase", "another program reads the file"));
+        }
+        Ok(())
+    }
+
+    fn end_purge(&self, purge: Purge) {
+        let Some(begun) = purge.begun else { return };
+        let _ = self.reader.send(reader::Command::Show(begun.names));
+        if let Some(done) = purge.done {
+            let erased = self.erased.iter().find(|erased| erased.what == purge.what);
+            let generation = erased.map_or(self.generation, |erased| erased.generation);
+            let file_bytes_after = self.folder_bytes();
+            let (queues, file_bytes_before) = (begun.deleted, begun.file_bytes_before);
+            call(
+                done,
+                Ok(Purged {
+                    generation,
+                    queues,
+                    file_bytes_before,
+                    file_bytes_after,
+                }),
+            );
+        }
+    }
+}
+
+fn set_generation(db: &Connection, generation: u64) -> rusqlite::Result<()> {
+    db.execute(
+        "UPDATE meta SET value = ? WHERE name = 'generation'",
+        [generation.cast_signed()],
+    )?;
+    Ok(())
+}

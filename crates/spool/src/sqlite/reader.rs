@@ -1,0 +1,427 @@
+//! The thread that takes rows, and knows which are taken.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rusqlite::{Connection, params};
+
+use super::bounds::Held;
+use super::files::now_ms;
+use super::health::Fault;
+use super::writer::{self, Completed};
+use super::{Shared, body, call, guard, schema};
+use crate::{Done, Event, Failing, Kind, Limit, Lost, RowId, Taken};
+
+/// Queues that one step of the search for expired rows looks at.
+const EXPIRY_QUEUES: i64 = 256;
+/// Expired rows that one step finds.
+const EXPIRY_ROWS: usize = 1_000;
+const EXPIRY_EVERY: Duration = Duration::from_secs(60);
+
+pub(super) enum Command {
+    Take {
+        queue: Arc<str>,
+        kind: Kind,
+        limit: Limit,
+        done: Done<Result<Vec<Taken>, Failing>>,
+    },
+    Release(Vec<(RowId, Option<Size>)>),
+    /// Rows that a transaction adds or, if it fails, does not add.
+    Taken(Vec<Entry>),
+    /// Rows that a committed transaction deleted.
+    Gone(Vec<RowId>),
+    Checkpoint,
+    /// Opens the file with this number, for the so many-th time.
+    Open {
+        path: PathBuf,
+        file: u32,
+        opening: u64,
+    },
+    /// Closes the connection. Takes fail with this.
+    Close(Failing, Sender<()>),
+    /// Waits until the sender of the last one is gone: no statement runs meanwhile.
+    Pause(Sender<()>, Receiver<()>),
+    /// Returns what is taken of each queue of the current file.
+    Sums(Sender<HashMap<Arc<str>, Held>>),
+    /// Returns what is taken of these queues, forgets it, and takes none of their rows any more.
+    Hide(Vec<Arc<str>>, Sender<HashMap<Arc<str>, Held>>),
+    /// Ends `Hide`.
+    Show(Vec<Arc<str>>),
+}
+
+/// The part of a row that a release with a rest changes.
+#[derive(Clone, Copy)]
+pub(super) struct Size {
+    pub(super) items: u32,
+    pub(super) bytes: u64,
+}
+
+/// A row that is taken.
+#[derive(Clone)]
+pub(super) struct Entry {
+    pub(super) id: RowId,
+    pub(super) queue: Arc<str>,
+    pub(super) kind: Kind,
+    pub(super) created: u64,
+    pub(super) size: Size,
+}
+
+pub(super) struct Reader {
+    pub(super) max_age: Duration,
+    pub(super) shared: Arc<Shared>,
+    pub(super) commands: Receiver<Command>,
+    pub(super) writer: Sender<writer::Command>,
+    pub(super) notify: Arc<dyn Fn(Event) + Send + Sync>,
+}
+
+/// What the thread holds beside its connections to other threads.
+struct State {
+    file: u32,
+    opening: u64,
+    db: Result<Connection, Failing>,
+    /// Rows of this file and, until they have an outcome, of files that were set aside.
+    taken: HashMap<RowId, Entry>,
+    hidden: HashSet<Arc<str>>,
+    expiry: Expiry,
+}
+
+/// The search for expired rows.
+struct Expiry {
+    next: Instant,
+    /// The next search begins no earlier.
+    earliest: Instant,
+    /// The last queue of the running search.
+    after: i64,
+    /// When the oldest row was created that the running search left.
+    oldest: u64,
+}
+
+impl Reader {
+    pub(super) fn run(self) {
+        let closed = Failing {
+            what: "take",
+            error: "the file is not open".to_owned(),
+        };
+        let mut state = State {
+            file: 0,
+            opening: 0,
+            db: Err(closed),
+            taken: HashMap::new(),
+            hidden: HashSet::new(),
+            expiry: Expiry::new(),
+        };
+        loop {
+            let wait = match &state.db {
+                Ok(_) => state.expiry.next.saturating_duration_since(Instant::now()),
+                Err(_) => EXPIRY_EVERY,
+            };
+            let command = match self.commands.recv_timeout(wait) {
+                Ok(command) => Some(command),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if let Some(command) = command {
+                self.command(&mut state, command);
+            }
+            if Instant::now() >= state.expiry.next {
+                self.expire(&mut state);
+            }
+        }
+    }
+
+    fn command(&self, state: &mut State, command: Command) {
+        match command {
+            Command::Take {
+                queue,
+                kind,
+                limit,
+                done,
+            } => {
+                let taken = self.attempt(state, |state, db| state.take(db, &queue, kind, limit));
+                call(done, taken);
+            }
+            Command::Release(rows) => self.release(state, rows),
+            Command::Taken(rows) => state.taken.extend(rows.into_iter().map(|row| (row.id, row))),
+            Command::Gone(rows) => {
+                for row in rows {
+                    state.taken.remove(&row);
+                }
+            }
+            Command::Checkpoint => {
+                let _ = self.attempt(state, |_, db| {
+                    let _alone = guard(&self.shared.checkpoint);
+                    Ok(schema::checkpoint(db, "PASSIVE").map(drop)?)
+                });
+                guard(&self.shared.state).checkpoint_asked = false;
+            }
+            Command::Open { path, file, opening } => {
+                (state.file, state.opening) = (file, opening);
+                state.expiry = Expiry::new();
+                match schema::open_reader(&path) {
+                    Ok(db) => state.db = Ok(db),
+                    Err(error) => drop(self.fail(state, error.into())),
+                }
+            }
+            Command::Close(why, closed) => {
+                state.db = Err(why);
+                state.hidden.clear();
+                drop(closed);
+            }
+            Command::Pause(paused, end) => {
+                drop(paused);
+                let _ = end.recv();
+            }
+            Command::Sums(answer) => {
+                let _ = answer.send(state.sums(|_| true));
+            }
+            Command::Hide(queues, answer) => {
+                state.hidden.extend(queues);
+                let _ = answer.send(state.sums(|queue| state.hidden.contains(queue)));
+                let State { taken, hidden, .. } = state;
+                taken.retain(|_, row| !hidden.contains(&row.queue));
+            }
+            Command::Show(queues) => {
+                for queue in queues {
+                    state.hidden.remove(&queue);
+                }
+            }
+        }
+    }
+
+    /// Runs a step on the database. A fault is the writer's to heal.
+    fn attempt<T>(
+        &self,
+        state: &mut State,
+        step: impl FnOnce(&mut State, &Connection) -> Result<T, Fault>,
+    ) -> Result<T, Failing> {
+        let idle = Err(Failing {
+            what: "take",
+            error: "the file is in use".to_owned(),
+        });
+        let db = std::mem::replace(&mut state.db, idle)?;
+        let result = step(state, &db);
+        state.db = Ok(db);
+        result.map_err(|fault| self.fail(state, fault))
+    }
+
+    fn fail(&self, state: &mut State, fault: Fault) -> Failing {
+        let why = fault.report();
+        state.db = Err(why.clone());
+        let _ = self.writer.send(writer::Command::Fault(state.opening, fault));
+        why
+    }
+
+    fn release(&self, state: &mut State, rows: Vec<(RowId, Option<Size>)>) {
+        for (id, rest) in rows {
+            let Some(mut row) = state.taken.remove(&id) else {
+                continue;
+            };
+            if let Some(rest) = rest {
+                row.size = rest;
+            }
+            if id.file == state.file {
+                state.expiry.note(row.created, self.max_age);
+            } else {
+                let mut lost = Held::default();
+                lost.add(row.kind, row.size.items, row.size.bytes);
+                (self.notify)(Event::Lost {
+                    why: Lost::Damaged,
+                    depth: lost.depth(&row.queue),
+                });
+            }
+        }
+    }
+
+    /// One step of the search for expired rows. They are taken, and the writer deletes them.
+    fn expire(&self, state: &mut State) {
+        let max_age = u64::try_from(self.max_age.as_millis()).unwrap_or(u64::MAX);
+        let found = self.attempt(state, |state, db| {
+            state.find_expired(db, now_ms().saturating_sub(max_age))
+        });
+        match found {
+            Ok((rows, more)) => {
+                if !rows.is_empty() {
+                    let ids = rows.iter().map(|row| row.id).collect();
+                    state.taken.extend(rows.into_iter().map(|row| (row.id, row)));
+                    let _ = self.writer.send(writer::Command::Complete(ids, Completed::Expired));
+                }
+                if !more {
+                    state.expiry.end(self.max_age);
+                }
+            }
+            Err(_) => state.expiry.end(self.max_age),
+        }
+    }
+}
+
+impl Expiry {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            next: now,
+            earliest: now,
+            after: 0,
+            oldest: u64::MAX,
+        }
+    }
+
+    /// A row that was created then waits from now on.
+    fn note(&mut self, created: u64, max_age: Duration) {
+        if self.after == 0 {
+            self.next = self
+                .next
+                .min(self.earliest.max(Instant::now() + left(created, max_age)));
+        } else {
+            self.oldest = self.oldest.min(created);
+        }
+    }
+
+    /// Sets the time of the next search.
+    fn end(&mut self, max_age: Duration) {
+        let now = Instant::now();
+        self.earliest = now + EXPIRY_EVERY.min(max_age / 8).max(Duration::from_millis(10));
+        self.next = self
+            .earliest
+            .max(now + left(self.oldest, max_age).min(Duration::from_secs(3600)));
+        (self.after, self.oldest) = (0, u64::MAX);
+    }
+}
+
+/// The time until a row expires. A clock that went back makes no row older.
+fn left(created: u64, max_age: Duration) -> Duration {
+    max_age.saturating_sub(Duration::from_millis(now_ms().saturating_sub(created)))
+}
+
+impl State {
+    /// What is taken of the current file, by queue.
+    fn sums(&self, counts: impl Fn(&Arc<str>) -> bool) -> HashMap<Arc<str>, Held> {
+        let mut sums: HashMap<Arc<str>, Held> = HashMap::new();
+        for row in self
+            .taken
+            .values()
+            .filter(|row| row.id.file == self.file && counts(&row.queue))
+        {
+            sums.entry(row.queue.clone())
+                .or_default()
+                .add(row.kind, row.size.items, row.size.bytes);
+        }
+        sums
+    }
+
+    fn take(&mut self, db: &Connection, queue: &Arc<str>, kind: Kind, limit: Limit) -> Result<Vec<Taken>, Fault> {
+        if self.hidden.contains(queue) {
+            return Ok(Vec::new());
+        }
+        // Bodies are read later, because a column of a row that is skipped would be read too.
+        let mut statement = db.prepare(
+            "SELECT rows.id, rows.bytes, ord, items, generation, created, format
+             FROM queues CROSS JOIN rows ON rows.queue = queues.id
+             WHERE selector = ? AND kind = ? AND ord < ? ORDER BY ord",
+        )?;
+        let mut body = db.prepare("SELECT body FROM rows WHERE id = ?")?;
+        let before = i64::try_from(limit.before).unwrap_or(i64::MAX);
+        let mut rows = statement.query(params![&**queue, kind as i64, before])?;
+        let mut taken: Vec<Taken> = Vec::new();
+        let mut bytes = 0_usize;
+        while let Some(row) = rows.next()? {
+            let id = RowId {
+                file: self.file,
+                id: row.get(0)?,
+            };
+            if self.taken.contains_key(&id) {
+                continue;
+            }
+            let length: i64 = row.get(1)?;
+            bytes = bytes.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
+            if !taken.is_empty() && (taken.len() >= limit.rows || bytes > limit.bytes) {
+                break;
+            }
+            let body = body.query_row([id.id], |row| {
+                // A row that is shorter than it should be is damage of that row alone.
+                Ok(body::of_layout(row.get_ref(0)?.as_blob()?, length).map(Bytes::copy_from_slice))
+            })?;
+            let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+            taken.push(Taken {
+                id,
+                order: number(2)?,
+                items: row.get(3)?,
+                generation: number(4)?,
+                created: number(5)?,
+                format: row.get(6)?,
+                body: body.unwrap_or_default(),
+            });
+        }
+        for row in &taken {
+            let size = Size {
+                items: row.items,
+                bytes: row.body.len() as u64,
+            };
+            let entry = Entry {
+                id: row.id,
+                queue: queue.clone(),
+                kind,
+                created: row.created,
+                size,
+            };
+            self.taken.insert(row.id, entry);
+        }
+        Ok(taken)
+    }
+
+    /// Looks at some queues. Returns their oldest rows that were created before, and whether there
+    /// may be more.
+    fn find_expired(&mut self, db: &Connection, before: u64) -> Result<(Vec<Entry>, bool), Fault> {
+        let mut queues = db.prepare(
+            "SELECT id, selector FROM queues WHERE id > ? AND span_rows + event_rows > 0 ORDER BY id LIMIT ?",
+        )?;
+        let mut rows =
+            db.prepare("SELECT id, items, bytes, created FROM rows WHERE queue = ? AND kind = ? ORDER BY ord")?;
+        let mut found = Vec::new();
+        let mut looked = 0;
+        let mut queues = queues.query(params![self.expiry.after, EXPIRY_QUEUES])?;
+        while let Some(queue) = queues.next()? {
+            let (id, name): (i64, String) = (queue.get(0)?, queue.get(1)?);
+            let name: Arc<str> = name.into();
+            if !self.hidden.contains(&name) {
+                for kind in [Kind::Spans, Kind::SessionEvents] {
+                    let mut rows = rows.query(params![id, kind as i64])?;
+                    while let Some(row) = rows.next()? {
+                        let row_id = RowId {
+                            file: self.file,
+                            id: row.get(0)?,
+                        };
+                        if self.taken.contains_key(&row_id) {
+                            continue;
+                        }
+                        let created = row.get::<_, i64>(3)?.cast_unsigned();
+                        if created >= before {
+                            self.expiry.oldest = self.expiry.oldest.min(created);
+                            break;
+                        }
+                        let size = Size {
+                            items: row.get(1)?,
+                            bytes: row.get::<_, i64>(2)?.cast_unsigned(),
+                        };
+                        found.push(Entry {
+                            id: row_id,
+                            queue: name.clone(),
+                            kind,
+                            created,
+                            size,
+                        });
+                        if found.len() >= EXPIRY_ROWS {
+                            return Ok((found, true));
+                        }
+                    }
+                }
+            }
+            looked += 1;
+            self.expiry.after = id;
+        }
+        Ok((found, looked == EXPIRY_QUEUES))
+    }
+}
