@@ -1,4 +1,5 @@
-//! Accounts for every span: accepted = delivered + queued + in flight + dropped, by reason.
+//! Accounts for every span: accepted = delivered + queued + in flight + spooled + dropped, by
+//! reason.
 //!
 //! Independent of all other modules. A [`Ledger`] holds plain numbers; its owner keeps it under the
 //! lock that guards the counted items, so the sum holds in every snapshot. Each method preserves
@@ -54,11 +55,24 @@ pub enum DropReason {
     /// Created after the registry was shut down.
     #[error("created after the shutdown")]
     AfterShutdown,
+    /// The spool, or the tenant's share of it, was full, and so was the tracer's queue. Drops the
+    /// newest item.
+    #[error("the spool was full")]
+    SpoolFull,
+    /// It was in the spool for longer than `spool.max_age`.
+    #[error("it was in the spool for too long")]
+    SpoolExpired,
+    /// The spool's file was damaged where it was.
+    #[error("the spool was damaged")]
+    SpoolDamaged,
+    /// The data of the tenant was erased by a purge. A request in progress may still have arrived.
+    #[error("the data of the tenant was erased")]
+    Purged,
 }
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::QueueFull,
         Self::QueueFullUnauthorized,
         Self::QueueFullUnavailable,
@@ -70,15 +84,28 @@ impl DropReason {
         Self::Encoding,
         Self::Shutdown,
         Self::AfterShutdown,
+        Self::SpoolFull,
+        Self::SpoolExpired,
+        Self::SpoolDamaged,
+        Self::Purged,
     ];
 }
 
 /// Counters of one tracer, for its spans or its session events.
+///
+/// What one tracer left on disk may be loaded by a later tracer of its selector. So the number on
+/// disk is known for a selector: the sum over its tracers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ledger {
     delivered: u64,
     queued: u64,
     in_flight: u64,
+    /// Left on disk alone.
+    handed: u64,
+    /// Taken from what was on disk alone.
+    loaded: u64,
+    /// Found on disk at the start.
+    recovered: u64,
     dropped: [u64; DropReason::ALL.len()],
 }
 
@@ -89,11 +116,13 @@ pub(crate) struct Ledgers {
     pub(crate) events: Ledger,
 }
 
-/// A snapshot of a ledger. `accepted` always equals the sum of all other fields.
+/// A snapshot of a ledger. `accepted` always equals the sum of `delivered`, `queued`, `in_flight`,
+/// `spooled` and all that was dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LedgerSnapshot {
-    /// Everything that the tracer accepted. Excludes spans that were not sampled.
+    /// Everything that the tracer accepted, and what was found on disk at the start. Excludes spans
+    /// that were not sampled.
     pub accepted: u64,
     /// Accepted by the receiver.
     pub delivered: u64,
@@ -101,6 +130,12 @@ pub struct LedgerSnapshot {
     pub queued: u64,
     /// In a request that is in progress or waits for a retry.
     pub in_flight: u64,
+    /// On disk, and not in memory. What is in both counts as queued or in flight.
+    #[serde(default)]
+    pub spooled: u64,
+    /// Found on disk when the registry was created. A part of `accepted`.
+    #[serde(default)]
+    pub recovered: u64,
     /// Not delivered, by reason. Contains only reasons that occurred.
     pub dropped: BTreeMap<DropReason, u64>,
 }
@@ -136,15 +171,60 @@ impl Ledger {
         self.dropped[reason as usize] += count;
     }
 
+    /// Queued items are on disk alone from now on.
+    #[cfg(feature = "spool")]
+    pub(crate) fn hand_over(&mut self, count: u64) {
+        self.queued -= count;
+        self.handed += count;
+    }
+
+    /// Items in flight are on disk alone from now on.
+    #[cfg(feature = "spool")]
+    pub(crate) fn hand_over_in_flight(&mut self, count: u64) {
+        self.in_flight -= count;
+        self.handed += count;
+    }
+
+    /// Accepts items that are on disk, and not in memory.
+    #[cfg(feature = "spool")]
+    pub(crate) fn accept_spooled(&mut self, count: u64) {
+        self.handed += count;
+    }
+
+    /// Queues items that were on disk alone.
+    #[cfg(feature = "spool")]
+    pub(crate) fn load(&mut self, count: u64) {
+        self.loaded += count;
+        self.queued += count;
+    }
+
+    /// Drops items that were on disk alone.
+    #[cfg(feature = "spool")]
+    pub(crate) fn drop_on_disk(&mut self, count: u64, reason: DropReason) {
+        self.loaded += count;
+        self.dropped[reason as usize] += count;
+    }
+
+    /// Counts items that were found on disk.
+    #[cfg(feature = "spool")]
+    pub(crate) fn recover(&mut self, count: u64) {
+        self.recovered += count;
+    }
+
     /// Drops everything that is pending.
     pub(crate) fn abandon(&mut self, reason: DropReason) {
         self.dropped[reason as usize] += self.queued + self.in_flight;
         (self.queued, self.in_flight) = (0, 0);
     }
 
-    /// Returns the number neither delivered nor dropped yet.
+    /// Returns the number that waits in memory, without an outcome.
     pub(crate) fn pending(&self) -> u64 {
         self.queued + self.in_flight
+    }
+
+    /// Returns the number on disk alone. Zero for a tracer that loaded more than it left there.
+    pub(crate) fn spooled(&self) -> u64 {
+        (self.recovered + self.handed).saturating_sub(self.loaded)
     }
 
     pub(crate) fn queued(&self) -> u64 {
@@ -160,9 +240,15 @@ impl Ledger {
         self.dropped.iter().sum()
     }
 
-    /// Returns everything accepted, whatever its fate.
+    /// Returns everything accepted, whatever its fate. Excludes what the tracer loaded.
     pub(crate) fn accepted(&self) -> u64 {
-        self.delivered + self.pending() + self.lost()
+        self.delivered + self.pending() + self.lost() + self.recovered + self.handed - self.loaded
+    }
+
+    /// Returns everything that this process accepted, whatever its fate.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn accepted_here(&self) -> u64 {
+        self.accepted() - self.recovered
     }
 
     fn has_dropped(&self) -> bool {
@@ -173,17 +259,22 @@ impl Ledger {
         self.delivered += other.delivered;
         self.queued += other.queued;
         self.in_flight += other.in_flight;
+        self.handed += other.handed;
+        self.loaded += other.loaded;
+        self.recovered += other.recovered;
         self.dropped
             .iter_mut()
             .zip(other.dropped)
             .for_each(|(mine, theirs)| *mine += theirs);
     }
 
-    /// Returns the counts delivered and dropped since an earlier state of this ledger, and the
-    /// pending ones now.
+    /// Returns the counts since an earlier state of this ledger, and the pending ones now.
     fn since(&self, earlier: &Self) -> Self {
         let mut change = *self;
         change.delivered -= earlier.delivered;
+        change.handed -= earlier.handed;
+        change.loaded -= earlier.loaded;
+        change.recovered -= earlier.recovered;
         change
             .dropped
             .iter_mut()
@@ -192,18 +283,23 @@ impl Ledger {
         change
     }
 
-    pub(crate) fn snapshot(&self) -> LedgerSnapshot {
-        let dropped: BTreeMap<DropReason, u64> = DropReason::ALL
+    /// Returns what was dropped, by reason. Contains only reasons that occurred.
+    pub(crate) fn dropped(&self) -> BTreeMap<DropReason, u64> {
+        let counts = DropReason::ALL
             .into_iter()
-            .map(|reason| (reason, self.dropped[reason as usize]))
-            .filter(|(_, count)| *count > 0)
-            .collect();
+            .map(|reason| (reason, self.dropped[reason as usize]));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    pub(crate) fn snapshot(&self) -> LedgerSnapshot {
         LedgerSnapshot {
             accepted: self.accepted(),
             delivered: self.delivered,
             queued: self.queued,
             in_flight: self.in_flight,
-            dropped,
+            spooled: self.spooled(),
+            recovered: self.recovered,
+            dropped: self.dropped(),
         }
     }
 }
@@ -233,7 +329,8 @@ impl LedgerSnapshot {
         self.dropped.values().sum()
     }
 
-    /// Returns the number neither delivered nor dropped yet.
+    /// Returns the number that waits in memory, without an outcome. Excludes what is
+    /// [on disk alone](Self::spooled).
     pub fn pending(&self) -> u64 {
         self.queued + self.in_flight
     }
@@ -268,7 +365,57 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_snapshot_of_an_earlier_version_has_nothing_on_disk() {
+        let text = r#"{"accepted": 3, "delivered": 1, "queued": 2, "in_flight": 0, "dropped": {}}"#;
+        let snapshot: LedgerSnapshot = serde_json::from_str(text).expect("a snapshot");
+        assert_eq!((snapshot.pending(), snapshot.spooled, snapshot.recovered), (2, 0, 0));
+    }
+
+    #[cfg(feature = "spool")]
+    #[test]
+    fn what_a_later_tracer_loads_counts_once() {
+        let (mut disk, mut first, mut second) = (Ledger::default(), Ledger::default(), Ledger::default());
+        disk.recover(7);
+        first.accept_spooled(2);
+        second.load(9);
+        second.take(9);
+        second.deliver(8);
+        second.hand_over_in_flight(1);
+        assert_eq!(
+            (second.accepted(), second.spooled(), second.since(&second).accepted()),
+            (0, 0, 0)
+        );
+        let mut all = disk;
+        all.add(&first);
+        all.add(&second);
+        let all = all.snapshot();
+        assert_eq!((all.accepted, all.delivered, all.spooled, all.recovered), (9, 8, 1, 7));
+    }
+
     proptest! {
+        #[cfg(feature = "spool")]
+        #[test]
+        fn the_sum_holds_after_any_moves_to_disk_and_back(moves in prop::collection::vec((0..9_u8, 0..5_u64), 0..200)) {
+            let (mut ledger, mut accepted) = (Ledger::default(), 0);
+            for (kind, count) in moves {
+                match kind {
+                    0 => { ledger.enqueue(count); accepted += count; }
+                    1 => { ledger.recover(count); accepted += count; }
+                    2 => { ledger.accept_spooled(count); accepted += count; }
+                    3 => ledger.take(count.min(ledger.queued)),
+                    4 => ledger.hand_over(count.min(ledger.queued)),
+                    5 => ledger.hand_over_in_flight(count.min(ledger.in_flight)),
+                    6 => ledger.load(count.min(ledger.spooled())),
+                    7 => ledger.drop_on_disk(count.min(ledger.spooled()), DropReason::SpoolExpired),
+                    _ => ledger.deliver(count.min(ledger.in_flight)),
+                }
+                let LedgerSnapshot { accepted: counted, delivered, queued, in_flight, spooled, dropped, .. } = ledger.snapshot();
+                prop_assert_eq!(counted, accepted);
+                prop_assert_eq!(delivered + queued + in_flight + spooled + dropped.values().sum::<u64>(), accepted);
+            }
+        }
+
         #[test]
         fn the_sum_holds_after_any_moves(moves in prop::collection::vec((0..6_u8, 0..5_u64), 0..200)) {
             let (mut ledger, mut accepted) = (Ledger::default(), 0);

@@ -35,6 +35,8 @@ use super::schedule::engine_event::{Cause, EngineEvent, ScheduledLane, SessionSe
 #[cfg(feature = "tracing")]
 use super::shared::EngineMark;
 use super::shared::Shared;
+#[cfg(feature = "spool")]
+use super::spool::Spool;
 use crate::backend::Destination;
 use crate::config::{ExportMode, ExportSettings};
 use crate::context::Boundary;
@@ -67,6 +69,7 @@ impl Engine {
         settings: ExportSettings,
         reader: KeyReader,
         fingerprinter: Fingerprinter,
+        #[cfg(feature = "spool")] spool: Option<Arc<Spool>>,
     ) -> Result<Self, EngineError> {
         let driver = match settings.mode {
             ExportMode::Background => Driver::background(),
@@ -75,7 +78,14 @@ impl Engine {
         let driver = driver.map_err(|error| EngineError::Threads(error.into()))?;
         let transport = Transport::new(settings.timeout, settings.protocol, reader.has_strict_permissions());
         let keys = KeyStore::new(reader, fingerprinter, &settings, driver.handle());
-        let (shared, events_rx) = Shared::new(settings, transport, driver, keys);
+        let (shared, events_rx) = Shared::new(
+            settings,
+            transport,
+            driver,
+            keys,
+            #[cfg(feature = "spool")]
+            spool,
+        );
         let tasks = Arc::clone(&shared);
         match shared.settings.mode {
             ExportMode::Background => shared.driver.spawn(dispatch(events_rx, tasks)),

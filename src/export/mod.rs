@@ -18,6 +18,7 @@
 //! | `accounting` | ledgers by selector, status, reports |
 //! | `log` | log lines about problems, their limits, and recorded changes |
 //! | `explain` | what happened to each trace |
+//! | `spool` | data on disk |
 //! | `engine` | deadlines, and dispatch of events to lanes |
 
 mod accounting;
@@ -88,3 +89,5 @@ pub(crate) use send::session_queue::SessionQueue;
 pub use send::verdict::fuzzing::answer as fuzz_answer;
 #[cfg(feature = "tracing")]
 pub(crate) use shared::EngineMark;
+#[cfg(feature = "spool")]
+pub(crate) use spool::Spool;

@@ -20,6 +20,8 @@ use super::schedule::engine_event::EngineEvent;
 use super::schedule::permits::Permits;
 #[cfg(feature = "metrics")]
 use super::send::durations::Durations;
+#[cfg(feature = "spool")]
+use super::spool::Spool;
 use crate::config::{ExportMode, ExportSettings};
 use crate::context::Boundary;
 #[cfg(test)]
@@ -49,6 +51,9 @@ pub(crate) struct Shared {
     pub(crate) explain: Option<TraceTable>,
     #[cfg(feature = "metrics")]
     pub(crate) durations: Durations,
+    /// `None` if nothing goes to disk.
+    #[cfg(feature = "spool")]
+    spool: Option<Arc<Spool>>,
     /// `None` if refused batches are not kept.
     pub(crate) refused_room: Option<Arc<RefusedRoom>>,
     /// Isolation boundary of the registry's tracers.
@@ -69,7 +74,26 @@ impl Shared {
         reader: KeyReader,
     ) -> (Arc<Self>, UnboundedReceiver<EngineEvent>) {
         let keys = KeyStore::new(reader, Fingerprinter::new(), &settings, None);
-        Self::new(settings, transport, Driver::without_runtime(), keys)
+        Self::new(
+            settings,
+            transport,
+            Driver::without_runtime(),
+            keys,
+            #[cfg(feature = "spool")]
+            None,
+        )
+    }
+
+    /// Like [`without_threads`](Self::without_threads), with a spool.
+    #[cfg(all(test, feature = "spool"))]
+    pub(crate) fn with_spool(
+        settings: ExportSettings,
+        transport: Transport,
+        reader: KeyReader,
+        spool: Arc<Spool>,
+    ) -> (Arc<Self>, UnboundedReceiver<EngineEvent>) {
+        let keys = KeyStore::new(reader, Fingerprinter::new(), &settings, None);
+        Self::new(settings, transport, Driver::without_runtime(), keys, Some(spool))
     }
 
     pub(super) fn new(
@@ -77,6 +101,7 @@ impl Shared {
         transport: Transport,
         driver: Driver,
         keys: Arc<KeyStore>,
+        #[cfg(feature = "spool")] spool: Option<Arc<Spool>>,
     ) -> (Arc<Self>, UnboundedReceiver<EngineEvent>) {
         let (events_tx, events_rx) = unbounded_channel();
         let shared = Self {
@@ -85,6 +110,8 @@ impl Shared {
             #[cfg(feature = "metrics")]
             durations: Durations::default(),
             keys,
+            #[cfg(feature = "spool")]
+            spool,
             boundary: Arc::default(),
             transport,
             permits: Permits::new(settings.max_concurrent_exports),
@@ -117,6 +144,13 @@ impl Shared {
         // Fails only after the engine stopped. Its lanes are closed by then and count drops
         // themselves.
         drop(self.events_tx.send(event));
+    }
+
+    /// Returns the spool. `None` if nothing goes to disk, and in a forked child, which must not
+    /// touch its parent's files.
+    #[cfg(feature = "spool")]
+    pub(crate) fn spool(&self) -> Option<&Arc<Spool>> {
+        self.spool.as_ref().filter(|_| !self.is_forked())
     }
 
     /// Returns whether this process is a fork of the one that started the engine. If so, lanes

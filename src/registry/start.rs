@@ -36,7 +36,13 @@ pub(crate) fn start(
     let prepared = extension.prepare(&config);
     let commit = prepared.commit?;
     let reader = KeyReader::new(sources, config.has_strict_permissions());
-    let engine = Engine::start(config.export().clone(), reader.clone(), fingerprinter.clone())?;
+    let engine = Engine::start(
+        config.export().clone(),
+        reader.clone(),
+        fingerprinter.clone(),
+        #[cfg(feature = "spool")]
+        None,
+    )?;
     let wake = Arc::new(Notify::new());
     let lines = Arc::clone(engine.lines());
     let pool = Arc::new(Pool::new(

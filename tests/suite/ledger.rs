@@ -35,7 +35,7 @@ fn fault(random: &mut StdRng) -> Fault {
 }
 
 fn assert_balanced(ledger: &LedgerSnapshot, context: &TracerStatus) {
-    let sum = ledger.delivered + ledger.queued + ledger.in_flight + ledger.lost();
+    let sum = ledger.delivered + ledger.queued + ledger.in_flight + ledger.spooled + ledger.lost();
     assert_eq!(ledger.accepted, sum, "{context:#?}");
 }
 

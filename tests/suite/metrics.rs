@@ -86,7 +86,8 @@ fn assert_matches_ledgers(
             DropReason::QueueFull
             | DropReason::QueueFullUnauthorized
             | DropReason::QueueFullUnavailable
-            | DropReason::AfterShutdown => PROCESSED,
+            | DropReason::AfterShutdown
+            | DropReason::SpoolFull => PROCESSED,
             _ => EXPORTED,
         };
         let dropped = |ledger: &LedgerSnapshot| count(ledger.dropped.get(&reason).copied().unwrap_or_default());

@@ -1,6 +1,7 @@
 //! The ledgers of all selectors, and the totals of evicted ones.
 //!
-//! A selector without tracers keeps its ledger, which continues if the selector is used again. If
+//! A selector without tracers keeps its ledger, which continues if the selector is used again. One
+//! with data on disk keeps it for good. If
 //! there are too many such selectors, the oldest ledger is evicted: its numbers are added to the
 //! [`EvictedLedgers`]. So memory does not grow with the number of selectors, and no span is missing
 //! from the total. Selectors with unreported losses have a separate list of the same size.
@@ -16,11 +17,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use tokio::sync::Notify;
+#[cfg(feature = "spool")]
+use tracer_registry_spool::{Lost, QueueDepth, Recovery};
 
 use super::eviction::{EvictedLedgers, Eviction, IdleSelectors};
 #[cfg(feature = "metrics")]
 use super::selector_ledger::MetricsEntry;
 use super::selector_ledger::SelectorLedger;
+#[cfg(feature = "spool")]
+use crate::ledger::DropReason;
 use crate::selector::Selector;
 use crate::util::fork::ForkLock;
 
@@ -31,6 +36,13 @@ pub(crate) struct Accounting {
     evicted: ForkLock<EvictedLedgers>,
     #[cfg(feature = "metrics")]
     begun: AtomicUsize,
+}
+
+/// Returns the selector of a queue. `None` if it is not the name of a queue that a lane takes from.
+#[cfg(feature = "spool")]
+fn selector_of(queue: &str) -> Option<Selector> {
+    let selector: Selector = queue.parse().ok()?;
+    (selector.to_string() == queue).then_some(selector)
 }
 
 impl Accounting {
@@ -49,16 +61,52 @@ impl Accounting {
     /// holds it.
     #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "metrics name it"))]
     pub(crate) fn ledger(&self, selector: &Selector, traces_url: &str) -> Arc<SelectorLedger> {
-        let ledger = self.ledgers.entry(selector.clone()).or_insert_with(|| {
-            SelectorLedger::new(
-                selector.clone(),
-                Arc::clone(&self.idle),
-                // Relaxed: the counter orders no other data.
-                #[cfg(feature = "metrics")]
-                MetricsEntry::new(self.begun.fetch_add(1, Ordering::Relaxed), traces_url),
-            )
+        let ledger = self.find_or_create(selector);
+        #[cfg(feature = "metrics")]
+        ledger.metrics.get_or_init(|| {
+            // Relaxed: the counter orders no other data.
+            MetricsEntry::new(self.begun.fetch_add(1, Ordering::Relaxed), traces_url)
         });
+        ledger
+    }
+
+    fn find_or_create(&self, selector: &Selector) -> Arc<SelectorLedger> {
+        let entry = self.ledgers.entry(selector.clone());
+        let ledger = entry.or_insert_with(|| SelectorLedger::new(selector.clone(), Arc::clone(&self.idle)));
         Arc::clone(&ledger)
+    }
+
+    /// Counts what an opened store holds, which was accepted by an earlier process. Returns the
+    /// ledgers of its selectors. Rows of a queue that is no selector stay on disk until they expire.
+    #[cfg(feature = "spool")]
+    pub(crate) fn recover(&self, recovery: &Recovery) -> Vec<Arc<SelectorLedger>> {
+        let found = recovery.queues.iter().filter_map(|depth| {
+            let ledger = self.find_or_create(&selector_of(&depth.queue)?);
+            ledger.on_disk(|backlog, totals| {
+                totals.spans.recover(depth.spans);
+                totals.events.recover(depth.events);
+                backlog.note_recovered(depth);
+            });
+            Some(ledger)
+        });
+        found.collect()
+    }
+
+    /// Counts rows that were on disk alone and are gone.
+    #[cfg(feature = "spool")]
+    pub(crate) fn lost(&self, why: Lost, depth: &QueueDepth) {
+        let Some(ledger) = selector_of(&depth.queue).and_then(|selector| self.find(&selector)) else {
+            return;
+        };
+        let reason = match why {
+            Lost::Expired => DropReason::SpoolExpired,
+            Lost::Damaged => DropReason::SpoolDamaged,
+        };
+        ledger.on_disk(|backlog, totals| {
+            totals.spans.drop_on_disk(depth.spans, reason);
+            totals.events.drop_on_disk(depth.events, reason);
+            backlog.note_lost(depth);
+        });
     }
 
     /// Returns the ledger of a selector, if there is one. It is not evicted while the caller holds
@@ -120,5 +168,75 @@ impl Accounting {
             (None, Eviction::Again) => self.idle.relist(selector, was_unreported),
             (None, Eviction::Unreported) => self.idle.relist(selector, true),
         }
+    }
+}
+
+#[cfg(all(test, feature = "spool"))]
+mod tests {
+    use super::*;
+
+    fn depth(queue: &str, spans: u64) -> QueueDepth {
+        QueueDepth {
+            queue: queue.into(),
+            spans,
+            events: 1,
+            span_rows: 1,
+            event_rows: 1,
+            bytes: 100,
+        }
+    }
+
+    fn recovery(queues: Vec<QueueDepth>) -> Recovery {
+        Recovery {
+            queues,
+            next_order: 9,
+            generation: 0,
+            erased: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn recovered_and_lost_data_is_in_the_ledger_of_its_selector() {
+        let accounting = Accounting::new(Arc::default());
+        let other_order = "tenant:b,environment:x";
+        let found = accounting.recover(&recovery(vec![
+            depth("tenant:a", 5),
+            depth("environment:x,tenant:b", 1),
+            depth(other_order, 7),
+            depth("no selector", 7),
+        ]));
+        assert_eq!(found.len(), 2);
+        let ledger = &found[0];
+        let spans = || ledger.snapshot().ledgers.spans.snapshot();
+        assert_eq!((spans().accepted, spans().recovered, spans().spooled), (5, 5, 5));
+        accounting.lost(Lost::Expired, &depth("tenant:a", 3));
+        assert_eq!((spans().accepted, spans().spooled), (5, 2));
+        assert_eq!(spans().dropped, [(DropReason::SpoolExpired, 3)].into());
+        let report = ledger.report(&ledger.begin_flush());
+        assert_eq!(
+            (report.lost(), report.spooled, report.session_events.spooled),
+            (4, 2, 0)
+        );
+        assert_eq!(ledger.report(&ledger.begin_flush()).lost(), 0, "reported once");
+    }
+
+    #[test]
+    fn a_ledger_with_data_on_disk_is_evicted_only_after_it_is_gone() {
+        let accounting = Accounting::new(Arc::default());
+        let name = |number: usize| format!("tenant:t{number}");
+        let depths = (0..2_500).map(|number| depth(&name(number), 1)).collect();
+        drop(accounting.recover(&recovery(depths)));
+        let count = || {
+            accounting.evict();
+            accounting.all().0.len()
+        };
+        assert_eq!((count(), accounting.evicted().names), (2_500, 0));
+        // Losses are reported before they are evicted.
+        for number in 0..2_200 {
+            accounting.lost(Lost::Damaged, &depth(&name(number), 1));
+        }
+        count();
+        assert_eq!((count(), accounting.evicted().names), (2_300, 200));
+        assert_eq!(accounting.evicted().ledgers.spans.accepted(), 200);
     }
 }

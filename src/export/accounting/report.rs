@@ -56,9 +56,12 @@ pub struct TracerReport {
     pub delivered: u64,
     /// Number of dropped spans, by reason.
     pub dropped: BTreeMap<DropReason, u64>,
-    /// Spans accepted before the flush that are neither delivered nor dropped. Zero if the flush
-    /// did not time out.
+    /// Spans accepted before the flush that are neither delivered, on disk, nor dropped. Zero if
+    /// the flush did not time out.
     pub pending: u64,
+    /// Spans of the selector that are on disk alone, and are sent later, also by a later process.
+    #[serde(default)]
+    pub spooled: u64,
     /// Report on session starts and enrichments.
     pub session_events: SessionEventsReport,
     /// Last error since the tracer was created, if any.
@@ -75,8 +78,11 @@ pub struct SessionEventsReport {
     pub delivered: u64,
     /// Number of dropped events, by reason.
     pub dropped: BTreeMap<DropReason, u64>,
-    /// Events accepted before the flush that are neither delivered nor dropped.
+    /// Events accepted before the flush that are neither delivered, on disk, nor dropped.
     pub pending: u64,
+    /// Events of the selector that are on disk alone, and are sent later.
+    #[serde(default)]
+    pub spooled: u64,
 }
 
 impl Report {
@@ -88,8 +94,8 @@ impl Report {
         }
     }
 
-    /// Returns whether everything was delivered: nothing dropped, nothing pending. False in a
-    /// forked child.
+    /// Returns whether nothing was dropped and nothing is pending: everything was delivered, or is
+    /// on disk. False in a forked child.
     pub fn is_complete(&self) -> bool {
         !self.forked && self.tracers.iter().all(TracerReport::is_complete) && self.evicted_totals.lost() == 0
     }
@@ -99,25 +105,34 @@ impl Report {
         self.tracers.iter().map(TracerReport::lost).sum::<u64>() + self.evicted_totals.lost()
     }
 
-    /// Returns the number of spans and session events that are neither delivered nor dropped.
+    /// Returns the number of spans and session events that are neither delivered, on disk, nor
+    /// dropped.
     pub fn pending(&self) -> u64 {
         self.tracers
             .iter()
             .map(|tracer| tracer.pending + tracer.session_events.pending)
             .sum()
     }
+
+    /// Returns the number of spans and session events that are on disk alone.
+    pub fn spooled(&self) -> u64 {
+        self.tracers
+            .iter()
+            .map(|tracer| tracer.spooled + tracer.session_events.spooled)
+            .sum()
+    }
 }
 
 impl EvictedReport {
     pub(crate) fn new(since: &EvictedLedgers) -> Self {
-        let (spans, events) = (since.ledgers.spans.snapshot(), since.ledgers.events.snapshot());
+        let Ledgers { spans, events } = &since.ledgers;
         Self {
-            delivered: spans.delivered,
-            dropped: spans.dropped,
+            delivered: spans.delivered(),
+            dropped: spans.dropped(),
             session_events: SessionEventsReport {
-                delivered: events.delivered,
-                dropped: events.dropped,
-                pending: 0,
+                delivered: events.delivered(),
+                dropped: events.dropped(),
+                ..SessionEventsReport::default()
             },
         }
     }
@@ -129,17 +144,26 @@ impl EvictedReport {
 }
 
 impl TracerReport {
-    pub(crate) fn new(selector: Selector, since: Ledgers, pending: Pending, failures: Option<Failures>) -> Self {
-        let (spans, events) = (since.spans.snapshot(), since.events.snapshot());
+    /// Creates a report. `all` are the totals of the selector.
+    pub(crate) fn new(
+        selector: Selector,
+        since: &Ledgers,
+        pending: Pending,
+        all: &Ledgers,
+        failures: Option<Failures>,
+    ) -> Self {
+        let Ledgers { spans, events } = since;
         Self {
             selector,
-            delivered: spans.delivered,
+            delivered: spans.delivered(),
             pending: pending.spans,
-            dropped: spans.dropped,
+            spooled: all.spans.spooled(),
+            dropped: spans.dropped(),
             session_events: SessionEventsReport {
-                delivered: events.delivered,
+                delivered: events.delivered(),
                 pending: pending.events,
-                dropped: events.dropped,
+                spooled: all.events.spooled(),
+                dropped: events.dropped(),
             },
             last_error: failures.map(|failures| failures.error),
             forked: false,
@@ -148,7 +172,8 @@ impl TracerReport {
 
     /// Creates an empty report.
     pub(crate) fn nothing(selector: Selector) -> Self {
-        Self::new(selector, Ledgers::default(), Pending::default(), None)
+        let nothing = Ledgers::default();
+        Self::new(selector, &nothing, Pending::default(), &nothing, None)
     }
 
     /// Creates the report of a forked child.
@@ -159,8 +184,8 @@ impl TracerReport {
         }
     }
 
-    /// Returns whether everything was delivered: nothing dropped, nothing pending. False in a
-    /// forked child.
+    /// Returns whether nothing was dropped and nothing is pending: everything was delivered, or is
+    /// on disk. False in a forked child.
     pub fn is_complete(&self) -> bool {
         !self.forked && self.lost() == 0 && self.pending == 0 && self.session_events.pending == 0
     }
@@ -168,6 +193,10 @@ impl TracerReport {
     /// Returns the number of dropped spans and session events.
     pub fn lost(&self) -> u64 {
         self.dropped.values().chain(self.session_events.dropped.values()).sum()
+    }
+
+    fn spooled(&self) -> u64 {
+        self.spooled + self.session_events.spooled
     }
 }
 
@@ -181,7 +210,7 @@ impl fmt::Display for Report {
         let mut lines = self
             .tracers
             .iter()
-            .filter(|tracer| !tracer.is_complete() || tracer.delivered > 0);
+            .filter(|tracer| !tracer.is_complete() || tracer.delivered + tracer.spooled() > 0);
         lines.try_for_each(|tracer| writeln!(f, "{tracer}"))?;
         let evicted = &self.evicted_totals;
         if evicted.lost() + evicted.delivered == 0 {
@@ -204,10 +233,17 @@ impl fmt::Display for TracerReport {
         if self.pending > 0 {
             write!(f, ", {} pending", self.pending)?;
         }
+        if self.spooled > 0 {
+            write!(f, ", {} spooled", self.spooled)?;
+        }
         write_dropped(f, session_events, &self.session_events.dropped)?;
         if self.session_events.pending > 0 {
             let pending = self.session_events.pending;
             write!(f, ", {pending} {}pending", session_events(pending))?;
+        }
+        if self.session_events.spooled > 0 {
+            let spooled = self.session_events.spooled;
+            write!(f, ", {spooled} {}spooled", session_events(spooled))?;
         }
         match &self.last_error {
             Some(error) if !self.is_complete() => write!(f, "; last error: {error}"),

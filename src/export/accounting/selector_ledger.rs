@@ -1,8 +1,10 @@
-//! The ledger of a selector, across all tracers that it ever had.
+//! The ledger of a selector, across all tracers that it ever had, and what it has on disk.
 
-use std::sync::Arc;
+#[cfg(feature = "metrics")]
+use std::sync::OnceLock;
 #[cfg(feature = "spool")]
 use std::sync::Weak;
+use std::sync::{Arc, MutexGuard};
 use std::time::SystemTime;
 
 #[cfg(feature = "spool")]
@@ -36,14 +38,15 @@ pub(crate) struct SelectorLedger {
     pub(crate) episodes: Episodes,
     /// The last refused batches.
     pub(crate) refused: RefusedBatches,
+    /// Set by the first look-up.
     #[cfg(feature = "metrics")]
-    pub(crate) metrics: MetricsEntry,
+    pub(crate) metrics: OnceLock<MetricsEntry>,
 }
 
 /// Metrics data of a selector besides its ledger.
 #[cfg(feature = "metrics")]
 pub(crate) struct MetricsEntry {
-    /// Number of ledgers created before.
+    /// Number of selectors that were looked up before.
     pub(crate) number: usize,
     /// URL that spans are sent to.
     pub(crate) traces_url: String,
@@ -52,13 +55,13 @@ pub(crate) struct MetricsEntry {
 #[derive(Default)]
 struct State {
     lanes: Vec<OpenLane>,
-    /// Totals of retired lanes.
+    /// Totals of retired lanes, and of what was on disk without a lane.
     retired: Retired,
-    /// Whether it is in the list of selectors without lanes.
-    listed: Listed,
-    // Boxed, because most selectors have none.
+    /// What is on disk alone. Boxed, because most selectors have nothing there.
     #[cfg(feature = "spool")]
     backlog: Option<Box<Backlog>>,
+    /// Whether it is in the list of selectors without lanes.
+    listed: Listed,
 }
 
 struct OpenLane {
@@ -105,11 +108,7 @@ impl MetricsEntry {
 }
 
 impl SelectorLedger {
-    pub(crate) fn new(
-        selector: Selector,
-        idle: Arc<IdleSelectors>,
-        #[cfg(feature = "metrics")] metrics: MetricsEntry,
-    ) -> Arc<Self> {
+    pub(crate) fn new(selector: Selector, idle: Arc<IdleSelectors>) -> Arc<Self> {
         Arc::new(Self {
             selector,
             state: ForkLock::default(),
@@ -118,19 +117,14 @@ impl SelectorLedger {
             episodes: Episodes::default(),
             refused: RefusedBatches::default(),
             #[cfg(feature = "metrics")]
-            metrics,
+            metrics: OnceLock::new(),
         })
     }
 
     /// Creates a ledger without a registry.
     #[cfg(test)]
     pub(crate) fn standalone(selector: &Selector) -> Arc<Self> {
-        Self::new(
-            selector.clone(),
-            IdleSelectors::new(Arc::default()),
-            #[cfg(feature = "metrics")]
-            MetricsEntry::new(0, ""),
-        )
+        Self::new(selector.clone(), IdleSelectors::new(Arc::default()))
     }
 
     pub(crate) fn open(&self, lane: Arc<dyn CountedLane>) {
@@ -146,17 +140,6 @@ impl SelectorLedger {
         drop(state);
         #[cfg(feature = "spool")]
         release_window(older);
-    }
-
-    /// Runs `work` with the ledger locked: on what is on disk only, and on the totals that belong to
-    /// no lane. It may lock a lane, but must not call this ledger. All moves between lanes and the
-    /// disk happen in it, so that a snapshot counts each span once.
-    #[cfg(feature = "spool")]
-    #[allow(dead_code)]
-    pub(crate) fn on_disk<T>(&self, work: impl FnOnce(&mut Backlog, &mut Ledgers) -> T) -> T {
-        let mut state = self.state.lock();
-        let State { backlog, retired, .. } = &mut *state;
-        work(backlog.get_or_insert_default(), &mut retired.ledgers)
     }
 
     /// Stops loading into this lane, because its tracer left the pool. Its queued rows go back to
@@ -186,7 +169,12 @@ impl SelectorLedger {
         retired.failures = snapshot.failures.map(Box::new).or(retired.failures.take());
         retired.refused_span = snapshot.refused_span.map(Box::new).or(retired.refused_span.take());
         retired.last_delivery = retired.last_delivery.max(snapshot.last_delivery);
-        let list = state.lanes.is_empty() && state.listed == Listed::No;
+        self.list_if_idle(state);
+    }
+
+    /// Lists it for eviction if it has neither lanes nor anything on disk, and is not listed.
+    fn list_if_idle(&self, mut state: MutexGuard<'_, State>) {
+        let list = state.is_idle() && state.listed == Listed::No;
         if list {
             state.listed = Listed::Yes;
         }
@@ -196,16 +184,26 @@ impl SelectorLedger {
         }
     }
 
+    /// Runs `work` with the ledger locked: on what is on disk alone, and on the totals that belong
+    /// to no lane. It may lock a lane, but must not call this ledger. All moves between lanes and
+    /// the disk happen in it, so that a snapshot counts each span once.
+    #[cfg(feature = "spool")]
+    pub(crate) fn on_disk<T>(&self, work: impl FnOnce(&mut Backlog, &mut Ledgers) -> T) -> T {
+        let mut state = self.state.lock();
+        let State { backlog, retired, .. } = &mut *state;
+        let done = work(backlog.get_or_insert_default(), &mut retired.ledgers);
+        self.list_if_idle(state);
+        done
+    }
+
     /// Decides on the eviction of this ledger. `alone`: there is no other owner, so no lane can be
     /// opened meanwhile.
     pub(crate) fn eviction(&self, alone: bool) -> Eviction {
         let mut state = self.state.lock();
-        if !state.lanes.is_empty() {
+        if !state.is_idle() {
             state.listed = Listed::No;
             return Eviction::Open;
         }
-        #[cfg(feature = "spool")]
-        let alone = alone && state.backlog.as_ref().is_none_or(|backlog| backlog.is_drained());
         // A pause outlives its tracers.
         if !alone || state.listed == Listed::Used || self.gate.is_closed() {
             state.listed = Listed::Yes;
@@ -240,7 +238,7 @@ impl SelectorLedger {
         let mut state = self.state.lock();
         let lanes = state.lanes();
         // Without a tracer since its pause, it was never listed.
-        let list = lanes.is_empty() && state.listed == Listed::No;
+        let list = state.is_idle() && state.listed == Listed::No;
         if list {
             state.listed = Listed::Yes;
         }
@@ -290,12 +288,8 @@ impl SelectorLedger {
         state.report(&snapshots);
         let all = state.sum(snapshots);
         drop(state);
-        TracerReport::new(
-            self.selector.clone(),
-            all.ledgers.since(&flush.before),
-            pending,
-            all.failures,
-        )
+        let since = all.ledgers.since(&flush.before);
+        TracerReport::new(self.selector.clone(), &since, pending, &all.ledgers, all.failures)
     }
 
     /// Returns the ledgers of one lane as of its last report.
@@ -315,8 +309,11 @@ impl SelectorLedger {
         if let Some(at) = state.position(lane) {
             state.lanes[at].reported = Some(Box::new(now.ledgers));
         }
+        // What is on disk belongs to the selector.
+        let all = state.ledgers();
         drop(state);
-        TracerReport::new(self.selector.clone(), now.ledgers.since(before), pending, now.failures)
+        let since = now.ledgers.since(before);
+        TracerReport::new(self.selector.clone(), &since, pending, &all, now.failures)
     }
 
     /// Closes all lanes. Drops and counts everything pending.
@@ -410,6 +407,19 @@ impl State {
 
     fn lanes(&self) -> Vec<Arc<dyn CountedLane>> {
         self.lanes.iter().map(|open| Arc::clone(&open.lane)).collect()
+    }
+
+    /// Returns whether it has neither lanes nor anything on disk.
+    fn is_idle(&self) -> bool {
+        let Ledgers { spans, events } = &self.retired.ledgers;
+        self.lanes.is_empty() && spans.spooled() == 0 && events.spooled() == 0
+    }
+
+    /// Returns the totals of all lanes that the selector ever had.
+    fn ledgers(&self) -> Ledgers {
+        let mut all = self.retired.ledgers;
+        self.lanes.iter().for_each(|open| all.add(&open.lane.summary().ledgers));
+        all
     }
 
     fn position(&self, lane: &dyn CountedLane) -> Option<usize> {

@@ -98,6 +98,10 @@ pub(crate) fn error_type(reason: DropReason) -> &'static str {
         DropReason::Encoding => "encoding",
         DropReason::Shutdown => "shutdown",
         DropReason::AfterShutdown => "already_shutdown",
+        DropReason::SpoolFull => "spool_full",
+        DropReason::SpoolExpired => "spool_expired",
+        DropReason::SpoolDamaged => "spool_damaged",
+        DropReason::Purged => "purged",
     }
 }
 

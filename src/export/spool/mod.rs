@@ -1,4 +1,124 @@
 //! Data that waits on disk: rows of the store, and the ways of a lane's data to it and back.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `backlog` | what a selector has on disk alone |
 
-#[allow(dead_code)]
 pub(super) mod backlog;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+use tracer_registry_spool::{Health, Recovery, Store};
+
+use crate::config::SpoolMode;
+use crate::selector::Selector;
+use crate::util::fork::ForkLock;
+
+/// Order numbers of one chunk. A row with a part of a chunk has the number of its first span.
+const STEP: u64 = 1 << 16;
+
+/// The store of a registry, and what all lanes know of it.
+pub(crate) struct Spool {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) mode: SpoolMode,
+    next_order: AtomicU64,
+    generation: AtomicU64,
+    health: AtomicU8,
+    /// What was purged and is not allowed again.
+    erased: ForkLock<BTreeSet<Selector>>,
+    hand_over: watch::Sender<bool>,
+}
+
+impl Spool {
+    pub(crate) fn new(store: Arc<dyn Store>, mode: SpoolMode) -> Arc<Self> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // A start without a file cannot know the last number, so numbers grow with time. Larger than
+        // any of an earlier process, unless it accepted more than a chunk each millisecond.
+        let first = u64::try_from(now.as_millis()).unwrap_or(u64::MAX).saturating_mul(STEP);
+        Arc::new(Self {
+            health: AtomicU8::new(number(store.depth().health)),
+            store,
+            mode,
+            next_order: AtomicU64::new(first.min(u64::MAX / 4)),
+            generation: AtomicU64::new(0),
+            erased: ForkLock::default(),
+            hand_over: watch::Sender::new(false),
+        })
+    }
+
+    /// Continues the numbers of an opened store. Call before its rows are counted.
+    pub(crate) fn recover(&self, recovery: &Recovery) {
+        self.next_order.fetch_max(recovery.next_order, Ordering::SeqCst);
+        self.generation.fetch_max(recovery.generation, Ordering::SeqCst);
+        let erased = recovery.erased.iter().filter_map(|what| what.parse().ok());
+        self.erased.lock().extend(erased);
+    }
+
+    /// Returns the order number of a chunk with this many spans.
+    ///
+    /// Call under the lock that orders the chunks of a lane.
+    pub(crate) fn next_order(&self, spans: u64) -> u64 {
+        let step = spans.max(1).next_multiple_of(STEP);
+        self.next_order.fetch_add(step, Ordering::Relaxed)
+    }
+
+    /// Returns the generation of purges. Data that is accepted now belongs to it.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    /// Refuses data of a selector, and of all selectors that contain its parts, until
+    /// [`allow`](Self::allow).
+    pub(crate) fn erase(&self, what: &Selector, generation: u64) {
+        self.erased.lock().insert(what.clone());
+        self.generation.fetch_max(generation, Ordering::SeqCst);
+    }
+
+    /// Returns whether the selector was erased.
+    pub(crate) fn allow(&self, what: &Selector) -> bool {
+        self.erased.lock().remove(what)
+    }
+
+    /// Returns whether data of a selector is refused.
+    pub(crate) fn is_erased(&self, selector: &Selector) -> bool {
+        let erased = self.erased.lock();
+        !erased.is_empty() && selector.subsets().any(|subset| erased.contains(&subset))
+    }
+
+    /// Returns whether the store works. Takes no lock.
+    pub(crate) fn health(&self) -> Health {
+        match self.health.load(Ordering::Relaxed) {
+            0 => Health::Working,
+            1 => Health::Full,
+            _ => Health::Failing,
+        }
+    }
+
+    /// Records what the store reported.
+    pub(crate) fn note_health(&self, health: Health) {
+        self.health.store(number(health), Ordering::Relaxed);
+    }
+
+    /// Returns a signal that becomes true when lanes must leave everything on disk: the registry
+    /// shuts down.
+    pub(crate) fn hand_over(&self) -> watch::Receiver<bool> {
+        self.hand_over.subscribe()
+    }
+
+    /// Gives the signal of [`hand_over`](Self::hand_over).
+    pub(crate) fn begin_hand_over(&self) {
+        self.hand_over.send_replace(true);
+    }
+}
+
+fn number(health: Health) -> u8 {
+    match health {
+        Health::Working => 0,
+        Health::Full => 1,
+        Health::Failing => 2,
+    }
+}

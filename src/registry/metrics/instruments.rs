@@ -53,7 +53,7 @@ pub(super) const INSTRUMENTS: [Instrument; 14] = instruments! {
         |of| vec![sampled("RECORD_AND_SAMPLE", of.recorded), sampled("DROP", of.left_out)];
     "otel.sdk.span.live" "{span}" UpDownCounter None
         "Recorded spans that have not ended"
-        |of| vec![sampled("RECORD_AND_SAMPLE", of.recorded.saturating_sub(of.spans.snapshot().accepted))];
+        |of| vec![sampled("RECORD_AND_SAMPLE", of.recorded.saturating_sub(of.spans.accepted_here()))];
     "otel.sdk.processor.span.queue.size" "{span}" UpDownCounter Processor
         "Spans waiting for a request"
         |of| plain(of.spans.queued());
@@ -96,7 +96,7 @@ pub(super) const INSTRUMENTS: [Instrument; 14] = instruments! {
 fn passed(of: &Numbers) -> Vec<Point> {
     let refused = dropped(&of.spans, is_refused_at_entry);
     let spans = of.spans.snapshot();
-    let passed = spans.accepted - spans.queued - sum(&refused);
+    let passed = spans.accepted - spans.queued - spans.spooled - sum(&refused);
     [plain(passed), refused].concat()
 }
 
@@ -144,5 +144,6 @@ fn is_refused_at_entry(reason: DropReason) -> bool {
             | DropReason::QueueFullUnauthorized
             | DropReason::QueueFullUnavailable
             | DropReason::AfterShutdown
+            | DropReason::SpoolFull
     )
 }

@@ -210,7 +210,8 @@ impl Observed {
             }
             let mut numbers = self.numbers(&summary);
             numbers.paused = ledger.gate.is_closed().into();
-            if ledger.metrics.number < self.max_tracers {
+            let entry = ledger.metrics.get();
+            if entry.is_some_and(|entry| entry.number < self.max_tracers) {
                 series.push(Series {
                     tracer: Some(Tracer::of(&ledger)),
                     numbers,

@@ -40,9 +40,10 @@ pub(super) const PROBLEMS: [&str; 3] = ["key_refused", "key_source", "breaker_op
 
 impl Tracer {
     pub(super) fn of(ledger: &SelectorLedger) -> Self {
+        let entry = ledger.metrics.get();
         Self {
             selector: ledger.selector.to_string().into(),
-            server: Server::of(&ledger.metrics.traces_url),
+            server: entry.and_then(|entry| Server::of(&entry.traces_url)),
         }
     }
 }

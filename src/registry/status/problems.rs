@@ -170,17 +170,20 @@ pub(super) fn problems(ledger: &SelectorLedger, summary: &LaneSummary, now: Syst
 
 fn rule_of_loss(reason: DropReason) -> Option<Rule> {
     match reason {
-        DropReason::QueueFull | DropReason::QueueFullUnauthorized | DropReason::QueueFullUnavailable => {
-            Some(Rule::QueueFull)
-        }
+        DropReason::QueueFull
+        | DropReason::QueueFullUnauthorized
+        | DropReason::QueueFullUnavailable
+        | DropReason::SpoolFull => Some(Rule::QueueFull),
         DropReason::Unauthorized
         | DropReason::Refused
         | DropReason::TooLarge
         | DropReason::Rejected
         | DropReason::RetriesExhausted
-        | DropReason::Encoding => Some(Rule::SpansLost),
-        // The registry is gone.
-        DropReason::Shutdown | DropReason::AfterShutdown => None,
+        | DropReason::Encoding
+        | DropReason::SpoolExpired
+        | DropReason::SpoolDamaged => Some(Rule::SpansLost),
+        // The registry is gone, or the data was erased on purpose.
+        DropReason::Shutdown | DropReason::AfterShutdown | DropReason::Purged => None,
     }
 }
 
