@@ -36,7 +36,7 @@ use super::schedule::engine_event::{Cause, EngineEvent, ScheduledLane, SessionSe
 use super::shared::EngineMark;
 use super::shared::Shared;
 #[cfg(feature = "spool")]
-use super::spool::Spool;
+use super::spool::{Spool, load};
 use crate::backend::Destination;
 use crate::config::{ExportMode, ExportSettings};
 use crate::context::Boundary;
@@ -112,7 +112,15 @@ impl Engine {
     ) -> Arc<Lane> {
         let lane = Lane::new(destination, connections, key, Arc::clone(&self.shared), ledger);
         ledger.open(Arc::clone(&lane) as _);
+        #[cfg(feature = "spool")]
+        load::wake(&self.shared, ledger);
         lane
+    }
+
+    /// Loads what a selector has on disk, as far as its tracer may. Finds a tracer if it has none.
+    #[cfg(feature = "spool")]
+    pub(crate) fn load(&self, ledger: &Arc<SelectorLedger>) {
+        load::wake(&self.shared, ledger);
     }
 
     /// Returns the isolation boundary of the registry's tracers.

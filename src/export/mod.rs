@@ -91,3 +91,5 @@ pub use send::verdict::fuzzing::answer as fuzz_answer;
 pub(crate) use shared::EngineMark;
 #[cfg(feature = "spool")]
 pub(crate) use spool::Spool;
+#[cfg(feature = "spool")]
+pub(crate) use spool::drain_events::DrainEvent;

@@ -76,7 +76,11 @@ impl TracerRegistry {
             return Ok(false);
         }
         let ledger = self.0.accounting.find(&selector);
-        let was_paused = ledger.is_some_and(|ledger| ledger.resume());
+        let was_paused = ledger.as_ref().is_some_and(|ledger| ledger.resume());
+        #[cfg(feature = "spool")]
+        if let Some(ledger) = &ledger {
+            self.0.engine.load(ledger);
+        }
         if was_paused {
             self.note_action(ChangeKind::Resumed, &selector);
         }

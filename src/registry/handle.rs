@@ -62,6 +62,12 @@ impl TracerRegistry {
             // one that began before.
             self.0.state.bindings.note_change();
             self.note_action(ChangeKind::Removed, &selector);
+            #[cfg(feature = "spool")]
+            if let Some(ledger) = self.0.accounting.find(&selector) {
+                // The next tracer sends what is on disk, with the key that it reads.
+                ledger.stop_loads();
+                self.0.engine.load(&ledger);
+            }
         }
         Ok(removed)
     }

@@ -17,6 +17,8 @@ mod lookup;
 mod metrics;
 mod pool;
 mod reload;
+#[cfg(feature = "spool")]
+mod spool;
 mod start;
 mod state;
 mod status;

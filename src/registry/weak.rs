@@ -4,6 +4,7 @@
 //! eviction is never used.
 
 use std::fmt::Display;
+use std::ops::Deref;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -13,6 +14,8 @@ use super::default_route::DefaultRoute;
 use super::error::LookupError;
 use super::handle::{Inner, TracerRegistry};
 use crate::context;
+#[cfg(feature = "spool")]
+use crate::export::SelectorLedger;
 use crate::selector::Selector;
 use crate::tracer::TracerHandle;
 
@@ -32,14 +35,39 @@ impl WeakRegistry {
 
     /// Calls a function with the registry if it is still alive.
     pub(crate) fn with<T>(&self, f: impl FnOnce(&TracerRegistry) -> T) -> Option<T> {
-        let registry = self.upgrade()?;
-        let result = f(&registry);
+        Some(f(&*self.hold()?))
+    }
+
+    /// Keeps the registry alive for a short time, if it still is.
+    pub(crate) fn hold(&self) -> Option<HeldRegistry> {
+        Some(HeldRegistry(Some(self.upgrade()?)))
+    }
+
+    /// Loads what a selector has on disk, if its tracer may.
+    #[cfg(feature = "spool")]
+    pub(crate) fn load(&self, ledger: &Arc<SelectorLedger>) {
+        self.with(|registry| registry.0.engine.load(ledger));
+    }
+}
+
+/// A registry whose other handles may be dropped meanwhile.
+pub(crate) struct HeldRegistry(Option<TracerRegistry>);
+
+impl Deref for HeldRegistry {
+    type Target = TracerRegistry;
+
+    fn deref(&self) -> &TracerRegistry {
+        self.0.as_ref().expect("taken only on drop")
+    }
+}
+
+impl Drop for HeldRegistry {
+    fn drop(&mut self) {
         // If all other handles were dropped meanwhile, dropping this one delivers the queued data.
-        // Do that on another thread, not while a span starts.
-        if let Some(last) = Arc::into_inner(registry.0) {
+        // Do that on another thread, not while a span starts, and not on the engine's.
+        if let Some(last) = self.0.take().and_then(|registry| Arc::into_inner(registry.0)) {
             drop(thread::Builder::new().spawn(move || drop(last)));
         }
-        Some(result)
     }
 }
 

@@ -63,25 +63,25 @@ pub(crate) trait CountedLane: Send + Sync {
 
     /// Returns the bytes that the lane may load, or `None` if it may not load at all.
     #[cfg(feature = "spool")]
-    #[allow(dead_code)]
     fn window_room(&self) -> Option<usize>;
 
     /// Returns the first place in the order that has no row yet. All rows before it have one.
     #[cfg(feature = "spool")]
-    #[allow(dead_code)]
     fn first_unsaved_order(&self, kind: Kind) -> u64;
 
     /// Queues payloads that were on disk only, each with whether its spans are finished, and its
     /// row. Returns the rows without room. Called with the ledger locked.
     #[cfg(feature = "spool")]
-    #[allow(dead_code)]
     fn push_loaded(self: Arc<Self>, rows: Vec<(Payload, bool, Taken)>) -> Vec<RowId>;
 
     /// Queues session events that were on disk only, in this order. Returns the rows without room.
     /// Called with the ledger locked.
     #[cfg(feature = "spool")]
-    #[allow(dead_code)]
     fn push_loaded_events(self: Arc<Self>, rows: Vec<(SpooledEvent, Taken)>) -> Vec<RowId>;
+
+    /// Records the spans of a payload that an earlier process accepted, so that their fates add up.
+    #[cfg(feature = "spool")]
+    fn note_recovered(&self, payload: &Payload);
 
     /// Gives the rows of queued data back to the disk. What is in flight stays.
     #[cfg(feature = "spool")]

@@ -6,6 +6,8 @@ pub(super) mod eviction;
 pub(super) mod flush;
 pub(super) mod key_status;
 pub(super) mod lane_status;
+#[cfg(feature = "spool")]
+pub(super) mod loading;
 pub(super) mod pause_gate;
 pub(super) mod refused;
 pub(super) mod report;

@@ -2,13 +2,8 @@
 
 #[cfg(feature = "metrics")]
 use std::sync::OnceLock;
-#[cfg(feature = "spool")]
-use std::sync::Weak;
 use std::sync::{Arc, MutexGuard};
 use std::time::SystemTime;
-
-#[cfg(feature = "spool")]
-use tracer_registry_spool::Kind;
 
 #[cfg(feature = "metrics")]
 use super::counted_lane::Starts;
@@ -30,7 +25,7 @@ use crate::util::fork::ForkLock;
 /// The ledger of one selector.
 pub(crate) struct SelectorLedger {
     pub(crate) selector: Selector,
-    state: ForkLock<State>,
+    pub(super) state: ForkLock<State>,
     /// Where it is listed when its last lane is retired.
     idle: Arc<IdleSelectors>,
     pub(crate) gate: PauseGate,
@@ -53,19 +48,19 @@ pub(crate) struct MetricsEntry {
 }
 
 #[derive(Default)]
-struct State {
-    lanes: Vec<OpenLane>,
+pub(super) struct State {
+    pub(super) lanes: Vec<OpenLane>,
     /// Totals of retired lanes, and of what was on disk without a lane.
-    retired: Retired,
+    pub(super) retired: Retired,
     /// What is on disk alone. Boxed, because most selectors have nothing there.
     #[cfg(feature = "spool")]
-    backlog: Option<Box<Backlog>>,
+    pub(super) backlog: Option<Box<Backlog>>,
     /// Whether it is in the list of selectors without lanes.
     listed: Listed,
 }
 
-struct OpenLane {
-    lane: Arc<dyn CountedLane>,
+pub(super) struct OpenLane {
+    pub(super) lane: Arc<dyn CountedLane>,
     /// Its ledgers at the last report, or `None` before the first.
     reported: Option<Box<Ledgers>>,
 }
@@ -80,8 +75,8 @@ enum Listed {
 }
 
 #[derive(Default)]
-struct Retired {
-    ledgers: Ledgers,
+pub(super) struct Retired {
+    pub(super) ledgers: Ledgers,
     #[cfg(feature = "metrics")]
     starts: Starts,
     // Boxed, because most selectors have none.
@@ -139,19 +134,7 @@ impl SelectorLedger {
         }
         drop(state);
         #[cfg(feature = "spool")]
-        release_window(older);
-    }
-
-    /// Stops loading into this lane, because its tracer left the pool. Its queued rows go back to
-    /// the disk: the next tracer sends them.
-    #[cfg(feature = "spool")]
-    #[allow(dead_code)]
-    pub(crate) fn stop_loading(&self, lane: &dyn CountedLane) {
-        let mut state = self.state.lock();
-        let of_lane = state.backlog.as_mut().filter(|backlog| backlog.is_loader(lane));
-        let older = of_lane.and_then(|backlog| backlog.set_loader(None));
-        drop(state);
-        release_window(older);
+        Self::release_window(older);
     }
 
     /// Merges the ledgers of a lane without pending data. Holds this ledger's lock, so a snapshot
@@ -160,6 +143,8 @@ impl SelectorLedger {
         let mut state = self.state.lock();
         let Some(at) = state.position(lane) else { return };
         let OpenLane { lane, reported } = state.lanes.remove(at);
+        #[cfg(feature = "spool")]
+        state.end_loads(lane.as_ref());
         let snapshot = lane.snapshot();
         let retired = &mut state.retired;
         retired.ledgers.add(&snapshot.ledgers);
@@ -223,6 +208,8 @@ impl SelectorLedger {
         let state = self.state.lock();
         let was_open = self.gate.close();
         let lanes = state.lanes();
+        #[cfg(feature = "spool")]
+        state.check_settled();
         drop(state);
         for lane in lanes {
             lane.note_paused();
@@ -381,30 +368,7 @@ impl SelectorFlush {
     }
 }
 
-#[cfg(feature = "spool")]
-fn release_window(lane: Option<Weak<dyn CountedLane>>) {
-    if let Some(lane) = lane.and_then(|lane| lane.upgrade()) {
-        lane.release_window(Kind::Spans);
-        lane.release_window(Kind::SessionEvents);
-    }
-}
-
 impl State {
-    /// Loads into a new lane from now on. Returns the lane before.
-    #[cfg(feature = "spool")]
-    fn load_with(&mut self, lane: &Arc<dyn CountedLane>) -> Option<Weak<dyn CountedLane>> {
-        if !lane.is_spooled() {
-            return None;
-        }
-        let backlog = self.backlog.get_or_insert_default();
-        for kind in [Kind::Spans, Kind::SessionEvents] {
-            if !backlog.is_empty(kind) {
-                lane.set_durable(kind, true);
-            }
-        }
-        backlog.set_loader(Some(Arc::downgrade(lane)))
-    }
-
     fn lanes(&self) -> Vec<Arc<dyn CountedLane>> {
         self.lanes.iter().map(|open| Arc::clone(&open.lane)).collect()
     }

@@ -151,6 +151,10 @@ impl Lane {
         drop(state);
         self.log_outcome(RequestKind::SessionEvents, count, outcome);
         self.notify_completed();
+        #[cfg(feature = "spool")]
+        if matches!(outcome, Outcome::Delivered { .. }) {
+            self.note_receiver_works(RequestKind::SessionEvents);
+        }
         self.retire_if_done();
     }
 }

@@ -60,6 +60,13 @@ impl Lane {
         self.note_fates(&keys, Note::Refused(caller));
     }
 
+    /// Records the spans of a payload that an earlier process accepted.
+    #[cfg(feature = "spool")]
+    pub(super) fn note_accepted_payload(&self, payload: &Payload) {
+        let keys = self.trace_keys(|| payload.trace_ids(0..payload.spans()).collect());
+        self.note_fates(&keys, Note::Accepted(None));
+    }
+
     /// Like [`note_fates`](Self::note_fates), for spans that are counted already.
     pub(crate) fn note_counts(&self, traces: &TraceCounts, note: Note<'_>) {
         if let Some(table) = &self.shared.explain {

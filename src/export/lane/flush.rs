@@ -23,6 +23,8 @@ use crate::export::payload::Payload;
 #[cfg(feature = "spool")]
 use crate::export::queue::session_event::SpooledEvent;
 use crate::export::schedule::engine_event::EngineEvent;
+#[cfg(feature = "spool")]
+use crate::export::spool::load;
 use crate::ledger::{DropReason, Ledgers};
 
 impl CountedLane for Lane {
@@ -102,6 +104,8 @@ impl CountedLane for Lane {
         if let Some(event) = event {
             self.notify(event);
         }
+        #[cfg(feature = "spool")]
+        self.load_now();
         if pending {
             self.notify(EngineEvent::Flush);
         }
@@ -171,6 +175,11 @@ impl CountedLane for Lane {
     #[cfg(feature = "spool")]
     fn push_loaded_events(self: Arc<Self>, rows: Vec<(SpooledEvent, Taken)>) -> Vec<RowId> {
         rows.into_iter().map(|(_, row)| row.id).collect()
+    }
+
+    #[cfg(feature = "spool")]
+    fn note_recovered(&self, payload: &Payload) {
+        self.note_accepted_payload(payload);
     }
 
     #[cfg(feature = "spool")]
@@ -269,6 +278,8 @@ impl Lane {
         drop(state);
         if done && let Some(ledger) = self.selector_ledger() {
             ledger.retire(self);
+            #[cfg(feature = "spool")]
+            load::wake(&self.shared, &ledger);
         }
     }
 }

@@ -4,6 +4,8 @@ pub(super) mod events;
 mod fates;
 mod flush;
 mod lane;
+#[cfg(feature = "spool")]
+mod loads;
 mod log;
 #[cfg(all(test, tracer_registry_model))]
 mod model;

@@ -39,6 +39,9 @@ impl KeyWaiter for Lane {
         let mut state = self.state.lock();
         state.receiver_health.forget_key_refusal();
         state.wake_retries();
+        drop(state);
+        #[cfg(feature = "spool")]
+        self.load_now();
     }
 }
 

@@ -254,6 +254,10 @@ impl Lane {
         // Log before waking flushes, so that a finished flush implies a logged outcome.
         self.log_outcome(RequestKind::Spans, count, outcome);
         self.notify_completed();
+        #[cfg(feature = "spool")]
+        if matches!(outcome, Outcome::Delivered { .. }) {
+            self.note_receiver_works(RequestKind::Spans);
+        }
     }
 
     /// Records a queued span for the current outage, if any. [`note_due`](Self::note_due) records

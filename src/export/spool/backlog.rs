@@ -9,6 +9,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use rand::Rng as _;
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 use tracer_registry_spool::{Kind, QueueDepth};
 
 use crate::export::accounting::counted_lane::CountedLane;
@@ -33,8 +35,10 @@ pub(crate) struct Backlog {
     bytes: u64,
     /// The newest tracer's lane in the pool, which alone loads.
     loader: Option<Weak<dyn CountedLane>>,
-    /// Whether the drain finds a tracer for it.
-    pub(crate) is_in_drain: bool,
+    /// Whether the drain knows that it needs a tracer.
+    is_in_drain: bool,
+    /// Notified when the loader may have loaded all it can for now.
+    settled: Option<Arc<Notify>>,
 }
 
 struct OfKind {
@@ -59,7 +63,7 @@ pub(crate) enum Next {
     Wait,
     /// Nothing before this time. A timer must be started.
     WaitUntil(Instant),
-    /// No lane may load.
+    /// No lane may load: the drain must find a tracer.
     NoLane,
     /// Load now. [`end_load`](Backlog::end_load) must follow.
     Load(Load),
@@ -107,6 +111,7 @@ impl Backlog {
         let of_kind = self.of(kind);
         of_kind.epoch += 1;
         of_kind.back_off(Instant::now(), asked_until);
+        self.check_settled();
     }
 
     /// Adds rows that an opened store holds.
@@ -122,6 +127,7 @@ impl Backlog {
             self.remove(kind, Rows { count, bytes: 0 });
         }
         self.bytes = self.bytes.saturating_sub(depth.bytes);
+        self.check_settled();
     }
 
     fn add(&mut self, kind: Kind, rows: Rows) {
@@ -154,10 +160,24 @@ impl Backlog {
         self.of(kind).try_at.unwrap_or(now)
     }
 
+    /// Starts a back-off of all that is on disk only. Returns when it ends.
+    pub(crate) fn back_off_all(&mut self) -> Instant {
+        let ends = [Kind::Spans, Kind::SessionEvents].map(|kind| self.back_off(kind));
+        ends[0].min(ends[1])
+    }
+
+    /// Returns when the drain may look for a tracer.
+    pub(crate) fn due(&self) -> Instant {
+        let kinds = self.kinds.iter().filter(|of_kind| of_kind.rows > 0);
+        let now = Instant::now();
+        kinds.map(|of_kind| of_kind.try_at.unwrap_or(now)).min().unwrap_or(now)
+    }
+
     /// Sets the lane that loads from now on, or none. Returns the one before.
     pub(crate) fn set_loader(&mut self, lane: Option<Weak<dyn CountedLane>>) -> Option<Weak<dyn CountedLane>> {
         self.kinds.iter_mut().for_each(|of_kind| of_kind.epoch += 1);
         self.try_now();
+        self.check_settled();
         std::mem::replace(&mut self.loader, lane)
     }
 
@@ -177,12 +197,32 @@ impl Backlog {
         self.kinds.iter().all(|of_kind| of_kind.rows == 0)
     }
 
-    /// Returns whether the lane has loaded all it can for now: nothing is left, its receiver did not
-    /// accept what it loaded, it is paused, or another lane loads.
-    pub(crate) fn is_settled(&self, lane: &dyn CountedLane) -> bool {
+    /// Returns a signal to wait for until the lane has loaded all it can for now, or `None` if it
+    /// has: nothing is left, its receiver did not accept what it loaded, it is paused, or it is not
+    /// the loader.
+    pub(crate) fn settling(&mut self, lane: &dyn CountedLane) -> Option<OwnedNotified> {
         let now = Instant::now();
         let is_done = |of_kind: &OfKind| of_kind.rows == 0 || of_kind.try_at.is_some_and(|at| at > now);
-        !self.is_loader(lane) || lane.is_paused() || self.kinds.iter().all(is_done)
+        let is_settled = !self.is_loader(lane) || lane.is_paused() || self.kinds.iter().all(is_done);
+        (!is_settled).then(|| Arc::clone(self.settled.get_or_insert_default()).notified_owned())
+    }
+
+    /// Wakes what waits until the loader has loaded all it can for now, to check it.
+    pub(crate) fn check_settled(&self) {
+        if let Some(settled) = &self.settled {
+            settled.notify_waiters();
+        }
+    }
+
+    /// Returns whether rows are on disk only, and no lane loads them.
+    pub(crate) fn needs_lane(&self) -> bool {
+        let has_loader = self.loader.as_ref().is_some_and(|lane| lane.strong_count() > 0);
+        !has_loader && !self.is_drained()
+    }
+
+    /// Ends the search for a tracer.
+    pub(crate) fn leave_drain(&mut self) {
+        self.is_in_drain = false;
     }
 
     /// Returns the bytes on disk only, and when the oldest of them was accepted, in milliseconds
@@ -200,7 +240,8 @@ impl Backlog {
             return Next::Wait;
         }
         let Some(lane) = self.loader.as_ref().and_then(Weak::upgrade) else {
-            return Next::NoLane;
+            let is_known = std::mem::replace(&mut self.is_in_drain, true);
+            return if is_known { Next::Wait } else { Next::NoLane };
         };
         if let Some(at) = of_kind.try_at.filter(|at| *at > now) {
             let is_timed = std::mem::replace(&mut of_kind.is_timed, true);
@@ -235,16 +276,21 @@ impl Backlog {
         self.of(kind).oldest = Some(created);
     }
 
-    /// Ends a load that found room for `queued` bytes of bodies. Less than it took, if not all
-    /// `fit`.
-    pub(crate) fn end_load(&mut self, load: &Load, queued: usize, fit: bool) {
+    /// Ends a load that queued `queued` bytes of bodies. If it queued and dropped nothing, the next
+    /// one waits.
+    pub(crate) fn end_load(&mut self, load: &Load, queued: usize, fit: bool, is_moving: bool) {
         let is_valid = self.is_valid(load);
         let of_kind = self.of(load.kind);
         of_kind.is_loading = false;
-        of_kind.load_bytes = if fit { of_kind.load_bytes * 2 } else { queued }.clamp(1, LOAD_BYTES);
-        if !fit && queued == 0 && is_valid {
+        if fit {
+            of_kind.load_bytes = (of_kind.load_bytes * 2).min(LOAD_BYTES);
+        } else if queued > 0 {
+            of_kind.load_bytes = queued.min(LOAD_BYTES);
+        }
+        if is_valid && !is_moving {
             of_kind.back_off(Instant::now(), None);
         }
+        self.check_settled();
     }
 
     fn of(&mut self, kind: Kind) -> &mut OfKind {
@@ -341,6 +387,9 @@ mod tests {
         let mut backlog = Backlog::default();
         assert!(matches!(backlog.next(Kind::Spans), Next::Wait));
         backlog.note_handed(Kind::Spans, rows(1, 5), 1);
+        assert!(matches!(backlog.next(Kind::Spans), Next::NoLane));
+        assert!(matches!(backlog.next(Kind::Spans), Next::Wait), "the drain knows");
+        backlog.leave_drain();
         assert!(matches!(backlog.next(Kind::Spans), Next::NoLane));
         assert!(matches!(backlog.next(Kind::SessionEvents), Next::Wait));
     }

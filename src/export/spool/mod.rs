@@ -3,13 +3,17 @@
 //! | file | owns |
 //! |---|---|
 //! | `backlog` | what a selector has on disk alone |
+//! | `load` | rows on disk to lanes |
+//! | `drain_events` | selectors with rows and no lane |
 
 pub(super) mod backlog;
+pub(super) mod drain_events;
+pub(super) mod load;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 use tracer_registry_spool::{Health, Recovery, Store};
@@ -17,6 +21,7 @@ use tracer_registry_spool::{Health, Recovery, Store};
 use crate::config::SpoolMode;
 use crate::selector::Selector;
 use crate::util::fork::ForkLock;
+use drain_events::DrainEvents;
 
 /// Order numbers of one chunk. A row with a part of a chunk has the number of its first span.
 const STEP: u64 = 1 << 16;
@@ -25,6 +30,12 @@ const STEP: u64 = 1 << 16;
 pub(crate) struct Spool {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) mode: SpoolMode,
+    /// Data that waits for longer is dropped.
+    pub(crate) max_age: Duration,
+    /// Selectors that need a tracer.
+    pub(crate) drain: DrainEvents,
+    /// The first order number of this process.
+    first_order: u64,
     next_order: AtomicU64,
     generation: AtomicU64,
     health: AtomicU8,
@@ -34,16 +45,20 @@ pub(crate) struct Spool {
 }
 
 impl Spool {
-    pub(crate) fn new(store: Arc<dyn Store>, mode: SpoolMode) -> Arc<Self> {
+    pub(crate) fn new(store: Arc<dyn Store>, mode: SpoolMode, max_age: Duration) -> Arc<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // A start without a file cannot know the last number, so numbers grow with time. Larger than
         // any of an earlier process, unless it accepted more than a chunk each millisecond.
         let first = u64::try_from(now.as_millis()).unwrap_or(u64::MAX).saturating_mul(STEP);
+        let first_order = first.min(u64::MAX / 4);
         Arc::new(Self {
             health: AtomicU8::new(number(store.depth().health)),
             store,
             mode,
-            next_order: AtomicU64::new(first.min(u64::MAX / 4)),
+            max_age,
+            drain: DrainEvents::default(),
+            first_order,
+            next_order: AtomicU64::new(first_order),
             generation: AtomicU64::new(0),
             erased: ForkLock::default(),
             hand_over: watch::Sender::new(false),
@@ -64,6 +79,11 @@ impl Spool {
     pub(crate) fn next_order(&self, spans: u64) -> u64 {
         let step = spans.max(1).next_multiple_of(STEP);
         self.next_order.fetch_add(step, Ordering::Relaxed)
+    }
+
+    /// Returns whether an earlier process accepted the data with this order number.
+    pub(crate) fn is_of_earlier_process(&self, order: u64) -> bool {
+        order < self.first_order
     }
 
     /// Returns the generation of purges. Data that is accepted now belongs to it.

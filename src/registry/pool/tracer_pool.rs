@@ -109,6 +109,8 @@ impl Pool {
         let removed = in_slots!(self, selector, |slots, key| slots
             .remove_if(key, |there| there == tracer));
         self.capacity.release(removed.is_some().into());
+        #[cfg(feature = "spool")]
+        tracer.lane().leave_pool();
     }
 
     /// Removes the tracers that are being built. Their waiters get them; the pool does not keep
@@ -149,6 +151,11 @@ impl Pool {
     /// Time since the pool was created.
     pub(crate) fn age(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    #[cfg(feature = "spool")]
+    pub(crate) fn max(&self) -> usize {
+        self.capacity.max()
     }
 
     pub(crate) fn len(&self) -> usize {
