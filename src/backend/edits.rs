@@ -22,3 +22,24 @@ pub(crate) struct Edits {
     /// Attribute that gets the session id of the trace, if each trace is a session.
     pub(crate) session_id: Option<&'static str>,
 }
+
+#[cfg(feature = "spool")]
+impl Edits {
+    /// Returns the changes that concern forced keys alone. They are made again to spans that were
+    /// finished before.
+    pub(crate) fn forced(&self) -> Self {
+        let of_resource = |attribute: &&KeyValue| {
+            let keys = self.forced_keys.iter().chain(&self.forced_on_resource);
+            keys.into_iter().any(|key| *key == attribute.key.as_str())
+        };
+        let of_span = |attribute: &&KeyValue| self.forced_keys.contains(&attribute.key.as_str());
+        Self {
+            resource: self.resource.iter().filter(of_resource).cloned().collect(),
+            span_attributes: self.span_attributes.iter().filter(of_span).cloned().collect(),
+            forced_keys: self.forced_keys.clone(),
+            forced_on_resource: self.forced_on_resource.clone(),
+            event_type: None,
+            session_id: None,
+        }
+    }
+}

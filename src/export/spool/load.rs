@@ -15,6 +15,7 @@ use tracer_registry_spool::{Kind, Limit, Taken};
 use super::Spool;
 use super::backlog::{Load, Next};
 use super::drain_events::DrainEvent;
+use super::row;
 use crate::export::accounting::loading::{Loaded, Placed};
 use crate::export::accounting::selector_ledger::SelectorLedger;
 use crate::export::shared::Shared;
@@ -105,12 +106,18 @@ fn place(spool: &Spool, ledger: &Arc<SelectorLedger>, load: &Load, row: Taken) -
     let loaded = if now.as_millis() > u128::from(row.created) + spool.max_age.as_millis() {
         Err(DropReason::SpoolExpired)
     } else {
-        decode(load.kind, &row)
+        decode(load.kind, &row).map_err(|_| DropReason::SpoolDamaged)
     };
     ledger.place_loaded(load, row, loaded, is_earlier)
 }
 
-/// Returns the data of a row. Not written yet: no row is taken before it is.
-fn decode(_kind: Kind, _row: &Taken) -> Result<Loaded, DropReason> {
-    Err(DropReason::SpoolDamaged)
+/// Returns the data of a row.
+fn decode(kind: Kind, row: &Taken) -> Result<Loaded, row::Damaged> {
+    Ok(match kind {
+        Kind::Spans => {
+            let (payload, is_finished) = row::payload(row)?;
+            Loaded::Spans(payload, is_finished)
+        }
+        Kind::SessionEvents => Loaded::Event(row::event(row)?),
+    })
 }

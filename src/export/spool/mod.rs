@@ -5,10 +5,12 @@
 //! | `backlog` | what a selector has on disk alone |
 //! | `load` | rows on disk to lanes |
 //! | `drain_events` | selectors with rows and no lane |
+//! | `row` | rows from payloads and session events, and back |
 
 pub(super) mod backlog;
 pub(super) mod drain_events;
 pub(super) mod load;
+pub(crate) mod row;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

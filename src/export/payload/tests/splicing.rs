@@ -55,6 +55,39 @@ proptest! {
         prop_assert_eq!(spliced.bytes().as_ptr(), once.as_ptr());
     }
 
+    #[cfg(feature = "spool")]
+    #[test]
+    fn forced_edits_replace_forced_keys_alone_and_change_no_byte_again(request in request(), edits in edits()) {
+        let forced = edits.forced();
+        let mut expected = decoded(&request);
+        edit(&mut expected, &Edits {
+            resource: forced.resource.clone(),
+            span_attributes: forced.span_attributes.clone(),
+            forced_keys: edits.forced_keys.clone(),
+            forced_on_resource: edits.forced_on_resource.clone(),
+            ..Edits::default()
+        });
+        let keys = [edits.forced_keys.as_slice(), edits.forced_on_resource.as_slice()].concat();
+        prop_assert!(forced.resource.iter().all(|attribute| keys.contains(&attribute.key.as_str())));
+        prop_assert!(forced.span_attributes.iter().all(|attribute| edits.forced_keys.contains(&attribute.key.as_str())));
+        let mut spliced = payload(request);
+        spliced.splice(&forced);
+        prop_assert_eq!(&decoded(spliced.bytes()), &expected);
+        let once = spliced.bytes().clone();
+        spliced.splice(&forced);
+        prop_assert_eq!(spliced.bytes(), &once);
+    }
+
+    #[cfg(feature = "spool")]
+    #[test]
+    fn without_forced_keys_spans_of_the_program_are_sent_as_they_were_saved(request in request(), edits in edits()) {
+        let edits = Edits { forced_keys: Vec::new(), forced_on_resource: Vec::new(), ..edits };
+        let mut saved = payload(request);
+        let before = saved.bytes().clone();
+        saved.splice(&edits.forced());
+        prop_assert_eq!(saved.bytes().as_ptr(), before.as_ptr());
+    }
+
     #[test]
     fn no_edits_change_nothing(request in request()) {
         let bytes = Bytes::from(request);
