@@ -11,6 +11,8 @@ pub mod test;
 #[doc(hidden)]
 pub use sqlite::Point;
 #[cfg(feature = "sqlite")]
+pub use sqlite::check;
+#[cfg(feature = "sqlite")]
 pub use sqlite::{OpenError, Options, SqliteStore};
 pub use store::{
     AppendError, Depth, Done, Event, Failing, Health, Kind, Limit, Lost, Purged, QueueDepth, Recovery, Rest, Row,

@@ -225,6 +225,16 @@ impl Changes {
         Some(self.held.entry(queue).or_insert(now))
     }
 
+    /// Counts a row that is added.
+    pub(crate) fn add(&mut self, counts: &Counts, queue: i64, row: &Row) {
+        if let Some(held) = self.held(counts, queue) {
+            held.add(row.kind, row.items, row.body.len() as u64);
+            held.next_order = held
+                .next_order
+                .max(row.order.saturating_add(u64::from(row.items).max(1)));
+        }
+    }
+
     /// Writes the counts, before the commit.
     pub(crate) fn write(&self, db: &Connection) -> rusqlite::Result<()> {
         let mut statement = db.prepare(

@@ -1,107 +1,25 @@
 //! Deletes the data of a tenant for good, in steps that a crash may interrupt.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::bounds::{Changes, Held};
+use super::commands::Read;
+use super::erased::{Erased, set_generation};
 use super::files::now_ms;
 use super::health::Fault;
-use super::writer::{Delete, Writer};
-use super::{Point, body, call, reader, schema};
-use crate::{Done, Failing, Purged, QueueDepth, Row};
+use super::transaction::Delete;
+use super::writer::{Begun, Job, Purge, Writer};
+use super::{Point, body, call, schema};
+use crate::{Failing, Purged, Row};
 
 /// What one transaction deletes, in bytes.
 const DELETE_BYTES: u64 = 8 << 20;
 /// Pages by which a purge shortens the file at most.
 const VACUUM_PAGES: u64 = 4096;
-
-/// A line of the table `erased`.
-pub(crate) struct Erased {
-    pub(crate) what: String,
-    pub(crate) generation: u64,
-    /// When it was purged or allowed.
-    pub(crate) at: u64,
-    pub(crate) is_done: bool,
-    pub(crate) allowed: bool,
-}
-
-impl Erased {
-    pub(crate) fn load(db: &Connection) -> rusqlite::Result<Vec<Self>> {
-        let mut statement = db.prepare("SELECT selector, generation, at, done, allowed FROM erased")?;
-        let lines = statement.query_map([], |row| {
-            let number = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
-            Ok(Self {
-                what: row.get(0)?,
-                generation: number(1)?,
-                at: number(2)?,
-                is_done: row.get(3)?,
-                allowed: row.get(4)?,
-            })
-        })?;
-        lines.collect()
-    }
-
-    /// Reads what can be read of a file that is to be set aside: its lines, and its generation.
-    pub(crate) fn rescue(file: &Path) -> (Vec<Self>, u64) {
-        let Ok(db) = schema::connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE) else {
-            return (Vec::new(), 0);
-        };
-        let generation = db.query_row("SELECT value FROM meta WHERE name = 'generation'", [], |row| row.get(0));
-        let lines = Self::load(&db).unwrap_or_default();
-        (lines, u64::try_from(generation.unwrap_or(0_i64)).unwrap_or(0))
-    }
-
-    fn write(&self, db: &Connection) -> rusqlite::Result<()> {
-        db.execute(
-            "INSERT OR REPLACE INTO erased VALUES(?, ?, ?, ?, ?)",
-            params![
-                self.what,
-                self.generation.cast_signed(),
-                self.at.cast_signed(),
-                self.is_done,
-                self.allowed
-            ],
-        )?;
-        Ok(())
-    }
-}
-
-/// Work on the file beside appends and deletions.
-pub(super) enum Job {
-    Purge(Purge),
-    Allow(String, Done<Result<bool, Failing>>),
-}
-
-/// A purge, between two of its steps.
-pub(super) struct Purge {
-    what: String,
-    /// `None` if the process that asked is gone.
-    done: Option<Done<Result<Purged, Failing>>>,
-    /// After it was recorded.
-    begun: Option<Begun>,
-}
-
-struct Begun {
-    /// The queues that are left.
-    queues: Vec<i64>,
-    names: Vec<Arc<str>>,
-    deleted: Vec<QueueDepth>,
-    file_bytes_before: u64,
-}
-
-impl Job {
-    pub(super) fn purge(what: String, done: Done<Result<Purged, Failing>>) -> Self {
-        Self::Purge(Purge {
-            what,
-            done: Some(done),
-            begun: None,
-        })
-    }
-}
 
 impl Writer {
     /// Whether a row's data was purged after it was accepted.
@@ -179,7 +97,7 @@ impl Writer {
     fn hide(&self, what: &str) -> Begun {
         let (queues, names): (Vec<_>, Vec<_>) = self.covered(what).into_iter().unzip();
         let (answer, taken) = mpsc::channel();
-        let _ = self.reader.send(reader::Command::Hide(names.clone(), answer));
+        let _ = self.reader.send(Read::Hide(names.clone(), answer));
         let taken: HashMap<Arc<str>, Held> = taken.recv().unwrap_or_default();
         let deleted = queues.iter().filter_map(|queue| {
             let queue = self.counts.queues.get(queue)?;
@@ -355,7 +273,7 @@ impl Writer {
     fn empty_log(&self, db: &Connection) -> Result<(), Fault> {
         let (paused, is_paused) = mpsc::channel();
         let (end, ended) = mpsc::channel();
-        let _ = self.reader.send(reader::Command::Pause(paused, ended));
+        let _ = self.reader.send(Read::Pause(paused, ended));
         let _ = is_paused.recv();
         let checkpoint = schema::checkpoint(db, "TRUNCATE");
         drop(end);
@@ -367,7 +285,7 @@ impl Writer {
 
     fn end_purge(&self, purge: Purge) {
         let Some(begun) = purge.begun else { return };
-        let _ = self.reader.send(reader::Command::Show(begun.names));
+        let _ = self.reader.send(Read::Show(begun.names));
         if let Some(done) = purge.done {
             let erased = self.erased.iter().find(|erased| erased.what == purge.what);
             let generation = erased.map_or(self.generation, |erased| erased.generation);
@@ -384,12 +302,4 @@ impl Writer {
             );
         }
     }
-}
-
-fn set_generation(db: &Connection, generation: u64) -> rusqlite::Result<()> {
-    db.execute(
-        "UPDATE meta SET value = ? WHERE name = 'generation'",
-        [generation.cast_signed()],
-    )?;
-    Ok(())
 }

@@ -9,7 +9,7 @@ pub(crate) const DATABASE: &str = "spool.db";
 pub(crate) const WAL: &str = "spool.db-wal";
 const SHM: &str = "spool.db-shm";
 pub(crate) const LOCK: &str = "spool.lock";
-const SPARE: &str = "spool.spare";
+pub(crate) const SPARE: &str = "spool.spare";
 const PROBE: &str = "spool.probe";
 
 /// A folder that this user owns and others cannot enter.
@@ -98,13 +98,7 @@ impl Folder {
     }
 
     pub(crate) fn open_file(&self, name: &str, options: &mut OpenOptions) -> io::Result<File> {
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::OpenOptionsExt as _;
-            let flags = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).expect("a flag of open");
-            options.mode(0o600).custom_flags(flags);
-        }
-        options.open(self.file(name))
+        open(&self.file(name), options)
     }
 
     /// Checks all files, and creates the database if it is missing.
@@ -220,6 +214,21 @@ impl Folder {
     pub(crate) fn free_spare(&self) -> io::Result<()> {
         ignore_missing(fs::remove_file(self.file(SPARE)))
     }
+}
+
+/// Creates a file for this user alone.
+pub(crate) fn create(path: &Path) -> io::Result<()> {
+    open(path, OpenOptions::new().write(true).create_new(true))?.sync_all()
+}
+
+fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let flags = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).expect("a flag of open");
+        options.mode(0o600).custom_flags(flags);
+    }
+    options.open(path)
 }
 
 fn ignore_missing(result: io::Result<()>) -> io::Result<()> {

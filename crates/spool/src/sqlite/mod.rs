@@ -1,18 +1,27 @@
 //! The store in a SQLite file.
 //!
-//! Two threads own all that is on disk. `writer.rs` appends and deletes, one transaction for what
-//! waits. `reader.rs` takes, and knows which rows are taken. `erase.rs` deletes the data of a
-//! tenant for good, `bounds.rs` counts and refuses, `schema.rs` opens and migrates, `body.rs` is
-//! the layout of a row, `health.rs` sorts failures, `files.rs` and `lock.rs` own the folder.
+//! Two threads own all that is on disk, and talk by `commands.rs`. `reader.rs` takes, and knows
+//! which rows are taken. `writer.rs` is the state of the thread that writes, and `run.rs` its loop.
+//! Its work is in `opening.rs`, `transaction.rs` (appends and deletions), `erase.rs` (purges) and
+//! `full_disk.rs`. Below them, `bounds.rs` counts and refuses, `schema.rs` connects and migrates,
+//! `erased.rs` is a table, `body.rs` the layout of a row, `health.rs` sorts failures, and `files.rs`
+//! and `lock.rs` own the folder.
 
 mod body;
 mod bounds;
+pub mod check;
+mod commands;
 mod erase;
+mod erased;
 mod files;
+mod full_disk;
 mod health;
 mod lock;
+mod opening;
 mod reader;
+mod run;
 mod schema;
+mod transaction;
 mod writer;
 
 use std::fmt;
@@ -24,8 +33,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use self::reader::{Reader, Size};
-use self::writer::{Append, Completed, End, Writer};
+use self::commands::{Append, Completed, End, Read, Size, Write};
+use self::reader::Reader;
+use self::writer::Writer;
 use crate::{AppendError, Depth, Done, Event, Failing, Health, Kind, Limit, Purged, Rest, Row, RowId, Store, Taken};
 
 /// What may wait for the disk, in bytes.
@@ -140,8 +150,8 @@ pub struct SqliteStore {
 }
 
 struct Inner {
-    writer: Sender<writer::Command>,
-    reader: Sender<reader::Command>,
+    writer: Sender<Write>,
+    reader: Sender<Read>,
     shared: Arc<Shared>,
 }
 
@@ -231,12 +241,12 @@ impl Store for SqliteStore {
                 done,
             }
         };
-        inner.write(writer::Command::Append(append));
+        inner.write(Write::Append(append));
     }
 
     fn take(&self, queue: &Arc<str>, kind: Kind, limit: Limit, done: Done<Result<Vec<Taken>, Failing>>) {
         let Some(inner) = self.inner() else { return };
-        inner.read(reader::Command::Take {
+        inner.read(Read::Take {
             queue: queue.clone(),
             kind,
             limit,
@@ -248,29 +258,29 @@ impl Store for SqliteStore {
         let Some(inner) = self.inner() else { return };
         let (rests, wholes): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(_, rest)| rest.is_some());
         if !wholes.is_empty() {
-            inner.read(reader::Command::Release(
+            inner.read(Read::Release(
                 wholes.into_iter().map(|(id, _)| (id, None::<Size>)).collect(),
             ));
         }
         if !rests.is_empty() {
             let rests = rests.into_iter().filter_map(|(id, rest)| Some((id, rest?))).collect();
-            inner.write(writer::Command::Rest(rests));
+            inner.write(Write::Rest(rests));
         }
     }
 
     fn complete(&self, rows: Vec<RowId>) {
         let Some(inner) = self.inner() else { return };
-        inner.write(writer::Command::Complete(rows, Completed::Delivered));
+        inner.write(Write::Complete(rows, Completed::Delivered));
     }
 
     fn purge(&self, what: &str, done: Done<Result<Purged, Failing>>) {
         let Some(inner) = self.inner() else { return };
-        inner.write(writer::Command::Purge(what.to_owned(), done));
+        inner.write(Write::Purge(what.to_owned(), done));
     }
 
     fn allow(&self, what: &str, done: Done<Result<bool, Failing>>) {
         let Some(inner) = self.inner() else { return };
-        inner.write(writer::Command::Allow(what.to_owned(), done));
+        inner.write(Write::Allow(what.to_owned(), done));
     }
 
     fn depth(&self) -> Depth {
@@ -284,7 +294,7 @@ impl Store for SqliteStore {
     fn close(&self, deadline: Instant) {
         let Some(inner) = self.inner() else { return };
         let (closed, is_closed) = mpsc::channel();
-        inner.write(writer::Command::End(End::Closed(closed)));
+        inner.write(Write::End(End::Closed(closed)));
         let _ = is_closed.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
 }
@@ -292,7 +302,7 @@ impl Store for SqliteStore {
 impl Drop for SqliteStore {
     fn drop(&mut self) {
         match self.inner() {
-            Some(inner) => inner.write(writer::Command::End(End::Dropped)),
+            Some(inner) => inner.write(Write::End(End::Dropped)),
             // What the parent's threads have locked is never unlocked here.
             None => std::mem::forget(self.inner.take()),
         }
@@ -306,14 +316,14 @@ impl fmt::Debug for SqliteStore {
 }
 
 impl Inner {
-    fn write(&self, command: writer::Command) {
+    fn write(&self, command: Write) {
         if let Err(command) = self.writer.send(command) {
             command.0.refuse(&AppendError::Closed);
         }
     }
 
-    fn read(&self, command: reader::Command) {
-        if let Err(mpsc::SendError(reader::Command::Take { done, .. })) = self.reader.send(command) {
+    fn read(&self, command: Read) {
+        if let Err(mpsc::SendError(Read::Take { done, .. })) = self.reader.send(command) {
             done(Err(closed("take")));
         }
     }

@@ -1,7 +1,6 @@
 //! The thread that takes rows, and knows which are taken.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
@@ -10,71 +9,24 @@ use bytes::Bytes;
 use rusqlite::{Connection, params};
 
 use super::bounds::Held;
+use super::commands::{Completed, Entry, Read, Size, Write};
 use super::files::now_ms;
 use super::health::Fault;
-use super::writer::{self, Completed};
 use super::{Shared, body, call, guard, schema};
-use crate::{Done, Event, Failing, Kind, Limit, Lost, RowId, Taken};
+use crate::{Event, Failing, Kind, Limit, Lost, RowId, Taken};
 
 /// Queues that one step of the search for expired rows looks at.
 const EXPIRY_QUEUES: i64 = 256;
 /// Expired rows that one step finds.
 const EXPIRY_ROWS: usize = 1_000;
 const EXPIRY_EVERY: Duration = Duration::from_secs(60);
-
-pub(super) enum Command {
-    Take {
-        queue: Arc<str>,
-        kind: Kind,
-        limit: Limit,
-        done: Done<Result<Vec<Taken>, Failing>>,
-    },
-    Release(Vec<(RowId, Option<Size>)>),
-    /// Rows that a transaction adds or, if it fails, does not add.
-    Taken(Vec<Entry>),
-    /// Rows that a committed transaction deleted.
-    Gone(Vec<RowId>),
-    Checkpoint,
-    /// Opens the file with this number, for the so many-th time.
-    Open {
-        path: PathBuf,
-        file: u32,
-        opening: u64,
-    },
-    /// Closes the connection. Takes fail with this.
-    Close(Failing, Sender<()>),
-    /// Waits until the sender of the last one is gone: no statement runs meanwhile.
-    Pause(Sender<()>, Receiver<()>),
-    /// Returns what is taken of each queue of the current file.
-    Sums(Sender<HashMap<Arc<str>, Held>>),
-    /// Returns what is taken of these queues, forgets it, and takes none of their rows any more.
-    Hide(Vec<Arc<str>>, Sender<HashMap<Arc<str>, Held>>),
-    /// Ends `Hide`.
-    Show(Vec<Arc<str>>),
-}
-
-/// The part of a row that a release with a rest changes.
-#[derive(Clone, Copy)]
-pub(super) struct Size {
-    pub(super) items: u32,
-    pub(super) bytes: u64,
-}
-
-/// A row that is taken.
-#[derive(Clone)]
-pub(super) struct Entry {
-    pub(super) id: RowId,
-    pub(super) queue: Arc<str>,
-    pub(super) kind: Kind,
-    pub(super) created: u64,
-    pub(super) size: Size,
-}
+const EXPIRY_AT_MOST: Duration = Duration::from_secs(3600);
 
 pub(super) struct Reader {
     pub(super) max_age: Duration,
     pub(super) shared: Arc<Shared>,
-    pub(super) commands: Receiver<Command>,
-    pub(super) writer: Sender<writer::Command>,
+    pub(super) commands: Receiver<Read>,
+    pub(super) writer: Sender<Write>,
     pub(super) notify: Arc<dyn Fn(Event) + Send + Sync>,
 }
 
@@ -133,9 +85,9 @@ impl Reader {
         }
     }
 
-    fn command(&self, state: &mut State, command: Command) {
+    fn command(&self, state: &mut State, command: Read) {
         match command {
-            Command::Take {
+            Read::Take {
                 queue,
                 kind,
                 limit,
@@ -144,21 +96,21 @@ impl Reader {
                 let taken = self.attempt(state, |state, db| state.take(db, &queue, kind, limit));
                 call(done, taken);
             }
-            Command::Release(rows) => self.release(state, rows),
-            Command::Taken(rows) => state.taken.extend(rows.into_iter().map(|row| (row.id, row))),
-            Command::Gone(rows) => {
+            Read::Release(rows) => self.release(state, rows),
+            Read::Taken(rows) => state.taken.extend(rows.into_iter().map(|row| (row.id, row))),
+            Read::Gone(rows) => {
                 for row in rows {
                     state.taken.remove(&row);
                 }
             }
-            Command::Checkpoint => {
+            Read::Checkpoint => {
                 let _ = self.attempt(state, |_, db| {
                     let _alone = guard(&self.shared.checkpoint);
                     Ok(schema::checkpoint(db, "PASSIVE").map(drop)?)
                 });
                 guard(&self.shared.state).checkpoint_asked = false;
             }
-            Command::Open { path, file, opening } => {
+            Read::Open { path, file, opening } => {
                 (state.file, state.opening) = (file, opening);
                 state.expiry = Expiry::new();
                 match schema::open_reader(&path) {
@@ -166,25 +118,25 @@ impl Reader {
                     Err(error) => drop(self.fail(state, error.into())),
                 }
             }
-            Command::Close(why, closed) => {
+            Read::Close(why, closed) => {
                 state.db = Err(why);
                 state.hidden.clear();
                 drop(closed);
             }
-            Command::Pause(paused, end) => {
+            Read::Pause(paused, end) => {
                 drop(paused);
                 let _ = end.recv();
             }
-            Command::Sums(answer) => {
+            Read::Sums(answer) => {
                 let _ = answer.send(state.sums(|_| true));
             }
-            Command::Hide(queues, answer) => {
+            Read::Hide(queues, answer) => {
                 state.hidden.extend(queues);
                 let _ = answer.send(state.sums(|queue| state.hidden.contains(queue)));
                 let State { taken, hidden, .. } = state;
                 taken.retain(|_, row| !hidden.contains(&row.queue));
             }
-            Command::Show(queues) => {
+            Read::Show(queues) => {
                 for queue in queues {
                     state.hidden.remove(&queue);
                 }
@@ -211,7 +163,7 @@ impl Reader {
     fn fail(&self, state: &mut State, fault: Fault) -> Failing {
         let why = fault.report();
         state.db = Err(why.clone());
-        let _ = self.writer.send(writer::Command::Fault(state.opening, fault));
+        let _ = self.writer.send(Write::Fault(state.opening, fault));
         why
     }
 
@@ -247,7 +199,7 @@ impl Reader {
                 if !rows.is_empty() {
                     let ids = rows.iter().map(|row| row.id).collect();
                     state.taken.extend(rows.into_iter().map(|row| (row.id, row)));
-                    let _ = self.writer.send(writer::Command::Complete(ids, Completed::Expired));
+                    let _ = self.writer.send(Write::Complete(ids, Completed::Expired));
                 }
                 if !more {
                     state.expiry.end(self.max_age);
@@ -284,16 +236,15 @@ impl Expiry {
     fn end(&mut self, max_age: Duration) {
         let now = Instant::now();
         self.earliest = now + EXPIRY_EVERY.min(max_age / 8).max(Duration::from_millis(10));
-        self.next = self
-            .earliest
-            .max(now + left(self.oldest, max_age).min(Duration::from_secs(3600)));
+        self.next = self.earliest.max(now + left(self.oldest, max_age));
         (self.after, self.oldest) = (0, u64::MAX);
     }
 }
 
 /// The time until a row expires. A clock that went back makes no row older.
 fn left(created: u64, max_age: Duration) -> Duration {
-    max_age.saturating_sub(Duration::from_millis(now_ms().saturating_sub(created)))
+    let age = Duration::from_millis(now_ms().saturating_sub(created));
+    max_age.saturating_sub(age).min(EXPIRY_AT_MOST)
 }
 
 impl State {
@@ -318,11 +269,11 @@ impl State {
         }
         // Bodies are read later, because a column of a row that is skipped would be read too.
         let mut statement = db.prepare(
-            "SELECT rows.id, rows.bytes, ord, items, generation, created, format
+            "SELECT rows.id, rows.bytes, ord, items, generation, created, format, queues.id
              FROM queues CROSS JOIN rows ON rows.queue = queues.id
              WHERE selector = ? AND kind = ? AND ord < ? ORDER BY ord",
         )?;
-        let mut body = db.prepare("SELECT body FROM rows WHERE id = ?")?;
+        let mut body = db.prepare("SELECT body, queue FROM rows NOT INDEXED WHERE id = ?")?;
         let before = i64::try_from(limit.before).unwrap_or(i64::MAX);
         let mut rows = statement.query(params![&**queue, kind as i64, before])?;
         let mut taken: Vec<Taken> = Vec::new();
@@ -340,10 +291,14 @@ impl State {
             if !taken.is_empty() && (taken.len() >= limit.rows || bytes > limit.bytes) {
                 break;
             }
-            let body = body.query_row([id.id], |row| {
+            let (body, of): (Option<Bytes>, i64) = body.query_row([id.id], |row| {
                 // A row that is shorter than it should be is damage of that row alone.
-                Ok(body::of_layout(row.get_ref(0)?.as_blob()?, length).map(Bytes::copy_from_slice))
+                let body = body::of_layout(row.get_ref(0)?.as_blob()?, length).map(Bytes::copy_from_slice);
+                Ok((body, row.get(1)?))
             })?;
+            if of != row.get::<_, i64>(7)? {
+                return Err(Fault::Damaged("a row and its index name different queues".to_owned()));
+            }
             let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
             taken.push(Taken {
                 id,

@@ -1,0 +1,61 @@
+//! The table of what was purged.
+
+use rusqlite::{Connection, params};
+
+/// A line of the table `erased`.
+pub(crate) struct Erased {
+    pub(crate) what: String,
+    pub(crate) generation: u64,
+    /// When it was purged or allowed.
+    pub(crate) at: u64,
+    pub(crate) is_done: bool,
+    pub(crate) allowed: bool,
+}
+
+impl Erased {
+    pub(crate) fn load(db: &Connection) -> rusqlite::Result<Vec<Self>> {
+        let mut statement = db.prepare("SELECT selector, generation, at, done, allowed FROM erased")?;
+        let lines = statement.query_map([], |row| {
+            let number = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
+            Ok(Self {
+                what: row.get(0)?,
+                generation: number(1)?,
+                at: number(2)?,
+                is_done: row.get(3)?,
+                allowed: row.get(4)?,
+            })
+        })?;
+        lines.collect()
+    }
+
+    /// Reads what can be read of a damaged file: its lines, and its generation.
+    pub(crate) fn rescue(db: &Connection) -> (Vec<Self>, u64) {
+        let generation = db.query_row("SELECT value FROM meta WHERE name = 'generation'", [], |row| row.get(0));
+        (
+            Self::load(db).unwrap_or_default(),
+            u64::try_from(generation.unwrap_or(0_i64)).unwrap_or(0),
+        )
+    }
+
+    pub(crate) fn write(&self, db: &Connection) -> rusqlite::Result<()> {
+        db.execute(
+            "INSERT OR REPLACE INTO erased VALUES(?, ?, ?, ?, ?)",
+            params![
+                self.what,
+                self.generation.cast_signed(),
+                self.at.cast_signed(),
+                self.is_done,
+                self.allowed
+            ],
+        )?;
+        Ok(())
+    }
+}
+
+pub(crate) fn set_generation(db: &Connection, generation: u64) -> rusqlite::Result<()> {
+    db.execute(
+        "UPDATE meta SET value = ? WHERE name = 'generation'",
+        [generation.cast_signed()],
+    )?;
+    Ok(())
+}
