@@ -177,14 +177,15 @@ impl Folder {
             .sum()
     }
 
-    /// Whether a write failed because there is no space, or because the log is at the limit of
+    /// Whether a write failed because there is no space, or because a file is at the limit of
     /// file sizes. SQLite reports both as an I/O error.
     pub(crate) fn is_full(&self) -> bool {
-        let log = fs::metadata(self.file(WAL)).map_or(0, |file| file.len());
+        let end = |name| fs::metadata(self.file(name)).map_or(0, |file| file.len());
+        let end = end(WAL).max(end(DATABASE));
         let attempt = || {
             ignore_missing(fs::remove_file(self.file(PROBE)))?;
             let mut file = self.open_file(PROBE, OpenOptions::new().write(true).create_new(true))?;
-            file.seek(SeekFrom::Start(log))?;
+            file.seek(SeekFrom::Start(end))?;
             file.write_all(&vec![1; 64 << 10])
         };
         let result: io::Result<()> = attempt();

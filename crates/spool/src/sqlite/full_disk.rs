@@ -17,24 +17,33 @@ impl Writer {
         }
     }
 
-    fn enter_full_disk(&mut self, db: &Connection) -> Result<(), Fault> {
-        let is_new = self.disk_full.is_none();
-        let full = self.disk_full.insert(DiskFull::now());
-        if is_new {
-            // What the spare file occupied is enough for a checkpoint, and then for deletions.
-            full.deletes_at -= DiskFull::RETRY;
-            self.folder()
-                .free_spare()
-                .map_err(|error| Fault::failing("free the spare file", error.to_string()))?;
-        }
+    /// Refuses appends from now on.
+    pub(super) fn note_full_disk(&mut self) {
+        self.disk_full.get_or_insert_with(DiskFull::now);
         self.update_health();
+    }
+
+    fn enter_full_disk(&mut self, db: &Connection) -> Result<(), Fault> {
+        self.note_full_disk();
+        let full = self.disk_full.get_or_insert_with(DiskFull::now);
+        if full.is_relieved {
+            full.deletes_at = Instant::now() + DiskFull::RETRY;
+        } else {
+            // What the spare file occupied is enough for a checkpoint, and then for deletions.
+            (full.is_relieved, full.deletes_at) = (true, Instant::now());
+            let freed = self.folder().free_spare();
+            freed.map_err(|error| Fault::failing("free the spare file", error.to_string()))?;
+        }
         self.unless_full(|| schema::checkpoint(db, "PASSIVE").map(drop))
     }
 
+    /// Makes the file smaller, and ends the state if there is room for the spare file again.
     pub(super) fn leave_full_disk(&mut self, db: &Connection) -> Result<(), Fault> {
+        let now = Instant::now();
         self.disk_full = Some(DiskFull {
-            deletes_at: Instant::now(),
-            ..DiskFull::now()
+            is_relieved: true,
+            deletes_at: now,
+            spare_at: now + DiskFull::RETRY,
         });
         self.unless_full(|| schema::pragma(db, "incremental_vacuum(256)").map(drop))?;
         self.unless_full(|| schema::checkpoint(db, "PASSIVE").map(drop))?;

@@ -30,6 +30,10 @@ pub(super) struct Reader {
     pub(super) notify: Arc<dyn Fn(Event) + Send + Sync>,
 }
 
+pub(super) const TAKE: &str = "SELECT rows.id, rows.bytes, ord, items, generation, created, format, queues.id
+    FROM queues CROSS JOIN rows ON rows.queue = queues.id
+    WHERE selector = ? AND kind = ? AND ord < ? ORDER BY ord";
+
 /// What the thread holds beside its connections to other threads.
 struct State {
     file: u32,
@@ -154,7 +158,13 @@ impl Reader {
             what: "take",
             error: "the file is in use".to_owned(),
         });
-        let db = std::mem::replace(&mut state.db, idle)?;
+        let db = match std::mem::replace(&mut state.db, idle) {
+            Ok(db) => db,
+            Err(why) => {
+                state.db = Err(why.clone());
+                return Err(why);
+            }
+        };
         let result = step(state, &db);
         state.db = Ok(db);
         result.map_err(|fault| self.fail(state, fault))
@@ -162,7 +172,9 @@ impl Reader {
 
     fn fail(&self, state: &mut State, fault: Fault) -> Failing {
         let why = fault.report();
-        state.db = Err(why.clone());
+        if !matches!(fault, Fault::Full | Fault::Write(_)) {
+            state.db = Err(why.clone());
+        }
         let _ = self.writer.send(Write::Fault(state.opening, fault));
         why
     }
@@ -268,11 +280,7 @@ impl State {
             return Ok(Vec::new());
         }
         // Bodies are read later, because a column of a row that is skipped would be read too.
-        let mut statement = db.prepare(
-            "SELECT rows.id, rows.bytes, ord, items, generation, created, format, queues.id
-             FROM queues CROSS JOIN rows ON rows.queue = queues.id
-             WHERE selector = ? AND kind = ? AND ord < ? ORDER BY ord",
-        )?;
+        let mut statement = db.prepare(TAKE)?;
         let mut body = db.prepare("SELECT body, queue FROM rows NOT INDEXED WHERE id = ?")?;
         let before = i64::try_from(limit.before).unwrap_or(i64::MAX);
         let mut rows = statement.query(params![&**queue, kind as i64, before])?;

@@ -32,6 +32,7 @@ impl Writer {
                 }
                 Err(Stop::Fault(fault)) => fault,
                 Err(Stop::Refused(error)) if self.opening == 1 => {
+                    self.lock = None;
                     let _ = opened.send(Err(error));
                     return;
                 }

@@ -167,3 +167,69 @@ pub(crate) fn checkpoint(db: &Connection, mode: &str) -> rusqlite::Result<Checkp
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add_column(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+        transaction.execute_batch("ALTER TABLE queues ADD COLUMN counter INTEGER NOT NULL DEFAULT 3")
+    }
+
+    #[test]
+    fn an_older_file_is_migrated_and_a_newer_one_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("spool.db");
+        std::fs::write(&file, "").expect("written");
+        let db = open_writer(&file, STEPS, 1 << 20).expect("an empty file");
+        db.execute(
+            "INSERT INTO queues VALUES(1, 'acme', 'acme', 1, 0, 1, 0, 4, 4736, 9)",
+            [],
+        )
+        .expect("inserted");
+        drop(db);
+        let newer = [tables as Step, add_column];
+        let db = open_writer(&file, &newer, 1 << 20).expect("migrated");
+        let counter: i64 = db
+            .query_row("SELECT counter FROM queues", [], |row| row.get(0))
+            .expect("a row");
+        assert_eq!((counter, pragma(&db, "user_version").expect("a number")), (3, 2));
+        drop(db);
+        assert!(matches!(open_writer(&file, STEPS, 1 << 20), Err(Fault::Newer(2))));
+    }
+
+    #[test]
+    fn a_failed_step_changes_nothing() {
+        fn fails(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+            add_column(transaction)?;
+            transaction.execute_batch("ALTER TABLE missing ADD COLUMN counter")
+        }
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("spool.db");
+        std::fs::write(&file, "").expect("written");
+        open_writer(&file, STEPS, 1 << 20).expect("an empty file");
+        assert!(open_writer(&file, &[tables as Step, fails], 1 << 20).is_err());
+        let db = open_writer(&file, STEPS, 1 << 20).expect("still version 1");
+        assert!(db.prepare("SELECT counter FROM queues").is_err());
+    }
+
+    #[test]
+    fn a_take_reads_in_the_order_of_an_index() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("spool.db");
+        std::fs::write(&file, "").expect("written");
+        let db = open_writer(&file, STEPS, 1 << 20).expect("an empty file");
+        let mut plan = db
+            .prepare(&format!("EXPLAIN QUERY PLAN {}", super::super::reader::TAKE))
+            .expect("a query");
+        let lines = plan
+            .query_map(rusqlite::params!["acme", 0, 1], |row| row.get::<_, String>(3))
+            .expect("a plan");
+        let lines: Vec<_> = lines.map(|line| line.expect("a line")).collect();
+        assert!(
+            lines.iter().all(|line| line.starts_with("SEARCH")),
+            "no scan and no sorting: {lines:?}"
+        );
+        assert!(lines.iter().any(|line| line.contains("rows_in_order")), "{lines:?}");
+    }
+}

@@ -28,23 +28,27 @@ impl Writer {
             self.append_bytes -= next.bytes;
             batch.extend(self.appends.pop_front());
         }
-        let is_full = self.refuse_rows(&mut batch);
-        let result = match self.commit(db, &batch) {
-            // One of them breaks a rule; the others do not fail for it.
-            Err(Fault::Refused(_)) if batch.iter().filter(|append| append.rows.is_ok()).count() > 1 => {
-                for append in batch {
-                    let alone = [append];
-                    let result = self.commit(db, &alone);
-                    self.answer(db, alone, result)?;
-                }
-                Ok(())
-            }
-            result => self.answer(db, batch, result),
-        };
-        if is_full && self.is_nearly_full() {
+        if self.refuse_rows(&mut batch) && self.is_nearly_full() {
             self.set_health(Health::Full, None);
         }
-        result
+        match self.commit(db, &batch) {
+            // One of them breaks a rule; the others do not fail for it.
+            Err(Fault::Refused(_)) if batch.iter().filter(|append| append.rows.is_ok()).count() > 1 => {
+                let mut failed: Option<Fault> = None;
+                for append in batch {
+                    let alone = [append];
+                    let result = match &failed {
+                        None => self.commit(db, &alone),
+                        Some(fault) => Err(Fault::Failing(fault.report())),
+                    };
+                    if let Err(fault) = self.answer(db, alone, result) {
+                        failed.get_or_insert(fault);
+                    }
+                }
+                failed.map_or(Ok(()), Err)
+            }
+            result => self.answer(db, batch, result),
+        }
     }
 
     /// Refuses rows that must not be in the file. Returns whether the store is full.
@@ -85,6 +89,15 @@ impl Writer {
             Ok(ids) => (ids.into_iter(), None),
             Err(fault) => (Vec::new().into_iter(), Some(fault)),
         };
+        // Callers find the state that their answers imply.
+        let measured = if fault.is_none() { self.measure(db) } else { Ok(()) };
+        match &fault {
+            Some(Fault::Full) => self.note_full_disk(),
+            Some(fault) if !matches!(fault, Fault::Refused(_)) && fault.aside().is_none() => {
+                self.set_health(Health::Failing, Some(&fault.report()));
+            }
+            _ => {}
+        }
         for append in batch {
             guard(&self.shared.state).depth.waiting_bytes -= append.bytes;
             let answer = match (append.rows, &fault) {
@@ -96,8 +109,7 @@ impl Writer {
             call(append.done, answer);
         }
         match fault {
-            None => self
-                .measure(db)
+            None => measured
                 .and_then(|()| self.check_log(db))
                 .or_else(|fault| self.heal(db, fault)),
             Some(Fault::Refused(_)) => Ok(()),

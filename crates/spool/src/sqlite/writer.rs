@@ -190,6 +190,8 @@ pub(super) struct Begun {
 
 /// What is tried again while the disk is full.
 pub(super) struct DiskFull {
+    /// Whether the spare file is gone.
+    pub(super) is_relieved: bool,
     pub(super) deletes_at: Instant,
     pub(super) spare_at: Instant,
 }
@@ -210,6 +212,7 @@ impl DiskFull {
     pub(super) fn now() -> Self {
         let at = Instant::now() + Self::RETRY;
         Self {
+            is_relieved: false,
             deletes_at: at,
             spare_at: at,
         }

@@ -1,5 +1,11 @@
 //! Tests of the store in a SQLite file.
 
+#![cfg(all(feature = "sqlite", unix))]
+
 mod basic;
+mod bounds;
+mod check;
 mod erase;
+mod faults;
+mod model;
 mod support;

@@ -1,6 +1,8 @@
 //! A store in a folder of its own, with calls that wait.
 
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -110,6 +112,16 @@ impl Spool {
     pub(crate) fn take_events(&self) -> Vec<Event> {
         std::mem::take(&mut *self.events.lock().expect("no panic"))
     }
+
+    /// Waits for an event, and returns all up to it.
+    pub(crate) fn wait_for(&self, is_it: impl Fn(&Event) -> bool) -> Vec<Event> {
+        let mut all: Vec<Event> = Vec::new();
+        until(|| {
+            all.extend(self.take_events());
+            all.iter().any(&is_it)
+        });
+        all
+    }
 }
 
 /// Calls with a function that receives the result, and waits for it.
@@ -131,8 +143,20 @@ pub(crate) fn until(mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < end, "the condition does not come");
-        std::thread::yield_now();
+        // Polls: some conditions cost a call each time.
+        std::thread::park_timeout(Duration::from_millis(1));
     }
+}
+
+/// A number from a variable, with which long runs make a test larger.
+#[expect(clippy::disallowed_methods, reason = "a test has no configuration")]
+pub(crate) fn number<N: std::str::FromStr>(variable: &str, default: N) -> N {
+    let text = std::env::var(variable);
+    text.map_or(default, |text| {
+        text.parse()
+            .ok()
+            .unwrap_or_else(|| panic!("{variable} must be a number"))
+    })
 }
 
 pub(crate) fn now_ms() -> u64 {
@@ -163,4 +187,13 @@ pub(crate) fn orders(rows: &[Taken]) -> Vec<u64> {
 
 pub(crate) fn ids(rows: &[Taken]) -> Vec<RowId> {
     rows.iter().map(|row| row.id).collect()
+}
+
+/// Copies the files of a folder to a new one: the state that a crash leaves.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    fs::DirBuilder::new().mode(0o700).create(to).expect("a new folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("a file");
+        fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
+    }
 }

@@ -1,0 +1,193 @@
+//! The bounds of bytes and age.
+
+use std::time::Duration;
+
+use tracer_registry_spool::{AppendError, Event, Health, Kind, Lost, Row, Store as _};
+
+use crate::support::{ALL, MIB, Spool, ids, now_ms, orders, row, until};
+
+/// Appends rows of 100,000 bytes until one is refused. Returns the number of rows.
+fn fill(spool: &Spool, queue: &str) -> (u64, AppendError) {
+    for order in 1.. {
+        if let Err(error) = spool.append(vec![row(queue, order, vec![7; 100_000])]) {
+            return (order - 1, error);
+        }
+    }
+    unreachable!("the bound is reached before")
+}
+
+fn files(spool: &Spool) -> u64 {
+    let entries = std::fs::read_dir(&spool.options.folder).expect("a folder");
+    entries
+        .map(|entry| entry.and_then(|entry| entry.metadata()).map_or(0, |file| file.len()))
+        .sum()
+}
+
+#[test]
+fn one_tenant_gets_half_of_the_disk_and_others_still_append() {
+    let spool = Spool::with(32 * MIB, |_| {});
+    let (rows, error) = fill(&spool, "acme");
+    assert!(matches!(error, AppendError::OwnerFull), "{error}");
+    // 32 MiB without three times 2 MiB for the log and the spare file, halved.
+    assert!((125..=132).contains(&rows), "{rows} rows of 100,000 bytes in 13 MiB");
+    assert_eq!(spool.store().depth().health, Health::Working);
+    let (others, error) = fill(&spool, "globex/search");
+    assert!(matches!(error, AppendError::OwnerFull), "{error}");
+    assert!((60..=67).contains(&others), "half of the rest: {others}");
+    assert!(
+        spool.append(vec![row("acme/other", 1, vec![7; 100_000])]).is_err(),
+        "all queues of an owner count"
+    );
+    spool
+        .append(vec![row("initech", 1, vec![7; 100_000])])
+        .expect("still room");
+    assert!(files(&spool) <= 32 * MIB);
+}
+
+#[test]
+fn a_tenant_bound_holds_and_others_in_the_same_transaction_are_not_touched() {
+    let spool = Spool::with(64 * MIB, |options| options.owner_max_bytes = Some(2 * MIB));
+    let (rows, error) = fill(&spool, "acme");
+    assert!(matches!(error, AppendError::OwnerFull), "{error}");
+    assert!((18..=20).contains(&rows), "{rows}");
+    let both = vec![row("globex", 1, "small"), row("acme", 99, vec![7; 100_000])];
+    assert!(
+        matches!(spool.append(both), Err(AppendError::OwnerFull)),
+        "all rows of an append, or none"
+    );
+    assert_eq!(spool.store().depth().rows, rows);
+    spool
+        .append(vec![row("globex", 1, vec![7; 100_000])])
+        .expect("others have room");
+}
+
+#[test]
+fn a_full_store_says_so_until_an_eighth_is_free_and_never_exceeds_its_bound() {
+    let mut spool = Spool::with(32 * MIB, |_| {});
+    let mut kept = 0;
+    for tenant in 0.. {
+        let (rows, error) = fill(&spool, &format!("t{tenant}"));
+        kept += rows;
+        assert!(files(&spool) <= 32 * MIB, "{}", files(&spool));
+        if matches!(error, AppendError::Full) {
+            break;
+        }
+    }
+    let depth = spool.store().depth();
+    assert_eq!((depth.health, depth.rows), (Health::Full, kept));
+    spool.wait_for(|event| matches!(event, Event::Full));
+    let rows = spool.take("t0", Kind::Spans, ALL).expect("works");
+    assert!(rows.is_empty(), "what was appended is taken");
+    spool.restart();
+    let rows = spool.take("t0", Kind::Spans, ALL).expect("works");
+    let (error, _) = (
+        fill(&spool, "late").1,
+        spool.wait_for(|event| matches!(event, Event::Full)),
+    );
+    assert!(matches!(error, AppendError::Full), "{error}");
+    spool.store().complete(ids(&rows));
+    spool.wait_for(|event| matches!(event, Event::Working));
+    spool
+        .append(vec![row("late", 1000, vec![7; 100_000])])
+        .expect("there is room again");
+}
+
+#[test]
+fn one_append_that_is_larger_than_the_store_is_refused_without_a_fault() {
+    let spool = Spool::with(32 * MIB, |_| {});
+    let refused = spool.append(vec![row("acme", 1, vec![7; 30 << 20])]);
+    assert!(matches!(refused, Err(AppendError::Full)), "{refused:?}");
+    assert_eq!(spool.store().depth().health, Health::Working);
+    let large = vec![row("acme", 1, vec![7; 6 << 20])];
+    spool.append(large).expect("fits");
+    assert!(files(&spool) <= 32 * MIB, "{}", files(&spool));
+}
+
+#[test]
+fn an_idle_store_gives_free_pages_back() {
+    let spool = Spool::with(64 * MIB, |_| {});
+    let mut rows = Vec::new();
+    for order in 1..=200 {
+        rows.extend(
+            spool
+                .append(vec![row("acme", order, vec![7; 50_000])])
+                .expect("appended"),
+        );
+    }
+    let before = spool.file("spool.db").metadata().expect("a file").len();
+    spool.store().complete(rows);
+    until(|| spool.store().depth().rows == 0);
+    assert!(spool.store().depth().bytes < MIB);
+    // A checkpoint shortens the file.
+    until(|| {
+        let _ = spool.purge("none");
+        spool.file("spool.db").metadata().expect("a file").len() < before.min(5 * MIB)
+    });
+}
+
+#[test]
+fn rows_expire_unless_they_are_taken() {
+    let mut spool = Spool::new();
+    let old = |queue, order| Row {
+        created: now_ms() - 3_600_000,
+        ..row(queue, order, "old")
+    };
+    spool
+        .append(vec![
+            old("acme", 1),
+            old("acme", 2),
+            row("acme", 3, "new"),
+            old("globex", 4),
+        ])
+        .expect("appended");
+    let event = Row {
+        kind: Kind::SessionEvents,
+        items: 5,
+        ..old("globex", 5)
+    };
+    spool.append(vec![event]).expect("appended");
+    spool.options.max_age = Duration::from_secs(1800);
+    let taken = {
+        spool.close();
+        spool.take_events();
+        spool.open().expect("closed before");
+        // Either the take or the search for expired rows comes first.
+        spool
+            .take("acme", Kind::Spans, tracer_registry_spool::Limit { rows: 1, ..ALL })
+            .expect("works")
+    };
+    let left = 5 - 3 - u64::from(orders(&taken) != [1]);
+    until(|| spool.store().depth().rows == left);
+    let lost: Vec<_> = spool
+        .take_events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Lost {
+                why: Lost::Expired,
+                depth,
+            } => Some((depth.spans, depth.events)),
+            _ => None,
+        })
+        .collect();
+    let sum = lost.iter().fold((0, 0), |sum, lost| (sum.0 + lost.0, sum.1 + lost.1));
+    assert_eq!(sum, (4 - left, 5));
+    // A row that is released after its time is found later.
+    if orders(&taken) == [1] {
+        spool.store().release(vec![(taken[0].id, None)]);
+        assert_eq!(spool.store().depth().rows, 2);
+    }
+}
+
+#[test]
+fn a_row_of_the_future_is_as_old_as_its_append() {
+    let mut spool = Spool::with(32 * MIB, |options| options.max_age = Duration::from_millis(200));
+    let rows = spool
+        .append(vec![Row {
+            created: u64::MAX,
+            ..row("acme", 1, "body")
+        }])
+        .expect("appended");
+    spool.store().release(vec![(rows[0], None)]);
+    until(|| spool.store().depth().rows == 0);
+    spool.close();
+}
