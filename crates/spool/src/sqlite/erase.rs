@@ -14,7 +14,7 @@ use super::health::Fault;
 use super::transaction::Delete;
 use super::writer::{Begun, Job, Purge, Writer};
 use super::{Point, body, call, schema};
-use crate::{Failing, Purged, Row};
+use crate::{Failing, Purged};
 
 /// What one transaction deletes, in bytes.
 const DELETE_BYTES: u64 = 8 << 20;
@@ -22,13 +22,6 @@ const DELETE_BYTES: u64 = 8 << 20;
 const VACUUM_PAGES: u64 = 4096;
 
 impl Writer {
-    /// Whether a row's data was purged after it was accepted.
-    pub(super) fn is_erased(&self, row: &Row) -> bool {
-        self.erased.iter().any(|erased| {
-            (!erased.allowed || row.generation < erased.generation) && (self.options.covers)(&erased.what, &row.queue)
-        })
-    }
-
     /// The names of queues whose purge is not done.
     pub(super) fn undone(&self) -> HashSet<Arc<str>> {
         let undone = self.erased.iter().filter(|erased| !erased.is_done);
@@ -51,7 +44,7 @@ impl Writer {
         mut erased: Vec<Erased>,
         generation: u64,
     ) -> rusqlite::Result<()> {
-        let known = std::mem::take(&mut self.erased);
+        let known = std::mem::take(self.erased.change());
         let missing: Vec<_> = known
             .into_iter()
             .filter(|known| !erased.iter().any(|erased| erased.what == known.what))
@@ -71,7 +64,7 @@ impl Writer {
             transaction.commit()?;
         }
         self.generation = self.generation.max(generation);
-        self.erased = erased;
+        self.erased.replace(erased);
         Ok(())
     }
 
@@ -152,6 +145,7 @@ impl Writer {
         )?;
         for erased in self
             .erased
+            .change()
             .iter_mut()
             .filter(|erased| erased.what == what && changed > 0)
         {
@@ -170,7 +164,7 @@ impl Writer {
                 "DELETE FROM erased WHERE allowed = 1 AND done = 1 AND at < ?",
                 [before.cast_signed()],
             )?;
-            self.erased.retain(|erased| !is_old(erased));
+            self.erased.change().retain(|erased| !is_old(erased));
         }
         Ok(())
     }
@@ -193,7 +187,12 @@ impl Writer {
         (self.options.at)(Point::PurgeEmptied);
         db.execute("UPDATE erased SET done = 1 WHERE selector = ?", [&purge.what])?;
         (self.options.at)(Point::PurgeDone);
-        for erased in self.erased.iter_mut().filter(|erased| erased.what == purge.what) {
+        for erased in self
+            .erased
+            .change()
+            .iter_mut()
+            .filter(|erased| erased.what == purge.what)
+        {
             erased.is_done = true;
         }
         self.empty_log(db)?;
@@ -214,8 +213,8 @@ impl Writer {
         set_generation(&transaction, generation)?;
         transaction.commit()?;
         self.generation = generation;
-        self.erased.retain(|erased| erased.what != what);
-        self.erased.push(line);
+        self.erased.change().retain(|erased| erased.what != what);
+        self.erased.change().push(line);
         self.measure(db)
     }
 

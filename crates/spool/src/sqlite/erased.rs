@@ -1,6 +1,15 @@
 //! The table of what was purged.
 
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::Arc;
+
 use rusqlite::{Connection, params};
+
+use crate::Row;
+
+/// Queues with a known answer.
+const MOST_QUEUES: usize = 10_000;
 
 /// A line of the table `erased`.
 pub(crate) struct Erased {
@@ -49,6 +58,54 @@ impl Erased {
             ],
         )?;
         Ok(())
+    }
+}
+
+/// What was purged, with an answer for each queue.
+#[derive(Default)]
+pub(crate) struct Purges {
+    lines: Vec<Erased>,
+    /// By queue: rows of an older generation are refused.
+    before: HashMap<Arc<str>, u64>,
+}
+
+impl Deref for Purges {
+    type Target = [Erased];
+
+    fn deref(&self) -> &[Erased] {
+        &self.lines
+    }
+}
+
+impl Purges {
+    pub(crate) fn replace(&mut self, lines: Vec<Erased>) {
+        *self.change() = lines;
+    }
+
+    pub(crate) fn change(&mut self) -> &mut Vec<Erased> {
+        self.before.clear();
+        &mut self.lines
+    }
+
+    /// Whether a row must not be appended: its data was purged after it was accepted, or is not
+    /// allowed again.
+    pub(crate) fn refuses(&mut self, row: &Row, covers: fn(&str, &str) -> bool) -> bool {
+        if self.lines.is_empty() {
+            return false;
+        }
+        if let Some(&before) = self.before.get(&row.queue) {
+            return row.generation < before;
+        }
+        let covering = self.lines.iter().filter(|erased| covers(&erased.what, &row.queue));
+        let before = covering
+            .map(|erased| if erased.allowed { erased.generation } else { u64::MAX })
+            .max()
+            .unwrap_or(0);
+        if self.before.len() >= MOST_QUEUES {
+            self.before.clear();
+        }
+        self.before.insert(row.queue.clone(), before);
+        row.generation < before
     }
 }
 

@@ -43,6 +43,8 @@ const MAX_WAITING: u64 = 32 << 20;
 /// What a waiting row takes beside its body.
 const ROW_BYTES: u64 = 128;
 
+type Notify = Arc<dyn Fn(Event) + Send + Sync>;
+
 /// The settings of a [`SqliteStore`].
 #[derive(Clone)]
 #[non_exhaustive]
@@ -352,6 +354,11 @@ fn closed(what: &'static str) -> Failing {
 /// Calls a caller's function. A panic in it is the caller's, and does not end the thread.
 fn call<T>(done: Done<T>, result: T) {
     let _ = catch_unwind(AssertUnwindSafe(|| done(result)));
+}
+
+/// Reports an event. A panic of the receiver does not end the thread.
+fn report(notify: &Notify, event: Event) {
+    let _ = catch_unwind(AssertUnwindSafe(|| notify(event)));
 }
 
 fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -13,7 +13,7 @@ use super::health::Fault;
 use super::lock::{Lock, LockError};
 use super::transaction::Delete;
 use super::writer::{DiskFull, Writer};
-use super::{OpenError, Point, schema};
+use super::{OpenError, Point, report, schema};
 use crate::{Event, Lost, Recovery};
 
 /// Why the file was not opened.
@@ -72,14 +72,14 @@ impl Writer {
         let (erased, generation) = db.map(|db| Erased::rescue(&db)).unwrap_or_default();
         for erased in erased {
             if !self.erased.iter().any(|known| known.what == erased.what) {
-                self.erased.push(erased);
+                self.erased.change().push(erased);
             }
         }
         self.generation = self.generation.max(generation);
         let at = self.options.at;
         let aside = self.folder().set_aside(name, || at(Point::BetweenRenames));
         let file = aside.map_err(|error| Fault::failing("set a file aside", error.to_string()))?;
-        (self.options.notify)(Event::SetAside { file, why });
+        report(&self.options.notify, Event::SetAside { file, why });
         Ok(())
     }
 
@@ -97,7 +97,8 @@ impl Writer {
         let erased = Erased::load(&db)?;
         let recovery = if is_same {
             self.forget_unsure(&db)?;
-            (self.erased, self.generation) = (erased, generation);
+            self.erased.replace(erased);
+            self.generation = generation;
             self.counts = Counts::load(&db)?;
             Vec::new()
         } else {
@@ -147,7 +148,7 @@ impl Writer {
             generation: self.generation,
             erased,
         };
-        (self.options.notify)(Event::Opened(recovery));
+        report(&self.options.notify, Event::Opened(recovery));
         if self.folder().allocate_spare(2 * self.log_bytes()).is_err() {
             self.disk_full = Some(DiskFull::now());
         }
@@ -180,10 +181,13 @@ impl Writer {
         for queue in self.counts.queues.values() {
             let lost = queue.held.without(sums.get(&queue.name).unwrap_or(&Held::default()));
             if !lost.is_empty() {
-                (self.options.notify)(Event::Lost {
-                    why: Lost::Damaged,
-                    depth: lost.depth(&queue.name),
-                });
+                report(
+                    &self.options.notify,
+                    Event::Lost {
+                        why: Lost::Damaged,
+                        depth: lost.depth(&queue.name),
+                    },
+                );
             }
         }
     }

@@ -12,7 +12,7 @@ use super::bounds::Held;
 use super::commands::{Completed, Entry, Read, Size, Write};
 use super::files::now_ms;
 use super::health::Fault;
-use super::{Shared, body, call, guard, schema};
+use super::{Notify, Shared, body, call, guard, report, schema};
 use crate::{Event, Failing, Kind, Limit, Lost, RowId, Taken};
 
 /// Queues that one step of the search for expired rows looks at.
@@ -27,7 +27,7 @@ pub(super) struct Reader {
     pub(super) shared: Arc<Shared>,
     pub(super) commands: Receiver<Read>,
     pub(super) writer: Sender<Write>,
-    pub(super) notify: Arc<dyn Fn(Event) + Send + Sync>,
+    pub(super) notify: Notify,
 }
 
 pub(super) const TAKE: &str = "SELECT rows.id, rows.bytes, ord, items, generation, created, format, queues.id
@@ -192,10 +192,13 @@ impl Reader {
             } else {
                 let mut lost = Held::default();
                 lost.add(row.kind, row.size.items, row.size.bytes);
-                (self.notify)(Event::Lost {
-                    why: Lost::Damaged,
-                    depth: lost.depth(&row.queue),
-                });
+                report(
+                    &self.notify,
+                    Event::Lost {
+                        why: Lost::Damaged,
+                        depth: lost.depth(&row.queue),
+                    },
+                );
             }
         }
     }

@@ -11,7 +11,7 @@ use super::commands::{Append, Completed, Entry, Read, Size};
 use super::files::now_ms;
 use super::health::Fault;
 use super::writer::{BACK_OFF, COMMIT_BYTES, DELETES, Writer};
-use super::{Point, body, call, guard, schema};
+use super::{Point, body, call, guard, report, schema};
 use crate::{AppendError, Event, Health, Kind, Lost, Row, RowId};
 
 impl Writer {
@@ -62,7 +62,7 @@ impl Writer {
         let mut is_full = false;
         for append in batch {
             let Ok(rows) = &append.rows else { continue };
-            let refused = if rows.iter().any(|row| self.is_erased(row)) {
+            let refused = if rows.iter().any(|row| self.erased.refuses(row, self.options.covers)) {
                 Err(AppendError::Erased)
             } else if self.disk_full.is_some() {
                 Err(AppendError::Full)
@@ -167,10 +167,13 @@ impl Writer {
         }
         self.publish();
         for (queue, held) in expired {
-            (self.options.notify)(Event::Lost {
-                why: Lost::Expired,
-                depth: held.depth(&queue),
-            });
+            report(
+                &self.options.notify,
+                Event::Lost {
+                    why: Lost::Expired,
+                    depth: held.depth(&queue),
+                },
+            );
         }
         Ok(ids)
     }

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::bounds::{self, Counts};
 use super::commands::{Append, Completed, End, Read, Write};
-use super::erased::Erased;
+use super::erased::Purges;
 use super::files::Folder;
 use super::health::Fault;
 use super::lock::Lock;
-use super::{Options, Shared, guard};
+use super::{Options, Shared, guard, report};
 use crate::{AppendError, Done, Event, Failing, Health, Purged, QueueDepth, Rest, RowId};
 
 /// A transaction begins at least so long after the last one, unless it is large.
@@ -46,7 +46,7 @@ pub(super) struct Writer {
     pub(super) counts: Counts,
     pub(super) live: u64,
     pub(super) generation: u64,
-    pub(super) erased: Vec<Erased>,
+    pub(super) erased: Purges,
 
     pub(super) appends: VecDeque<Append>,
     pub(super) append_bytes: u64,
@@ -84,7 +84,7 @@ impl Writer {
             counts: Counts::default(),
             live: 0,
             generation: 0,
-            erased: Vec::new(),
+            erased: Purges::default(),
             appends: VecDeque::new(),
             append_bytes: 0,
             deletes: VecDeque::new(),
@@ -108,11 +108,14 @@ impl Writer {
             return;
         }
         guard(&self.shared.state).depth.health = health;
-        (self.options.notify)(match (health, why) {
-            (Health::Failing, Some(why)) => Event::Failing(why.clone()),
-            (Health::Full, _) => Event::Full,
-            _ => Event::Working,
-        });
+        report(
+            &self.options.notify,
+            match (health, why) {
+                (Health::Failing, Some(why)) => Event::Failing(why.clone()),
+                (Health::Full, _) => Event::Full,
+                _ => Event::Working,
+            },
+        );
     }
 
     pub(super) fn refuse(&self, command: Write, why: &AppendError) {

@@ -7,5 +7,6 @@ mod bounds;
 mod check;
 mod erase;
 mod faults;
+mod folder;
 mod model;
 mod support;

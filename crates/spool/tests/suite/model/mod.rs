@@ -1,5 +1,7 @@
 //! The store against a map, with steps in a random order.
 
+mod steps;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::mpsc::Receiver;
@@ -9,81 +11,10 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use tracer_registry_spool::{AppendError, Event, Kind, Limit, Lost, QueueDepth, Rest, Row, RowId, Store as _, Taken};
 
+use self::steps::{KINDS, New, QUEUES, Step, step};
 use crate::support::{MIB, Spool, channel, copy_folder, covers, now_ms, number, row, until};
 
-const QUEUES: [&str; 4] = ["a", "a/x", "b", "b/x"];
-const KINDS: [Kind; 2] = [Kind::Spans, Kind::SessionEvents];
 const MAX_AGE: Duration = Duration::from_secs(1800);
-
-#[derive(Debug, Clone)]
-enum Step {
-    Append {
-        rows: Vec<New>,
-        stale: bool,
-    },
-    Take {
-        queue: usize,
-        kind: usize,
-        rows: usize,
-        bytes: usize,
-        before: Index,
-    },
-    Complete(Index),
-    Release(Index, Option<(u32, usize)>),
-    Purge(usize),
-    Allow(usize),
-    Expire,
-    Restart,
-    Crash,
-}
-
-#[derive(Debug, Clone)]
-struct New {
-    queue: usize,
-    kind: usize,
-    items: u32,
-    bytes: usize,
-    old: bool,
-    /// Takes an order number that is smaller than those before.
-    early: bool,
-}
-
-fn new_row() -> impl Strategy<Value = New> {
-    let bytes = prop_oneof![0..200_usize, 3_600..4_100_usize, 8_000..8_300_usize, Just(60_000)];
-    (
-        0..4_usize,
-        0..2_usize,
-        1..9_u32,
-        bytes,
-        prop::bool::weighted(0.2),
-        prop::bool::weighted(0.2),
-    )
-        .prop_map(|(queue, kind, items, bytes, old, early)| New {
-            queue,
-            kind,
-            items,
-            bytes,
-            old,
-            early,
-        })
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let rest = prop::option::weighted(0.4, (1..5_u32, 0..9_000_usize));
-    prop_oneof![
-        8 => (prop::collection::vec(new_row(), 1..5), prop::bool::weighted(0.1))
-            .prop_map(|(rows, stale)| Step::Append { rows, stale }),
-        6 => (0..4_usize, 0..2_usize, 1..6_usize, 1..100_000_usize, any::<Index>())
-            .prop_map(|(queue, kind, rows, bytes, before)| Step::Take { queue, kind, rows, bytes, before }),
-        6 => any::<Index>().prop_map(Step::Complete),
-        6 => (any::<Index>(), rest).prop_map(|(row, rest)| Step::Release(row, rest)),
-        1 => (0..4_usize).prop_map(Step::Purge),
-        2 => (0..4_usize).prop_map(Step::Allow),
-        1 => Just(Step::Expire),
-        1 => Just(Step::Restart),
-        1 => Just(Step::Crash),
-    ]
-}
 
 #[derive(Debug, Clone)]
 struct Held {
