@@ -104,7 +104,11 @@ impl SelectorLedger {
     fn stop_loads_if(&self, is_wanted: impl FnOnce(&Backlog) -> bool) {
         let mut state = self.state.lock();
         let backlog = state.backlog.as_mut().filter(|backlog| is_wanted(backlog));
-        let older = backlog.and_then(|backlog| backlog.set_loader(None));
+        let older = backlog.and_then(|backlog| {
+            // The next tracer may have another key or receiver.
+            backlog.try_now();
+            backlog.set_loader(None)
+        });
         drop(state);
         Self::release_window(older);
     }
@@ -145,6 +149,11 @@ impl SelectorLedger {
     /// Returns when the drain may look for a tracer.
     pub(crate) fn load_due(&self) -> Instant {
         self.on_disk(|backlog, _| backlog.due())
+    }
+
+    /// Ends the current back-off.
+    pub(crate) fn try_now(&self) {
+        self.on_disk(|backlog, _| backlog.try_now());
     }
 
     /// Starts a back-off, because no tracer could be created. Returns when it ends.

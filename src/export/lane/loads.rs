@@ -36,7 +36,7 @@ impl Lane {
         if self.is_spooled()
             && let Some(ledger) = self.selector_ledger()
         {
-            ledger.on_disk(|backlog, _| backlog.try_now());
+            ledger.try_now();
             load::wake(&self.shared, &ledger);
         }
     }

@@ -148,7 +148,7 @@ impl Backlog {
         self.of(kind).try_at = None;
     }
 
-    /// Ends the current back-off, for a flush, a new key, or a resume.
+    /// Ends the current back-off, for a flush, a new key, or a changed binding.
     pub(crate) fn try_now(&mut self) {
         self.kinds.iter_mut().for_each(|of_kind| of_kind.try_at = None);
     }
@@ -176,7 +176,6 @@ impl Backlog {
     /// Sets the lane that loads from now on, or none. Returns the one before.
     pub(crate) fn set_loader(&mut self, lane: Option<Weak<dyn CountedLane>>) -> Option<Weak<dyn CountedLane>> {
         self.kinds.iter_mut().for_each(|of_kind| of_kind.epoch += 1);
-        self.try_now();
         self.check_settled();
         std::mem::replace(&mut self.loader, lane)
     }

@@ -12,16 +12,11 @@ use crate::util::fork::ForkLock;
 pub(crate) enum DrainEvent {
     /// The selector has rows on disk only, and no lane that loads them.
     Waiting(Arc<SelectorLedger>),
-    /// No tracer of the selector could be created. The drain tries again at this time, or after a
-    /// reload if the selector has no binding.
-    Failed {
-        ledger: Arc<SelectorLedger>,
-        due: Instant,
-        has_no_binding: bool,
-    },
+    /// No tracer of the selector could be created. The drain tries again at this time.
+    Failed(Arc<SelectorLedger>, Instant),
     /// The drain may look for another tracer.
     Free,
-    /// The configuration was reloaded.
+    /// The configuration was reloaded: the drain tries all selectors again.
     Reloaded,
 }
 

@@ -4,8 +4,9 @@
 //! |---|---|
 //! | rows of a selector are on disk, and no lane of it loads | its tracer is looked up, after its back-off |
 //! | the look-up succeeds | the tracer's lane loads; its handle is kept until it cannot load more for now |
-//! | the selector has no binding | it is looked up again after a minute, and after each reload |
+//! | the selector has no binding | it is looked up again after a minute |
 //! | the look-up fails otherwise | it is looked up again after a back-off |
+//! | the configuration is reloaded | all selectors that wait are looked up at once |
 //!
 //! So a selector that nothing uses any more still sends what it left. At most a quarter of the pool
 //! holds such tracers at a time, and each of them sends with its own share of permits.
@@ -35,13 +36,8 @@ const UNBOUND_WAIT: Duration = Duration::from_secs(60);
 /// Selectors that wait for a look-up, by when it is due and by a number.
 #[derive(Default)]
 struct WaitingSelectors {
-    waiting: BTreeMap<(Instant, u64), WaitingSelector>,
+    waiting: BTreeMap<(Instant, u64), Arc<SelectorLedger>>,
     numbers: u64,
-}
-
-struct WaitingSelector {
-    ledger: Arc<SelectorLedger>,
-    has_no_binding: bool,
 }
 
 /// Limits of the drain.
@@ -85,13 +81,9 @@ async fn run(
             None => Ok(events_rx.recv().await),
         };
         match event {
-            Ok(Some(DrainEvent::Waiting(ledger))) => waiting.add(ledger.load_due(), ledger, false),
-            Ok(Some(DrainEvent::Failed {
-                ledger,
-                due,
-                has_no_binding,
-            })) => waiting.add(due, ledger, has_no_binding),
-            Ok(Some(DrainEvent::Reloaded)) => waiting.look_up_unbound(),
+            Ok(Some(DrainEvent::Waiting(ledger))) => waiting.add(ledger.load_due(), ledger),
+            Ok(Some(DrainEvent::Failed(ledger, due))) => waiting.add(due, ledger),
+            Ok(Some(DrainEvent::Reloaded)) => waiting.try_now(),
             Ok(Some(DrainEvent::Free)) | Err(_) => {}
             Ok(None) => return,
         }
@@ -124,17 +116,12 @@ async fn drain(registry: WeakRegistry, spool: Arc<Spool>, ledger: Arc<SelectorLe
             registry.load(&ledger);
         }
         Some(Err(error)) => {
-            let has_no_binding = error.is_unknown();
-            let due = if has_no_binding {
+            let due = if error.is_unknown() {
                 Instant::now() + UNBOUND_WAIT
             } else {
                 ledger.back_off()
             };
-            spool.drain.send(DrainEvent::Failed {
-                ledger,
-                due,
-                has_no_binding,
-            });
+            spool.drain.send(DrainEvent::Failed(ledger, due));
         }
     }
     drop(tracer);
@@ -162,10 +149,9 @@ impl Limits {
 }
 
 impl WaitingSelectors {
-    fn add(&mut self, due: Instant, ledger: Arc<SelectorLedger>, has_no_binding: bool) {
+    fn add(&mut self, due: Instant, ledger: Arc<SelectorLedger>) {
         self.numbers += 1;
-        let waiting = WaitingSelector { ledger, has_no_binding };
-        self.waiting.insert((due, self.numbers), waiting);
+        self.waiting.insert((due, self.numbers), ledger);
     }
 
     /// Returns when the first look-up is due.
@@ -174,16 +160,16 @@ impl WaitingSelectors {
     }
 
     fn take_first(&mut self) -> Option<Arc<SelectorLedger>> {
-        self.waiting.pop_first().map(|(_, waiting)| waiting.ledger)
+        self.waiting.pop_first().map(|(_, ledger)| ledger)
     }
 
-    /// Makes the look-ups of selectors without a binding due.
-    fn look_up_unbound(&mut self) {
+    /// Makes all look-ups due, and ends the back-offs of the selectors.
+    fn try_now(&mut self) {
         let now = Instant::now();
         let all = std::mem::take(&mut self.waiting).into_iter();
-        let again = all.map(|((due, number), waiting)| {
-            let due = if waiting.has_no_binding { now } else { due };
-            ((due, number), waiting)
+        let again = all.map(|((_, number), ledger)| {
+            ledger.try_now();
+            ((now, number), ledger)
         });
         self.waiting = again.collect();
     }
