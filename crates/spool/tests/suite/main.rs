@@ -5,8 +5,13 @@
 mod basic;
 mod bounds;
 mod check;
+mod crash;
+mod diary;
 mod erase;
 mod faults;
 mod folder;
 mod model;
+#[cfg(target_os = "linux")]
+mod power;
 mod support;
+mod worker;
