@@ -235,6 +235,11 @@ impl Ledger {
         self.delivered
     }
 
+    /// Returns the number dropped for a reason.
+    pub(crate) fn dropped_for(&self, reason: DropReason) -> u64 {
+        self.dropped[reason as usize]
+    }
+
     /// Returns the total number dropped, for any reason.
     pub(crate) fn lost(&self) -> u64 {
         self.dropped.iter().sum()

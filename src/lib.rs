@@ -63,6 +63,7 @@
 //! | `macros` | yes | [`trace`] |
 //! | `tls` | yes | `https://` endpoints, with rustls and the platform's certificates |
 //! | `watch` | yes | reloads configuration and key files when they change |
+//! | `encoded` | | internal: a part of `gateway` and `spool` |
 //! | `gateway` | | encoded payloads in lanes, for the gateway; unstable |
 //! | `grpc` | | OTLP over gRPC, with tonic |
 //! | `metrics` | | [`TracerRegistry::observe`]: the registry's own metrics |
@@ -131,15 +132,15 @@ pub mod status {
     pub use crate::integrations::trace_macro::{TraceCounts, trace_counts};
     pub use crate::ledger::{DropReason, LedgerSnapshot};
     pub use crate::registry::{
-        Attention, ConfigurationStatus, EndpointStatus, EvictedTotals, PoolStatus, Severity, Status, TracerFilter,
-        TracerOrder, TracerPage, TracerPosition, TracerQuery, TracerStatus, UnroutedStatus,
+        Attention, ConfigurationStatus, EndpointStatus, EvictedTotals, PoolStatus, Severity, SpoolHealth, SpoolStatus,
+        Status, TracerFilter, TracerOrder, TracerPage, TracerPosition, TracerQuery, TracerStatus, UnroutedStatus,
     };
 }
 
-/// Results of a flush, a shutdown, a reload and a rotation.
+/// Results of a flush, a shutdown, a reload, a rotation and a purge.
 pub mod report {
     pub use crate::export::{EvictedReport, Report, SessionEventsReport, TracerReport};
-    pub use crate::registry::{Reload, RetainedTracer, Rotation};
+    pub use crate::registry::{Erased, PurgeReceipt, Reload, RetainedTracer, Rotation};
 }
 
 /// Results of a configuration check: [`TracerRegistry::check`] and
@@ -158,7 +159,7 @@ pub mod source {
 pub mod error {
     pub use crate::backend::DestinationError;
     pub use crate::export::{EngineError, ExportError, TlsError, TlsErrorKind};
-    pub use crate::registry::ReloadError;
+    pub use crate::registry::{PurgeError, ReloadError};
     pub use crate::util::system_error::SystemError;
 }
 

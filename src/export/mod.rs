@@ -44,7 +44,7 @@ mod test_fixtures;
 mod test_receiver;
 
 pub(crate) use accounting::accounting::Accounting;
-pub(crate) use accounting::counted_lane::LaneSummary;
+pub(crate) use accounting::counted_lane::{CountedLane, LaneSummary};
 pub(crate) use accounting::eviction::EvictedLedgers;
 pub(crate) use accounting::flush::after;
 pub use accounting::key_status::{KeyRefusal, KeyStatus};
@@ -66,6 +66,8 @@ pub(crate) use lane::Lane;
 pub(crate) use lane::payloads::{NoRoom, Room};
 pub(crate) use lane::processor::{LaneProcessor, OpenLane};
 pub(crate) use lane::stripes::STRIPES;
+#[cfg(feature = "spool")]
+pub(crate) use log::budget::Granted;
 pub(crate) use log::budget::LineBudget;
 pub(crate) use log::changes::ChangeLog;
 pub use log::changes::{Change, ChangeKind, Problem};

@@ -3,13 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+#[cfg(feature = "spool")]
+use tracer_registry_spool::{Event, OpenError, Store};
+
 use super::binding_cache::{AsyncBindingSource, BindingCacheOptions, BindingSource, Source};
 use super::error::BuildError;
 use super::handle::TracerRegistry;
 #[cfg(feature = "gateway")]
 use super::reload::PreparedReload;
 use super::reload::ReloadExtension;
+#[cfg(feature = "spool")]
+use super::spool::GivenStore;
 use super::start::start;
+#[cfg(feature = "spool")]
+use crate::config::SpoolMode;
 use crate::config::{
     ActiveEnvironment, Binding, Config, Document, Export, Metrics, Pool, Route, Routing, Spool, Untrusted,
 };
@@ -27,6 +34,8 @@ pub struct RegistryBuilder {
     source: Option<Source>,
     binding_cache: BindingCacheOptions,
     extension: ReloadExtension,
+    #[cfg(feature = "spool")]
+    store: GivenStore,
 }
 
 impl TracerRegistry {
@@ -203,6 +212,19 @@ impl RegistryBuilder {
         self
     }
 
+    /// Uses a store for data on disk, which `open` opens with the function that the store reports to.
+    /// It must report what it holds before it returns. Unstable.
+    #[cfg(feature = "spool")]
+    #[doc(hidden)]
+    pub fn store(
+        mut self,
+        mode: SpoolMode,
+        open: impl FnOnce(Arc<dyn Fn(Event) + Send + Sync>) -> Result<Arc<dyn Store>, OpenError> + Send + 'static,
+    ) -> Self {
+        self.store = GivenStore::new(mode, open);
+        self
+    }
+
     /// Validates everything and starts the export threads (none with `export.mode = "inline"`).
     /// Reads no key.
     ///
@@ -215,6 +237,14 @@ impl RegistryBuilder {
             None => Config::from_document(self.document)?,
         };
         let source = self.source.map(|source| (source, self.binding_cache));
-        start(config, source, self.sources, self.fingerprinter, self.extension)
+        start(
+            config,
+            source,
+            self.sources,
+            self.fingerprinter,
+            self.extension,
+            #[cfg(feature = "spool")]
+            self.store,
+        )
     }
 }

@@ -147,7 +147,8 @@ impl TracerRegistry {
         })
     }
 
-    /// Checks that a selector has a tracer, counts or a binding: that its name is not misspelt.
+    /// Checks that a selector has a tracer, counts or a binding, or is a part of one with counts: that
+    /// its name is not misspelt.
     ///
     /// Reads no key and asks no binding source. A tenant that only the source may know passes, and
     /// every selector in a forked child of the registry's process.
@@ -166,7 +167,14 @@ impl TracerRegistry {
         if passes {
             return Ok(());
         }
-        bindings.resolve(&selector, &SourceQuery::Ask).map(drop)
+        let is_part = || {
+            let ledgers = self.0.accounting.all().0;
+            ledgers.iter().any(|ledger| ledger.selector.contains(&selector))
+        };
+        match bindings.resolve(&selector, &SourceQuery::Ask) {
+            Err(error) if error.is_unknown() && is_part() => Ok(()),
+            result => result.map(drop),
+        }
     }
 
     pub(super) fn note_action(&self, kind: ChangeKind, selector: &Selector) {

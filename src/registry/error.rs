@@ -26,6 +26,9 @@ pub enum BuildError {
     /// The export engine cannot start.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The folder `spool.path` cannot be used: another process uses it, or other users may read it.
+    #[error("cannot open the spool: {0}")]
+    Spool(String),
     /// The thread that watches files cannot start.
     #[error("the thread that watches files cannot be started: {0}")]
     Thread(SystemError),
@@ -102,6 +105,10 @@ pub enum LookupError {
         /// The value of `pool.max_tracers`.
         max_tracers: usize,
     },
+    /// The data of the selector was [erased](crate::TracerRegistry::purge), and it is not
+    /// [allowed](crate::TracerRegistry::allow) again.
+    #[error("the data of {0} is erased, and it takes no more until it is allowed")]
+    Erased(Selector),
     /// The process was forked after the registry was created, and has none of the registry's
     /// threads.
     #[error("the process was forked after the registry was created: create a registry in the child")]
@@ -141,6 +148,7 @@ impl LookupError {
             | Self::Destination(_)
             | Self::NoActiveEnvironment
             | Self::Recursive { .. }
+            | Self::Erased(_)
             | Self::Forked
             | Self::Shutdown => false,
         }

@@ -99,6 +99,7 @@ fn has_binding(error: &LookupError) -> bool {
         | LookupError::OnlyAsync(_)
         | LookupError::NoActiveEnvironment
         | LookupError::Recursive { .. }
+        | LookupError::Erased(_)
         | LookupError::Forked
         | LookupError::Shutdown => false,
     }

@@ -8,6 +8,10 @@ use std::time::{Duration, Instant};
 use super::handle::{Inner, TracerRegistry};
 use crate::export::{EvictedLedgers, EvictedReport, Report, SelectorFlush, SelectorLedger, after};
 
+/// Longest time after a shutdown for the last commit to disk.
+#[cfg(feature = "spool")]
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
 impl TracerRegistry {
     /// Sends all accepted data of all tracers concurrently, and waits up to `timeout`. The report
     /// includes earlier failures that no report contained yet.
@@ -106,7 +110,12 @@ impl Inner {
         for ledger in &ledgers {
             ledger.abandon();
         }
-        self.report(&ledgers, &flushes, &evicted)
+        let report = self.report(&ledgers, &flushes, &evicted);
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.spool {
+            spool.close(deadline + CLOSE_TIMEOUT);
+        }
+        report
     }
 
     fn report(&self, ledgers: &[Arc<SelectorLedger>], flushes: &[SelectorFlush], evicted: &EvictedLedgers) -> Report {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use super::binding_cache::SingleFlight;
 use super::default_route::DefaultRoute;
 use super::error::LookupError;
+#[cfg(feature = "spool")]
+use super::spool::OpenSpool;
 use super::state::RegistryState;
 use super::unrouted::Unrouted;
 use crate::backend::DestinationCache;
@@ -38,6 +40,9 @@ pub(crate) struct Inner {
     pub(super) unrouted: Arc<Unrouted>,
     /// Asynchronous look-ups in progress, by selector and by the generation of the bindings in
     /// which they began.
+    /// `None` if nothing goes to disk.
+    #[cfg(feature = "spool")]
+    pub(super) spool: Option<Arc<OpenSpool>>,
     pub(super) look_ups: SingleFlight<(Selector, u64), Result<TracerHandle, LookupError>>,
 }
 

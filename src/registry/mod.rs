@@ -17,7 +17,6 @@ mod lookup;
 mod metrics;
 mod pool;
 mod reload;
-#[cfg(feature = "spool")]
 mod spool;
 mod start;
 mod state;
@@ -33,9 +32,11 @@ pub use handle::TracerRegistry;
 #[cfg(feature = "gateway")]
 pub use reload::PreparedReload;
 pub use reload::{ConfigurationStatus, Reload, ReloadError, RetainedTracer};
+pub use spool::{Erased, PurgeError, PurgeReceipt};
 pub use status::{
     Attention, CheckMode, CheckWarning, CheckedBinding, ConnectionCheck, EndpointStatus, EvictedTotals, PoolStatus,
-    Severity, Status, TracerFilter, TracerOrder, TracerPage, TracerPosition, TracerQuery, TracerStatus,
+    Severity, SpoolHealth, SpoolStatus, Status, TracerFilter, TracerOrder, TracerPage, TracerPosition, TracerQuery,
+    TracerStatus,
 };
 pub(crate) use unrouted::Unrouted;
 pub use unrouted::UnroutedStatus;

@@ -18,10 +18,14 @@ use super::pool::{Pool, maintain};
 #[cfg(feature = "watch")]
 use super::reload::WatchedFiles;
 use super::reload::{ReloadExtension, Reloads};
+#[cfg(feature = "spool")]
+use super::spool::{GivenStore, OpenSpool, OpenedStore};
 use super::state::RegistryState;
 use super::unrouted::Unrouted;
 use crate::backend::DestinationCache;
 use crate::config::Config;
+#[cfg(feature = "spool")]
+use crate::context;
 use crate::export::{Accounting, Engine};
 use crate::secret::{Fingerprinter, KeyReader, SecretSources};
 use crate::util::fork::ForkGuard;
@@ -32,16 +36,19 @@ pub(crate) fn start(
     sources: SecretSources,
     fingerprinter: Fingerprinter,
     extension: ReloadExtension,
+    #[cfg(feature = "spool")] store: GivenStore,
 ) -> Result<TracerRegistry, BuildError> {
     let prepared = extension.prepare(&config);
     let commit = prepared.commit?;
     let reader = KeyReader::new(sources, config.has_strict_permissions());
+    #[cfg(feature = "spool")]
+    let opened = OpenedStore::open(config.spool(), store)?;
     let engine = Engine::start(
         config.export().clone(),
         reader.clone(),
         fingerprinter.clone(),
         #[cfg(feature = "spool")]
-        None,
+        opened.as_ref().map(|opened| Arc::clone(&opened.spool)),
     )?;
     let wake = Arc::new(Notify::new());
     let lines = Arc::clone(engine.lines());
@@ -65,6 +72,7 @@ pub(crate) fn start(
         extension,
         projects: SharedProjects::default(),
         failed: FailedLookUps::default(),
+        erased: Arc::default(),
         bindings: Bindings::new(config, cache),
         pool,
         closed: AtomicBool::new(false),
@@ -72,7 +80,12 @@ pub(crate) fn start(
         #[cfg(feature = "watch")]
         watched: WatchedFiles::default(),
     });
+    #[cfg(feature = "spool")]
+    let spool =
+        opened.map(|opened| OpenSpool::new(opened, &accounting, &state.erased, engine.changes(), engine.lines()));
     let registry = TracerRegistry(Arc::new(Inner {
+        #[cfg(feature = "spool")]
+        spool,
         state: Arc::clone(&state),
         reader,
         fingerprinter,
@@ -83,6 +96,10 @@ pub(crate) fn start(
         default_route: DefaultRoute::default(),
         look_ups: SingleFlight::default(),
     }));
+    #[cfg(feature = "spool")]
+    if let Some(spool) = &registry.0.spool {
+        start_spool(&registry, spool);
+    }
     #[cfg(feature = "watch")]
     {
         let weak = Arc::downgrade(&state);
@@ -92,4 +109,26 @@ pub(crate) fn start(
     }
     commit();
     Ok(registry)
+}
+
+/// Counts what is on disk before there is a tracer, sends it, and handles later reports of the store.
+#[cfg(feature = "spool")]
+fn start_spool(registry: &TracerRegistry, spool: &Arc<OpenSpool>) {
+    let found = {
+        let _quiet = context::suppress();
+        spool.handle()
+    };
+    registry.start_drain(&spool.spool);
+    for ledger in found {
+        registry.0.engine.load(&ledger);
+    }
+    let (weak, spool) = (registry.downgrade(), Arc::clone(spool));
+    registry.0.engine.spawn(async move {
+        loop {
+            spool.reported().await;
+            for ledger in spool.handle() {
+                weak.load(&ledger);
+            }
+        }
+    });
 }

@@ -16,6 +16,7 @@ use super::pool::Pool;
 #[cfg(feature = "watch")]
 use super::reload::WatchedFiles;
 use super::reload::{ReloadExtension, Reloads};
+use super::spool::ErasedSelectors;
 use crate::util::fork::ForkGuard;
 
 pub(crate) struct RegistryState {
@@ -25,6 +26,7 @@ pub(crate) struct RegistryState {
     pub(crate) extension: ReloadExtension,
     pub(crate) projects: SharedProjects,
     pub(crate) failed: FailedLookUps,
+    pub(crate) erased: Arc<ErasedSelectors>,
     pub(crate) closed: AtomicBool,
     pub(crate) fork: ForkGuard,
     #[cfg(feature = "watch")]

@@ -69,6 +69,7 @@ mod sessions;
 mod shared_tracers;
 mod soak;
 mod sources;
+mod spool;
 mod status;
 mod support;
 #[cfg(target_os = "linux")]

@@ -16,7 +16,7 @@ use crate::export::payload::Payload;
 #[cfg(feature = "spool")]
 use crate::export::queue::session_event::SpooledEvent;
 use crate::export::schedule::breaker_status::Breakers;
-use crate::ledger::Ledgers;
+use crate::ledger::{DropReason, Ledgers};
 use crate::util::wall_time;
 
 /// A lane as its selector's ledger uses it.
@@ -51,6 +51,9 @@ pub(crate) trait CountedLane: Send + Sync {
 
     /// Closes the lane at the end of a shutdown. Drops and counts everything pending.
     fn abandon(&self);
+
+    /// Closes the lane. Drops and counts everything pending, and what arrives later.
+    fn close(&self, reason: DropReason);
 
     /// Returns whether its data may go to disk: there is a spool, and the tracer is in the pool.
     #[cfg(feature = "spool")]
@@ -93,6 +96,17 @@ pub(crate) trait CountedLane: Send + Sync {
 pub(crate) struct FlushMark {
     pub(crate) spans: u64,
     pub(crate) events: u64,
+}
+
+/// What a selector has on disk only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Spooled {
+    pub(crate) spans: u64,
+    pub(crate) events: u64,
+    /// Bytes on disk.
+    pub(crate) bytes: u64,
+    /// When the oldest of it was accepted, as far as known.
+    pub(crate) oldest: Option<SystemTime>,
 }
 
 /// Spans and session events without an outcome.

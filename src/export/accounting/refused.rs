@@ -119,6 +119,11 @@ impl RefusedBatches {
         }
     }
 
+    /// Forgets all batches.
+    pub(crate) fn clear(&self) {
+        self.0.lock().clear();
+    }
+
     /// Returns the batches, newest first. Empty in a forked child if the lock is taken.
     pub(crate) fn list(&self) -> Vec<RefusedBatch> {
         let kept = self.0.lock_unless_forked();

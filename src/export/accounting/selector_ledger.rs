@@ -3,11 +3,13 @@
 #[cfg(feature = "metrics")]
 use std::sync::OnceLock;
 use std::sync::{Arc, MutexGuard};
+#[cfg(feature = "spool")]
+use std::time::Duration;
 use std::time::SystemTime;
 
 #[cfg(feature = "metrics")]
 use super::counted_lane::Starts;
-use super::counted_lane::{CountedLane, Failures, FlushMark, LaneSnapshot, LaneSummary, Pending};
+use super::counted_lane::{CountedLane, Failures, FlushMark, LaneSnapshot, LaneSummary, Pending, Spooled};
 use super::eviction::{EvictedLedgers, Eviction, IdleSelectors};
 use super::lane_status::RefusedSpan;
 use super::pause_gate::PauseGate;
@@ -17,7 +19,7 @@ use crate::export::log::episodes::Episodes;
 use crate::export::net::connections::Connections;
 #[cfg(feature = "spool")]
 use crate::export::spool::backlog::Backlog;
-use crate::ledger::Ledgers;
+use crate::ledger::{DropReason, Ledgers};
 use crate::secret::Fingerprint;
 use crate::selector::Selector;
 use crate::util::fork::ForkLock;
@@ -181,6 +183,29 @@ impl SelectorLedger {
         done
     }
 
+    /// Returns what is on disk only.
+    pub(crate) fn spooled(&self) -> Spooled {
+        #[cfg(feature = "spool")]
+        return self.state.lock().spooled();
+        #[cfg(not(feature = "spool"))]
+        Spooled::default()
+    }
+
+    /// Drops what is on disk only, because the store has deleted it. Returns it.
+    #[cfg(feature = "spool")]
+    pub(crate) fn purge_disk(&self) -> Spooled {
+        let mut state = self.state.lock();
+        let spooled = state.spooled();
+        let State { backlog, retired, .. } = &mut *state;
+        retired.ledgers.spans.drop_on_disk(spooled.spans, DropReason::Purged);
+        retired.ledgers.events.drop_on_disk(spooled.events, DropReason::Purged);
+        if let Some(backlog) = backlog {
+            backlog.clear();
+        }
+        self.list_if_idle(state);
+        spooled
+    }
+
     /// Decides on the eviction of this ledger. `alone`: there is no other owner, so no lane can be
     /// opened meanwhile.
     pub(crate) fn eviction(&self, alone: bool) -> Eviction {
@@ -312,6 +337,15 @@ impl SelectorLedger {
         }
     }
 
+    /// Closes all lanes. Drops and counts everything pending, and what arrives later.
+    pub(crate) fn close(&self, reason: DropReason) {
+        // Cloned, because a lane that retires meanwhile locks this ledger.
+        let lanes = self.state.lock().lanes();
+        for lane in lanes {
+            lane.close(reason);
+        }
+    }
+
     pub(crate) fn snapshot(&self) -> LaneSnapshot {
         let state = self.state.lock();
         state.sum(state.snapshots())
@@ -377,6 +411,21 @@ impl State {
     fn is_idle(&self) -> bool {
         let Ledgers { spans, events } = &self.retired.ledgers;
         self.lanes.is_empty() && spans.spooled() == 0 && events.spooled() == 0
+    }
+
+    #[cfg(feature = "spool")]
+    fn spooled(&self) -> Spooled {
+        let Some(backlog) = &self.backlog else {
+            return Spooled::default();
+        };
+        let Ledgers { spans, events } = self.ledgers();
+        let (bytes, oldest) = backlog.status();
+        Spooled {
+            spans: spans.spooled(),
+            events: events.spooled(),
+            bytes,
+            oldest: oldest.map(|millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis)),
+        }
     }
 
     /// Returns the totals of all lanes that the selector ever had.

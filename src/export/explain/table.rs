@@ -88,6 +88,18 @@ impl TraceTable {
         self.explain_at(self.key(trace_id), self.now())
     }
 
+    /// Forgets what happened to the spans of a selector.
+    pub(crate) fn forget(&self, selector: &Selector) {
+        for shard in &self.shards {
+            let shard = &mut *shard.lock();
+            for trace in shard.traces.values_mut() {
+                let before = trace.fates.len();
+                trace.fates.retain(|fate| fate.selector != *selector);
+                shard.fates -= before - trace.fates.len();
+            }
+        }
+    }
+
     fn note_at(&self, key: TraceKey, selector: &Selector, note: Note<'_>, spans: u32, now: u32) {
         // After a fork, a lock held by another thread is never released.
         let Some(mut shard) = self.shard(key).lock_unless_forked() else {

@@ -143,7 +143,11 @@ impl CountedLane for Lane {
     }
 
     fn abandon(&self) {
-        let left = self.lock().close(DropReason::Shutdown, &self.shared.budget);
+        self.close(DropReason::Shutdown);
+    }
+
+    fn close(&self, reason: DropReason) {
+        let left = self.lock().close(reason, &self.shared.budget);
         self.notify_completed();
         drop(left);
         self.retire_if_done();

@@ -65,6 +65,12 @@ pub enum ChangeKind {
     Resumed,
     /// An operator removed a tracer from the pool.
     Removed,
+    /// An operator erased the data of a selector and of all that contain its parts.
+    Purged,
+    /// An operator allowed data of an erased selector again.
+    Allowed,
+    /// A file of the spool cannot be used. It was renamed, and a new one begun.
+    SpoolSetAside,
     /// A change of the program, such as the gateway.
     Program {
         /// Name of the change.
@@ -93,6 +99,10 @@ pub enum Problem {
     MemoryPressure,
     /// The pool is full, and look-ups of new names fail.
     PoolFull,
+    /// The disk or the files of the spool fail.
+    SpoolFailing,
+    /// The spool is full: `spool.max_bytes`, or the disk.
+    SpoolFull,
 }
 
 /// The last changes of a registry.

@@ -186,6 +186,15 @@ impl Backlog {
         loader.is_some_and(|loader| std::ptr::addr_eq(loader.as_ptr(), lane))
     }
 
+    /// Forgets all rows, also those that a load has taken: they were erased.
+    pub(crate) fn clear(&mut self) {
+        for of_kind in &mut self.kinds {
+            of_kind.rows = 0;
+            of_kind.epoch += 1;
+        }
+        self.bytes = 0;
+    }
+
     /// Returns whether nothing of this kind is on disk only.
     pub(crate) fn is_empty(&self, kind: Kind) -> bool {
         self.kinds[kind as usize].rows == 0

@@ -43,6 +43,7 @@ fn variant(error: &LookupError) -> &'static str {
         LookupError::Recursive { .. } => "Recursive",
         LookupError::Panicked(_) => "Panicked",
         LookupError::PoolFull { .. } => "PoolFull",
+        LookupError::Erased(_) => "Erased",
         LookupError::Forked => "Forked",
         LookupError::Shutdown => "Shutdown",
     }
@@ -86,6 +87,7 @@ fn all() -> Vec<LookupError> {
             selector: selector(),
             max_tracers: 1,
         },
+        LookupError::Erased(selector()),
         LookupError::Forked,
         LookupError::Shutdown,
     ]

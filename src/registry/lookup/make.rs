@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use crate::backend::{Destination, DestinationError};
 use crate::config::{ExportMode, ResolvedBinding, ResolvedProxy};
-use crate::export::{ConnectionKey, Connections, Credentials, HEALTH, Proxy};
+use crate::export::{ConnectionKey, Connections, CountedLane as _, Credentials, HEALTH, Proxy};
+use crate::ledger::DropReason;
 use crate::registry::bindings::CurrentBinding;
 use crate::registry::error::LookupError;
 use crate::registry::handle::Inner;
@@ -18,6 +19,7 @@ impl Inner {
     pub(crate) fn make(&self, bound: &CurrentBinding) -> Result<TracerHandle, LookupError> {
         let binding = &bound.binding;
         let selector = &binding.selector;
+        self.check_not_erased(selector)?;
         let destination = self.destination(binding)?;
         let connections = self.connections(binding, &destination)?;
         let (keys, scheme) = (self.engine.keys(), destination.key_scheme);
@@ -29,12 +31,24 @@ impl Inner {
         self.warn_of_shared_project(selector, &destination, key.fingerprint());
         let ledger = self.accounting.ledger(selector, &destination.traces_url);
         let lane = self.engine.open_lane(&ledger, destination, connections, key);
+        // Again: a purge in the meantime may not have seen the lane.
+        if let Err(error) = self.check_not_erased(selector) {
+            lane.close(DropReason::Purged);
+            return Err(error);
+        }
         Ok(TracerHandle::new(
             binding,
             bound.defined_paths.clone(),
             bound.expires,
             lane,
         ))
+    }
+
+    fn check_not_erased(&self, selector: &Selector) -> Result<(), LookupError> {
+        let is_erased = self.state.erased.covers(selector);
+        (!is_erased)
+            .then_some(())
+            .ok_or_else(|| LookupError::Erased(selector.clone()))
     }
 
     /// Warns, once per project, if another selector sends to the same project.

@@ -47,7 +47,7 @@ macro_rules! instruments {
 }
 
 /// First the names of OpenTelemetry's conventions, then those without a conventional name.
-pub(super) const INSTRUMENTS: [Instrument; 14] = instruments! {
+pub(super) const INSTRUMENTS: [Instrument; 17] = instruments! {
     "otel.sdk.span.started" "{span}" Counter None
         "Spans started, recorded or not"
         |of| vec![sampled("RECORD_AND_SAMPLE", of.recorded), sampled("DROP", of.left_out)];
@@ -90,7 +90,19 @@ pub(super) const INSTRUMENTS: [Instrument; 14] = instruments! {
     "tracer_registry.tracer.paused" "{tracer}" UpDownCounter None
         "Paused selectors"
         |of| plain(of.paused);
+    "tracer_registry.spool.span.count" "{span}" UpDownCounter None
+        "Spans on disk that are not in memory"
+        |of| plain(of.spans.snapshot().spooled);
+    "tracer_registry.spool.session_event.count" "{event}" UpDownCounter None
+        "Session starts and enrichments on disk that are not in memory"
+        |of| plain(of.events.snapshot().spooled);
+    "tracer_registry.span.recovered" "{span}" Counter None
+        "Spans that were found on disk at the start"
+        |of| plain(of.spans.snapshot().recovered);
 };
+
+/// Number of the last of them that only a registry with a spool has.
+pub(super) const OF_SPOOL: usize = 3;
 
 /// Returns the spans that left the queue, and those refused at entry.
 fn passed(of: &Numbers) -> Vec<Point> {

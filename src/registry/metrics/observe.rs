@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
-use super::instruments::{Component, INSTRUMENTS, Instrument, Kind};
+use super::instruments::{Component, INSTRUMENTS, Instrument, Kind, OF_SPOOL};
 use super::series::{Numbers, Series, Tracer};
 use super::whole::Whole;
 use crate::config::Protocol;
@@ -55,7 +55,10 @@ impl TracerRegistry {
             fork: self.0.engine.fork_guard(),
             latest: ForkLock::default(),
         });
-        for (index, instrument) in INSTRUMENTS.iter().enumerate() {
+        let spool = self.0.spool_view();
+        let without_spool = INSTRUMENTS.len() - OF_SPOOL;
+        let instruments = spool.status().map_or(without_spool, |_| INSTRUMENTS.len());
+        for (index, instrument) in INSTRUMENTS.iter().enumerate().take(instruments) {
             register(meter, index, instrument, &observed);
         }
         register_endpoints(meter, &observed);
@@ -63,6 +66,7 @@ impl TracerRegistry {
             state: Arc::downgrade(&self.0.state),
             boundary: Arc::clone(self.0.engine.boundary()),
             unrouted: Arc::clone(self.unrouted()),
+            spool,
             memory_limit: export.max_queue_bytes as u64,
             fork: self.0.engine.fork_guard(),
         };

@@ -7,8 +7,9 @@ use opentelemetry::metrics::Meter;
 use super::instruments::Kind;
 use crate::context::Boundary;
 use crate::registry::reload::ConfigurationStatus;
+use crate::registry::spool::SpoolView;
 use crate::registry::state::RegistryState;
-use crate::registry::status::PoolStatus;
+use crate::registry::status::{PoolStatus, SpoolHealth};
 use crate::registry::unrouted::Unrouted;
 use crate::util::fork::ForkGuard;
 
@@ -18,6 +19,7 @@ pub(super) struct Whole {
     pub(super) state: Weak<RegistryState>,
     pub(super) boundary: Arc<Boundary>,
     pub(super) unrouted: Arc<Unrouted>,
+    pub(super) spool: SpoolView,
     pub(super) memory_limit: u64,
     pub(super) fork: ForkGuard,
 }
@@ -37,6 +39,34 @@ fn pool(state: &RegistryState) -> PoolStatus {
 fn configuration(state: &RegistryState) -> ConfigurationStatus {
     state.reloads.status()
 }
+
+/// Instruments of a registry with a spool.
+const OF_SPOOL: [Instrument; 3] = [
+    Instrument {
+        name: "tracer_registry.spool.usage",
+        unit: "By",
+        description: "Bytes that data takes on disk",
+        kind: Kind::UpDownCounter,
+        value: |of, _| of.spool.status().map_or(0, |spool| spool.bytes),
+    },
+    Instrument {
+        name: "tracer_registry.spool.limit",
+        unit: "By",
+        description: "Limit on the bytes that data takes on disk",
+        kind: Kind::UpDownCounter,
+        value: |of, _| of.spool.status().map_or(0, |spool| spool.max_bytes),
+    },
+    Instrument {
+        name: "tracer_registry.spool.failing",
+        unit: "{spool}",
+        description: "1 while the disk or the files of the spool fail, otherwise 0",
+        kind: Kind::UpDownCounter,
+        value: |of, _| {
+            let health = of.spool.status().map(|spool| spool.health);
+            u64::from(health == Some(SpoolHealth::Failing))
+        },
+    },
+];
 
 const INSTRUMENTS: [Instrument; 9] = [
     Instrument {
@@ -107,7 +137,8 @@ const INSTRUMENTS: [Instrument; 9] = [
 impl Whole {
     /// Registers the instruments.
     pub(super) fn observe(&self, meter: &Meter) {
-        for instrument in &INSTRUMENTS {
+        let of_spool: &[Instrument] = if self.spool.status().is_some() { &OF_SPOOL } else { &[] };
+        for instrument in INSTRUMENTS.iter().chain(of_spool) {
             let (name, unit, description) = (instrument.name, instrument.unit, instrument.description);
             let of = self.clone();
             let value = move || {

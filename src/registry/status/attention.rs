@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::problems::{Rule, Severity, problems};
+use super::types::SpoolHealth;
 use crate::export::ReasonName;
 use crate::ledger::DropReason;
 use crate::registry::error::LookupError;
@@ -62,20 +63,25 @@ impl TracerRegistry {
             return Vec::new();
         }
         let now = SystemTime::now();
+        let old = self.0.state.bindings.loaded().spool().max_age / 2;
+        let is_old = |oldest: SystemTime| now.duration_since(oldest).is_ok_and(|age| age > old);
         let mut found: BTreeMap<Rule, Concerned> = BTreeMap::new();
         for ledger in self.0.accounting.all().0 {
             let problems = problems(&ledger, &ledger.summary(), now);
             let is_paused = ledger.gate.is_closed();
-            if problems.is_empty() && !is_paused {
+            let oldest = ledger.spooled().oldest.filter(|oldest| is_old(*oldest));
+            if problems.is_empty() && !is_paused && oldest.is_none() {
                 continue;
             }
             let connections = ledger.connections();
             let mut rules: BTreeSet<Rule> = problems.iter().map(|problem| problem.rule).collect();
             rules.extend(is_paused.then_some(Rule::Paused));
+            rules.extend(oldest.map(|_| Rule::SpoolOld));
             for rule in rules {
                 let concerned = found.entry(rule).or_default();
                 concerned.count += 1;
                 insert(&mut concerned.tracers, &ledger.selector);
+                concerned.began(oldest.filter(|_| rule == Rule::SpoolOld));
                 if let Some(connections) = &connections {
                     insert(&mut concerned.endpoints, connections.origin());
                     if rule == Rule::EndpointUnreachable {
@@ -97,6 +103,11 @@ impl TracerRegistry {
             concerned.began(Some(since));
             concerned.failure.get_or_insert_with(|| format!("{selector}: {error}"));
         });
+        for selector in self.0.state.erased.all() {
+            let concerned = found.entry(Rule::Erased).or_default();
+            concerned.count += 1;
+            insert(&mut concerned.tracers, &selector);
+        }
         let mut attention: Vec<(Rule, Attention)> = found
             .into_iter()
             .map(|(rule, concerned)| (rule, concerned.attention(rule)))
@@ -131,6 +142,10 @@ impl TracerRegistry {
     fn attention_of_registry(&self) -> impl Iterator<Item = (Rule, Attention)> {
         let pool = self.0.state.pool.problem();
         let error = self.0.state.reloads.status().error;
+        let spool = self.0.spool_status(None);
+        let health = spool.as_ref().map(|spool| spool.health);
+        let since = spool.as_ref().and_then(|spool| spool.since);
+        let set_aside = spool.as_ref().and_then(|spool| spool.set_aside.first());
         let holds = [
             (self.0.engine.is_under_pressure(), Rule::MemoryPressure, None, None),
             (pool.is_some(), Rule::PoolFull, pool.map(|pool| pool.since), None),
@@ -139,6 +154,19 @@ impl TracerRegistry {
                 Rule::ConfigurationRefused,
                 None,
                 error.map(|error| error.to_string()),
+            ),
+            (
+                health == Some(SpoolHealth::Failing),
+                Rule::SpoolFailing,
+                since,
+                spool.as_ref().and_then(|spool| spool.error.clone()),
+            ),
+            (health == Some(SpoolHealth::Full), Rule::SpoolFull, since, None),
+            (
+                set_aside.is_some(),
+                Rule::SpoolSetAside,
+                None,
+                set_aside.map(|file| format!("{}: {file}", Rule::SpoolSetAside.message())),
             ),
         ];
         let holds = holds.into_iter().filter(|(holds, ..)| *holds);

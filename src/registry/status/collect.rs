@@ -1,8 +1,9 @@
 //! Computes a status from the ledgers.
 
-use super::types::{EvictedTotals, Status, TracerStatus};
+use super::types::{EvictedTotals, SpoolStatus, Status, TracerStatus};
 use crate::export::{EvictedLedgers, SelectorLedger};
 use crate::registry::handle::TracerRegistry;
+use crate::registry::spool::ErasedSelectors;
 use crate::selector::{Selector, SelectorError};
 use crate::util::wall_time;
 
@@ -13,7 +14,8 @@ impl TracerRegistry {
             return Status::default();
         }
         let (ledgers, evicted) = self.0.accounting.all_sorted();
-        let tracers = ledgers.iter().map(|ledger| tracer_status(ledger)).collect();
+        let erased = &self.0.state.erased;
+        let tracers = ledgers.iter().map(|ledger| tracer_status(ledger, erased)).collect();
         self.status_with(tracers, &evicted)
     }
 
@@ -40,12 +42,27 @@ impl TracerRegistry {
         if self.0.engine.is_forked() {
             return Ok(None);
         }
-        Ok(self.0.accounting.find(&selector).map(|ledger| tracer_status(&ledger)))
+        let ledger = self.0.accounting.find(&selector);
+        Ok(ledger.map(|ledger| tracer_status(&ledger, &self.0.state.erased)))
+    }
+
+    /// Returns the status of data on disk. `None` if `spool.mode` is off, and in a forked child of the
+    /// registry's process. Visits every selector, for the age of the oldest data.
+    pub fn spool_status(&self) -> Option<SpoolStatus> {
+        if self.0.engine.is_forked() {
+            return None;
+        }
+        let ledgers = self.0.accounting.all().0;
+        let oldest = ledgers.iter().filter_map(|ledger| ledger.spooled().oldest).min();
+        self.0.spool_status(oldest.map(wall_time::to_millis))
     }
 
     fn status_with(&self, tracers: Vec<TracerStatus>, evicted: &EvictedLedgers) -> Status {
         let boundary = self.0.engine.boundary();
         Status {
+            spool: self
+                .0
+                .spool_status(tracers.iter().filter_map(|tracer| tracer.oldest_spooled).min()),
             configuration: self.0.state.reloads.status(),
             tracers,
             pool: self.0.state.pool.status(),
@@ -61,8 +78,8 @@ impl TracerRegistry {
     }
 }
 
-pub(super) fn tracer_status(ledger: &SelectorLedger) -> TracerStatus {
-    let snapshot = ledger.snapshot();
+pub(super) fn tracer_status(ledger: &SelectorLedger, erased: &ErasedSelectors) -> TracerStatus {
+    let (snapshot, spooled) = (ledger.snapshot(), ledger.spooled());
     let (last_error, errors) = snapshot
         .failures
         .map(|failures| (failures.error, failures.status))
@@ -71,10 +88,13 @@ pub(super) fn tracer_status(ledger: &SelectorLedger) -> TracerStatus {
         selector: ledger.selector.clone(),
         tracers: snapshot.lanes,
         paused: ledger.gate.is_closed(),
+        erased: erased.covers(&ledger.selector),
         destination: snapshot.destination,
         spans: snapshot.ledgers.spans.snapshot(),
         queued_bytes: snapshot.held_bytes,
         oldest_queued: snapshot.oldest.map(wall_time::to_millis),
+        spooled_bytes: spooled.bytes,
+        oldest_spooled: spooled.oldest.map(wall_time::to_millis),
         session_events: snapshot.ledgers.events.snapshot(),
         oldest_request: snapshot.oldest_request,
         last_error,

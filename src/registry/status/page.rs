@@ -17,6 +17,7 @@ use super::problems::problems;
 use super::types::TracerStatus;
 use crate::export::{LaneSummary, SelectorLedger};
 use crate::registry::handle::TracerRegistry;
+use crate::registry::spool::ErasedSelectors;
 use crate::selector::{Selector, SelectorError};
 
 const DEFAULT_LIMIT: usize = 100;
@@ -116,12 +117,12 @@ impl TracerRegistry {
             return TracerPage::default();
         }
         let (ledgers, _) = self.0.accounting.all();
-        query.page(ledgers)
+        query.page(ledgers, &self.0.state.erased)
     }
 }
 
 impl TracerQuery {
-    fn page(&self, ledgers: Vec<Arc<SelectorLedger>>) -> TracerPage {
+    fn page(&self, ledgers: Vec<Arc<SelectorLedger>>, erased: &ErasedSelectors) -> TracerPage {
         let limit = match self.limit {
             0 => DEFAULT_LIMIT,
             limit => limit.min(MAX_LIMIT),
@@ -178,7 +179,7 @@ impl TracerQuery {
                 value: self.order.value_of(row.rank),
                 selector: row.ledger.selector.clone(),
             }),
-            tracers: rows.iter().map(|row| tracer_status(&row.ledger)).collect(),
+            tracers: rows.iter().map(|row| tracer_status(&row.ledger, erased)).collect(),
             found,
         }
     }

@@ -33,6 +33,9 @@ pub(super) enum Rule {
     QueueFull,
     TracerNotCreated,
     MemoryPressure,
+    SpoolFailing,
+    SpoolFull,
+    SpoolSetAside,
     ReceiverAcceptsNothing,
     EndpointUnreachable,
     KeyRefused,
@@ -40,7 +43,9 @@ pub(super) enum Rule {
     ConfigurationRefused,
     KeySourceFailing,
     BreakerOpen,
+    SpoolOld,
     Paused,
+    Erased,
 }
 
 /// A problem of one tracer.
@@ -53,11 +58,14 @@ pub(super) struct TracerProblem {
 
 impl Rule {
     #[cfg(test)]
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 17] = [
         Self::SpansLost,
         Self::QueueFull,
         Self::TracerNotCreated,
         Self::MemoryPressure,
+        Self::SpoolFailing,
+        Self::SpoolFull,
+        Self::SpoolSetAside,
         Self::ReceiverAcceptsNothing,
         Self::EndpointUnreachable,
         Self::KeyRefused,
@@ -65,7 +73,9 @@ impl Rule {
         Self::ConfigurationRefused,
         Self::KeySourceFailing,
         Self::BreakerOpen,
+        Self::SpoolOld,
         Self::Paused,
+        Self::Erased,
     ];
 
     /// Returns the name, as in docs/operations.md.
@@ -82,14 +92,19 @@ impl Rule {
             Self::ConfigurationRefused => "configuration_refused",
             Self::KeySourceFailing => "key_source_failing",
             Self::BreakerOpen => "breaker_open",
+            Self::SpoolFailing => "spool_failing",
+            Self::SpoolFull => "spool_full",
+            Self::SpoolSetAside => "spool_set_aside",
+            Self::SpoolOld => "spool_old",
             Self::Paused => "paused",
+            Self::Erased => "erased",
         }
     }
 
     pub(super) fn severity(self) -> Severity {
         match self {
-            Self::Paused => Severity::Notice,
-            Self::KeySourceFailing | Self::BreakerOpen => Severity::Warning,
+            Self::Paused | Self::Erased => Severity::Notice,
+            Self::KeySourceFailing | Self::BreakerOpen | Self::SpoolOld => Severity::Warning,
             _ => Severity::Error,
         }
     }
@@ -107,7 +122,12 @@ impl Rule {
             Self::ConfigurationRefused => "the running configuration differs from its files",
             Self::KeySourceFailing => "the source of the key fails, and the last good key stays in use",
             Self::BreakerOpen => "requests fail, and one at a time is tried",
+            Self::SpoolFailing => "the disk or the files of spool.path fail, and nothing is written there",
+            Self::SpoolFull => "spool.max_bytes or the disk is full, and takes no more data",
+            Self::SpoolSetAside => "a file of the spool could not be used, and was renamed",
+            Self::SpoolOld => "data on disk is older than half of spool.max_age",
             Self::Paused => "sending is paused",
+            Self::Erased => "data is erased, and later data is refused until it is allowed",
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Types of a status.
 
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::SpoolMode;
 use crate::context::{PropagationStatus, StaleScopeStatus};
 use crate::export::{Breakers, DestinationStatus, ErrorsStatus, ExportError, KeyStatus, RefusedSpan, RequestStatus};
 use crate::ledger::LedgerSnapshot;
@@ -30,6 +32,58 @@ pub struct Status {
     pub stale_scope_spans: StaleScopeStatus,
     /// Baggage omitted from outgoing requests, and foreign parents and links removed from spans.
     pub propagation: PropagationStatus,
+    /// Data on disk. `None` if `spool.mode` is off.
+    pub spool: Option<SpoolStatus>,
+}
+
+/// Data on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SpoolStatus {
+    /// What is written: `spool.mode`.
+    pub mode: SpoolMode,
+    /// Folder of the files: `spool.path`.
+    pub path: PathBuf,
+    /// Whether the files take data.
+    pub health: SpoolHealth,
+    /// Why they fail. `None` if they do not.
+    pub error: Option<String>,
+    /// When they began to fail or to be full.
+    #[serde(with = "wall_time::optional")]
+    pub since: Option<SystemTime>,
+    /// Bytes that data takes on disk.
+    pub bytes: u64,
+    /// Limit of `bytes`: `spool.max_bytes`, less what a full disk needs to heal.
+    pub max_bytes: u64,
+    /// Batches and session events on disk, also those with a copy in memory.
+    pub rows: u64,
+    /// Spans in these rows.
+    pub spans: u64,
+    /// Session events in these rows.
+    pub session_events: u64,
+    /// When the oldest data that is on disk only was accepted, as far as known: rows of an earlier
+    /// process are read when they are sent. Always `None` without the tracers.
+    #[serde(with = "wall_time::optional")]
+    pub oldest: Option<SystemTime>,
+    /// Spans and session events that were found at the start.
+    pub recovered: u64,
+    /// Spans and session events that were deleted because they were older than `spool.max_age`.
+    pub expired: u64,
+    /// Files that could not be used and were renamed since the start, newest first, at most 16.
+    pub set_aside: Vec<String>,
+}
+
+/// Whether files on disk take data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SpoolHealth {
+    /// They do.
+    Working,
+    /// `spool.max_bytes` is used up, or the disk is full.
+    Full,
+    /// The disk fails. The registry tries again by itself.
+    Failing,
 }
 
 /// The pool of tracers.
@@ -76,6 +130,9 @@ pub struct TracerStatus {
     pub tracers: usize,
     /// Whether sending is [paused](crate::TracerRegistry::pause).
     pub paused: bool,
+    /// Whether its data was [erased](crate::TracerRegistry::purge), so that it takes no more.
+    #[serde(default)]
+    pub erased: bool,
     /// Destination of its newest tracer. `None` if it has no tracer.
     pub destination: Option<DestinationStatus>,
     /// Ledger of its spans.
@@ -86,6 +143,12 @@ pub struct TracerStatus {
     /// it.
     #[serde(with = "wall_time::optional")]
     pub oldest_queued: Option<SystemTime>,
+    /// Bytes on disk of its data that is not in memory.
+    #[serde(default)]
+    pub spooled_bytes: u64,
+    /// When the oldest of that was accepted, as far as known.
+    #[serde(with = "wall_time::optional")]
+    pub oldest_spooled: Option<SystemTime>,
     /// Ledger of the starts and enrichments of its sessions.
     pub session_events: LedgerSnapshot,
     /// The oldest request in progress. `None` if none is in progress.

@@ -28,6 +28,14 @@ pub(super) fn run(action: &Command, gateway: &Gateway, json: bool, out: &mut imp
             Ok(Outcome::Success)
         }
         Command::Rotate(rotate) => rotate.run(gateway, json, out),
+        Command::Purge(of) => {
+            purge(gateway, &of.selector, json, out)?;
+            Ok(Outcome::Success)
+        }
+        Command::Allow(of) => {
+            allow(gateway, &of.selector, json, out)?;
+            Ok(Outcome::Success)
+        }
         _ => unreachable!("all others are pages"),
     }
 }
@@ -162,4 +170,73 @@ impl Rotate {
             (None, _) => key,
         }
     }
+}
+
+/// What a purge erased.
+#[derive(Deserialize)]
+struct Receipt {
+    selector: String,
+    generation: u64,
+    memory: Amount,
+    in_flight_spans: u64,
+    in_flight_session_events: u64,
+    spooled: Amount,
+    rows: u64,
+}
+
+#[derive(Deserialize)]
+struct Amount {
+    spans: u64,
+    session_events: u64,
+}
+
+/// Asks a gateway to erase the data of a selector, and prints the receipt.
+pub(crate) fn purge(gateway: &Gateway, selector: &str, json: bool, out: &mut impl Write) -> Result<(), CliError> {
+    let path = format!("/api/tenants/{}/purge", encoded(selector));
+    write_receipt(&gateway.post(&path)?, json, out)
+}
+
+/// Prints a receipt.
+pub(crate) fn write_receipt(receipt: &Value, json: bool, out: &mut impl Write) -> Result<(), CliError> {
+    write(receipt, json, out, |receipt: &Receipt, out| {
+        let Receipt {
+            selector,
+            generation,
+            memory,
+            spooled,
+            rows,
+            ..
+        } = receipt;
+        writeln!(
+            out,
+            "{}: erased {} spans and {} session events in memory, {} and {} on disk in {rows} rows (purge {generation})",
+            printable(selector),
+            memory.spans,
+            memory.session_events,
+            spooled.spans,
+            spooled.session_events,
+        )?;
+        let (spans, events) = (receipt.in_flight_spans, receipt.in_flight_session_events);
+        if spans + events > 0 {
+            writeln!(
+                out,
+                "{spans} of the spans and {events} of the session events were in a request, and may have arrived"
+            )?;
+        }
+        Ok(())
+    })
+}
+
+/// Asks a gateway to take data of an erased selector again.
+pub(crate) fn allow(gateway: &Gateway, selector: &str, json: bool, out: &mut impl Write) -> Result<(), CliError> {
+    let path = format!("/api/tenants/{}/allow", encoded(selector));
+    write_allowed(&gateway.post(&path)?, selector, json, out)
+}
+
+/// Prints whether a selector was erased before.
+pub(crate) fn write_allowed(answer: &Value, selector: &str, json: bool, out: &mut impl Write) -> Result<(), CliError> {
+    write(answer, json, out, |answer: &Switched, out| {
+        let before = if answer.changed { "" } else { ", as before" };
+        Ok(writeln!(out, "{}: takes data again{before}", printable(selector))?)
+    })
 }

@@ -42,6 +42,12 @@ pub(super) enum Command {
     Remove(Selected),
     /// Read the key of a tenant again and use it
     Rotate(Rotate),
+    /// Show what is on disk
+    Spool,
+    /// Erase the data of a tenant, in memory and on disk, and refuse later data
+    Purge(Selected),
+    /// Take data of an erased tenant again
+    Allow(Selected),
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! `admin`: reads from a running gateway, and controls it.
 
-mod actions;
+pub(crate) mod actions;
 pub(crate) mod arguments;
 pub(crate) mod connect;
 mod pages;
@@ -39,6 +39,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
         Command::Refused(of) => page(&gateway, &of.path("/refused?body=false"), json, out, pages::refused),
         Command::Callers(callers) => page(&gateway, &callers.path(), json, out, pages::callers),
         Command::Endpoints => page(&gateway, "/api/endpoints", json, out, pages::endpoints),
+        Command::Spool => page(&gateway, "/api/spool", json, out, pages::config),
         Command::Config => page(&gateway, "/api/config", json, out, pages::config),
         Command::Attention => attention(&gateway, json, out),
         Command::Events(events) => events.follow(&gateway, json, out),

@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde_json::json;
 use tracer_registry::Selector;
 use tracer_registry::check::CheckMode;
-use tracer_registry::error::ReloadError;
+use tracer_registry::error::{PurgeError, ReloadError};
 
 use super::call::{self, Call, Json};
 use super::refusal::{NO_TRACER, Refusal, cut};
@@ -148,6 +148,35 @@ pub(super) fn remove(call: &Call) -> Result<Json, Refusal> {
     let removed = call.admin.registry.remove(selector.clone())?;
     call.log(&format!("removed {selector}"));
     call::json(&json!({"removed": removed}))
+}
+
+/// `POST /api/tenants/{selector}/purge`
+pub(super) fn purge(call: &Call) -> Result<Json, Refusal> {
+    let selector = call.known_selector()?;
+    let receipt = call.admin.registry.purge(selector.clone())?;
+    call.log(&format!("erased the data of {selector}"));
+    call::json(&receipt)
+}
+
+/// `POST /api/tenants/{selector}/allow`
+pub(super) fn allow(call: &Call) -> Result<Json, Refusal> {
+    let selector = call.selector()?;
+    let changed = call.admin.registry.allow(selector.clone())?;
+    if !changed {
+        // An erased selector may have no binding any more, a misspelt one has none.
+        call.known_selector()?;
+    }
+    call.log(&format!("allowed data of {selector}"));
+    call::json(&json!({"erased": false, "changed": changed}))
+}
+
+impl From<PurgeError> for Refusal {
+    fn from(error: PurgeError) -> Self {
+        match error {
+            PurgeError::Selector(error) => error.into(),
+            error => Self::unavailable(error.to_string()),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ impl Call {
         self.selector.clone().ok_or_else(none)
     }
 
-    /// Returns the selector of a path, if it is configured or has counts.
+    /// Returns the selector of a path, if it is configured or has counts, or is a part of one that has.
     ///
     /// # Errors
     /// 404 for any other. A selector with a broken binding is configured.

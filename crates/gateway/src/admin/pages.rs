@@ -93,6 +93,13 @@ pub(super) fn endpoints(call: &Call) -> Result<Json, Refusal> {
     call::json(&json!({"endpoints": endpoints, "found": found}))
 }
 
+/// `GET /api/spool`
+pub(super) fn spool(call: &Call) -> Result<Json, Refusal> {
+    let off = "nothing is written to disk: spool.mode is \"off\"";
+    let spool = call.admin.registry.spool_status();
+    call::json(&spool.ok_or_else(|| Refusal::conflict(off))?)
+}
+
 /// `GET /api/callers`
 pub(super) fn callers(call: &Call) -> Result<Json, Refusal> {
     let (limit, contains) = (limit(&call.query)?, contains(&call.query)?);

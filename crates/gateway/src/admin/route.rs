@@ -75,6 +75,7 @@ pub(crate) const ROUTES: &[Route] = &[
         Work::Pass(pages::callers),
     ),
     page("/api/config", &[], Work::Pass(pages::config)),
+    page("/api/spool", &[], Work::Pass(pages::spool)),
     page("/api/attention", &[], Work::Pass(attention::attention)),
     page("/api/explain", &["trace_id"], Work::Quick(pages::explain)),
     page("/api/events", &["after"], Work::Events),
@@ -96,6 +97,8 @@ pub(crate) const ROUTES: &[Route] = &[
         &["dry_run"],
         Work::Slow(actions::rotate),
     ),
+    action("/api/tenants/{selector}/purge", &[], Work::Slow(actions::purge)),
+    action("/api/tenants/{selector}/allow", &[], Work::Slow(actions::allow)),
 ];
 
 /// What a path and a method ask for.

@@ -270,6 +270,7 @@ impl Ingest {
                 Refusal::unknown_tenant()
             }
             LookupError::Shutdown => Refusal::shutting_down(),
+            LookupError::Erased(_) => Refusal::erased(),
             error => {
                 self.log.look_up_failed(&selector, &error);
                 Refusal::unavailable("the tenant cannot take data now")

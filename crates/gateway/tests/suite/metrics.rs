@@ -262,6 +262,10 @@ pub(crate) fn troubled() -> Service {
         [export.retry]
         initial_backoff = "5ms"
         max_backoff = "10ms"
+        [spool]
+        mode = "overflow"
+        path = "spool"
+        max_bytes = "64MiB"
     "#;
     // One caller has the token of another otherwise.
     let tables = tables.replace("tokens/path", "tokens/closed");

@@ -1,0 +1,340 @@
+//! The open spool of a registry: what its store reports becomes counts, log lines and changes.
+//!
+//! The store reports on its own threads, which must not wait for a ledger. So the reports are queued
+//! and handled in order by a task of the engine, and at the end of a shutdown by its thread.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+use tracer_registry_spool::{
+    Event, Failing, Health, Lost, OpenError, Options, QueueDepth, Recovery, SqliteStore, Store,
+};
+
+use super::erased::ErasedSelectors;
+use crate::config::{SpoolMode, SpoolSettings};
+use crate::context;
+use crate::export::{
+    Accounting, Begun, ChangeKind, ChangeLog, End, Episode, Granted, HEALTH, LineBudget, Problem, SelectorLedger,
+    Spool, Start,
+};
+use crate::registry::error::BuildError;
+use crate::registry::status::{SpoolHealth, SpoolStatus};
+use crate::selector::Selector;
+use crate::util::fork::ForkLock;
+use crate::util::wall_time;
+
+/// Most names of files that were set aside to remember.
+const MAX_SET_ASIDE: usize = 16;
+
+/// A function that a store reports to.
+type Report = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// Opens a store that reports to a function.
+type OpenStore = Box<dyn FnOnce(Report) -> Result<Arc<dyn Store>, OpenError> + Send>;
+
+/// The store that a program gave to the builder, with its mode.
+#[derive(Default)]
+pub(crate) struct GivenStore(Option<(SpoolMode, OpenStore)>);
+
+/// A store whose reports are not handled yet.
+pub(crate) struct OpenedStore {
+    pub(crate) spool: Arc<Spool>,
+    path: PathBuf,
+    reports: Arc<Reports>,
+}
+
+/// The spool of a registry.
+pub(crate) struct OpenSpool {
+    pub(crate) spool: Arc<Spool>,
+    path: PathBuf,
+    reports: Arc<Reports>,
+    // Weak: a task holds the spool, and the ledgers end with the registry.
+    accounting: Weak<Accounting>,
+    erased: Arc<ErasedSelectors>,
+    changes: Arc<ChangeLog>,
+    lines: Arc<LineBudget>,
+    /// Held while reports are handled, so that they are handled in order.
+    handling: ForkLock<()>,
+    state: ForkLock<State>,
+}
+
+/// What the store reported and is not handled yet.
+#[derive(Default)]
+struct Reports {
+    waiting: ForkLock<VecDeque<Event>>,
+    reported: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    failing: Episode,
+    full: Episode,
+    error: Option<String>,
+    set_aside: Vec<String>,
+    recovered: u64,
+    expired: u64,
+}
+
+/// Returns whether what was erased covers a queue. Both are texts of selectors.
+fn covers(erased: &str, queue: &str) -> bool {
+    let of = |text: &str| text.parse::<Selector>();
+    matches!((of(erased), of(queue)), (Ok(erased), Ok(queue)) if queue.contains(&erased))
+}
+
+impl GivenStore {
+    pub(crate) fn new(
+        mode: SpoolMode,
+        open: impl FnOnce(Report) -> Result<Arc<dyn Store>, OpenError> + Send + 'static,
+    ) -> Self {
+        Self(Some((mode, Box::new(open))))
+    }
+}
+
+impl fmt::Debug for GivenStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("GivenStore")
+            .field(&self.0.as_ref().map(|(mode, _)| mode))
+            .finish()
+    }
+}
+
+impl OpenedStore {
+    /// Opens the given store, or that of the settings. `None` if the mode is off.
+    ///
+    /// # Errors
+    /// [`BuildError::Spool`] if another process uses the folder, or may read it.
+    pub(crate) fn open(settings: &SpoolSettings, given: GivenStore) -> Result<Option<Self>, BuildError> {
+        let (mode, open) = given.0.unwrap_or_else(|| (settings.mode, sqlite(settings)));
+        if mode == SpoolMode::Off {
+            return Ok(None);
+        }
+        let reports = Arc::<Reports>::default();
+        let to = Arc::clone(&reports);
+        let store = open(Arc::new(move |event| to.add(event))).map_err(|error| BuildError::Spool(error.to_string()))?;
+        Ok(Some(Self {
+            spool: Spool::new(store, mode, settings.max_age),
+            path: settings.path.clone().unwrap_or_default(),
+            reports,
+        }))
+    }
+}
+
+impl OpenSpool {
+    pub(crate) fn new(
+        opened: OpenedStore,
+        accounting: &Arc<Accounting>,
+        erased: &Arc<ErasedSelectors>,
+        changes: &Arc<ChangeLog>,
+        lines: &Arc<LineBudget>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            spool: opened.spool,
+            path: opened.path,
+            reports: opened.reports,
+            accounting: Arc::downgrade(accounting),
+            erased: Arc::clone(erased),
+            changes: Arc::clone(changes),
+            lines: Arc::clone(lines),
+            handling: ForkLock::default(),
+            state: ForkLock::default(),
+        })
+    }
+
+    /// Waits until the store has reported something.
+    pub(crate) async fn reported(&self) {
+        self.reports.reported.notified().await;
+    }
+
+    /// Handles what the store has reported, unless another thread is at it. Returns the ledgers of
+    /// selectors with data that was found on disk.
+    ///
+    /// Holds no lock that readers of the status need while it writes a line, because a subscriber may
+    /// call the registry.
+    pub(crate) fn handle(&self) -> Vec<Arc<SelectorLedger>> {
+        let Some(_in_order) = self.handling.try_lock() else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        while let Some(event) = self.reports.next() {
+            match event {
+                Event::Opened(recovery) => found.extend(self.opened(&recovery)),
+                Event::Lost { why, depth } => self.lost(why, &depth),
+                Event::Full => self.failed(Health::Full, None),
+                Event::Failing(Failing { what, error }) => {
+                    self.failed(Health::Failing, Some(format!("{what}: {error}")));
+                }
+                Event::Working => self.works(),
+                Event::SetAside { file, why } => self.set_aside(&file, &why),
+                _ => {}
+            }
+        }
+        found
+    }
+
+    fn opened(&self, recovery: &Recovery) -> Vec<Arc<SelectorLedger>> {
+        self.spool.recover(recovery);
+        self.erased
+            .add(recovery.erased.iter().filter_map(|what| what.parse().ok()));
+        let Some(accounting) = self.accounting.upgrade() else {
+            return Vec::new();
+        };
+        let ledgers = accounting.recover(recovery);
+        let sum = |count: fn(&QueueDepth) -> u64| recovery.queues.iter().map(count).sum::<u64>();
+        let (spans, events) = (sum(|of| of.spans), sum(|of| of.events));
+        self.state.lock().recovered += spans + events;
+        let (path, selectors) = (self.path.display(), recovery.queues.len());
+        tracing::info!(target: HEALTH, %path, selectors, spans, session_events = events, "the spool is open");
+        ledgers
+    }
+
+    fn lost(&self, why: Lost, depth: &QueueDepth) {
+        if let Some(accounting) = self.accounting.upgrade() {
+            accounting.lost(why, depth);
+        }
+        let (selector, spans, events) = (&depth.queue, depth.spans, depth.events);
+        if why == Lost::Expired {
+            self.state.lock().expired += spans + events;
+        }
+        let Some(Granted { left_out }) = self.lines.take(Instant::now()) else {
+            return;
+        };
+        match why {
+            Lost::Expired => tracing::warn!(
+                target: HEALTH, %selector, spans, session_events = events, left_out,
+                "data on disk was older than spool.max_age"
+            ),
+            Lost::Damaged => tracing::warn!(
+                target: HEALTH, %selector, spans, session_events = events, left_out,
+                "data on disk was lost with a damaged file"
+            ),
+        }
+    }
+
+    fn failed(&self, health: Health, error: Option<String>) {
+        self.spool.note_health(health);
+        let start = {
+            let state = &mut *self.state.lock();
+            let is_full = health == Health::Full;
+            let episode = if is_full { &mut state.full } else { &mut state.failing };
+            if error.is_some() {
+                state.error.clone_from(&error);
+            }
+            let now = Instant::now();
+            episode.note(1, now);
+            episode.begin(now, &self.lines)
+        };
+        let Some(Start { is_new, line }) = start else { return };
+        let path = self.path.display();
+        if let Some(Begun { count, left_out }) = line {
+            match &error {
+                None => tracing::warn!(target: HEALTH, %path, count, left_out, "the spool is full"),
+                Some(error) => tracing::error!(target: HEALTH, %path, count, left_out, "the spool fails: {error}"),
+            }
+        }
+        if is_new {
+            let problem = error.as_ref().map_or(Problem::SpoolFull, |_| Problem::SpoolFailing);
+            self.changes
+                .record(ChangeKind::ProblemBegan(problem), None, None, error);
+        }
+    }
+
+    fn works(&self) {
+        self.spool.note_health(Health::Working);
+        let (failing, full) = {
+            let state = &mut *self.state.lock();
+            state.error = None;
+            (state.failing.end(), state.full.end())
+        };
+        let path = self.path.display();
+        if let Some(End { line }) = failing {
+            if let Some(count) = line {
+                tracing::info!(target: HEALTH, %path, count, "the spool works again");
+            }
+            let kind = ChangeKind::ProblemEnded(Problem::SpoolFailing);
+            self.changes.record(kind, None, None, None);
+        }
+        if let Some(End { line }) = full {
+            if let Some(count) = line {
+                tracing::info!(target: HEALTH, %path, count, "the spool has room again");
+            }
+            let kind = ChangeKind::ProblemEnded(Problem::SpoolFull);
+            self.changes.record(kind, None, None, None);
+        }
+    }
+
+    fn set_aside(&self, file: &Path, why: &str) {
+        let file = file.display().to_string();
+        let detail = format!("{file}: {why}");
+        {
+            let set_aside = &mut self.state.lock().set_aside;
+            set_aside.truncate(MAX_SET_ASIDE - 1);
+            set_aside.insert(0, file);
+        }
+        tracing::error!(target: HEALTH, "a file of the spool was set aside, and a new one begun: {detail}");
+        self.changes.record(ChangeKind::SpoolSetAside, None, None, Some(detail));
+    }
+
+    /// Commits what the store still has to, and unlocks the folder. Blocks until the deadline at most.
+    pub(crate) fn close(&self, deadline: Instant) {
+        self.spool.store.close(deadline);
+        let _quiet = context::suppress();
+        self.handle();
+    }
+
+    /// Returns the status without `oldest`, which belongs to tracers.
+    pub(crate) fn status(&self) -> SpoolStatus {
+        let depth = self.spool.store.depth();
+        let state = self.state.lock();
+        let since = state.failing.ongoing().or_else(|| state.full.ongoing());
+        SpoolStatus {
+            mode: self.spool.mode,
+            path: self.path.clone(),
+            health: match depth.health {
+                Health::Working => SpoolHealth::Working,
+                Health::Full => SpoolHealth::Full,
+                Health::Failing => SpoolHealth::Failing,
+            },
+            error: state.error.clone(),
+            since: since.map(|problem| wall_time::to_millis(problem.since)),
+            bytes: depth.bytes,
+            max_bytes: depth.max_bytes,
+            rows: depth.rows,
+            spans: depth.spans,
+            session_events: depth.events,
+            oldest: None,
+            recovered: state.recovered,
+            expired: state.expired,
+            set_aside: state.set_aside.clone(),
+        }
+    }
+}
+
+fn sqlite(settings: &SpoolSettings) -> OpenStore {
+    let settings = settings.clone();
+    Box::new(move |report| {
+        let as_u64 = |bytes: usize| bytes as u64;
+        // Both are required if the mode is not off.
+        let folder = settings.path.unwrap_or_default();
+        let max_bytes = settings.max_bytes.map_or(0, as_u64);
+        let mut options = Options::new(folder, max_bytes, covers, report);
+        options.owner_max_bytes = settings.tenant_max_bytes.map(as_u64);
+        options.max_age = settings.max_age;
+        options.wait_for_lock = settings.wait_for_lock;
+        Ok(SqliteStore::open(options)? as Arc<dyn Store>)
+    })
+}
+
+impl Reports {
+    fn add(&self, event: Event) {
+        self.waiting.lock().push_back(event);
+        self.reported.notify_one();
+    }
+
+    fn next(&self) -> Option<Event> {
+        self.waiting.lock().pop_front()
+    }
+}

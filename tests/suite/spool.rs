@@ -1,0 +1,3 @@
+//! Data on disk, and erasing the data of a tenant.
+
+mod purge;
