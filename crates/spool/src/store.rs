@@ -199,7 +199,7 @@ pub enum Health {
 pub struct Purged {
     /// The generation after the purge.
     pub generation: u64,
-    /// The queues that were deleted, with what they held beside taken rows.
+    /// The queues that were deleted, with what they held, taken rows included.
     pub queues: Vec<QueueDepth>,
     /// The size of the file before, in bytes.
     pub file_bytes_before: u64,

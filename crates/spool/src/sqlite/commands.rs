@@ -82,10 +82,11 @@ pub(super) enum Read {
     Close(Failing, Sender<()>),
     /// Waits until the sender of the last one is gone: no statement runs meanwhile.
     Pause(Sender<()>, Receiver<()>),
-    /// Returns what is taken of each queue of the current file.
-    Sums(Sender<HashMap<Arc<str>, Held>>),
-    /// Returns what is taken of these queues, forgets it, and takes none of their rows any more.
-    Hide(Vec<Arc<str>>, Sender<HashMap<Arc<str>, Held>>),
+    /// Returns what is taken of each queue of a file that is gone. Its rows that are released from
+    /// now on are lost.
+    Lose(Sender<HashMap<Arc<str>, Held>>),
+    /// Forgets the taken rows of these queues, and takes none of their rows any more.
+    Hide(Vec<Arc<str>>),
     /// Ends `Hide`.
     Show(Vec<Arc<str>>),
 }

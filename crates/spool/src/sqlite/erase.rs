@@ -1,12 +1,12 @@
 //! Deletes the data of a tenant for good, in steps that a crash may interrupt.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::mpsc;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use super::bounds::{Changes, Held};
+use super::bounds::Changes;
 use super::commands::Read;
 use super::erased::{Erased, set_generation};
 use super::files::now_ms;
@@ -86,18 +86,15 @@ impl Writer {
         }
     }
 
-    /// Ends takes of the queues, and notes what they hold beside what is taken.
+    /// Ends takes of the queues, and notes what they hold.
     fn hide(&self, what: &str) -> Begun {
         let (queues, names): (Vec<_>, Vec<_>) = self.covered(what).into_iter().unzip();
-        let (answer, taken) = mpsc::channel();
-        let _ = self.reader.send(Read::Hide(names.clone(), answer));
-        let taken: HashMap<Arc<str>, Held> = taken.recv().unwrap_or_default();
-        let deleted = queues.iter().filter_map(|queue| {
-            let queue = self.counts.queues.get(queue)?;
-            let held = queue.held.without(taken.get(&queue.name).unwrap_or(&Held::default()));
-            (!held.is_empty()).then(|| held.depth(&queue.name))
-        });
-        let deleted = deleted.collect();
+        let _ = self.reader.send(Read::Hide(names.clone()));
+        let held = queues.iter().filter_map(|queue| self.counts.queues.get(queue));
+        let deleted = held
+            .filter(|queue| !queue.held.is_empty())
+            .map(|queue| queue.held.depth(&queue.name))
+            .collect();
         Begun {
             queues,
             names,

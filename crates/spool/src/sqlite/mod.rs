@@ -164,6 +164,20 @@ struct Shared {
     checkpoint: Mutex<()>,
 }
 
+impl Shared {
+    fn new(max_bytes: u64) -> Self {
+        let depth = nothing(Health::Working, max_bytes);
+        let state = Mutex::new(State {
+            depth,
+            checkpoint_asked: false,
+        });
+        Self {
+            state,
+            checkpoint: Mutex::new(()),
+        }
+    }
+}
+
 struct State {
     depth: Depth,
     /// Whether the reader was asked for a checkpoint.
@@ -180,15 +194,7 @@ impl SqliteStore {
     /// If another registry uses the folder, if the folder or a file in it is not this user's alone,
     /// or if a thread cannot be started.
     pub fn open(options: Options) -> Result<Arc<Self>, OpenError> {
-        let depth = nothing(Health::Working, options.max_bytes);
-        let state = Mutex::new(State {
-            depth,
-            checkpoint_asked: false,
-        });
-        let shared = Arc::new(Shared {
-            state,
-            checkpoint: Mutex::new(()),
-        });
+        let shared = Arc::new(Shared::new(options.max_bytes));
         let (writer, commands) = mpsc::channel();
         let (reader, reads) = mpsc::channel();
         let (opened, is_opened) = mpsc::channel();

@@ -103,7 +103,7 @@ impl Writer {
             Vec::new()
         } else {
             let counts = Counts::load(&db)?;
-            if self.mark.is_some() {
+            if self.mark.take().is_some() {
                 self.report_lost();
                 self.file += 1;
             }
@@ -122,12 +122,13 @@ impl Writer {
         self.mark = Some(mark);
         self.live = schema::sizes(&db)?.1;
         (self.has_empty_queues, self.disk_full) = (true, None);
+        // Before the first take.
+        self.resume_purges();
         let _ = self.reader.send(Read::Open {
             path,
             file: self.file,
             opening: self.opening,
         });
-        self.resume_purges();
         self.publish();
         let next_order = self
             .counts
@@ -176,7 +177,7 @@ impl Writer {
     /// Reports what was not taken of a file that is gone.
     fn report_lost(&self) {
         let (answer, sums) = mpsc::channel();
-        let _ = self.reader.send(Read::Sums(answer));
+        let _ = self.reader.send(Read::Lose(answer));
         let sums = sums.recv().unwrap_or_default();
         for queue in self.counts.queues.values() {
             let lost = queue.held.without(sums.get(&queue.name).unwrap_or(&Held::default()));

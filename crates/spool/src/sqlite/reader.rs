@@ -131,12 +131,12 @@ impl Reader {
                 drop(paused);
                 let _ = end.recv();
             }
-            Read::Sums(answer) => {
-                let _ = answer.send(state.sums(|_| true));
+            Read::Lose(answer) => {
+                let _ = answer.send(state.sums());
+                state.file += 1;
             }
-            Read::Hide(queues, answer) => {
+            Read::Hide(queues) => {
                 state.hidden.extend(queues);
-                let _ = answer.send(state.sums(|queue| state.hidden.contains(queue)));
                 let State { taken, hidden, .. } = state;
                 taken.retain(|_, row| !hidden.contains(&row.queue));
             }
@@ -264,13 +264,9 @@ fn left(created: u64, max_age: Duration) -> Duration {
 
 impl State {
     /// What is taken of the current file, by queue.
-    fn sums(&self, counts: impl Fn(&Arc<str>) -> bool) -> HashMap<Arc<str>, Held> {
+    fn sums(&self) -> HashMap<Arc<str>, Held> {
         let mut sums: HashMap<Arc<str>, Held> = HashMap::new();
-        for row in self
-            .taken
-            .values()
-            .filter(|row| row.id.file == self.file && counts(&row.queue))
-        {
+        for row in self.taken.values().filter(|row| row.id.file == self.file) {
             sums.entry(row.queue.clone())
                 .or_default()
                 .add(row.kind, row.size.items, row.size.bytes);

@@ -398,3 +398,56 @@ impl<'db> Delete<'db> {
         Ok(deleted)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::sqlite::{Options, Row, Shared};
+
+    fn append(order: u64) -> Append {
+        let row = Row {
+            queue: "acme".into(),
+            owner: "acme".into(),
+            kind: Kind::Spans,
+            order,
+            items: 3,
+            generation: 0,
+            created: 0,
+            format: 0,
+            body: "body".into(),
+        };
+        Append {
+            rows: Ok(vec![row]),
+            bytes: 0,
+            done: Box::new(|_| {}),
+        }
+    }
+
+    #[test]
+    fn rows_of_a_failed_commit_are_deleted_if_they_reached_the_disk() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let options = Options::new(folder.path().join("spool"), 32 << 20, |_, _| false, Arc::new(|_| {}));
+        let (_sender, commands) = mpsc::channel();
+        let (reader, _) = mpsc::channel();
+        let mut writer = Writer::new(options, Arc::new(Shared::new(32 << 20)), commands, reader);
+        let db = writer.open(None).ok().expect("a new folder");
+        writer.commit(&db, &[append(1)]).expect("committed");
+        let ids = writer.commit(&db, &[append(2)]).expect("committed").concat();
+        // What a failed sync leaves: the rows are in the log, but their caller was refused.
+        writer.unsure = ids.iter().map(|row| row.id).collect();
+        drop(db);
+        let db = writer.open(None).ok().expect("opens again");
+        let orders: i64 = db
+            .query_row("SELECT sum(ord) FROM rows", [], |row| row.get(0))
+            .expect("a sum");
+        assert_eq!(
+            (orders, writer.counts.total.rows, writer.counts.total.items),
+            (1, [1, 0], [3, 0])
+        );
+        assert_eq!(Counts::load(&db).expect("counts").total, writer.counts.total);
+        let ids = writer.commit(&db, &[append(2)]).expect("its place is free").concat();
+        assert_eq!(ids[0].id, 3, "no id is used again");
+    }
+}
