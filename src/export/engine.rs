@@ -102,15 +102,25 @@ impl Engine {
         self.shared.transport.connections(key)
     }
 
-    /// Opens a lane and adds it to its selector's ledger.
+    /// Opens a lane and adds it to its selector's ledger. Only data of tracers in the pool goes to
+    /// disk.
     pub(crate) fn open_lane(
         &self,
         ledger: &Arc<SelectorLedger>,
         destination: Arc<Destination>,
         connections: Arc<Connections>,
         key: Arc<RotatingKey>,
+        #[cfg_attr(not(feature = "spool"), expect(unused_variables, reason = "nothing goes to disk"))] is_pooled: bool,
     ) -> Arc<Lane> {
-        let lane = Lane::new(destination, connections, key, Arc::clone(&self.shared), ledger);
+        let lane = Lane::new(
+            destination,
+            connections,
+            key,
+            Arc::clone(&self.shared),
+            ledger,
+            #[cfg(feature = "spool")]
+            self.shared.spool().filter(|_| is_pooled).cloned(),
+        );
         ledger.open(Arc::clone(&lane) as _);
         #[cfg(feature = "spool")]
         load::wake(&self.shared, ledger);

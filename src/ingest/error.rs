@@ -63,6 +63,8 @@ impl IngestError {
             NoRoom::Full(reason) => Self::full(reason, &selector),
             NoRoom::TooLarge { max } => Self::TooLarge { selector, bytes, max },
             NoRoom::Json => Self::Json,
+            NoRoom::Erased => Self::Erased { selector },
+            NoRoom::Failing => Self::SpoolUnavailable,
         }
     }
 

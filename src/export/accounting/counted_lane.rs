@@ -49,10 +49,12 @@ pub(crate) trait CountedLane: Send + Sync {
     /// until the deadline.
     fn await_flush(&self, mark: &FlushMark, deadline: Instant);
 
-    /// Closes the lane at the end of a shutdown. Drops and counts everything pending.
+    /// Closes the lane at the end of a shutdown. Drops and counts everything pending that is in memory
+    /// alone.
     fn abandon(&self);
 
-    /// Closes the lane. Drops and counts everything pending, and what arrives later.
+    /// Closes the lane. Drops and counts everything pending, and what arrives later. A purge drops
+    /// what is on disk too.
     fn close(&self, reason: DropReason);
 
     /// Returns whether its data may go to disk: there is a spool, and the tracer is in the pool.
@@ -62,7 +64,7 @@ pub(crate) trait CountedLane: Send + Sync {
     /// Sets whether new data of this kind goes to disk first. With false, the lane decides: it may
     /// do so always, or still have data on its way to disk.
     #[cfg(feature = "spool")]
-    fn set_durable(&self, kind: Kind, durable: bool);
+    fn set_durable(self: Arc<Self>, kind: Kind, durable: bool);
 
     /// Returns the bytes that the lane may load, or `None` if it may not load at all.
     #[cfg(feature = "spool")]
@@ -96,6 +98,10 @@ pub(crate) trait CountedLane: Send + Sync {
 pub(crate) struct FlushMark {
     pub(crate) spans: u64,
     pub(crate) events: u64,
+    /// Order number of the flush. A lane with a spool waits for spans by this, because they move
+    /// between queues.
+    #[cfg(feature = "spool")]
+    pub(crate) order: u64,
 }
 
 /// What a selector has on disk only.

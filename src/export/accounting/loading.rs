@@ -84,7 +84,7 @@ impl SelectorLedger {
         backlog.remove(load.kind, rows);
         if backlog.is_empty(load.kind) {
             for open in &state.lanes {
-                open.lane.set_durable(load.kind, false);
+                Arc::clone(&open.lane).set_durable(load.kind, false);
             }
         }
         Placed::Queued
@@ -175,7 +175,7 @@ impl State {
         let backlog = self.backlog.get_or_insert_default();
         for kind in [Kind::Spans, Kind::SessionEvents] {
             if !backlog.is_empty(kind) {
-                lane.set_durable(kind, true);
+                Arc::clone(lane).set_durable(kind, true);
             }
         }
         backlog.set_loader(Some(Arc::downgrade(lane)))

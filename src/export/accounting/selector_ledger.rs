@@ -7,6 +7,9 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 use std::time::SystemTime;
 
+#[cfg(feature = "spool")]
+use tracer_registry_spool::Kind;
+
 #[cfg(feature = "metrics")]
 use super::counted_lane::Starts;
 use super::counted_lane::{CountedLane, Failures, FlushMark, LaneSnapshot, LaneSummary, Pending, Spooled};
@@ -137,6 +140,16 @@ impl SelectorLedger {
         drop(state);
         #[cfg(feature = "spool")]
         Self::release_window(older);
+    }
+
+    /// Makes new data of all lanes go to disk first, or not.
+    #[cfg(feature = "spool")]
+    pub(crate) fn set_durable(&self, kind: Kind, durable: bool) {
+        let state = self.state.lock();
+        let lanes = state.lanes.iter().map(|open| &open.lane);
+        for lane in lanes.filter(|lane| lane.is_spooled()) {
+            Arc::clone(lane).set_durable(kind, durable);
+        }
     }
 
     /// Merges the ledgers of a lane without pending data. Holds this ledger's lock, so a snapshot

@@ -43,7 +43,7 @@ impl CountedLane for Lane {
             #[cfg(feature = "metrics")]
             starts: self.starts(),
             held_bytes: state.share.held(),
-            oldest: state.spans.oldest(),
+            oldest: state.oldest(),
             failures: state.failures().cloned(),
             refused_span: state.refused_span().cloned(),
             last_delivery: state.last_delivery,
@@ -71,7 +71,7 @@ impl CountedLane for Lane {
             #[cfg(feature = "metrics")]
             starts: self.starts(),
             held_bytes: state.share.held(),
-            oldest: state.spans.oldest(),
+            oldest: state.oldest(),
             last_delivery: state.last_delivery,
             oldest_request: state.oldest_request_since(),
             key_refused: state.key_refusals().is_refused(),
@@ -94,6 +94,8 @@ impl CountedLane for Lane {
         let mark = FlushMark {
             spans: state.pushed(),
             events: state.flush,
+            #[cfg(feature = "spool")]
+            order: self.order_of_flush(&mut state),
         };
         state.wake_retries();
         let event = state.make_due();
@@ -122,6 +124,8 @@ impl CountedLane for Lane {
 
     fn note_paused(&self) {
         self.end_flushes();
+        #[cfg(feature = "spool")]
+        self.release_queued(Kind::Spans);
     }
 
     fn note_resuming(&self) {
@@ -155,25 +159,34 @@ impl CountedLane for Lane {
 
     #[cfg(feature = "spool")]
     fn is_spooled(&self) -> bool {
-        false
+        self.spool.is_some()
     }
 
     #[cfg(feature = "spool")]
-    fn set_durable(&self, _kind: Kind, _durable: bool) {}
+    fn set_durable(self: Arc<Self>, kind: Kind, durable: bool) {
+        if durable {
+            self.become_durable(kind);
+        } else {
+            self.become_direct(kind);
+        }
+    }
 
     #[cfg(feature = "spool")]
     fn window_room(&self) -> Option<usize> {
-        None
+        self.room_for_loads()
     }
 
     #[cfg(feature = "spool")]
-    fn first_unsaved_order(&self, _kind: Kind) -> u64 {
-        u64::MAX
+    fn first_unsaved_order(&self, kind: Kind) -> u64 {
+        match kind {
+            Kind::Spans => self.first_unsaved_span(),
+            Kind::SessionEvents => u64::MAX,
+        }
     }
 
     #[cfg(feature = "spool")]
     fn push_loaded(self: Arc<Self>, rows: Vec<(Payload, bool, Taken)>) -> Vec<RowId> {
-        rows.into_iter().map(|(_, _, row)| row.id).collect()
+        self.queue_loaded(rows)
     }
 
     #[cfg(feature = "spool")]
@@ -187,7 +200,9 @@ impl CountedLane for Lane {
     }
 
     #[cfg(feature = "spool")]
-    fn release_window(&self, _kind: Kind) {}
+    fn release_window(&self, kind: Kind) {
+        self.release_queued(kind);
+    }
 }
 
 impl Lane {

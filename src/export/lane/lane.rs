@@ -20,6 +20,8 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use tokio::sync::Semaphore;
 
+#[cfg(feature = "spool")]
+use super::state::LaneSpool;
 use super::state::{MakeEvent, State};
 use super::stripes::Stripes;
 use super::sync::{Condvar, ForkLock, Guard};
@@ -35,6 +37,8 @@ use crate::export::schedule::fair_semaphore::VirtualTime;
 #[cfg(feature = "tracing")]
 use crate::export::shared::EngineMark;
 use crate::export::shared::Shared;
+#[cfg(feature = "spool")]
+use crate::export::spool::Spool;
 use crate::secret::Fingerprint;
 use crate::selector::Selector;
 
@@ -48,6 +52,9 @@ pub(crate) struct Lane {
     pub(crate) breakers: LaneBreakers,
     pub(crate) connections: Arc<Connections>,
     pub(super) shared: Arc<Shared>,
+    /// `None` if nothing of the lane goes to disk.
+    #[cfg(feature = "spool")]
+    pub(super) spool: Option<Arc<Spool>>,
     selector_ledger: Weak<SelectorLedger>,
     pub(super) state: ForkLock<State>,
     pub(super) stripes: Stripes,
@@ -71,8 +78,17 @@ impl Lane {
         key: Arc<RotatingKey>,
         shared: Arc<Shared>,
         ledger: &Arc<SelectorLedger>,
+        #[cfg(feature = "spool")] spool: Option<Arc<Spool>>,
     ) -> Arc<Self> {
+        let state = ForkLock::<State>::default();
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &spool {
+            state.lock().spool = Some(Box::new(LaneSpool::new(&ledger.selector, spool)));
+        }
         Arc::new(Self {
+            state,
+            #[cfg(feature = "spool")]
+            spool,
             selector: ledger.selector.clone(),
             identity: Identity::new(&ledger.selector, &shared.boundary),
             breakers: LaneBreakers::new(Arc::clone(&connections.breaker)),
@@ -85,7 +101,6 @@ impl Lane {
             session_permits: OnceLock::new(),
             quarantine_permit: OnceLock::new(),
             selector_ledger: Arc::downgrade(ledger),
-            state: ForkLock::default(),
             stripes: Stripes::default(),
             #[cfg(feature = "metrics")]
             left_out: AtomicU64::new(0),

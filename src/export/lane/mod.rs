@@ -1,5 +1,7 @@
 //! One tracer's path to its backend.
 
+#[cfg(feature = "spool")]
+pub(super) mod durable;
 pub(super) mod events;
 mod fates;
 mod flush;
@@ -12,12 +14,17 @@ mod model;
 mod pause;
 #[cfg(feature = "encoded")]
 pub(super) mod payloads;
+#[cfg(feature = "spool")]
+#[allow(dead_code)]
+pub(super) mod place;
 pub(super) mod processor;
 #[cfg(test)]
 mod property;
 pub(super) mod receiver;
 pub(super) mod request;
 mod spans;
+#[cfg(all(test, feature = "spool", not(tracer_registry_model)))]
+mod spool_property;
 mod state;
 pub(super) mod stripes;
 mod sync;

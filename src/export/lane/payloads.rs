@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::lane::Lane;
-use super::state::Schedule;
+use super::state::{Schedule, State};
 use crate::config::Protocol;
 use crate::export::accounting::lane_status::RequestKind;
 use crate::export::explain::counts::TraceCounts;
@@ -33,6 +33,11 @@ pub(crate) struct Room {
 pub(crate) enum NoRoom {
     /// The registry is shut down, or this process is a fork of its process.
     Closed,
+    /// The data of the selector was erased.
+    Erased,
+    /// The disk fails, and all data must be on disk.
+    #[cfg_attr(not(feature = "spool"), expect(dead_code, reason = "there is no disk"))]
+    Failing,
     /// The queue is full, or its share of the memory is used up.
     Full(DropReason),
     /// Larger than the share of memory that a lane may ever have.
@@ -46,32 +51,43 @@ impl Lane {
     ///
     /// The tracer's handle must outlive the room, so that the lane is not retired meanwhile.
     pub(crate) fn reserve(self: &Arc<Self>, payload: Payload) -> Result<Room, NoRoom> {
-        let (settings, budget) = (&self.shared.settings, &self.shared.budget);
-        if settings.protocol == Protocol::HttpJson {
+        self.check_size(&payload)?;
+        self.try_reserve(payload).inspect_err(|no_room| {
+            if let NoRoom::Full(reason) = no_room {
+                self.log_refused_request(RequestKind::Spans, *reason);
+            }
+        })
+    }
+
+    /// Returns an error if the lane never takes such a payload.
+    pub(super) fn check_size(&self, payload: &Payload) -> Result<(), NoRoom> {
+        if self.shared.settings.protocol == Protocol::HttpJson {
             return Err(NoRoom::Json);
         }
-        let max = budget.largest_share();
-        if memory(&payload) > max {
+        let max = self.shared.budget.largest_share();
+        if memory(payload) > max {
             return Err(NoRoom::TooLarge { max });
         }
+        Ok(())
+    }
+
+    /// Like [`reserve`](Self::reserve), without the checks that need no lock, and without a log line.
+    pub(super) fn try_reserve(self: &Arc<Self>, payload: Payload) -> Result<Room, NoRoom> {
+        let (settings, budget) = (&self.shared.settings, &self.shared.budget);
         let spans = payload.spans();
         let pieces = payload.pieces(MAX_SPANS.max(settings.max_export_batch_size));
         let bytes = pieces.iter().map(memory).sum();
         let mut state = self.state.lock_unless_forked().ok_or(NoRoom::Closed)?;
         self.stripes.collect(&mut state);
         if state.schedule == Schedule::Closed || self.shared.is_closing() {
-            return Err(NoRoom::Closed);
+            return Err(no_room(&state));
         }
-        let mut fits = state.spans.reserve(spans, settings.max_queue_size);
-        if fits && !state.share.admit(bytes, budget) {
-            state.spans.release(spans);
-            fits = false;
+        if !state.reserve(spans, settings.max_queue_size) {
+            return Err(NoRoom::Full(state.receiver_health.drop_reason(RequestKind::Spans)));
         }
-        if !fits {
-            let reason = state.receiver_health.drop_reason(RequestKind::Spans);
-            drop(state);
-            self.log_refused_request(RequestKind::Spans, reason);
-            return Err(NoRoom::Full(reason));
+        if !state.share.admit(bytes, budget) {
+            state.reserved -= spans;
+            return Err(NoRoom::Full(state.receiver_health.drop_reason(RequestKind::Spans)));
         }
         drop(state);
         Ok(Room {
@@ -107,9 +123,10 @@ impl Room {
         lane.stripes.collect(&mut state);
         if state.schedule == Schedule::Closed {
             // Closing the lane released the room.
-            state.ledger.refuse_all(spans, DropReason::AfterShutdown);
+            let reason = state.refusal();
+            state.ledger.refuse_all(spans, reason);
             drop(state);
-            lane.note_counts(&traces, Note::Dropped(DropReason::AfterShutdown));
+            lane.note_counts(&traces, Note::Dropped(reason));
             return;
         }
         for piece in pieces {
@@ -134,14 +151,23 @@ impl Drop for Room {
             return;
         };
         if state.schedule != Schedule::Closed {
-            state.spans.release(self.pieces.iter().map(Payload::spans).sum());
+            state.reserved -= self.pieces.iter().map(Payload::spans).sum::<usize>();
             state.share.release_admitted(self.bytes, &self.lane.shared.budget);
         }
     }
 }
 
+/// Returns why a closed lane takes nothing.
+pub(super) fn no_room(state: &State) -> NoRoom {
+    if state.is_purged {
+        NoRoom::Erased
+    } else {
+        NoRoom::Closed
+    }
+}
+
 /// Returns the memory that a queued payload holds, in bytes.
-fn memory(payload: &Payload) -> usize {
+pub(super) fn memory(payload: &Payload) -> usize {
     if payload.spans() == 0 { 0 } else { payload.byte_size() }
 }
 

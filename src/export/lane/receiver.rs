@@ -205,6 +205,8 @@ impl Lane {
         let queued = state
             .spans
             .take_oldest(usize::try_from(count).unwrap_or(usize::MAX), &self.shared.chunks);
+        #[cfg(feature = "spool")]
+        let queued_numbers = queued.numbers(&(0..queued.len()));
         if let Some(outage) = state.outage() {
             outage.forget(number);
         }
@@ -214,10 +216,17 @@ impl Lane {
         for spans in spans {
             freed += state.in_flight.complete(spans);
         }
+        #[cfg(feature = "spool")]
+        let rows = {
+            let all = spans.iter().chain(std::iter::once(&queued_numbers));
+            all.flat_map(|spans| state.complete_tickets(spans)).collect()
+        };
         let in_flight: u64 = spans.iter().map(|spans| spans.end - spans.start).sum();
         state.ledger.drop_in_flight(count + in_flight, reason);
         state.share.complete(freed, &self.shared.budget);
         drop(state);
+        #[cfg(feature = "spool")]
+        self.complete_rows(rows);
         self.note_fates(&self.trace_keys(|| queued.trace_ids()), Note::Dropped(reason));
         // Log before waking flushes, so that a finished flush implies a logged outcome.
         self.log_outcome(RequestKind::Spans, count + in_flight, Outcome::Dropped(reason));

@@ -96,18 +96,25 @@ impl Lane {
             bytes += size_of::<KeyValue>() + CUT_VALUES.len();
         }
         if state.schedule == Schedule::Closed || shared.is_closing() {
-            state.ledger.refuse(DropReason::AfterShutdown);
+            let reason = state.refusal();
+            state.ledger.refuse(reason);
             drop(state);
-            self.note_fate(trace_id, Note::Dropped(DropReason::AfterShutdown));
+            self.note_fate(trace_id, Note::Dropped(reason));
             return;
         }
         let fits = |state: &mut State| {
-            !state.spans.is_full(settings.max_queue_size) && state.share.enqueue(bytes, &shared.budget)
+            #[cfg(feature = "spool")]
+            if self.is_reserved_for_loads(state) {
+                return false;
+            }
+            !state.is_full(settings.max_queue_size) && state.share.enqueue(bytes, &shared.budget)
         };
         // Unused grants of other threads do not drop the span.
         let is_queued = fits(&mut state) || self.stripes.collect(&mut state) && fits(&mut state);
         if !is_queued {
             let reason = state.receiver_health.drop_reason(RequestKind::Spans);
+            #[cfg(feature = "spool")]
+            let reason = state.spool_drop_reason().unwrap_or(reason);
             state.ledger.refuse(reason);
             drop(state);
             self.note_fate(trace_id, Note::Dropped(reason));
@@ -143,6 +150,16 @@ impl Lane {
     /// Schedules the lane after spans were queued. Returns the event if the schedule changed.
     #[inline]
     pub(super) fn schedule_queued(&self, state: &mut State) -> Option<MakeEvent> {
+        #[cfg(feature = "spool")]
+        if state.spool.is_some() {
+            return self.schedule_spooled(state);
+        }
+        self.schedule_direct(state)
+    }
+
+    /// Schedules the queue after spans were added to it. Returns the event if the schedule changed.
+    #[inline]
+    pub(super) fn schedule_direct(&self, state: &mut State) -> Option<MakeEvent> {
         let settings = &self.shared.settings;
         self.note_queued(state);
         let event = if state.spans.len() >= settings.full_batch() {
@@ -188,6 +205,8 @@ impl Lane {
         }
         drop(state);
         if empty {
+            #[cfg(feature = "spool")]
+            self.try_direct();
             self.retire_if_done();
         } else {
             self.notify(EngineEvent::Timed);
@@ -199,11 +218,17 @@ impl Lane {
     pub(crate) fn take_batch(&self) -> Batch {
         let max = self.shared.settings.max_export_batch_size;
         let mut state = self.lock();
-        let batch = state.spans.take(max, &self.shared.chunks);
+        #[cfg_attr(not(feature = "spool"), expect(unused_mut, reason = "chunks get order numbers"))]
+        let mut batch = state.spans.take(max, &self.shared.chunks);
         let bytes = batch.bytes();
         state.ledger.take(batch.len() as u64);
         state.share.send(bytes);
         state.in_flight.take(batch.numbers(&(0..batch.len())), bytes);
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.spool {
+            batch.number_chunks(|spans| spool.next_order(spans));
+            state.in_flight.set_flush_order(batch.flush_order());
+        }
         drop(state);
         batch
     }
@@ -250,7 +275,11 @@ impl Lane {
         }
         let freed = state.in_flight.complete(&spans);
         state.share.complete(freed, &self.shared.budget);
+        #[cfg(feature = "spool")]
+        let rows = state.complete_tickets(&spans);
         drop(state);
+        #[cfg(feature = "spool")]
+        self.complete_rows(rows);
         // Log before waking flushes, so that a finished flush implies a logged outcome.
         self.log_outcome(RequestKind::Spans, count, outcome);
         self.notify_completed();

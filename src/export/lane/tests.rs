@@ -13,6 +13,8 @@ use crate::export::net::connections::Connections;
 use crate::export::schedule::engine_event::{Cause, EngineEvent, ScheduledLane, address};
 use crate::export::send::outcome::Outcome;
 use crate::export::shared::Shared;
+#[cfg(feature = "spool")]
+use crate::export::spool::Spool;
 use crate::ledger::DropReason;
 use crate::selector::Selector;
 use std::collections::{HashSet, VecDeque};
@@ -137,15 +139,42 @@ impl Parts {
     pub(crate) fn lanes(&self, ledgers: &[Arc<SelectorLedger>]) -> (Vec<Arc<Lane>>, UnboundedReceiver<EngineEvent>) {
         let reader = KeyReader::new(self.sources.clone(), false);
         let (shared, events_rx) = Shared::without_threads(self.settings.clone(), TRANSPORT.clone(), reader);
+        (self.lanes_of(&shared, ledgers), events_rx)
+    }
+
+    /// Like [`lane`](Self::lane), with a spool.
+    #[cfg(feature = "spool")]
+    pub(crate) fn spooled_lane(
+        &self,
+        spool: &Arc<Spool>,
+    ) -> (Arc<Lane>, Arc<SelectorLedger>, UnboundedReceiver<EngineEvent>) {
+        let ledger =
+            SelectorLedger::standalone(&Selector::of(SelectorKind::Tenant, Slug::new("acme").expect("a name")));
+        let reader = KeyReader::new(self.sources.clone(), false);
+        let settings = self.settings.clone();
+        let (shared, events_rx) = Shared::with_spool(settings, TRANSPORT.clone(), reader, Arc::clone(spool));
+        let mut lanes = self.lanes_of(&shared, std::slice::from_ref(&ledger));
+        (lanes.remove(0), ledger, events_rx)
+    }
+
+    fn lanes_of(&self, shared: &Arc<Shared>, ledgers: &[Arc<SelectorLedger>]) -> Vec<Arc<Lane>> {
         let scheme = self.destination.key_scheme;
         let key = shared.keys.open(&self.source, scheme).expect("a key");
         let lanes = ledgers.iter().map(|ledger| {
             let (destination, connections) = (Arc::clone(&self.destination), Arc::clone(&self.connections));
-            let lane = Lane::new(destination, connections, Arc::clone(&key), Arc::clone(&shared), ledger);
+            let lane = Lane::new(
+                destination,
+                connections,
+                Arc::clone(&key),
+                Arc::clone(shared),
+                ledger,
+                #[cfg(feature = "spool")]
+                shared.spool().cloned(),
+            );
             ledger.open(Arc::clone(&lane) as _);
             lane
         });
-        (lanes.collect(), events_rx)
+        lanes.collect()
     }
 }
 

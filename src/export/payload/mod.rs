@@ -78,9 +78,14 @@ impl Payload {
 
     /// Encodes one span. Its ids must be valid.
     pub(crate) fn of_span(span: &SpanData, resource: &Resource) -> Self {
+        Self::of_spans(&[span], resource)
+    }
+
+    /// Encodes spans. Their ids must be valid.
+    pub(crate) fn of_spans(spans: &[&SpanData], resource: &Resource) -> Self {
         Self {
-            bytes: otlp::request(&[span], resource),
-            spans: 1,
+            bytes: otlp::request(spans, resource),
+            spans: spans.len(),
             // Not checked, so it may have any.
             has_project_attribute: true,
             gzip: None,

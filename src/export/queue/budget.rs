@@ -23,6 +23,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Maximum bytes that a tracer reserves ahead.
 const STEP: usize = 16 << 10;
 
+/// Under memory pressure, tracers that hold more than the budget divided by this move their data to
+/// disk.
+#[cfg(feature = "spool")]
+const PRESSED_DIVISOR: usize = 64;
+
 /// Memory limit for the queued and in-flight data of all tracers.
 #[derive(Debug)]
 pub(crate) struct Budget {
@@ -155,6 +160,23 @@ impl MemoryShare {
     pub(crate) fn send(&mut self, bytes: usize) {
         self.queued -= bytes;
         self.in_flight += bytes;
+    }
+
+    /// Frees queued spans of these bytes, which are on disk.
+    #[cfg(feature = "spool")]
+    pub(crate) fn discard(&mut self, bytes: usize, budget: &Budget) {
+        self.queued -= bytes;
+        self.release_excess(budget);
+    }
+
+    /// Returns whether the tracer holds three quarters of what it may hold, or, under memory
+    /// pressure, a part of the whole memory that counts.
+    #[cfg(feature = "spool")]
+    pub(crate) fn is_near_limit(&self, budget: &Budget) -> bool {
+        let held = self.held();
+        let free = budget.max.saturating_sub(budget.taken.load(Ordering::Relaxed));
+        let most = self.taken + free.saturating_sub(self.taken) / 2;
+        held > most / 4 * 3 || budget.is_under_pressure() && held > budget.max / PRESSED_DIVISOR
     }
 
     /// Completes batches that had `bytes` when they left the queue.

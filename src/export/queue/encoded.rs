@@ -9,11 +9,17 @@ use crate::backend::Edits;
 use crate::export::payload::Payload;
 
 /// Spans of a request that stay together.
-pub(super) struct Encoded {
+pub(crate) struct Encoded {
     payload: Payload,
     /// Which spans of the request.
     spans: Range<usize>,
     queued_at: SystemTime,
+    /// Whether the changes of a binding were applied when it was accepted.
+    #[cfg(feature = "spool")]
+    is_finished: bool,
+    /// Order number of the moment when it was read from disk.
+    #[cfg(feature = "spool")]
+    loaded: Option<u64>,
 }
 
 impl Encoded {
@@ -22,10 +28,14 @@ impl Encoded {
             spans: 0..payload.spans(),
             payload,
             queued_at: SystemTime::now(),
+            #[cfg(feature = "spool")]
+            is_finished: false,
+            #[cfg(feature = "spool")]
+            loaded: None,
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.spans.len()
     }
 
@@ -52,7 +62,7 @@ impl Encoded {
         Self {
             payload: self.payload.clone(),
             spans: first,
-            queued_at: self.queued_at,
+            ..*self
         }
     }
 
@@ -63,6 +73,36 @@ impl Encoded {
             self.payload = Payload::check(part).expect("a part of a checked request is valid");
             self.spans = 0..self.payload.spans();
         }
+        #[cfg(feature = "spool")]
+        if self.is_finished {
+            return self.payload.splice(&edits.forced());
+        }
         self.payload.splice(edits);
+    }
+}
+
+#[cfg(feature = "spool")]
+impl Encoded {
+    /// Creates the spans of a row that were accepted at this time.
+    pub(crate) fn of_row(payload: Payload, is_finished: bool, accepted: SystemTime) -> Self {
+        Self {
+            queued_at: accepted,
+            is_finished,
+            ..Self::new(payload)
+        }
+    }
+
+    /// Marks the row as read from disk at this order number. Earlier flushes do not wait for it.
+    pub(crate) fn loaded_at(self, order: u64) -> Self {
+        let loaded = Some(order);
+        Self { loaded, ..self }
+    }
+
+    pub(super) fn loaded(&self) -> Option<u64> {
+        self.loaded
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.is_finished
     }
 }

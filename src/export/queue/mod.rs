@@ -3,6 +3,6 @@
 pub(super) mod budget;
 pub(super) mod byte_size;
 #[cfg(feature = "encoded")]
-mod encoded;
+pub(super) mod encoded;
 pub(super) mod session_event;
 pub(super) mod span_queue;

@@ -32,8 +32,6 @@ const CHUNK_SIZES: [usize; 4] = [8, 16, 32, 64];
 pub(crate) struct Queue {
     chunks: VecDeque<Chunk>,
     len: usize,
-    /// Spans that room is reserved for.
-    reserved: usize,
     /// Total number of spans taken from the queue.
     taken: u64,
 }
@@ -53,6 +51,21 @@ struct Chunk {
     encoded: Option<Box<Encoded>>,
     /// Estimated memory of the spans.
     bytes: usize,
+    /// Order number of the first span, or 0 if it has none yet.
+    #[cfg(feature = "spool")]
+    order: u64,
+}
+
+/// Spans of a batch that become one row, or several.
+#[cfg(feature = "spool")]
+pub(crate) enum Run<'a> {
+    Spans(Vec<&'a SpanData>),
+    /// A range of the spans of a request.
+    Encoded {
+        payload: &'a Payload,
+        spans: Range<usize>,
+        is_finished: bool,
+    },
 }
 
 /// Unused chunks by size, shared by all lanes.
@@ -75,16 +88,6 @@ impl Queue {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
-    }
-
-    /// Returns the number of spans that are queued or have room.
-    pub(crate) fn held(&self) -> usize {
-        self.len + self.reserved
-    }
-
-    /// Returns whether no further span fits, if the queue may have `max`.
-    pub(crate) fn is_full(&self, max: usize) -> bool {
-        self.held() >= max
     }
 
     /// Returns the total number of spans taken from the queue.
@@ -121,7 +124,7 @@ impl Queue {
     /// because a span is 352 bytes and passing it through functions copies it.
     #[inline]
     pub(crate) fn reserve_slot(&mut self, bytes: usize, pool: &ChunkPool) -> &mut Vec<SpanData> {
-        let has_room = |last: &Chunk| last.spans.len() < last.spans.capacity();
+        let has_room = |last: &Chunk| last.spans.len() < last.spans.capacity() && !last.has_order();
         if !self.chunks.back().is_some_and(has_room) {
             let spans = pool.take_class(self.chunks.len().min(CHUNK_SIZES.len() - 1));
             self.chunks.push_back(Chunk::new(spans, 0));
@@ -138,35 +141,16 @@ impl Queue {
         self.chunks.push_back(Chunk::new(spans, bytes));
     }
 
-    /// Reserves room for a request of encoded spans, if the queue may have `max`. A queue without
-    /// spans has room for any number.
-    #[cfg(feature = "encoded")]
-    pub(crate) fn reserve(&mut self, spans: usize, max: usize) -> bool {
-        let held = self.held();
-        let fits = held == 0 || spans <= max.saturating_sub(held);
-        if fits {
-            self.reserved += spans;
-        }
-        fits
-    }
-
-    /// Releases reserved room.
-    #[cfg(feature = "encoded")]
-    pub(crate) fn release(&mut self, spans: usize) {
-        self.reserved -= spans;
-    }
-
-    /// Queues a request of `bytes` of memory, with at least one span, in the room reserved for it.
+    /// Queues a request of `bytes` of memory, with at least one span.
     #[cfg(feature = "encoded")]
     pub(crate) fn push_payload(&mut self, payload: Payload, bytes: usize) {
-        let spans = payload.spans();
-        self.reserved -= spans;
-        self.len += spans;
-        let encoded = Some(Box::new(Encoded::new(payload)));
-        self.chunks.push_back(Chunk {
-            encoded,
-            ..Chunk::new(Vec::new(), bytes)
-        });
+        self.push_encoded(Encoded::new(payload), bytes);
+    }
+
+    #[cfg(feature = "encoded")]
+    fn push_encoded(&mut self, encoded: Encoded, bytes: usize) {
+        self.len += encoded.len();
+        self.chunks.push_back(Chunk::encoded(encoded, bytes));
     }
 
     /// Takes a batch of at most `max` spans, oldest first. A request that does not fit behind other
@@ -210,6 +194,121 @@ impl Queue {
         self.len -= batch.len;
         self.taken += batch.len as u64;
         batch
+    }
+}
+
+#[cfg(feature = "spool")]
+impl Queue {
+    /// Gives order numbers to the chunks that have none: consecutive ones, from the one that `next`
+    /// returns for this many spans.
+    pub(crate) fn number(&mut self, next: impl FnOnce(u64) -> u64) {
+        number(&mut self.chunks, next);
+    }
+
+    /// Returns the order number of the first span, if it has one.
+    pub(crate) fn first_order(&self) -> Option<u64> {
+        self.chunks.front().map(|chunk| chunk.order).filter(|order| *order > 0)
+    }
+
+    /// Returns how many spans a flush waits for that begins at this order number.
+    pub(crate) fn before_flush(&self, order: u64) -> u64 {
+        let before = self.chunks.iter().filter(|chunk| chunk.flush_order() < order);
+        before.map(|chunk| chunk.len() as u64).sum()
+    }
+
+    /// Queues the spans of a row behind all others.
+    pub(crate) fn push_row(&mut self, row: Encoded, order: u64, bytes: usize) {
+        self.push_encoded(row, bytes);
+        self.chunks.back_mut().expect("a row was pushed").order = order;
+    }
+
+    /// Queues the spans of a row in front of all others. Call only for a queue that counts no taken
+    /// spans.
+    pub(crate) fn put_back(&mut self, row: Encoded, order: u64, bytes: usize) {
+        self.len += row.len();
+        let chunk = Chunk::encoded(row, bytes);
+        self.chunks.push_front(Chunk { order, ..chunk });
+    }
+
+    /// Moves all spans of another queue behind those of this one.
+    pub(crate) fn append(&mut self, other: &mut Self) {
+        self.len += std::mem::take(&mut other.len);
+        self.chunks.append(&mut other.chunks);
+        // An empty queue holds no memory.
+        other.chunks = VecDeque::new();
+    }
+
+    /// Removes all spans but the first `count`, which end with a chunk.
+    pub(crate) fn split_off(&mut self, count: usize) -> Self {
+        let mut rest = Self::default();
+        while self.len > count {
+            let Some(last) = self.chunks.pop_back() else { break };
+            self.len -= last.len();
+            rest.len += last.len();
+            rest.chunks.push_front(last);
+        }
+        rest
+    }
+}
+
+#[cfg(feature = "spool")]
+fn number(chunks: &mut VecDeque<Chunk>, next: impl FnOnce(u64) -> u64) {
+    let count = chunks
+        .iter()
+        .filter(|chunk| chunk.order == 0)
+        .map(|chunk| chunk.len() as u64);
+    let count = count.sum();
+    if count > 0 {
+        let mut order = next(count);
+        for chunk in chunks.iter_mut().filter(|chunk| chunk.order == 0) {
+            chunk.order = order;
+            order += chunk.len() as u64;
+        }
+    }
+}
+
+#[cfg(feature = "spool")]
+impl Batch {
+    /// Like [`Queue::number`].
+    pub(crate) fn number_chunks(&mut self, next: impl FnOnce(u64) -> u64) {
+        number(&mut self.chunks, next);
+    }
+
+    /// Returns the order number of the first span of a part.
+    pub(crate) fn order(&self, part: &Range<usize>) -> u64 {
+        let first = self.chunks_of(part).next();
+        first.map_or(0, |(chunk, range)| chunk.order + range.start as u64)
+    }
+
+    /// Returns the order number for flushes: that of the oldest chunk.
+    pub(crate) fn flush_order(&self) -> u64 {
+        self.chunks.iter().map(Chunk::flush_order).min().unwrap_or_default()
+    }
+
+    /// Returns the spans as requests, with the order number of their first span. Spans that are not
+    /// encoded become one request if their order numbers are consecutive.
+    pub(crate) fn runs(&self) -> Vec<(u64, Run<'_>)> {
+        let mut runs: Vec<(u64, Run<'_>)> = Vec::new();
+        for chunk in &self.chunks {
+            if let Some(encoded) = &chunk.encoded {
+                let (payload, spans) = encoded.part(0..encoded.len());
+                let is_finished = encoded.is_finished();
+                let run = Run::Encoded {
+                    payload,
+                    spans,
+                    is_finished,
+                };
+                runs.push((chunk.order, run));
+                continue;
+            }
+            match runs.last_mut() {
+                Some((order, Run::Spans(spans))) if *order + spans.len() as u64 == chunk.order => {
+                    spans.extend(&chunk.spans);
+                }
+                _ => runs.push((chunk.order, Run::Spans(chunk.spans.iter().collect()))),
+            }
+        }
+        runs
     }
 }
 
@@ -306,7 +405,33 @@ impl Chunk {
             #[cfg(feature = "encoded")]
             encoded: None,
             bytes,
+            #[cfg(feature = "spool")]
+            order: 0,
         }
+    }
+
+    #[cfg(feature = "encoded")]
+    fn encoded(encoded: Encoded, bytes: usize) -> Self {
+        Self {
+            encoded: Some(Box::new(encoded)),
+            ..Self::new(Vec::new(), bytes)
+        }
+    }
+
+    /// Returns the order number that decides whether a flush waits for these spans.
+    #[cfg(feature = "spool")]
+    fn flush_order(&self) -> u64 {
+        let loaded = self.encoded.as_ref().and_then(|encoded| encoded.loaded());
+        loaded.unwrap_or(self.order)
+    }
+
+    /// Returns whether later spans must not have its order number.
+    #[inline]
+    fn has_order(&self) -> bool {
+        #[cfg(feature = "spool")]
+        return self.order > 0;
+        #[cfg(not(feature = "spool"))]
+        false
     }
 
     fn len(&self) -> usize {
@@ -323,14 +448,21 @@ impl Chunk {
 
     /// Splits off the first `count` spans; `count` is less than the number of spans.
     fn split(&mut self, count: usize, pool: &ChunkPool) -> Self {
+        let first = self.split_spans(count, pool);
+        #[cfg(feature = "spool")]
+        if self.order > 0 {
+            let order = self.order;
+            self.order += count as u64;
+            return Self { order, ..first };
+        }
+        first
+    }
+
+    fn split_spans(&mut self, count: usize, pool: &ChunkPool) -> Self {
         #[cfg(feature = "encoded")]
         if let Some(encoded) = &mut self.encoded {
-            let encoded = Some(Box::new(encoded.split(count)));
             // The rest keeps the whole request in memory.
-            return Self {
-                encoded,
-                ..Self::new(Vec::new(), 0)
-            };
+            return Self::encoded(encoded.split(count), 0);
         }
         let mut spans = pool.take(count);
         spans.extend(self.spans.drain(..count));
@@ -485,7 +617,6 @@ mod tests {
         fn push(queue: &mut Queue, names: &[String]) {
             let payload = payload(names);
             let bytes = payload.byte_size();
-            assert!(queue.reserve(names.len(), usize::MAX));
             queue.push_payload(payload, bytes);
         }
 
@@ -561,15 +692,6 @@ mod tests {
             assert_eq!(part(0..2), (vec!["a"], vec![(0, 1)]));
             assert_eq!(part(2..3), (vec![], vec![(1, 2)]));
             assert_eq!(part(3..4), (vec!["d"], vec![]));
-        }
-
-        #[test]
-        fn an_empty_queue_has_room_for_any_request_and_another_one_for_its_limit() {
-            let mut queue = Queue::default();
-            assert!(queue.reserve(9, 4) && !queue.reserve(1, 4) && queue.is_full(4));
-            queue.release(9);
-            assert!(queue.reserve(3, 4) && !queue.reserve(2, 4) && !queue.is_full(4));
-            assert!(queue.reserve(1, 4) && queue.is_full(4));
         }
     }
 }

@@ -89,6 +89,12 @@ impl Driver {
         }
     }
 
+    /// Returns whether background threads are stopped.
+    #[cfg(feature = "spool")]
+    pub(crate) fn is_stopped(&self) -> bool {
+        matches!(self, Self::Background(runtime) if runtime.lock().is_none())
+    }
+
     /// Spawns a task. Drops it if the driver is stopped.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         match self {

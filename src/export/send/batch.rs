@@ -12,9 +12,13 @@ use crate::export::accounting::lane_status::RequestKind;
 use crate::export::lane::Lane;
 use crate::export::lane::receiver::Age;
 use crate::export::schedule::engine_event::{Cause, ScheduledLane};
+#[cfg(feature = "spool")]
+use crate::export::spool::persist;
 
 impl ScheduledLane for Lane {
     fn send_due(self: Arc<Self>, cause: Cause) -> Option<usize> {
+        #[cfg(feature = "spool")]
+        persist::start(&self, cause);
         let bytes = self.start(cause)?;
         tokio::spawn(async move {
             self.shared().permits.wake(&self.virtual_time);

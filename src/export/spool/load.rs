@@ -30,7 +30,7 @@ const ROWS: usize = 64;
 /// completed, a lane was opened or retired, a back-off or a pause ended.
 pub(crate) fn wake(shared: &Arc<Shared>, ledger: &Arc<SelectorLedger>) {
     let Some(spool) = shared.spool() else { return };
-    if shared.is_closing() {
+    if shared.is_closing() || shared.driver.is_stopped() {
         return;
     }
     for kind in [Kind::Spans, Kind::SessionEvents] {

@@ -6,10 +6,12 @@
 //! | `load` | rows on disk to lanes |
 //! | `drain_events` | selectors with rows and no lane |
 //! | `row` | rows from payloads and session events, and back |
+//! | `persist` | saves staged spans |
 
 pub(super) mod backlog;
 pub(super) mod drain_events;
 pub(super) mod load;
+pub(crate) mod persist;
 pub(crate) mod row;
 
 use std::collections::BTreeSet;

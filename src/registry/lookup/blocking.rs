@@ -107,7 +107,7 @@ impl TracerRegistry {
         self.0.state.check_open()?;
         let _guard = self.0.guard_reentrancy(&selector)?;
         let bound = self.0.state.bindings.resolve(&selector, &SourceQuery::Ask);
-        let result = bound.and_then(|bound| self.0.make(&bound));
+        let result = bound.and_then(|bound| self.0.make(&bound, false));
         self.0.state.failed.note(&selector, &result);
         result
     }

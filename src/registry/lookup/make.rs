@@ -16,7 +16,7 @@ use crate::tracer::TracerHandle;
 
 impl Inner {
     /// Reads the key and creates the tracer. A failure leaves nothing behind.
-    pub(crate) fn make(&self, bound: &CurrentBinding) -> Result<TracerHandle, LookupError> {
+    pub(crate) fn make(&self, bound: &CurrentBinding, is_pooled: bool) -> Result<TracerHandle, LookupError> {
         let binding = &bound.binding;
         let selector = &binding.selector;
         self.check_not_erased(selector)?;
@@ -30,7 +30,7 @@ impl Inner {
         }
         self.warn_of_shared_project(selector, &destination, key.fingerprint());
         let ledger = self.accounting.ledger(selector, &destination.traces_url);
-        let lane = self.engine.open_lane(&ledger, destination, connections, key);
+        let lane = self.engine.open_lane(&ledger, destination, connections, key, is_pooled);
         // Again: a purge in the meantime may not have seen the lane.
         if let Err(error) = self.check_not_erased(selector) {
             lane.close(DropReason::Purged);

@@ -50,9 +50,9 @@ impl Inner {
                 // Check again under the slot: from here on a change removes the tracer that is
                 // being built.
                 if bindings.generation() == generation {
-                    self.make(&bound)
+                    self.make(&bound, true)
                 } else {
-                    self.make(&bindings.resolve(selector, query)?)
+                    self.make(&bindings.resolve(selector, query)?, true)
                 }
             })?;
             // A change removes the affected tracers from the pool; any tracer still there is

@@ -13,6 +13,9 @@ pub(crate) struct InFlight {
 struct SentBatch {
     bytes: usize,
     pending: Vec<Range<u64>>,
+    /// Order number for flushes.
+    #[cfg(feature = "spool")]
+    flush_order: u64,
 }
 
 impl InFlight {
@@ -27,8 +30,26 @@ impl InFlight {
             self.batches.push(SentBatch {
                 bytes,
                 pending: std::iter::once(spans).collect(),
+                #[cfg(feature = "spool")]
+                flush_order: 0,
             });
         }
+    }
+
+    /// Sets the order number for flushes of the batch that was added last.
+    #[cfg(feature = "spool")]
+    pub(crate) fn set_flush_order(&mut self, order: u64) {
+        if let Some(last) = self.batches.last_mut() {
+            last.flush_order = order;
+        }
+    }
+
+    /// Returns how many spans a flush waits for that begins at this order number.
+    #[cfg(feature = "spool")]
+    pub(crate) fn before_flush(&self, order: u64) -> u64 {
+        let before = self.batches.iter().filter(|sent| sent.flush_order < order);
+        let pending = before.flat_map(|sent| &sent.pending);
+        pending.map(|range| range.end - range.start).sum()
     }
 
     /// Completes spans of one batch. Returns the bytes of the batch if these were its last spans,

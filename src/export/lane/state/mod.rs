@@ -3,10 +3,22 @@
 mod failures;
 mod in_flight;
 mod key_refusals;
+#[cfg(feature = "spool")]
+mod moves;
 mod outage;
 mod receiver_health;
 mod requests;
+mod schedule;
+#[cfg(feature = "spool")]
+mod staged;
 mod state;
+#[cfg(feature = "spool")]
+mod tickets;
 
 pub(super) use outage::Outage;
-pub(super) use state::{MakeEvent, Schedule, State};
+pub(super) use schedule::{MakeEvent, Schedule};
+#[cfg(feature = "spool")]
+pub(super) use staged::LaneSpool;
+pub(super) use state::State;
+#[cfg(feature = "spool")]
+pub(crate) use tickets::TicketPart;

@@ -92,6 +92,18 @@ impl Outage {
     }
 }
 
+#[cfg(feature = "spool")]
+impl Outage {
+    /// Removes spans after this number, which have left the queue.
+    pub(crate) fn forget_after(&mut self, number: u64) {
+        let kept = self.due.partition_point(|(last, _)| *last < number) + 1;
+        self.due.truncate(kept);
+        if let Some((last, _)) = self.due.back_mut() {
+            *last = number.min(*last);
+        }
+    }
+}
+
 /// Returns `moment + by`, or `moment` if the clock cannot represent the sum.
 fn later(moment: Instant, by: Duration) -> Instant {
     moment.checked_add(by).unwrap_or(moment)

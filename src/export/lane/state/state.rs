@@ -9,6 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 use opentelemetry::trace::SpanId;
 use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::Notify;
+#[cfg(feature = "spool")]
+use tracer_registry_spool::Kind;
 use uuid::Uuid;
 
 use super::failures::LastFailures;
@@ -17,6 +19,9 @@ use super::key_refusals::KeyRefusals;
 use super::outage::Outage;
 use super::receiver_health::ReceiverHealth;
 use super::requests::Requests;
+use super::schedule::{MakeEvent, Schedule};
+#[cfg(feature = "spool")]
+use super::staged::LaneSpool;
 use crate::config::ExportSettings;
 use crate::export::accounting::counted_lane::{Failures, FlushMark, Pending};
 use crate::export::accounting::lane_status::{RefusedSpan, RequestKind, RequestStatus};
@@ -25,16 +30,19 @@ use crate::export::payload::Payload;
 use crate::export::queue::budget::{Budget, MemoryShare};
 use crate::export::queue::span_queue::{ChunkPool, Queue};
 use crate::export::schedule::breaker_status::BreakerStatus;
-use crate::export::schedule::engine_event::{Cause, EngineEvent, ScheduledLane};
+use crate::export::schedule::engine_event::{Cause, EngineEvent};
 use crate::export::send::parts::Halving;
 use crate::ledger::{DropReason, Ledger};
 
-/// Creates the event that notifies the engine of a schedule change.
-pub(crate) type MakeEvent = fn(Arc<dyn ScheduledLane>) -> EngineEvent;
-
 #[derive(Default)]
 pub(crate) struct State {
+    /// Spans to send. While the lane is durable, all of them are on disk.
     pub(crate) spans: Queue,
+    /// Spans that room is reserved for.
+    pub(crate) reserved: usize,
+    /// `None` without a spool, and for dedicated tracers.
+    #[cfg(feature = "spool")]
+    pub(crate) spool: Option<Box<LaneSpool>>,
     /// Memory of queued and in-flight spans and session events.
     pub(crate) share: MemoryShare,
     pub(crate) schedule: Schedule,
@@ -55,6 +63,8 @@ pub(crate) struct State {
     /// `None` while no request is in progress.
     pub(crate) requests: Option<Box<Requests>>,
     pub(crate) last_delivery: Option<SystemTime>,
+    /// Whether the lane is closed because its data was erased.
+    pub(crate) is_purged: bool,
     /// Whether the tracer is dropped. Once nothing is pending, its totals move to the selector's
     /// ledger.
     pub(crate) retiring: bool,
@@ -89,16 +99,6 @@ pub(crate) struct RareState {
     pub(crate) resumed: Option<Instant>,
     /// Wakes requests that wait to retry.
     pub(crate) wake_retries: Option<Arc<Notify>>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Schedule {
-    #[default]
-    Idle,
-    Timed,
-    Ready,
-    Running,
-    Closed,
 }
 
 impl State {
@@ -201,31 +201,87 @@ impl State {
         self.spans.taken() + self.spans.len() as u64
     }
 
+    /// Returns the queue that new spans enter.
+    #[inline]
+    pub(crate) fn incoming(&mut self) -> &mut Queue {
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &mut self.spool
+            && spool.is_durable(Kind::Spans)
+        {
+            return &mut spool.staged;
+        }
+        &mut self.spans
+    }
+
+    /// Returns the number of spans that wait to be sent or saved, or have room.
+    #[inline]
+    pub(crate) fn held(&self) -> usize {
+        let held = self.spans.len() + self.reserved;
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.spool {
+            return held + spool.held();
+        }
+        held
+    }
+
+    /// Returns whether no further span fits, if the lane may hold `max`.
+    #[inline]
+    pub(crate) fn is_full(&self, max: usize) -> bool {
+        self.held() >= max
+    }
+
+    /// Reserves room for a request of encoded spans, if the lane may hold `max`. A lane without
+    /// spans has room for any number.
+    #[cfg(feature = "encoded")]
+    pub(crate) fn reserve(&mut self, spans: usize, max: usize) -> bool {
+        let held = self.held();
+        let fits = held == 0 || spans <= max.saturating_sub(held);
+        if fits {
+            self.reserved += spans;
+        }
+        fits
+    }
+
     /// Counts one more span and returns the chunk to push it to.
     #[inline]
     pub(crate) fn reserve_slot(&mut self, bytes: usize, chunks: &ChunkPool) -> &mut Vec<SpanData> {
         self.ledger.enqueue(1);
-        self.spans.reserve_slot(bytes, chunks)
+        self.incoming().reserve_slot(bytes, chunks)
     }
 
     /// Queues encoded spans that have room.
     #[cfg(feature = "encoded")]
     pub(crate) fn push_payload(&mut self, payload: Payload, bytes: usize) {
-        self.ledger.enqueue(payload.spans() as u64);
+        let spans = payload.spans();
+        self.reserved -= spans;
+        self.ledger.enqueue(spans as u64);
         self.share.enqueue_admitted(bytes);
-        self.spans.push_payload(payload, bytes);
+        self.incoming().push_payload(payload, bytes);
     }
 
     /// Returns how many more spans may be queued or granted until a push must notify the engine or
     /// drop its span.
     pub(crate) fn free_slots(&self, settings: &ExportSettings) -> usize {
-        let most = match self.schedule {
-            // One less: the push that completes a batch makes the lane ready.
+        // One less than a batch: the push that completes it makes the lane ready.
+        let most = match self.incoming_schedule() {
             Schedule::Timed => settings.full_batch() - 1,
             Schedule::Ready | Schedule::Running => settings.max_queue_size,
             Schedule::Idle | Schedule::Closed => 0,
         };
-        most.saturating_sub(self.spans.held() + self.granted)
+        most.saturating_sub(self.held() + self.granted)
+    }
+
+    /// Returns the schedule of the queue that new spans enter.
+    #[inline]
+    fn incoming_schedule(&self) -> Schedule {
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.spool
+            && spool.is_durable(Kind::Spans)
+            && self.schedule != Schedule::Closed
+        {
+            return spool.schedule();
+        }
+        self.schedule
     }
 
     /// Returns whether spans need nothing but a place: no outage records them, and none has cut
@@ -252,7 +308,7 @@ impl State {
     }
 
     /// Makes the whole queue due. Returns the event if the schedule changed.
-    fn make_ready(&mut self) -> Option<MakeEvent> {
+    pub(crate) fn make_ready(&mut self) -> Option<MakeEvent> {
         self.due = self.pushed();
         match self.schedule {
             Schedule::Idle | Schedule::Timed => {
@@ -263,9 +319,25 @@ impl State {
         }
     }
 
-    /// Makes the queue due, unless it is empty. Returns the event if the schedule changed.
+    /// Makes the queue due, unless it is empty, and staged spans too. Returns the event if a schedule
+    /// changed.
     pub(crate) fn make_due(&mut self) -> Option<MakeEvent> {
-        if self.spans.is_empty() { None } else { self.make_ready() }
+        let event = if self.spans.is_empty() { None } else { self.make_ready() };
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &mut self.spool {
+            return spool.make_due().or(event);
+        }
+        event
+    }
+
+    /// Returns when the oldest span ended, or was accepted.
+    pub(crate) fn oldest(&self) -> Option<SystemTime> {
+        let oldest = self.spans.oldest();
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.spool {
+            return oldest.or(spool.staged.oldest());
+        }
+        oldest
     }
 
     /// Makes an idle lane timed. Returns the event if the schedule changed.
@@ -294,6 +366,11 @@ impl State {
         if self.schedule != Schedule::Closed {
             self.share.close(budget);
             self.schedule = Schedule::Closed;
+            self.is_purged = reason == DropReason::Purged;
+            #[cfg(feature = "spool")]
+            if !self.is_purged {
+                self.leave_rows();
+            }
             self.ledger.abandon(reason);
             self.in_flight = InFlight::default();
             if let Some(events) = &mut self.events {
@@ -301,7 +378,20 @@ impl State {
                 events.pending.clear();
             }
         }
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &mut self.spool {
+            self.spans.append(&mut spool.take_all());
+        }
         std::mem::take(&mut self.spans)
+    }
+
+    /// Returns why a closed lane drops data.
+    pub(crate) fn refusal(&self) -> DropReason {
+        if self.is_purged {
+            DropReason::Purged
+        } else {
+            DropReason::AfterShutdown
+        }
     }
 
     /// Returns how much of what was accepted before a flush is pending.
@@ -314,9 +404,18 @@ impl State {
             .iter()
             .flat_map(|events| events.pending.range(..=mark.events));
         Pending {
-            spans: mark.spans.saturating_sub(self.spans.taken()) + self.in_flight.before(mark.spans),
+            spans: self.spans_before(mark),
             events: before_the_flush.map(|(_, count)| count).sum(),
         }
+    }
+
+    fn spans_before(&self, mark: &FlushMark) -> u64 {
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.spool {
+            let in_memory = self.spans.before_flush(mark.order) + self.in_flight.before_flush(mark.order);
+            return in_memory + spool.before_flush(mark.order);
+        }
+        mark.spans.saturating_sub(self.spans.taken()) + self.in_flight.before(mark.spans)
     }
 
     pub(crate) fn is_drained(&self) -> bool {

@@ -1,0 +1,108 @@
+//! Saves the staged spans of a lane on disk.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SpanData;
+use tokio::sync::oneshot;
+use tracer_registry_spool::Row;
+
+use super::row;
+use crate::export::lane::Lane;
+use crate::export::lane::durable::{Piece, Saved};
+use crate::export::payload::Payload;
+use crate::export::queue::span_queue::{Batch, Run};
+use crate::export::schedule::engine_event::Cause;
+
+/// Bytes of a body above which spans become two rows.
+const MAX_ROW: usize = 1 << 20;
+
+/// Wait until spans are saved again that met a full disk.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Starts saving the staged spans of a lane, if their schedule allows it for this cause.
+pub(crate) fn start(lane: &Arc<Lane>, cause: Cause) {
+    if lane.start_saving(cause) {
+        let lane = Arc::clone(lane);
+        tokio::spawn(async move { save(&lane).await });
+    }
+}
+
+/// Saves staged spans until none is due.
+async fn save(lane: &Arc<Lane>) {
+    while let Some(batch) = lane.take_staged() {
+        // A panic must cost only this batch, not the lane.
+        let Ok((pieces, rows)) = catch_unwind(AssertUnwindSafe(|| rows(lane, batch))) else {
+            lane.drop_saving();
+            continue;
+        };
+        let (done, saved) = oneshot::channel();
+        let flushes = lane.flushes();
+        lane.append(rows, {
+            let lane = Arc::clone(lane);
+            move |result| drop(done.send(lane.note_saved(pieces, result)))
+        });
+        match saved.await {
+            Ok(Saved::Next) => {}
+            Ok(Saved::Later) => lane.wait_before_retry(RETRY, flushes).await,
+            // The store is gone.
+            Err(_) => return,
+        }
+    }
+}
+
+/// Finishes and encodes the spans of a staged batch. Returns them with their rows.
+pub(crate) fn rows(lane: &Lane, mut batch: Batch) -> (Vec<Piece>, Vec<Row>) {
+    batch.iter_mut().for_each(|span| lane.finish(span));
+    let resource = lane.destination.resource(&lane.selector);
+    let mut pieces = Vec::new();
+    for (order, run) in batch.runs() {
+        match run {
+            Run::Spans(spans) => encode(&spans, &resource, order, &mut pieces),
+            Run::Encoded {
+                payload,
+                spans,
+                is_finished,
+            } => {
+                let payload = if spans.len() == payload.spans() {
+                    payload.clone()
+                } else {
+                    Payload::check(payload.slice(spans)).expect("a part of a checked request is valid")
+                };
+                pieces.push(Piece {
+                    payload,
+                    is_finished,
+                    order,
+                    row_bytes: 0,
+                });
+            }
+        }
+    }
+    lane.shared().chunks.recycle(batch);
+    let row = |piece: &mut Piece| {
+        let row = row::of_payload(&lane.place_at(piece.order), &piece.payload, piece.is_finished);
+        piece.row_bytes = row.body.len() as u64;
+        row
+    };
+    let rows = pieces.iter_mut().map(row).collect();
+    (pieces, rows)
+}
+
+/// Encodes spans, in halves if they are too large for one row.
+fn encode(spans: &[&SpanData], resource: &Resource, order: u64, pieces: &mut Vec<Piece>) {
+    let payload = Payload::of_spans(spans, resource);
+    if payload.bytes().len() > MAX_ROW && spans.len() > 1 {
+        let (first, second) = spans.split_at(spans.len() / 2);
+        encode(first, resource, order, pieces);
+        encode(second, resource, order + first.len() as u64, pieces);
+        return;
+    }
+    pieces.push(Piece {
+        payload,
+        is_finished: true,
+        order,
+        row_bytes: 0,
+    });
+}
