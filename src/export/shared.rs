@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::accounting::refused::RefusedRoom;
@@ -58,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) refused_room: Option<Arc<RefusedRoom>>,
     /// Isolation boundary of the registry's tracers.
     pub(crate) boundary: Arc<Boundary>,
+    /// Notified when requests of some lanes must end before their outcome.
+    pub(crate) interrupts: Notify,
     /// Whether the engine has been notified of memory pressure.
     memory_pressure: AtomicBool,
     events_tx: UnboundedSender<EngineEvent>,
@@ -119,6 +122,7 @@ impl Shared {
             driver,
             fork_guard: ForkGuard::default(),
             chunks: ChunkPool::new(settings.max_queue_bytes / POOL_DIVISOR),
+            interrupts: Notify::new(),
             memory_pressure: AtomicBool::new(false),
             explain: TraceTable::new(&settings.explain),
             refused_room: RefusedRoom::new(&settings.dead_letters),

@@ -40,8 +40,11 @@ impl TracerRegistry {
     }
 
     /// Refuses new look-ups and drops and counts new spans, sends queued data, also of paused
-    /// selectors, waits up to `timeout`, then drops the rest. Returns the result per tracer. Handles stay valid; spans
-    /// started on them later are dropped and counted.
+    /// selectors, waits up to `timeout`, then drops the rest. Returns the result per tracer. Handles
+    /// stay valid; spans started on them later are dropped and counted.
+    ///
+    /// With a spool, the rest is left on disk instead, in the last quarter of `timeout` (at most
+    /// 2 s). The next registry with the same folder sends it. The disk may take a second longer.
     ///
     /// Blocks the thread like [`force_flush`](Self::force_flush) and does nothing in a forked
     /// child. A second call reports only what the first did not.
@@ -104,18 +107,25 @@ impl Inner {
             ledger.resume();
         }
         let flushes = begin_flushes(&ledgers);
+        #[cfg(feature = "spool")]
+        {
+            let until = after(timeout.saturating_sub(self.engine.time_to_hand_over(timeout)));
+            self.engine.await_flushes(&flushes, until);
+            self.engine.hand_over(&ledgers, deadline);
+        }
+        #[cfg(not(feature = "spool"))]
         self.engine.await_flushes(&flushes, deadline);
         self.engine.stop();
-        // Report after the stop: all data is now delivered or dropped, nothing is pending.
-        for ledger in &ledgers {
-            ledger.abandon();
-        }
-        let report = self.report(&ledgers, &flushes, &evicted);
+        // Before lanes drop what is not on disk: a commit in progress counts.
         #[cfg(feature = "spool")]
         if let Some(spool) = &self.spool {
             spool.close(deadline + CLOSE_TIMEOUT);
         }
-        report
+        // Report after the stop: all data is now delivered, on disk, or dropped. Nothing is pending.
+        for ledger in &ledgers {
+            ledger.abandon();
+        }
+        self.report(&ledgers, &flushes, &evicted)
     }
 
     fn report(&self, ledgers: &[Arc<SelectorLedger>], flushes: &[SelectorFlush], evicted: &EvictedLedgers) -> Report {

@@ -4,6 +4,8 @@ use std::time::SystemTime;
 
 use opentelemetry::trace::{SpanId, TraceId};
 use serde::{Deserialize, Serialize};
+#[cfg(feature = "spool")]
+use tracer_registry_spool::Kind;
 
 use crate::config::{BackendName, Compression, Protocol};
 use crate::export::net::receiver_text::sanitize_name;
@@ -116,6 +118,15 @@ pub struct RefusedSpan {
 }
 
 impl RequestKind {
+    /// Returns the kind of rows with this data.
+    #[cfg(feature = "spool")]
+    pub(crate) fn of_rows(self) -> Kind {
+        match self {
+            Self::Spans => Kind::Spans,
+            Self::SessionEvents => Kind::SessionEvents,
+        }
+    }
+
     /// Returns the name used in status and log.
     pub(crate) fn name(self) -> &'static str {
         match self {

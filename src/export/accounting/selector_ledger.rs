@@ -142,6 +142,18 @@ impl SelectorLedger {
         Self::release_window(older);
     }
 
+    /// Leaves what all lanes have in memory on disk, as far as they have a spool.
+    #[cfg(feature = "spool")]
+    pub(crate) fn hand_over(&self) {
+        let lanes = self.state.lock().lanes();
+        for kind in [Kind::Spans, Kind::SessionEvents] {
+            self.set_durable(kind, true);
+            for lane in &lanes {
+                lane.release_window(kind);
+            }
+        }
+    }
+
     /// Makes new data of all lanes go to disk first, or not.
     #[cfg(feature = "spool")]
     pub(crate) fn set_durable(&self, kind: Kind, durable: bool) {

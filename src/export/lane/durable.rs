@@ -100,16 +100,19 @@ impl Lane {
     }
 
     /// Stops keeping in memory what can be on disk: makes the lanes of the selector durable, and
-    /// releases queued spans of this lane that have rows. Does nothing if the disk fails.
-    pub(crate) fn spill(self: &Arc<Self>, kind: Kind) {
+    /// releases queued spans of this lane that have rows. Does nothing and returns false if the disk
+    /// fails, or nothing of the lane goes there.
+    pub(crate) fn spill(self: &Arc<Self>, kind: Kind) -> bool {
         let is_failing = |spool: &Arc<Spool>| spool.health() == Health::Failing;
         if self.spool.as_ref().is_none_or(is_failing) {
-            return;
+            return false;
         }
-        if let Some(ledger) = self.selector_ledger() {
-            ledger.set_durable(kind, true);
-            self.release_queued(kind);
-        }
+        let Some(ledger) = self.selector_ledger() else {
+            return false;
+        };
+        ledger.set_durable(kind, true);
+        self.release_queued(kind);
+        true
     }
 
     /// Makes new data of a kind go to disk first, and what is queued too. Call with the selector's
@@ -364,8 +367,7 @@ impl Lane {
 
     /// Returns whether saved spans may stay in memory.
     pub(super) fn may_keep(&self) -> bool {
-        let is_handing_over = |spool: &Arc<Spool>| *spool.hand_over().borrow();
-        !self.is_paused() && !self.spool.as_ref().is_some_and(is_handing_over)
+        !self.is_paused() && !self.is_handing_over()
     }
 
     /// Queues saved pieces of a batch that had `bytes`.
@@ -397,7 +399,7 @@ impl Lane {
     pub(super) fn room_for_loads(&self) -> Option<usize> {
         let state = self.lock();
         let has_room = state.spans.len() < 2 * self.shared.settings.max_export_batch_size;
-        let is_open = state.spool.is_some() && !state.is_closed();
+        let is_open = state.spool.is_some() && !state.is_closed() && !self.is_handing_over();
         (is_open && has_room).then(|| WINDOW.saturating_sub(state.spans.bytes()))
     }
 
@@ -456,7 +458,6 @@ impl Lane {
         }
     }
 
-    #[allow(dead_code)]
     /// Returns the rows of spans in flight, and which of the spans are theirs.
     pub(crate) fn ticket_parts(&self, numbers: &Range<u64>) -> Vec<TicketPart> {
         let state = self.state.lock();
@@ -464,7 +465,6 @@ impl Lane {
         parts.unwrap_or_default()
     }
 
-    #[allow(dead_code)]
     /// Counts spans in flight as on disk only, and gives their rows back to the disk: rows that they
     /// had, with what is left of them, and rows that were appended for the others. `bytes` are those
     /// of all these rows.
@@ -510,6 +510,7 @@ impl Lane {
         self.complete_rows(done);
         self.notify_completed();
         self.note_on_disk(&ledger);
+        self.retire_if_done();
     }
 
     /// Makes the other lanes of the selector durable too, because rows are on disk only, and loads

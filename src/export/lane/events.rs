@@ -135,7 +135,7 @@ impl Lane {
             }
             Outcome::Refused(reason) | Outcome::Dropped(reason) => state.events().ledger.drop_in_flight(count, reason),
             // No outcome yet.
-            Outcome::Faulted => return,
+            Outcome::Faulted | Outcome::HandedOver => return,
         }
         let mut freed = 0;
         for Ticket { flush, bytes, .. } in events {

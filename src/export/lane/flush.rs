@@ -152,6 +152,7 @@ impl CountedLane for Lane {
 
     fn close(&self, reason: DropReason) {
         let left = self.lock().close(reason, &self.shared.budget);
+        self.shared.interrupts.notify_waiters();
         self.notify_completed();
         drop(left);
         self.retire_if_done();

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tracer_registry_spool::Kind;
-
 use super::lane::Lane;
 use crate::export::accounting::counted_lane::CountedLane as _;
 use crate::export::accounting::lane_status::RequestKind;
@@ -19,14 +17,10 @@ impl Lane {
 
     /// Ends the back-off of the selector's rows, and loads them: the receiver accepted something.
     pub(super) fn note_receiver_works(&self, kind: RequestKind) {
-        let kind = match kind {
-            RequestKind::Spans => Kind::Spans,
-            RequestKind::SessionEvents => Kind::SessionEvents,
-        };
         if self.is_spooled()
             && let Some(ledger) = self.selector_ledger()
         {
-            ledger.on_disk(|backlog, _| backlog.note_delivered(kind));
+            ledger.on_disk(|backlog, _| backlog.note_delivered(kind.of_rows()));
             load::wake(&self.shared, &ledger);
         }
     }

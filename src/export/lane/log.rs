@@ -47,7 +47,7 @@ impl Lane {
             }
             Outcome::Delivered { rejected } => (DropReason::Rejected, rejected),
             Outcome::Refused(reason) | Outcome::Dropped(reason) => (reason, count),
-            Outcome::Faulted => return,
+            Outcome::Faulted | Outcome::HandedOver => return,
         };
         self.log_problem(&ledger.episodes, Subject::Dropped(kind, reason), count);
     }

@@ -5,6 +5,7 @@ pub(super) mod durable;
 pub(super) mod events;
 mod fates;
 mod flush;
+mod interrupt;
 mod lane;
 #[cfg(feature = "spool")]
 mod loads;

@@ -271,7 +271,7 @@ impl Lane {
             }
             Outcome::Refused(reason) | Outcome::Dropped(reason) => state.ledger.drop_in_flight(count, reason),
             // No outcome yet.
-            Outcome::Faulted => return,
+            Outcome::Faulted | Outcome::HandedOver => return,
         }
         let freed = state.in_flight.complete(&spans);
         state.share.complete(freed, &self.shared.budget);

@@ -170,7 +170,9 @@ impl World {
             Step::Fault(fault) => self.fail(fault),
             Step::Work(which, outcome) => self.work(which, outcome),
             Step::LeaveOnDisk(which) => self.leave_on_disk(which),
-            Step::Spill(true) => self.lane.spill(Kind::Spans),
+            Step::Spill(true) => {
+                self.lane.spill(Kind::Spans);
+            }
             Step::Spill(false) => self.lane.release_window(Kind::Spans),
             Step::Load => self.load(),
             Step::Flush => {

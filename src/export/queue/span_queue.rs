@@ -285,27 +285,28 @@ impl Batch {
         self.chunks.iter().map(Chunk::flush_order).min().unwrap_or_default()
     }
 
-    /// Returns the spans as requests, with the order number of their first span. Spans that are not
-    /// encoded become one request if their order numbers are consecutive.
-    pub(crate) fn runs(&self) -> Vec<(u64, Run<'_>)> {
+    /// Returns the spans of a part as requests, with the order number of their first span. Spans that
+    /// are not encoded become one request if their order numbers are consecutive.
+    pub(crate) fn runs(&self, part: &Range<usize>) -> Vec<(u64, Run<'_>)> {
         let mut runs: Vec<(u64, Run<'_>)> = Vec::new();
-        for chunk in &self.chunks {
+        for (chunk, range) in self.chunks_of(part) {
+            let first = chunk.order + range.start as u64;
             if let Some(encoded) = &chunk.encoded {
-                let (payload, spans) = encoded.part(0..encoded.len());
+                let (payload, spans) = encoded.part(range);
                 let is_finished = encoded.is_finished();
                 let run = Run::Encoded {
                     payload,
                     spans,
                     is_finished,
                 };
-                runs.push((chunk.order, run));
+                runs.push((first, run));
                 continue;
             }
             match runs.last_mut() {
-                Some((order, Run::Spans(spans))) if *order + spans.len() as u64 == chunk.order => {
-                    spans.extend(&chunk.spans);
+                Some((order, Run::Spans(spans))) if *order + spans.len() as u64 == first => {
+                    spans.extend(&chunk.spans[range]);
                 }
-                _ => runs.push((chunk.order, Run::Spans(chunk.spans.iter().collect()))),
+                _ => runs.push((first, Run::Spans(chunk.spans[range].iter().collect()))),
             }
         }
         runs

@@ -1,5 +1,6 @@
 //! Admission of a request: passing the breakers and getting permits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::SemaphorePermit;
@@ -38,7 +39,7 @@ impl<'a> Admission<'a> {
 /// Returns `None` if `max_elapsed`, counted from the request's age, is over or would end before the
 /// wait that the receiver requested.
 pub(super) async fn admit<'a>(
-    lane: &'a Lane,
+    lane: &'a Arc<Lane>,
     request: &RequestGuard<'_>,
     age: Age,
     max_elapsed: Duration,
@@ -64,7 +65,7 @@ pub(super) async fn admit<'a>(
             }
             // A timeout is no reason to return: the driver's clock may have stood still. The loop
             // checks again.
-            drop(tokio::time::timeout(left, breakers.ready()).await);
+            lane.wait_at_breaker(kind, breakers.ready(), left).await;
             continue;
         }
         request.wait_for_permit();
@@ -88,23 +89,20 @@ pub(super) async fn admit<'a>(
     }
 }
 
-/// Admits a request that was never sent. Waits at a breaker for at least `export.timeout`, the
-/// longest that a probe takes.
-pub(super) async fn first_admission<'a>(lane: &'a Lane, request: &RequestGuard<'_>, age: Age) -> Option<Admission<'a>> {
+/// Admits a request that was never sent. Waits for longer at a breaker than others do.
+pub(super) async fn first_admission<'a>(
+    lane: &'a Arc<Lane>,
+    request: &RequestGuard<'_>,
+    age: Age,
+) -> Option<Admission<'a>> {
     let kind = request.kind;
     lane.connections
         .capacity_queue(kind)
         .yield_to_waiting(lane.share(kind))
         .await;
-    let admission = admit(lane, request, age, unsent_max_elapsed(lane)).await;
+    let admission = admit(lane, request, age, lane.patience_at_breaker(kind)).await;
     if admission.is_none() && lane.breakers.chain(kind).own.asked_until().is_none() {
         lane.note_never_sent(kind);
     }
     admission
-}
-
-/// Returns how long a request that was never sent waits at a breaker.
-pub(super) fn unsent_max_elapsed(lane: &Lane) -> Duration {
-    let settings = &lane.shared().settings;
-    settings.retry.max_elapsed.max(settings.timeout)
 }

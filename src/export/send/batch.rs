@@ -1,8 +1,13 @@
 //! Sends the batches of a lane, one at a time.
 
+use std::pin::pin;
 use std::sync::Arc;
 
-use super::admission::{first_admission, unsent_max_elapsed};
+use futures_util::future::{Either, select};
+#[cfg(feature = "spool")]
+use tracer_registry_spool::Kind;
+
+use super::admission::first_admission;
 use super::deliver::OnFault;
 use super::in_flight_batch::InFlightBatch;
 use super::outcome::Outcome;
@@ -39,17 +44,33 @@ impl ScheduledLane for Lane {
 pub(crate) async fn send_next(lane: &Arc<Lane>) {
     // Take the batch after admission: while the lane waits, further spans may join the batch.
     let request = lane.begin_request(RequestKind::Spans);
-    let Some(admission) = first_admission(lane, &request, Age::Queue).await else {
+    let admitted = {
+        let admission = pin!(first_admission(lane, &request, Age::Queue));
+        match select(admission, pin!(lane.interrupted())).await {
+            Either::Left((admission, _)) => admission,
+            Either::Right(_) => None,
+        }
+    };
+    let Some(admission) = admitted else {
+        #[cfg(feature = "spool")]
+        if lane.spill(Kind::Spans) {
+            return;
+        }
         let reason = lane.breakers.chain(RequestKind::Spans).reason();
-        lane.give_up(&[], reason, unsent_max_elapsed(lane));
+        lane.give_up(&[], reason, lane.patience_at_breaker(RequestKind::Spans));
         return;
     };
+    let batch = lane.take_batch();
+    if batch.len() == 0 {
+        // It was closed, or its queue went to disk.
+        return;
+    }
     let mut admission = Some(admission);
     let on_fault = match lane.shared().settings.retry.server_errors {
         ServerErrors::Halve => OnFault::Quarantine,
         ServerErrors::Repeat => OnFault::Retry,
     };
-    let mut in_flight = InFlightBatch::new(lane, lane.take_batch());
+    let mut in_flight = InFlightBatch::new(lane, batch);
     while let Some(part) = in_flight.parts.next() {
         if lane.is_closed() {
             return;
@@ -61,7 +82,7 @@ pub(crate) async fn send_next(lane: &Arc<Lane>) {
                 tokio::spawn(async move { quarantine::run(&lane, in_flight).await });
                 return;
             }
-            outcome => in_flight.note(lane, part, outcome),
+            outcome => in_flight.note(lane, part, outcome).await,
         }
     }
     in_flight.end(lane);

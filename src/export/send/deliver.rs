@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
+use futures_util::future::{Either, select};
 use rand::Rng;
 use tokio::time::timeout;
 
@@ -100,8 +101,9 @@ pub(crate) struct Sending<'a> {
 
 /// Sends a request until it has an outcome. The first attempt uses `admission`, if given.
 ///
-/// Retries for `export.retry.max_elapsed`, counted from the request's age. A request that was never
-/// sent waits at a breaker for at least `export.timeout`.
+/// Retries for `export.retry.max_elapsed`, counted from the request's age, or for less if its data
+/// goes to disk. A request that was never sent waits at a breaker for at least `export.timeout`.
+/// Ends early if the lane is closed, or leaves its data on disk.
 pub(super) async fn deliver(lane: &Arc<Lane>, sending: &Sending<'_>, admission: Option<Admission<'_>>) -> Outcome {
     let mut delivery = Delivery {
         lane,
@@ -115,7 +117,13 @@ pub(super) async fn deliver(lane: &Arc<Lane>, sending: &Sending<'_>, admission: 
         turn: None,
         was_short: false,
     };
-    let outcome = delivery.run(admission).await;
+    let outcome = {
+        let run = pin!(delivery.run(admission));
+        match select(run, pin!(lane.interrupted())).await {
+            Either::Left((outcome, _)) => outcome,
+            Either::Right(_) => Outcome::HandedOver,
+        }
+    };
     #[cfg(feature = "metrics")]
     if let Some(began) = delivery.began {
         let durations = &lane.shared().durations;
@@ -180,7 +188,7 @@ impl<'a> Delivery<'a> {
         if self.attempts == 0 {
             first_admission(self.lane, request, self.age).await
         } else {
-            admit(self.lane, request, self.age, self.retry().max_elapsed).await
+            admit(self.lane, request, self.age, self.max_elapsed()).await
         }
     }
 
@@ -358,7 +366,16 @@ impl<'a> Delivery<'a> {
     }
 
     fn time_left(&self) -> Duration {
-        self.lane.time_left(self.age, self.retry().max_elapsed)
+        self.lane.time_left(self.age, self.max_elapsed())
+    }
+
+    /// Returns for how long it is retried. A quarantined batch has the whole time: it must be found
+    /// out whether one of its spans is at fault.
+    fn max_elapsed(&self) -> Duration {
+        match self.sending.on_fault {
+            OnFault::Retry | OnFault::Quarantine => self.lane.patience(self.kind()),
+            OnFault::Return | OnFault::AwaitDelivery(_) => self.retry().max_elapsed,
+        }
     }
 
     fn kind(&self) -> RequestKind {

@@ -52,6 +52,7 @@ impl Durations {
             Outcome::Delivered { .. } => None,
             Outcome::Refused(reason) | Outcome::Dropped(reason) => Some(error_type(reason)),
             Outcome::Faulted => Some("faulted"),
+            Outcome::HandedOver => return,
         };
         let mut attributes = Vec::with_capacity(3);
         attributes.extend(error.map(|error| KeyValue::new("error.type", error)));

@@ -8,12 +8,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+#[cfg(feature = "spool")]
+use tracer_registry_spool::AppendError;
 
 use super::admission::Admission;
 use super::deliver::{OnFault, Sending, deliver, run_request};
 use super::outcome::Outcome;
 use super::parts::{Parts, Refused};
 use crate::config::Compression;
+#[cfg(feature = "spool")]
+use crate::export::accounting::counted_lane::CountedLane as _;
 use crate::export::accounting::lane_status::RequestKind;
 use crate::export::accounting::refused::{MAX_BYTES, RefusedBatch};
 use crate::export::encode::body::{self, Encoded};
@@ -25,9 +29,15 @@ use crate::export::lane::receiver::Age;
 use crate::export::lane::request::RequestGuard;
 use crate::export::net::exchange::Call;
 use crate::export::queue::span_queue::Batch;
+#[cfg(feature = "spool")]
+use crate::export::spool::hand_over;
 use crate::ledger::DropReason;
 use crate::util::fork::ForkLock;
 use crate::util::wall_time;
+
+/// Wait after a batch could not be left on disk.
+#[cfg(feature = "spool")]
+const LEAVE_AGAIN: Duration = Duration::from_secs(1);
 
 /// A batch and its parts without an outcome.
 pub(super) struct InFlightBatch {
@@ -68,11 +78,7 @@ impl InFlightBatch {
         let mut refusal = lane.keeps_refused().then(ForkLock::default);
         let sent = async {
             // Complete the whole batch with its first part.
-            if !std::mem::replace(&mut self.finished, true) {
-                self.batch.iter_mut().for_each(|span| lane.finish(span));
-                #[cfg(feature = "encoded")]
-                self.batch.finish_payloads(&lane.destination.edits);
-            }
+            self.finish(lane);
             let sending = Sending {
                 call: &call(lane, &self.batch, part)?,
                 request,
@@ -89,8 +95,17 @@ impl InFlightBatch {
         outcome
     }
 
-    /// Records the outcome of a part. A refused part that is split stays pending.
-    pub(super) fn note(&mut self, lane: &Lane, part: Range<usize>, outcome: Outcome) {
+    fn finish(&mut self, lane: &Lane) {
+        if !std::mem::replace(&mut self.finished, true) {
+            self.batch.iter_mut().for_each(|span| lane.finish(span));
+            #[cfg(feature = "encoded")]
+            self.batch.finish_payloads(&lane.destination.edits);
+        }
+    }
+
+    /// Records the outcome of a part. A refused part that is split stays pending, and so does one
+    /// that should be left on disk if there is no room.
+    pub(super) async fn note(&mut self, lane: &Arc<Lane>, part: Range<usize>, outcome: Outcome) {
         let error = self.refusal.take();
         match outcome {
             Outcome::Refused(reason) if part.len() < self.batch.len() || lane.may_split() => {
@@ -102,7 +117,21 @@ impl InFlightBatch {
                 });
                 self.drop_refused(lane, refused);
             }
-            Outcome::Dropped(reason) if outcome.is_expired() => self.give_up(lane, part, reason),
+            Outcome::Dropped(reason) if outcome.is_expired() => {
+                #[cfg(feature = "spool")]
+                let Some(part) = self.leave(lane, part).await else {
+                    return;
+                };
+                self.give_up(lane, part, reason);
+            }
+            #[cfg(feature = "spool")]
+            Outcome::HandedOver if !lane.is_closed() => {
+                if let Some(part) = self.leave(lane, part).await {
+                    self.parts.put_back(part);
+                }
+            }
+            // Closing the lane counted its spans.
+            Outcome::HandedOver => {}
             Outcome::Refused(reason) => {
                 let by_fault = false;
                 let refused = Refused {
@@ -126,9 +155,51 @@ impl InFlightBatch {
         }
     }
 
+    /// Leaves an expired batch on disk, with all its parts. Returns the part if the batch must be
+    /// dropped: without a spool, or if the disk fails for as long as `export.retry.max_elapsed`. If
+    /// there is no room, the batch has that time again.
+    #[cfg(feature = "spool")]
+    async fn leave(&mut self, lane: &Arc<Lane>, part: Range<usize>) -> Option<Range<usize>> {
+        if !lane.is_spooled() {
+            return Some(part);
+        }
+        self.finish(lane);
+        let faulted = self
+            .parts
+            .kept
+            .iter()
+            .filter(|kept| kept.by_fault)
+            .map(|kept| &kept.part);
+        let unsent = std::iter::once(&part).chain(&self.parts.waiting).chain(faulted);
+        let mut unsent: Vec<_> = unsent.cloned().collect();
+        unsent.sort_by_key(|part| part.start);
+        let Err(error) = hand_over::leave(lane, &self.batch, &unsent).await else {
+            self.parts.waiting.clear();
+            let kept = std::mem::take(&mut self.parts.kept).into_iter();
+            self.drop_refused(lane, kept.filter(|kept| !kept.by_fault));
+            return None;
+        };
+        let max_elapsed = lane.shared().settings.retry.max_elapsed;
+        match error {
+            AppendError::Erased => {
+                self.give_up(lane, part, DropReason::Purged);
+                return None;
+            }
+            AppendError::Failing(_) | AppendError::Closed => {
+                if lane.time_left(self.age, max_elapsed).is_zero() {
+                    return Some(part);
+                }
+            }
+            _ => self.age = Age::Since(lane.shared().driver.now()),
+        }
+        self.parts.put_back(part);
+        lane.wait_before_retry(LEAVE_AGAIN, lane.flushes()).await;
+        None
+    }
+
     /// Drops an expired batch with all its parts. Parts that the receiver refused before count as
     /// refused. Splitting stays enabled, because not all of the batch was sent.
-    pub(super) fn give_up(&mut self, lane: &Lane, part: Range<usize>, reason: DropReason) {
+    fn give_up(&mut self, lane: &Lane, part: Range<usize>, reason: DropReason) {
         let kept = std::mem::take(&mut self.parts.kept).into_iter();
         let (faulted, refused): (Vec<_>, Vec<_>) = kept.partition(|kept| kept.by_fault);
         let unsent = std::iter::once(part)
@@ -169,7 +240,7 @@ impl InFlightBatch {
             Outcome::Delivered { .. } if outcome.has_delivered(part.len()) => Some(Note::Unclear),
             Outcome::Delivered { .. } => Some(Note::Dropped(DropReason::Rejected)),
             Outcome::Refused(reason) | Outcome::Dropped(reason) => Some(Note::Dropped(reason)),
-            Outcome::Faulted => None,
+            Outcome::Faulted | Outcome::HandedOver => None,
         };
         if let Some(note) = note {
             lane.note_fates(self.traces(part), note);

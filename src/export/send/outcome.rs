@@ -13,6 +13,8 @@ pub(crate) enum Outcome {
     Dropped(DropReason),
     /// The receiver failed on it, and the caller decides how to retry.
     Faulted,
+    /// Ended before it had an outcome: the lane is closed, or leaves its data on disk.
+    HandedOver,
 }
 
 impl Outcome {

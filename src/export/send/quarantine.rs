@@ -18,15 +18,17 @@
 //! | split | no part is left otherwise | the kept spans are dropped |
 //! | outage | a fault, and the lane has delivered nothing since | outage: retried as after a 503 |
 //! | outage | a fault, and the lane has delivered something since | starts over; a second outage without a delivery from the batch drops it |
-//! | any | delivered, refused or expired | as any other batch |
+//! | any | delivered, refused, expired or left on disk | as any other batch |
 //!
 //! So one bad span delays its neighbours by a few seconds. A receiver that is down gets three
 //! attempts and one path of halves, then the retries that a 503 leads to.
 
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use tokio::time::timeout;
 
 use super::deliver::{OnFault, backoff};
@@ -51,14 +53,18 @@ pub(super) async fn run(lane: &Arc<Lane>, mut in_flight: InFlightBatch) {
     in_flight.age = Age::Since(now.checked_sub(elapsed).unwrap_or(now));
     let permit = loop {
         let left = lane.time_left(in_flight.age, max_elapsed);
-        if let Ok(permit) = timeout(left, lane.quarantine_permit().acquire()).await {
-            break permit.expect("the semaphore is never closed");
+        let acquiring = pin!(timeout(left, lane.quarantine_permit().acquire()));
+        let outcome = match select(acquiring, pin!(lane.interrupted())).await {
+            Either::Left((Ok(permit), _)) => break permit.expect("the semaphore is never closed"),
+            Either::Left((Err(_), _)) if left.is_zero() => Outcome::Dropped(DropReason::RetriesExhausted),
+            // Check again after a timeout, because the driver's clock may have stood still.
+            Either::Left((Err(_), _)) => continue,
+            Either::Right(_) => Outcome::HandedOver,
+        };
+        if let Some(part) = in_flight.parts.next() {
+            in_flight.note(lane, part, outcome).await;
         }
-        // Check again after a timeout, because the driver's clock may have stood still.
-        if left.is_zero() {
-            if let Some(part) = in_flight.parts.next() {
-                in_flight.give_up(lane, part, DropReason::RetriesExhausted);
-            }
+        if in_flight.parts.waiting.is_empty() {
             in_flight.end(lane);
             lane.retire_if_done();
             return;
@@ -97,7 +103,7 @@ impl QuarantinedBatch {
                 self.note_fault(lane, part);
             } else {
                 self.was_outage &= !outcome.has_delivered(part.len());
-                self.in_flight.note(lane, part, outcome);
+                self.in_flight.note(lane, part, outcome).await;
             }
             if self.in_flight.parts.waiting.is_empty() {
                 self.detect_outage(lane);
@@ -117,7 +123,10 @@ impl QuarantinedBatch {
             if attempts > 0 {
                 let wait = backoff(retry, attempts - 1);
                 request.wait_to_retry(wait);
-                lane.wait_before_retry(wait, flushes).await;
+                let waiting = pin!(lane.wait_before_retry(wait, flushes));
+                if let Either::Right(_) = select(waiting, pin!(lane.interrupted())).await {
+                    return Outcome::HandedOver;
+                }
             }
             let on_fault = self.outage.take().map_or(OnFault::Return, OnFault::AwaitDelivery);
             let outcome = self.in_flight.send(lane, request, part, on_fault, None).await;

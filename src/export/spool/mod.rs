@@ -7,9 +7,11 @@
 //! | `drain_events` | selectors with rows and no lane |
 //! | `row` | rows from payloads and session events, and back |
 //! | `persist` | saves staged spans |
+//! | `hand_over` | batches in flight that go back to disk |
 
 pub(super) mod backlog;
 pub(super) mod drain_events;
+pub(super) mod hand_over;
 pub(super) mod load;
 pub(crate) mod persist;
 pub(crate) mod row;
@@ -131,6 +133,11 @@ impl Spool {
     /// shuts down.
     pub(crate) fn hand_over(&self) -> watch::Receiver<bool> {
         self.hand_over.subscribe()
+    }
+
+    /// Returns whether lanes leave everything on disk.
+    pub(crate) fn is_handing_over(&self) -> bool {
+        *self.hand_over.borrow()
     }
 
     /// Gives the signal of [`hand_over`](Self::hand_over).

@@ -1,5 +1,6 @@
 //! Saves the staged spans of a lane on disk.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,9 +57,22 @@ async fn save(lane: &Arc<Lane>) {
 /// Finishes and encodes the spans of a staged batch. Returns them with their rows.
 pub(crate) fn rows(lane: &Lane, mut batch: Batch) -> (Vec<Piece>, Vec<Row>) {
     batch.iter_mut().for_each(|span| lane.finish(span));
+    let mut pieces = pieces(lane, &batch, &(0..batch.len()));
+    lane.shared().chunks.recycle(batch);
+    let row = |piece: &mut Piece| {
+        let row = row::of_payload(&lane.place_at(piece.order), &piece.payload, piece.is_finished);
+        piece.row_bytes = row.body.len() as u64;
+        row
+    };
+    let rows = pieces.iter_mut().map(row).collect();
+    (pieces, rows)
+}
+
+/// Encodes the spans of a part of a batch, which are finished for export.
+pub(crate) fn pieces(lane: &Lane, batch: &Batch, part: &Range<usize>) -> Vec<Piece> {
     let resource = lane.destination.resource(&lane.selector);
     let mut pieces = Vec::new();
-    for (order, run) in batch.runs() {
+    for (order, run) in batch.runs(part) {
         match run {
             Run::Spans(spans) => encode(&spans, &resource, order, &mut pieces),
             Run::Encoded {
@@ -80,14 +94,7 @@ pub(crate) fn rows(lane: &Lane, mut batch: Batch) -> (Vec<Piece>, Vec<Row>) {
             }
         }
     }
-    lane.shared().chunks.recycle(batch);
-    let row = |piece: &mut Piece| {
-        let row = row::of_payload(&lane.place_at(piece.order), &piece.payload, piece.is_finished);
-        piece.row_bytes = row.body.len() as u64;
-        row
-    };
-    let rows = pieces.iter_mut().map(row).collect();
-    (pieces, rows)
+    pieces
 }
 
 /// Encodes spans, in halves if they are too large for one row.

@@ -69,7 +69,7 @@ impl Totals {
                 self.drop(usize::try_from(rejected).expect("small"), DropReason::Rejected);
             }
             Outcome::Refused(reason) | Outcome::Dropped(reason) => self.drop(count, reason),
-            Outcome::Faulted => {}
+            Outcome::Faulted | Outcome::HandedOver => {}
         }
     }
 

@@ -26,6 +26,9 @@ pub(crate) struct TicketPart {
     /// Bytes of its body.
     pub(crate) bytes: u64,
     pub(crate) numbers: Range<u64>,
+    /// Spans of the row without an outcome, and all of its spans.
+    pub(crate) left: u64,
+    pub(crate) of: u64,
     /// Whether these are all spans of the row without an outcome.
     pub(crate) is_rest: bool,
     /// Whether these are all spans of the row.
@@ -91,6 +94,8 @@ impl Tickets {
             TicketPart {
                 row: ticket.row,
                 bytes: ticket.bytes,
+                left: ticket.left,
+                of: ticket.numbers.end - ticket.numbers.start,
                 is_rest: ticket.left == inside.end - inside.start,
                 is_whole: inside == ticket.numbers,
                 numbers: inside,

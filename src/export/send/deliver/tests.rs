@@ -1,6 +1,8 @@
 //! Retries over hours of paused time, against a scripted receiver.
 
 mod pause;
+#[cfg(feature = "spool")]
+mod spool;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
