@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracer_registry::config::Config;
 use tracer_registry::error::ReloadError;
@@ -129,6 +129,7 @@ impl Gateway {
             counters,
             log,
             of_heads: Arc::default(),
+            turns: Semaphore::new(1),
         });
         let mut gateway = Self {
             runtime: Some(runtime),
@@ -243,6 +244,7 @@ impl Gateway {
             counters: Arc::default(),
             log,
             of_heads: Arc::default(),
+            turns: Semaphore::new(1),
         })
     }
 

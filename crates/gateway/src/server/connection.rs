@@ -12,7 +12,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -22,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::activity::{Activity, Expired};
 use super::shared::Server;
+use super::streams::Streams;
 use super::tracked::{HeadMemory, TrackedBody, TrackedStream, first_bytes};
 use crate::answer::AnswerBody;
 
@@ -96,11 +97,20 @@ impl Connection {
         };
         let activity = Activity::new(began, !is_http2);
         let head = HeadMemory::new(Arc::clone(&self.server));
-        let stream = TokioIo::new(TrackedStream::new(stream, is_http2, first, activity.clone(), head));
+        let streams = Streams::default();
+        let started = streams.started();
+        let stream = TokioIo::new(TrackedStream::new(
+            stream,
+            is_http2,
+            first,
+            activity.clone(),
+            head,
+            started,
+        ));
         let refused = Arc::<Notify>::default();
         let service = self.service(activity.clone(), Arc::clone(&refused));
         if is_http2 {
-            let mut builder = http2::Builder::new(TokioExecutor::new());
+            let mut builder = http2::Builder::new(streams.started());
             builder
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(settings.http2_max_streams)
@@ -111,7 +121,7 @@ impl Connection {
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .keep_alive_interval(PING_INTERVAL)
                 .keep_alive_timeout(PING_TIMEOUT);
-            self.drive(builder.serve_connection(stream, service), &activity, &refused)
+            self.drive(builder.serve_connection(stream, service), streams, &activity, &refused)
                 .await;
         } else {
             let mut builder = http1::Builder::new();
@@ -122,7 +132,7 @@ impl Connection {
                 .max_headers(HEADERS)
                 .max_header_size(HEAD_BYTES as usize)
                 .max_buf_size(READ_BUFFER);
-            self.drive(builder.serve_connection(stream, service), &activity, &refused)
+            self.drive(builder.serve_connection(stream, service), streams, &activity, &refused)
                 .await;
         }
     }
@@ -156,8 +166,25 @@ impl Connection {
         })
     }
 
-    /// Runs a connection until it ends by itself, expires, is refused, or the server stops.
-    async fn drive<C: GracefulConnection>(mut self, connection: C, activity: &Activity, refused: &Notify) {
+    /// Runs a connection until it ends by itself, expires, is refused, or the server stops. Then
+    /// ends its requests.
+    async fn drive<C: GracefulConnection>(
+        mut self,
+        connection: C,
+        mut streams: Streams,
+        activity: &Activity,
+        refused: &Notify,
+    ) {
+        let server = Arc::clone(&self.server);
+        tokio::select! {
+            biased;
+            () = self.serve_until_end(connection, activity, refused) => {}
+            () = streams.run(&server.turns, true) => {}
+        }
+        streams.run(&server.turns, false).await;
+    }
+
+    async fn serve_until_end<C: GracefulConnection>(&mut self, connection: C, activity: &Activity, refused: &Notify) {
         let running = self.server.running();
         let settings = &running.settings;
         let mut connection = pin!(connection);

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `activity.rs` | what a connection does, and when it must end |
 //! | `tracked.rs` | streams and bodies that record it |
+//! | `streams.rs` | the requests of an HTTP/2 connection |
 //! | `shared.rs` | what all connections share |
 //! | `connection.rs` | one connection |
 //! | `listener.rs` | accepting connections |
@@ -15,6 +16,7 @@ mod activity;
 mod connection;
 mod listener;
 mod shared;
+mod streams;
 mod tracked;
 
 pub(crate) use listener::{accept, bind};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use http_body::Body;
+use tokio::sync::Semaphore;
 
 use crate::admin::Admin;
 use crate::answer::Answer;
@@ -21,6 +22,8 @@ pub(crate) struct Server {
     pub(crate) current: Arc<Current>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) log: Arc<Log>,
+    /// Turns of HTTP/2 connections with more to do than others.
+    pub(crate) turns: Semaphore,
     /// Bytes of memory that incomplete heads have reserved. They share the budget as the requests
     /// of one caller do.
     pub(crate) of_heads: Arc<AtomicUsize>,

@@ -12,6 +12,7 @@ use tokio::task::yield_now;
 
 use super::activity::{Activity, Running};
 use super::shared::Server;
+use super::streams::Started;
 use crate::budget::Reserved;
 
 /// Bytes of an incomplete head for which nothing is reserved.
@@ -45,6 +46,7 @@ pub(super) struct TrackedStream<S> {
     first: Bytes,
     activity: Activity,
     head: HeadMemory,
+    requests: Started,
     is_http2: bool,
     /// Bytes read since other connections had their turn.
     in_turn: usize,
@@ -98,12 +100,20 @@ impl HeadMemory {
 }
 
 impl<S> TrackedStream<S> {
-    pub(super) fn new(stream: S, is_http2: bool, first: Bytes, activity: Activity, head: HeadMemory) -> Self {
+    pub(super) fn new(
+        stream: S,
+        is_http2: bool,
+        first: Bytes,
+        activity: Activity,
+        head: HeadMemory,
+        requests: Started,
+    ) -> Self {
         Self {
             stream,
             first,
             activity,
             head,
+            requests,
             is_http2,
             in_turn: 0,
         }
@@ -117,6 +127,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for TrackedStream<S> {
             buf.put_slice(&self.first[..len]);
             self.first.advance(len);
             return Poll::Ready(Ok(()));
+        }
+        if self.requests.wait() {
+            return Poll::Pending;
         }
         let unserved = self.activity.unserved_bytes();
         self.head.reserve(unserved)?;
