@@ -199,6 +199,23 @@ mod tests {
     }
 
     #[test]
+    fn a_writer_has_the_settings_on_which_durability_and_erasure_rest() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("spool.db");
+        std::fs::write(&file, "").expect("written");
+        let db = open_writer(&file, STEPS, 1 << 20).expect("an empty file");
+        let full = 2;
+        for (setting, value) in [
+            ("secure_delete", 1),
+            ("synchronous", full),
+            ("auto_vacuum", 2),
+            ("mmap_size", 0),
+        ] {
+            assert_eq!(pragma(&db, setting).expect("a number"), value, "{setting}");
+        }
+    }
+
+    #[test]
     fn a_failed_step_changes_nothing() {
         fn fails(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
             add_column(transaction)?;
