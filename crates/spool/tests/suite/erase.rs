@@ -13,6 +13,7 @@ use crate::support::{ALL, MIB, Spool, channel, copy_folder, ids, number, orders,
 #[test]
 fn a_purge_deletes_all_queues_of_a_tenant_and_counts_them() {
     let mut spool = Spool::new();
+    spool.append(vec![row("acme2", 4, "4444")]).expect("appended");
     let rows = spool
         .append(vec![
             row("acme", 1, "1"),
@@ -20,7 +21,6 @@ fn a_purge_deletes_all_queues_of_a_tenant_and_counts_them() {
             row("acme/search", 3, "333"),
         ])
         .expect("ok");
-    spool.append(vec![row("acme2", 4, "4444")]).expect("appended");
     spool.store().release(vec![(rows[0], None), (rows[2], None)]);
     let purged = spool.purge("acme").expect("works");
     assert_eq!(purged.generation, 1);
@@ -34,7 +34,7 @@ fn a_purge_deletes_all_queues_of_a_tenant_and_counts_them() {
     let depth = spool.store().depth();
     assert_eq!((depth.rows, depth.generation), (1, 1));
 
-    // What was taken has no row any more. Its number is not another row's.
+    // What was taken has no row any more. Its number, the highest, is not another row's.
     let other = spool.append(vec![row("acme2", 5, "55555")]).expect("appended");
     spool.store().complete(rows);
     spool.store().release(vec![(other[0], None)]);
