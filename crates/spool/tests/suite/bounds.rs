@@ -125,57 +125,62 @@ fn an_idle_store_gives_free_pages_back() {
     });
 }
 
-#[test]
-fn rows_expire_unless_they_are_taken() {
-    let mut spool = Spool::new();
-    let old = |queue, order| Row {
+fn old(queue: &str, order: u64) -> Row {
+    Row {
         created: now_ms() - 3_600_000,
         ..row(queue, order, "old")
-    };
+    }
+}
+
+fn expired(events: &[Event]) -> Vec<(String, u64, u64)> {
+    let lost = events.iter().filter_map(|event| match event {
+        Event::Lost {
+            why: Lost::Expired,
+            depth,
+        } => Some((depth.queue.to_string(), depth.spans, depth.events)),
+        _ => None,
+    });
+    lost.collect()
+}
+
+#[test]
+fn rows_that_wait_expire_and_are_reported() {
+    let mut spool = Spool::new();
     spool
-        .append(vec![
-            old("acme", 1),
-            old("acme", 2),
-            row("acme", 3, "new"),
-            old("globex", 4),
-        ])
+        .append(vec![old("acme", 1), old("acme", 2), row("acme", 3, "new")])
         .expect("appended");
     let event = Row {
         kind: Kind::SessionEvents,
         items: 5,
         ..old("globex", 5)
     };
-    spool.append(vec![event]).expect("appended");
+    spool.append(vec![event, old("globex", 4)]).expect("appended");
     spool.options.max_age = Duration::from_secs(1800);
-    let taken = {
-        spool.close();
-        spool.take_events();
-        spool.open().expect("closed before");
-        // Either the take or the search for expired rows comes first.
-        spool
-            .take("acme", Kind::Spans, tracer_registry_spool::Limit { rows: 1, ..ALL })
-            .expect("works")
-    };
-    let left = 5 - 3 - u64::from(orders(&taken) != [1]);
-    until(|| spool.store().depth().rows == left);
-    let lost: Vec<_> = spool
-        .take_events()
-        .into_iter()
-        .filter_map(|event| match event {
-            Event::Lost {
-                why: Lost::Expired,
-                depth,
-            } => Some((depth.spans, depth.events)),
-            _ => None,
-        })
-        .collect();
-    let sum = lost.iter().fold((0, 0), |sum, lost| (sum.0 + lost.0, sum.1 + lost.1));
-    assert_eq!(sum, (4 - left, 5));
-    // A row that is released after its time is found later.
-    if orders(&taken) == [1] {
-        spool.store().release(vec![(taken[0].id, None)]);
+    spool.restart();
+    until(|| spool.store().depth().rows == 1);
+    let mut events = spool.wait_for(|event| matches!(event, Event::Lost { depth, .. } if &*depth.queue == "globex"));
+    events.extend(spool.take_events());
+    let mut lost = expired(&events);
+    lost.sort();
+    assert_eq!(lost, [("acme".to_owned(), 2, 0), ("globex".to_owned(), 1, 5)]);
+    assert_eq!(orders(&spool.take("acme", Kind::Spans, ALL).expect("works")), [3]);
+}
+
+#[test]
+fn rows_that_are_taken_do_not_expire() {
+    let spool = Spool::with(32 * MIB, |options| options.max_age = Duration::from_millis(200));
+    let taken = spool.append(vec![old("acme", 1), old("acme", 2)]).expect("appended");
+    for round in 0..3 {
+        // A search of all queues, in their order, ends with the last one.
+        let waits = spool.append(vec![old("globex", round)]).expect("appended");
+        spool.store().release(vec![(waits[0], None)]);
+        spool.wait_for(|event| matches!(event, Event::Lost { depth, .. } if &*depth.queue == "globex"));
         assert_eq!(spool.store().depth().rows, 2);
     }
+    spool.store().release(vec![(taken[0], None)]);
+    let events = spool.wait_for(|event| matches!(event, Event::Lost { .. }));
+    assert_eq!(expired(&events), [("acme".to_owned(), 1, 0)]);
+    assert_eq!(spool.store().depth().rows, 1);
 }
 
 #[test]

@@ -150,3 +150,33 @@ fn a_purge_of_a_closed_folder_is_the_same_as_one_of_a_store() {
     };
     spool.append(vec![new]).expect("allowed");
 }
+
+/// Moves a row to another queue, in the table alone: its index still names the old one.
+fn move_row(file: &std::path::Path) {
+    let edit = |sql: &str| {
+        let db = rusqlite::Connection::open(file).expect("a database");
+        db.execute_batch(&format!("PRAGMA writable_schema = ON; {sql}"))
+            .expect("changed");
+    };
+    edit("CREATE TABLE kept AS SELECT * FROM sqlite_schema WHERE name = 'rows_in_order'");
+    edit("DELETE FROM sqlite_schema WHERE name = 'rows_in_order'");
+    edit(
+        "UPDATE rows SET queue = (SELECT id FROM queues WHERE selector = 'globex'), ord = 99
+         WHERE ord = 7 AND queue = (SELECT id FROM queues WHERE selector = 'acme')",
+    );
+    edit("INSERT INTO sqlite_schema SELECT * FROM kept");
+}
+
+#[test]
+fn a_row_whose_index_names_another_tenant_reaches_neither() {
+    let mut spool = closed();
+    let file = spool.file("spool.db");
+    move_row(&file);
+    let checked = check(&file).expect("a spool");
+    assert_eq!(checked.damaged_rows, 1, "{checked:?}");
+    let to = spool.file("repaired.db");
+    assert_eq!(repair(&file, &to).expect("repaired").lost_rows, 1);
+    spool.open().expect("closed before");
+    assert!(spool.take("acme", Kind::Spans, ALL).is_err(), "the damage is found");
+    spool.wait_for(|event| matches!(event, Event::SetAside { .. }));
+}
