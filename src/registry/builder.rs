@@ -225,6 +225,14 @@ impl RegistryBuilder {
         self
     }
 
+    /// Leaves the files of `[spool]` alone, for a check of the configuration. Unstable.
+    #[cfg(feature = "spool")]
+    #[doc(hidden)]
+    pub fn without_spool(mut self) -> Self {
+        self.store = GivenStore::none();
+        self
+    }
+
     /// Validates everything and starts the export threads (none with `export.mode = "inline"`).
     /// Reads no key.
     ///

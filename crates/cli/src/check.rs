@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tracer_registry::check::{CheckMode, CheckedBinding, ConnectionCheck};
-use tracer_registry::config::{Config, ConfigError, ConfigProblem};
+use tracer_registry::config::{Config, ConfigError, ConfigProblem, SpoolMode, SpoolSettings};
 use tracer_registry::secret::SecretSources;
 use tracer_registry::selector::SelectorKind;
 use tracer_registry::text::printable;
@@ -66,14 +66,21 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
     };
     let checked = registry.check(mode);
     let gateway = gateway.map(|(config, settings)| CheckedGateway::new(&config, &settings, &checked));
+    let of_spool = spool_warnings(registry.config().spool());
     if arguments.json {
         let mut document = json!({"bindings": checked});
+        if !of_spool.is_empty() {
+            document["spool"] = json!({"warnings": of_spool});
+        }
         if let Some(gateway) = &gateway {
             document["gateway"] = serde_json::to_value(gateway)?;
         }
         json::write_pretty(out, &document)?;
     } else {
         write_table(out, &checked)?;
+        for warning in &of_spool {
+            writeln!(out, "warning: {}", printable(warning))?;
+        }
         if let Some(gateway) = &gateway {
             gateway.write(out)?;
         }
@@ -81,6 +88,59 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
     let is_faulty = checked.iter().any(CheckedBinding::is_faulty);
     let is_faulty = is_faulty || gateway.is_some_and(|gateway| !gateway.faults.is_empty());
     Ok(Outcome::success_if(!is_faulty))
+}
+
+/// Returns what would keep the spool from working on this machine.
+fn spool_warnings(settings: &SpoolSettings) -> Vec<String> {
+    let (Some(path), Some(max_bytes)) = (&settings.path, settings.max_bytes) else {
+        return Vec::new();
+    };
+    if settings.mode == SpoolMode::Off {
+        return Vec::new();
+    }
+    let mut warnings = Vec::new();
+    let shown = path.display();
+    // The folder is created at the start, in its parent.
+    let existing = if path.exists() {
+        Some(path.as_path())
+    } else {
+        path.parent().filter(|parent| parent.is_dir())
+    };
+    if existing.is_none() {
+        warnings.push(format!("spool.path: the folder of {shown} does not exist"));
+    }
+    if path.exists() && !path.is_dir() {
+        warnings.push(format!("spool.path: {shown} is not a folder"));
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+
+        if let Ok(folder) = path.metadata()
+            && folder.mode() & 0o077 != 0
+        {
+            warnings.push(format!(
+                "spool.path: {shown} has mode {:o}, and is refused unless only its owner may use it: chmod 700",
+                folder.mode() & 0o777
+            ));
+        }
+        if let Some(disk) = existing.and_then(|existing| rustix::fs::statvfs(existing).ok()) {
+            let used: u64 = std::fs::read_dir(path)
+                .into_iter()
+                .flatten()
+                .filter_map(|file| Some(file.ok()?.metadata().ok()?.len()))
+                .sum();
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            if free.saturating_add(used) < max_bytes as u64 {
+                warnings.push(format!(
+                    "spool.max_bytes: {} MiB, but the disk of {shown} has {} MiB free",
+                    max_bytes >> 20,
+                    free >> 20
+                ));
+            }
+        }
+    }
+    warnings
 }
 
 /// Reads the configuration as the gateway does, which has one more layer. Without that layer and a
@@ -93,7 +153,11 @@ fn read(path: &Path) -> Result<(TracerRegistry, Option<(Config, Settings)>), Bui
     } else {
         None
     };
-    Ok((TracerRegistry::builder().config(config).build()?, gateway))
+    // A running process may use the files of the spool.
+    Ok((
+        TracerRegistry::builder().config(config).without_spool().build()?,
+        gateway,
+    ))
 }
 
 fn faults(error: &ConfigError) -> Vec<Value> {

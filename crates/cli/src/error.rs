@@ -5,9 +5,11 @@ use std::io;
 use http::StatusCode;
 use tracer_registry::config::ConfigError;
 use tracer_registry::secret::SecretError;
+use tracer_registry::selector::SelectorError;
 use tracer_registry::{BuildError, LookupError};
 use tracer_registry_collector::CollectorError;
 use tracer_registry_gateway::{ClientError, StartError};
+use tracer_registry_spool::check::CheckError;
 use tracer_registry_testing::VerifyError;
 
 use super::admin::arguments::TOKEN_VARIABLE;
@@ -53,6 +55,12 @@ pub(super) enum CliError {
     Gateway(#[source] StartError),
     #[error("cannot start the demo; use --http, --grpc and --admin for other addresses")]
     DemoAddress(#[source] StartError),
+    #[error("cannot work on the spool")]
+    Spool(#[source] CheckError),
+    #[error("{0} has no spool.path; name another configuration with --config, or the gateway with --url")]
+    NoSpool(String),
+    #[error("invalid selector")]
+    Selector(#[source] SelectorError),
     #[error("admin metrics prints text and has no --json")]
     NoJson,
     #[error("cannot read the configuration of the gateway; use --config for another, or --url and a token")]

@@ -13,6 +13,7 @@ mod explain;
 mod json;
 mod serve;
 mod signal;
+mod spool;
 mod table;
 mod verify;
 
@@ -59,6 +60,8 @@ enum Command {
     Admin(admin::Arguments),
     /// Show what happened to a trace in a running gateway in the last minutes
     Explain(explain::Arguments),
+    /// Check the files of data on disk, or erase the data of a tenant
+    Spool(spool::Arguments),
     /// Print the JSON Schema of the configuration
     Schema,
 }
@@ -81,6 +84,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments, &mut out),
         Command::Admin(arguments) => admin::run(&arguments, &mut out),
         Command::Explain(arguments) => explain::run(&arguments, &mut out),
+        Command::Spool(arguments) => spool::run(&arguments, &mut out),
         Command::Schema => json::write_pretty(&mut out, &json_schema()).map(|()| Outcome::Success),
     };
     match result {

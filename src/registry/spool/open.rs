@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -86,6 +87,13 @@ fn covers(erased: &str, queue: &str) -> bool {
 }
 
 impl GivenStore {
+    /// Opens no store, whatever the configuration is.
+    pub(crate) fn none() -> Self {
+        Self::new(SpoolMode::Off, |_| {
+            Err(OpenError::Thread(io::ErrorKind::Unsupported.into()))
+        })
+    }
+
     pub(crate) fn new(
         mode: SpoolMode,
         open: impl FnOnce(Report) -> Result<Arc<dyn Store>, OpenError> + Send + 'static,

@@ -68,7 +68,7 @@ fn erased_data_is_not_sent_and_later_data_is_refused_until_it_is_allowed() {
     // Handles from before drop and count what they get.
     old.start_span("late").end();
     dedicated.start_span("late").end();
-    assert_eq!(world.of(&acme()).spans.lost(), 6);
+    assert_eq!(erased(&world.of(&acme())), (6, 1));
     for _ in 0..2 {
         let refused = world.registry.get(acme()).expect_err("erased");
         assert_eq!(refused, LookupError::Erased(acme()));
@@ -269,9 +269,13 @@ mod on_disk {
     }
 
     fn start(folder: &Path) -> World {
+        start_in(SpoolMode::Overflow, folder)
+    }
+
+    fn start_in(mode: SpoolMode, folder: &Path) -> World {
         World::with(&["acme"], |builder| {
             builder.spool(Spool {
-                mode: Some(SpoolMode::Overflow),
+                mode: Some(mode),
                 path: Some(folder.to_owned()),
                 max_bytes: Some(64 << 20),
                 ..Spool::default()
@@ -341,6 +345,31 @@ mod on_disk {
         let world = start(&path);
         assert_eq!(world.registry.allow(&gone), Ok(false));
         assert_eq!(world.purge(&gone).generation, 2);
+    }
+
+    #[test]
+    fn data_with_a_copy_on_disk_is_erased_in_both_places() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("spool");
+        let world = start_in(SpoolMode::Through, &path);
+        world.collector.fault(Fault::status(503));
+        let tracer = world.tenant("acme");
+        (0..20).for_each(|n| tracer.start_span(format!("{n}")).end());
+        let on_disk = || world.registry.spool_status().expect("a spool").spans;
+        wait_for("all on disk", on_disk, |spans| *spans == 20);
+        let receipt = world.purge(&acme());
+        let (memory, spooled) = (receipt.memory.spans, receipt.spooled.spans);
+        assert_eq!(memory + spooled, 20, "{receipt:?}");
+        assert!(receipt.rows > 0, "{receipt:?}");
+        assert_eq!(erased(&world.of(&acme())), (20, 0));
+        wait_for("an empty disk", on_disk, |spans| *spans == 0);
+        drop((tracer, world));
+        let world = start_in(SpoolMode::Through, &path);
+        assert_eq!(world.registry.status().spool.expect("a spool").recovered, 0);
+        assert_eq!(world.registry.allow(acme()), Ok(true));
+        world.tenant("acme").start_span("new").end();
+        world.flush();
+        assert_eq!(world.names("acme"), ["new"]);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::error::CliError;
 use crate::json;
 
 /// Configuration without the option.
-const CONFIG: &str = "config";
+pub(crate) const CONFIG: &str = "config";
 /// Longest line of a page that does not end.
 const MAX_LINE_BYTES: usize = 1 << 20;
 
@@ -32,10 +32,10 @@ pub(crate) struct Connection {
     /// Configuration of the gateway. Its table [gateway.admin] has the address and the token.
     /// Default: config
     #[arg(long, value_name = "FILE", global = true)]
-    config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// Address of the gateway, such as https://gateway.example:4320, instead of the configuration's
     #[arg(long, value_name = "URL", global = true)]
-    url: Option<String>,
+    pub(crate) url: Option<String>,
     /// File with the token. Without this option: the configuration that --config names; else the
     /// variable TRACER_REGISTRY_ADMIN_TOKEN, then the configuration
     #[arg(long, value_name = "FILE", global = true)]

@@ -12,7 +12,8 @@ use std::thread;
 
 use clap::Args;
 use futures_util::future::Either;
-use tracer_registry::config::Config;
+use tracer_registry::config::{Config, SpoolMode};
+use tracer_registry::status::{SpoolHealth, SpoolStatus};
 use tracer_registry::text::printable;
 use tracer_registry_collector::Received;
 use tracer_registry_gateway::config::{LogFormat, OtherSignals, Settings};
@@ -181,6 +182,8 @@ fn facts(gateway: &Gateway) -> String {
     };
     let mib = |bytes: usize| bytes / (1024 * 1024);
     let limits = format!("{} MiB a request, {} MiB for all", mib(max_request), mib(memory));
+    let spool = gateway.registry().status_without_tracers().spool;
+    let spool = spool.map_or_else(|| "off".to_owned(), |spool| of_spool(&spool));
     let facts = [
         ("OTLP/HTTP", address(gateway.http())),
         ("OTLP/gRPC", address(gateway.grpc())),
@@ -189,7 +192,24 @@ fn facts(gateway: &Gateway) -> String {
         ("callers", callers),
         ("metrics, logs", signals.to_owned()),
         ("limits", limits),
+        ("spool", spool),
     ];
     let lines = facts.map(|(name, fact)| format!("  {name:<15}{fact}\n"));
     format!("the gateway listens (ctrl-c to stop)\n{}", lines.concat())
+}
+
+/// Returns what is written to disk, how much it is, and what was found.
+fn of_spool(spool: &SpoolStatus) -> String {
+    let mode = match spool.mode {
+        SpoolMode::Through => "through",
+        _ => "overflow",
+    };
+    let health = match spool.health {
+        SpoolHealth::Working => "",
+        SpoolHealth::Full => ", full",
+        _ => ", failing",
+    };
+    let (used, max) = (spool.bytes >> 20, spool.max_bytes >> 20);
+    let recovered = spool.recovered;
+    format!("{mode}{health}, {used} MiB of {max} MiB, {recovered} spans and session events recovered")
 }

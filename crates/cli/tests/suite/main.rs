@@ -14,6 +14,8 @@ mod clients;
 mod collect_memory;
 #[cfg(unix)]
 mod serve;
+#[cfg(unix)]
+mod spool;
 #[path = "../../../../tests/suite/support.rs"]
 #[expect(dead_code, reason = "these tests use only part of it")]
 mod support;

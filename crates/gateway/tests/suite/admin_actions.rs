@@ -135,6 +135,67 @@ fn a_pause_keeps_the_data_until_it_is_resumed() {
 }
 
 #[test]
+fn an_erased_tenant_gets_403_until_it_is_allowed() {
+    let service = start();
+    let path = |action: &str| format!("/api/tenants/acme/{action}");
+    service.admin("POST", &path("pause"));
+    assert_eq!(service.post(ACME, &[], body(&["erased"])).status, 200);
+    let (status, receipt) = service.admin("POST", &path("purge"));
+    assert_eq!((status, &receipt["selector"]), (200, &json!("tenant:acme")));
+    assert_eq!(
+        (&receipt["memory"]["spans"], &receipt["rows"]),
+        (&json!(1), &json!(0)),
+        "{receipt}"
+    );
+    let page = service.page("/api/tenants/acme");
+    assert_eq!(
+        (&page["erased"], &page["spans"]["dropped"]),
+        (&true.into(), &json!({"purged": 1}))
+    );
+    assert_eq!(service.post(ACME, &[], body(&["late"])).status, 403);
+    let attention = service.page("/api/attention");
+    let mut rules = attention["attention"].as_array().unwrap().iter();
+    assert!(rules.any(|item| item["rule"] == "erased"), "{attention}");
+    let allow = |changed: bool| {
+        let expected = json!({"erased": false, "changed": changed});
+        assert_eq!(service.admin("POST", &path("allow")), (200, expected));
+    };
+    allow(true);
+    allow(false);
+    service.admin("POST", &path("resume"));
+    assert_eq!(service.post(ACME, &[], body(&["new"])).status, 200);
+    service.admin("POST", &path("flush"));
+    assert_eq!(service.spans("acme"), ["new"]);
+    for action in ["purge", "allow"] {
+        assert_eq!(service.admin("POST", &format!("/api/tenants/initech/{action}")).0, 404);
+    }
+}
+
+#[test]
+fn the_page_of_the_spool_shows_what_is_on_disk() {
+    let service = start();
+    let (status, answer) = service.admin("GET", "/api/spool");
+    let off = "nothing is written to disk: spool.mode is \"off\"";
+    assert_eq!((status, &answer["error"]["message"]), (409, &json!(off)));
+    service.write_config(
+        TABLE,
+        "[spool]\nmode = \"overflow\"\npath = \"spool\"\nmax_bytes = \"64MiB\"",
+    );
+    let reload = service.admin("POST", "/api/reload").1;
+    assert_eq!(
+        reload["needs_restart"],
+        json!(["spool.mode", "spool.path", "spool.max_bytes"])
+    );
+    let service = service.start_again().unwrap();
+    let page = service.page("/api/spool");
+    assert_eq!(
+        (&page["mode"], &page["health"]),
+        (&json!("overflow"), &json!("working"))
+    );
+    assert_eq!((&page["rows"], &page["set_aside"]), (&json!(0), &json!([])));
+}
+
+#[test]
 fn a_rotation_reads_the_key_now_and_a_dry_run_changes_nothing() {
     let service = start();
     let rotate = |query: &str| service.admin("POST", &format!("/api/tenants/acme/rotate{query}"));
