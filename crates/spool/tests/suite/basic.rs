@@ -244,3 +244,45 @@ fn a_second_store_is_refused_until_the_first_is_closed() {
     spool.close();
     waits.join().expect("no panic").expect("waits for the lock");
 }
+
+#[test]
+fn each_row_is_taken_once_and_in_order_while_others_append_and_complete() {
+    const ROWS: u64 = 200;
+    let spool = Spool::new();
+    let produce = |queue: &str| {
+        for order in (0..ROWS).step_by(4) {
+            let rows = (order..order + 4)
+                .map(|order| row(queue, order, vec![7; 3_000]))
+                .collect();
+            let store = spool.store.clone().expect("open");
+            let release = move |ids: Result<Vec<_>, _>| {
+                store.release(ids.expect("appended").into_iter().map(|id| (id, None)).collect());
+            };
+            spool.store().append(rows, Box::new(release));
+        }
+    };
+    let consume = |queue: &str| {
+        let mut seen = Vec::new();
+        let mut again = false;
+        until(|| {
+            let rows = spool.take(queue, Kind::Spans, Limit { rows: 7, ..ALL }).expect("works");
+            again = !again;
+            if again {
+                // Not delivered: they come back, before all later ones.
+                spool.store().release(rows.iter().map(|row| (row.id, None)).collect());
+            } else {
+                seen.extend(orders(&rows));
+                spool.store().complete(rows.iter().map(|row| row.id).collect());
+            }
+            seen.len() >= 200
+        });
+        assert_eq!(seen, (0..ROWS).collect::<Vec<_>>());
+    };
+    std::thread::scope(|scope| {
+        for queue in ["a", "b", "c", "d"] {
+            scope.spawn(move || produce(queue));
+            scope.spawn(move || consume(queue));
+        }
+    });
+    until(|| spool.store().depth().rows == 0);
+}
