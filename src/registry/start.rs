@@ -76,6 +76,8 @@ pub(crate) fn start(
         bindings: Bindings::new(config, cache),
         pool,
         closed: AtomicBool::new(false),
+        #[cfg(feature = "spool")]
+        spool: opened.as_ref().map(|opened| Arc::clone(&opened.spool)),
         fork: ForkGuard::default(),
         #[cfg(feature = "watch")]
         watched: WatchedFiles::default(),

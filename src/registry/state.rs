@@ -17,6 +17,8 @@ use super::pool::Pool;
 use super::reload::WatchedFiles;
 use super::reload::{ReloadExtension, Reloads};
 use super::spool::ErasedSelectors;
+#[cfg(feature = "spool")]
+use crate::export::Spool;
 use crate::util::fork::ForkGuard;
 
 pub(crate) struct RegistryState {
@@ -28,6 +30,9 @@ pub(crate) struct RegistryState {
     pub(crate) failed: FailedLookUps,
     pub(crate) erased: Arc<ErasedSelectors>,
     pub(crate) closed: AtomicBool,
+    /// `None` if nothing goes to disk.
+    #[cfg(feature = "spool")]
+    pub(crate) spool: Option<Arc<Spool>>,
     pub(crate) fork: ForkGuard,
     #[cfg(feature = "watch")]
     pub(crate) watched: WatchedFiles,

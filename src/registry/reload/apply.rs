@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use super::report::{Reload, ReloadError, RetainedTracer};
 use crate::config::{Config, Digest, ResolveError};
+#[cfg(feature = "spool")]
+use crate::export::DrainEvent;
 use crate::registry::error::LookupError;
 use crate::registry::handle::TracerRegistry;
 use crate::registry::state::RegistryState;
@@ -142,5 +144,9 @@ impl RegistryState {
             .forget(|selector| changed.contains(selector) || removed.contains(selector));
         reload.changed = changed.into_iter().collect();
         reload.removed = removed.into_iter().collect();
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.spool {
+            spool.drain.send(DrainEvent::Reloaded);
+        }
     }
 }

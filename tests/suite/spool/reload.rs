@@ -1,0 +1,100 @@
+//! Rows belong to their selector: they are sent under the binding in force when they are sent.
+
+use std::time::Instant;
+
+use opentelemetry::trace::Span as _;
+use tracer_registry::config::Config;
+use tracer_registry::secret::Fingerprinter;
+use tracer_registry::{LookupError, TracerRegistry};
+use tracer_registry_collector::Fault;
+
+use super::{names, status, wait_until_delivered, wait_until_spooled};
+use crate::reload::{Files, table};
+use crate::support::{AT_ONCE, key_of, keys, wait_for};
+
+const SPOOL: &str = "[spool]\nmode = \"through\"\npath = \"spool\"\nmax_bytes = \"64MiB\"\n\
+     [export.retry]\ninitial_backoff = \"5ms\"\nmax_backoff = \"20ms\"\nmax_elapsed = \"200ms\"\n";
+
+/// Ends spans of a tenant with a handle that outlives the changes.
+fn end_spans(files: &Files, tenant: &str, names: &[String]) -> tracer_registry::TracerHandle {
+    let tracer = files.tenant(tenant);
+    for name in names {
+        tracer.start_span(name.clone()).end();
+    }
+    tracer
+}
+
+#[test]
+fn a_reload_between_two_processes_counts_too() {
+    let of = |key: &str| SPOOL.to_owned() + &table("acme", key);
+    let files = Files::new(&["old", "new"], &of("old"));
+    let fault = files.world.collector.fault(Fault::status(503));
+    let expected = names("span", 40);
+    drop(end_spans(&files, "acme", &expected));
+    let files = restart(files, &of("new"));
+    files.world.collector.clear_fault(fault);
+    let poll = || files.world.names("new");
+    let received = wait_for("all spans", poll, |names| names.len() >= 40);
+    assert_eq!((received, files.world.names("old").len()), (expected, 0));
+}
+
+#[test]
+fn rows_without_a_binding_wait_until_a_reload_adds_one() {
+    let with = |tenants: &str| SPOOL.to_owned() + &table("other", "other") + tenants;
+    let acme = table("acme", "acme");
+    let files = Files::new(&["acme", "other"], &with(&acme));
+    let fault = files.world.collector.fault(Fault::status(503).only(key_of("acme")));
+    let expected = names("span", 5);
+    drop(end_spans(&files, "acme", &expected));
+    let files = restart(files, &with(""));
+    files.world.collector.clear_fault(fault);
+    let registry = &files.world.registry;
+    wait_until_spooled(registry, "acme", 5);
+    let error = registry.tenant("acme").expect_err("without a binding");
+    assert!(error.is_unknown(), "{error}");
+    // It does not keep others from sending.
+    drop(end_spans(&files, "other", &names("other", 1)));
+    wait_for("the other", || files.world.names("other"), |names| names.len() == 1);
+    assert_eq!(status(registry, "acme").expect("recovered").spans.spooled, 5);
+
+    files.rewrite(&with(&acme));
+    let began = Instant::now();
+    registry.reload().expect("valid");
+    let received = wait_for("all spans", || files.world.names("acme"), |names| names.len() >= 5);
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    assert_eq!(received, expected);
+    assert_eq!(wait_until_delivered(registry, "acme").recovered, 5);
+}
+
+#[test]
+fn removing_a_tracer_sends_what_is_on_disk_with_the_next_one() {
+    let of = SPOOL.to_owned() + &table("acme", "acme");
+    let files = Files::new(&["acme"], &of);
+    let fault = files.world.collector.fault(Fault::status(503));
+    let expected = names("span", 20);
+    let held = end_spans(&files, "acme", &expected);
+    let registry = &files.world.registry;
+    wait_until_spooled(registry, "acme", 20);
+    assert!(registry.remove(held.selector()).expect("a selector"));
+    files.world.collector.clear_fault(fault);
+    let received = wait_for("all spans", || files.world.names("acme"), |names| names.len() >= 20);
+    assert_eq!(received, expected);
+    let next: Result<_, LookupError> = registry.tenant("acme");
+    assert!(!next.expect("configured").same_tracer(&held));
+}
+
+/// Shuts the registry down, and starts one with another configuration.
+fn restart(files: Files, text: &str) -> Files {
+    let report = files.world.registry.shutdown(std::time::Duration::from_secs(4));
+    assert!(report.is_complete(), "{report:#?}");
+    files.rewrite(text);
+    let Files { folder, mut world } = files;
+    let fingerprinter = Fingerprinter::new();
+    let config = Config::load(folder.path().join("default.toml")).expect("valid");
+    let builder = TracerRegistry::builder().config(config).fingerprinter(fingerprinter);
+    world.registry = builder
+        .secret_source("test", keys())
+        .build()
+        .expect("the folder is free");
+    Files { folder, world }
+}
