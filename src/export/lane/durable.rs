@@ -88,10 +88,11 @@ impl Lane {
         is_wanted && !is_known && spool.health() != Health::Failing
     }
 
-    /// Returns whether this many quarters of the queue are in use, or the memory is nearly so.
+    /// Returns whether this many quarters of the queue are in use, or the lane holds too much memory.
     fn is_nearly_full(&self, state: &State, quarters: usize) -> bool {
-        state.held() * 4 >= self.shared.settings.max_queue_size * quarters
-            || state.share.is_near_limit(&self.shared.budget)
+        let (settings, budget) = (&self.shared.settings, &self.shared.budget);
+        let is_full = state.held() * 4 >= settings.max_queue_size * quarters;
+        is_full || state.share.is_near_limit(budget) || state.share.is_pressed(budget)
     }
 
     /// Returns whether a staged span would take memory that loads need.

@@ -26,6 +26,8 @@ pub(super) mod request;
 mod spans;
 #[cfg(all(test, feature = "spool", not(tracer_registry_model)))]
 mod spool_property;
+#[cfg(all(test, feature = "spool", not(tracer_registry_model)))]
+mod spool_tests;
 mod state;
 pub(super) mod stripes;
 mod sync;

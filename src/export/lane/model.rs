@@ -10,14 +10,22 @@ use std::time::{Duration, Instant};
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 use tokio::sync::mpsc::UnboundedReceiver;
+#[cfg(feature = "spool")]
+use tracer_registry_spool::Kind;
+#[cfg(feature = "spool")]
+use tracer_registry_spool::test::TestStore;
 
 use super::lane::Lane;
 use super::sync::set_thread_number;
 use super::tests::{Parts, small};
 use crate::config::Binding;
+#[cfg(feature = "spool")]
+use crate::config::SpoolMode;
 use crate::export::accounting::counted_lane::{CountedLane, Pending};
 use crate::export::schedule::engine_event::{Cause, EngineEvent};
 use crate::export::send::outcome::Outcome;
+#[cfg(feature = "spool")]
+use crate::export::spool::{Spool, persist};
 use crate::export::test_fixtures::span;
 
 /// Acts as the engine until `is_over` and no event is left. Returns the names of the sent spans.
@@ -191,5 +199,65 @@ fn abandoning_leaves_nothing_pending(striped: bool) {
         ends_spans.join().expect("the thread does not panic");
         let snapshot = ledger.snapshot().ledgers.spans.snapshot();
         assert_eq!((snapshot.accepted, snapshot.pending()), (2, 0));
+    });
+}
+
+#[cfg(feature = "spool")]
+#[test]
+fn spans_of_a_lane_that_spills_are_saved_and_sent_and_every_flush_completes() {
+    every_order(|parts| {
+        let disk = TestStore::by_hand();
+        let store = disk.open(&(Arc::new(|_| {}) as _));
+        let spool = Spool::new(store, SpoolMode::Overflow, Duration::from_secs(3600));
+        let (lane, ledger, mut events_rx) = parts.spooled_lane(&spool);
+        let over = Arc::new(AtomicBool::new(false));
+        let flushes = {
+            let (lane, over) = (Arc::clone(&lane), Arc::clone(&over));
+            spawn(move || {
+                lane.push(span("a".to_owned()));
+                let mark = Arc::clone(&lane).begin_flush();
+                lane.push(span("b".to_owned()));
+                lane.await_flush(&mark, Instant::now() + Duration::from_secs(3600));
+                assert_eq!(lane.pending(&mark), Pending::default());
+                over.store(true, Ordering::SeqCst);
+            })
+        };
+        lane.spill(Kind::Spans);
+        let mut sent = Vec::new();
+        loop {
+            let is_over = over.load(Ordering::SeqCst);
+            let Ok(event) = events_rx.try_recv() else {
+                if is_over {
+                    break;
+                }
+                thread::yield_now();
+                continue;
+            };
+            let cause = match event {
+                EngineEvent::Timed(_) => Cause::Deadline(Instant::now() + Duration::from_secs(3600)),
+                EngineEvent::Ready(_) => Cause::Ready,
+                _ => continue,
+            };
+            if lane.start_saving(cause) {
+                while let Some(batch) = lane.take_staged() {
+                    let (pieces, rows) = persist::rows(&lane, batch);
+                    let of = Arc::clone(&lane);
+                    lane.append(rows, move |result| drop(of.note_saved(pieces, result)));
+                    disk.run();
+                }
+            }
+            let started = lane.start(cause).is_some();
+            while started && lane.is_due() {
+                let batch = lane.take_batch();
+                sent.extend(batch.names());
+                lane.complete(batch.numbers(&(0..batch.len())), Outcome::Delivered { rejected: 0 });
+            }
+        }
+        flushes.join().expect("the thread does not panic");
+        disk.run();
+        let snapshot = ledger.snapshot().ledgers.spans.snapshot();
+        assert_eq!((snapshot.accepted, snapshot.queued, snapshot.spooled), (2, 0, 0));
+        assert_eq!(sent, ["a", "b"]);
+        assert!(disk.all().is_empty(), "rows of sent spans are deleted");
     });
 }

@@ -169,14 +169,18 @@ impl MemoryShare {
         self.release_excess(budget);
     }
 
-    /// Returns whether the tracer holds three quarters of what it may hold, or, under memory
-    /// pressure, a part of the whole memory that counts.
+    /// Returns whether the tracer holds three quarters of what it may hold.
     #[cfg(feature = "spool")]
     pub(crate) fn is_near_limit(&self, budget: &Budget) -> bool {
-        let held = self.held();
         let free = budget.max.saturating_sub(budget.taken.load(Ordering::Relaxed));
         let most = self.taken + free.saturating_sub(self.taken) / 2;
-        held > most / 4 * 3 || budget.is_under_pressure() && held > budget.max / PRESSED_DIVISOR
+        self.held() > most / 4 * 3
+    }
+
+    /// Returns whether memory is under pressure, and the tracer holds a part of it that counts.
+    #[cfg(feature = "spool")]
+    pub(crate) fn is_pressed(&self, budget: &Budget) -> bool {
+        budget.is_under_pressure() && self.held() > budget.max / PRESSED_DIVISOR
     }
 
     /// Completes batches that had `bytes` when they left the queue.
