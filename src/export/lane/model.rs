@@ -211,11 +211,12 @@ fn spans_of_a_lane_that_spills_are_saved_and_sent_and_every_flush_completes() {
         let spool = Spool::new(store, SpoolMode::Overflow, Duration::from_secs(3600));
         let (lane, ledger, mut events_rx) = parts.spooled_lane(&spool);
         let over = Arc::new(AtomicBool::new(false));
-        let flushes = {
+        // Only this thread locks the ledger of the selector, which has no lock of the checker.
+        lane.push(span("a".to_owned()));
+        let mark = Arc::clone(&lane).begin_flush();
+        let waits = {
             let (lane, over) = (Arc::clone(&lane), Arc::clone(&over));
             spawn(move || {
-                lane.push(span("a".to_owned()));
-                let mark = Arc::clone(&lane).begin_flush();
                 lane.push(span("b".to_owned()));
                 lane.await_flush(&mark, Instant::now() + Duration::from_secs(3600));
                 assert_eq!(lane.pending(&mark), Pending::default());
@@ -253,7 +254,7 @@ fn spans_of_a_lane_that_spills_are_saved_and_sent_and_every_flush_completes() {
                 lane.complete(batch.numbers(&(0..batch.len())), Outcome::Delivered { rejected: 0 });
             }
         }
-        flushes.join().expect("the thread does not panic");
+        waits.join().expect("the thread does not panic");
         disk.run();
         let snapshot = ledger.snapshot().ledgers.spans.snapshot();
         assert_eq!((snapshot.accepted, snapshot.queued, snapshot.spooled), (2, 0, 0));
