@@ -1,7 +1,5 @@
 //! A process that uses a store is killed at any moment: what was acknowledged is there.
-#![expect(clippy::disallowed_methods, reason = "a variable sets the number of kills")]
 
-use std::env;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
@@ -17,7 +15,7 @@ use rusqlite::config::DbConfig;
 use tracer_registry_spool::{Event, Point, Recovery};
 
 use crate::diary::Diary;
-use crate::support::Spool;
+use crate::support::{Spool, number};
 use crate::worker::{FOLDER, Job, MAX_BYTES};
 
 const KILLS: u64 = 20;
@@ -37,7 +35,7 @@ fn acknowledged_rows_survive_every_kill() {
         return;
     }
     let test = "crash::acknowledged_rows_survive_every_kill";
-    let kills = env::var("SPOOL_KILLS").map_or(KILLS, |kills| kills.parse().expect("a number"));
+    let kills = number("SPOOL_KILLS", KILLS);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut diary = Diary::default();
     for seed in 0..kills {
