@@ -627,7 +627,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(ProptestConfig::with_cases(250))]
 
     #[test]
     fn nothing_that_was_on_disk_is_lost_and_ledgers_equal_the_model(steps in steps(), through: bool, is_drained: bool) {
