@@ -25,6 +25,34 @@ fn end_spans(files: &Files, tenant: &str, names: &[String]) -> tracer_registry::
 }
 
 #[test]
+fn what_waits_on_disk_is_sent_with_the_key_project_and_endpoint_of_a_reload() {
+    let of = |key: &str, rest: &str| {
+        let project = format!("backend = \"phoenix\"\nproject = \"{key}-project\"\n");
+        SPOOL.to_owned() + &table("acme", key) + &project + rest
+    };
+    let files = Files::new(&["old", "new"], &of("old", "endpoint = \"http://127.31.9.1:9\"\n"));
+    let expected = names("span", 40);
+    let held = end_spans(&files, "acme", &expected);
+    let registry = &files.world.registry;
+    wait_until_spooled(registry, "acme", 40);
+
+    let endpoint = format!("endpoint = \"{}\"\n", files.world.collector.url());
+    files.rewrite(&of("new", &endpoint));
+    let began = Instant::now();
+    registry.reload().expect("valid");
+    // No look-up creates the next tracer: the handle keeps the old one.
+    let received = wait_for("all spans", || files.world.names("new"), |names| names.len() >= 40);
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    assert_eq!(received, expected);
+    assert!(files.world.names("old").is_empty());
+    for span in files.world.project("new").spans() {
+        assert_eq!(span.resource.attributes["openinference.project.name"], "new-project");
+    }
+    wait_until_delivered(registry, "acme");
+    drop(held);
+}
+
+#[test]
 fn a_reload_between_two_processes_counts_too() {
     let of = |key: &str| SPOOL.to_owned() + &table("acme", key);
     let files = Files::new(&["old", "new"], &of("old"));
