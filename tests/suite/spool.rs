@@ -1,10 +1,13 @@
 //! Data on disk, with real files and a real receiver.
 
 mod fairness;
+#[cfg(unix)]
+mod fork;
 mod overflow;
 mod purge;
 mod reload;
 mod restart;
+mod shutdown;
 
 use std::fmt::Display;
 use std::time::Duration;
