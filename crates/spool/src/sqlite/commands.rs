@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender};
 
 use super::bounds::Held;
 use super::health::Fault;
-use super::{call, closed};
+use super::{body, call, closed};
 use crate::{AppendError, Done, Failing, Kind, Limit, Purged, Rest, Row, RowId, Taken};
 
 /// For the thread that writes.
@@ -40,6 +40,14 @@ pub(super) struct Append {
     pub(super) rows: Result<Vec<Row>, AppendError>,
     pub(super) bytes: u64,
     pub(super) done: Done<Result<Vec<RowId>, AppendError>>,
+}
+
+impl Append {
+    /// About what its rows take in the file.
+    pub(super) fn disk_bytes(&self) -> u64 {
+        let rows = self.rows.iter().flatten();
+        rows.map(|row| body::disk_bytes(row.body.len() as u64)).sum()
+    }
 }
 
 impl Write {

@@ -19,10 +19,12 @@ impl Writer {
     pub(super) fn transact(&mut self, db: &Connection) -> Result<(), Fault> {
         self.last_begin = Instant::now();
         let mut batch: Vec<Append> = Vec::new();
-        let mut bytes = 0;
+        let (mut bytes, mut disk) = (0, 0);
         while let Some(next) = self.appends.front() {
             bytes += next.bytes;
-            if !batch.is_empty() && bytes > COMMIT_BYTES {
+            disk += next.disk_bytes();
+            // All of it is in the log too, before the next checkpoint.
+            if !batch.is_empty() && (bytes > COMMIT_BYTES || disk > self.log_bytes() / 2) {
                 break;
             }
             self.append_bytes -= next.bytes;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tracer_registry_spool::{AppendError, Event, Health, Kind, Lost, Row, Store as _};
 
-use crate::support::{ALL, MIB, Spool, ids, now_ms, orders, row, until};
+use crate::support::{ALL, MIB, Spool, channel, ids, now_ms, orders, row, until};
 
 /// Appends rows of 100,000 bytes until one is refused. Returns the number of rows.
 fn fill(spool: &Spool, queue: &str) -> (u64, AppendError) {
@@ -100,6 +100,32 @@ fn one_append_that_is_larger_than_the_store_is_refused_without_a_fault() {
     assert_eq!(spool.store().depth().health, Health::Working);
     let large = vec![row("acme", 1, vec![7; 6 << 20])];
     spool.append(large).expect("fits");
+    assert!(files(&spool) <= 32 * MIB, "{}", files(&spool));
+}
+
+#[test]
+fn many_small_rows_at_once_do_not_exceed_the_bound() {
+    let spool = Spool::with(32 * MIB, |_| {});
+    // All others wait for this answer, so that they could share one transaction.
+    let (go, waits) = std::sync::mpsc::channel::<()>();
+    spool.store().append(
+        vec![row("a", 0, "body")],
+        Box::new(move |_| assert!(waits.recv().is_err())),
+    );
+    let answers: Vec<_> = (1..=4_000)
+        .map(|order| {
+            let (done, answer) = channel();
+            let queue = ["a", "b", "c", "d"][usize::try_from(order % 4).expect("small")];
+            spool.store().append(vec![row(queue, order, "small")], done);
+            answer
+        })
+        .collect();
+    drop(go);
+    for answer in answers {
+        answer.recv().expect("answered").expect("there is room");
+    }
+    // After the checkpoint, which follows the answers.
+    assert!(!spool.allow("none").expect("works"));
     assert!(files(&spool) <= 32 * MIB, "{}", files(&spool));
 }
 
