@@ -103,6 +103,8 @@ impl fmt::Debug for Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Point {
+    /// A take or a search for expired rows was asked for, and reads nothing yet.
+    BeforeSnapshot,
     BeforeCommit,
     AfterCommit,
     /// A purge is recorded.
@@ -205,6 +207,7 @@ impl SqliteStore {
             commands: reads,
             writer: writer.clone(),
             notify: options.notify,
+            at: options.at,
         };
         // Made before the threads, so that they end if one of them does not start.
         let store = Self {

@@ -1,18 +1,18 @@
 //! The thread that takes rows, and knows which are taken.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Transaction, params};
 
 use super::bounds::Held;
 use super::commands::{Completed, Entry, Read, Size, Write};
 use super::files::now_ms;
 use super::health::Fault;
-use super::{Notify, Shared, body, call, guard, report, schema};
+use super::{Notify, Point, Shared, body, call, guard, report, schema};
 use crate::{Event, Failing, Kind, Limit, Lost, RowId, Taken};
 
 /// Queues that one step of the search for expired rows looks at.
@@ -28,6 +28,7 @@ pub(super) struct Reader {
     pub(super) commands: Receiver<Read>,
     pub(super) writer: Sender<Write>,
     pub(super) notify: Notify,
+    pub(super) at: fn(Point),
 }
 
 pub(super) const TAKE: &str = "SELECT rows.id, rows.bytes, ord, items, generation, created, format, queues.id
@@ -42,6 +43,8 @@ struct State {
     /// Rows of this file and, until they have an outcome, of files that were set aside.
     taken: HashMap<RowId, Entry>,
     hidden: HashSet<Arc<str>>,
+    /// Commands that were received while a snapshot was open.
+    later: VecDeque<Read>,
     expiry: Expiry,
 }
 
@@ -68,6 +71,7 @@ impl Reader {
             db: Err(closed),
             taken: HashMap::new(),
             hidden: HashSet::new(),
+            later: VecDeque::new(),
             expiry: Expiry::new(),
         };
         loop {
@@ -75,7 +79,11 @@ impl Reader {
                 Ok(_) => state.expiry.next.saturating_duration_since(Instant::now()),
                 Err(_) => EXPIRY_EVERY,
             };
-            let command = match self.commands.recv_timeout(wait) {
+            let received = match state.later.pop_front() {
+                Some(command) => Ok(command),
+                None => self.commands.recv_timeout(wait),
+            };
+            let command = match received {
                 Ok(command) => Some(command),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -97,11 +105,14 @@ impl Reader {
                 limit,
                 done,
             } => {
-                let taken = self.attempt(state, |state, db| state.take(db, &queue, kind, limit));
+                let taken = self.attempt(state, |state, db| {
+                    let _snapshot = self.snapshot(state, db)?;
+                    state.take(db, &queue, kind, limit)
+                });
                 call(done, taken);
             }
             Read::Release(rows) => self.release(state, rows),
-            Read::Taken(rows) => state.taken.extend(rows.into_iter().map(|row| (row.id, row))),
+            Read::Taken(rows) => state.note_taken(rows),
             Read::Gone(rows) => {
                 for row in rows {
                     state.taken.remove(&row);
@@ -170,6 +181,24 @@ impl Reader {
         result.map_err(|fault| self.fail(state, fault))
     }
 
+    /// Opens a snapshot, and learns which of its rows are taken.
+    ///
+    /// The writer sends [`Read::Taken`] before it commits. So what the snapshot has, and an append
+    /// holds, is known now. Other commands wait for the end of the snapshot: it still has rows that
+    /// were deleted since, and the old data of rows with a rest.
+    fn snapshot<'db>(&self, state: &mut State, db: &'db Connection) -> Result<Transaction<'db>, Fault> {
+        (self.at)(Point::BeforeSnapshot);
+        let snapshot = db.unchecked_transaction()?;
+        snapshot.query_row("SELECT count(*) FROM meta", [], |_| Ok(()))?;
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Read::Taken(rows) => state.note_taken(rows),
+                command => state.later.push_back(command),
+            }
+        }
+        Ok(snapshot)
+    }
+
     fn fail(&self, state: &mut State, fault: Fault) -> Failing {
         let why = fault.report();
         if !matches!(fault, Fault::Full | Fault::Write(_)) {
@@ -207,6 +236,7 @@ impl Reader {
     fn expire(&self, state: &mut State) {
         let max_age = u64::try_from(self.max_age.as_millis()).unwrap_or(u64::MAX);
         let found = self.attempt(state, |state, db| {
+            let _snapshot = self.snapshot(state, db)?;
             state.find_expired(db, now_ms().saturating_sub(max_age))
         });
         match found {
@@ -263,6 +293,10 @@ fn left(created: u64, max_age: Duration) -> Duration {
 }
 
 impl State {
+    fn note_taken(&mut self, rows: Vec<Entry>) {
+        self.taken.extend(rows.into_iter().map(|row| (row.id, row)));
+    }
+
     /// What is taken of the current file, by queue.
     fn sums(&self) -> HashMap<Arc<str>, Held> {
         let mut sums: HashMap<Arc<str>, Held> = HashMap::new();

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use tracer_registry_spool::{AppendError, Event, Health, Kind, Limit, OpenError, Rest, Row, SqliteStore, Store as _};
+use tracer_registry_spool::{
+    AppendError, Event, Health, Kind, Limit, OpenError, Point, Rest, Row, SqliteStore, Store as _,
+};
 
 use crate::support::{ALL, Spool, channel, orders, row, until, wait};
 
@@ -285,4 +287,33 @@ fn each_row_is_taken_once_and_in_order_while_others_append_and_complete() {
         }
     });
     until(|| spool.store().depth().rows == 0);
+}
+
+#[test]
+fn a_take_that_meets_a_commit_does_not_return_rows_that_the_append_holds() {
+    type Gate = (std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>);
+    static GATE: std::sync::Mutex<Option<Gate>> = std::sync::Mutex::new(None);
+    fn wait_in_a_take(point: Point) {
+        let gate = (point == Point::BeforeSnapshot)
+            .then(|| GATE.lock().expect("no panic").take())
+            .flatten();
+        if let Some((begun, go)) = gate {
+            let _ = begun.send(());
+            let _ = go.recv();
+        }
+    }
+    let spool = Spool::with(32 << 20, |options| options.at = wait_in_a_take);
+    let (begun, is_begun) = std::sync::mpsc::channel();
+    let (go, goes) = std::sync::mpsc::channel::<()>();
+    *GATE.lock().expect("no panic") = Some((begun, goes));
+    let (done, taken) = channel();
+    spool.store().take(&"acme".into(), Kind::Spans, ALL, done);
+    is_begun
+        .recv()
+        .expect("the take, or a search for expired rows before it");
+    let rows = spool.append(vec![row("acme", 1, "body")]).expect("appended");
+    drop(go);
+    assert!(taken.recv().expect("answered").expect("works").is_empty());
+    spool.store().release(vec![(rows[0], None)]);
+    assert_eq!(orders(&spool.take("acme", Kind::Spans, ALL).expect("works")), [1]);
 }
