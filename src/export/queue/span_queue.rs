@@ -30,42 +30,30 @@ const CHUNK_SIZES: [usize; 4] = [8, 16, 32, 64];
 /// Queued spans of one lane.
 #[derive(Default)]
 pub(crate) struct Queue {
-    chunks: VecDeque<Chunk>,
-    len: usize,
+    pub(super) chunks: VecDeque<Chunk>,
+    pub(super) len: usize,
     /// Total number of spans taken from the queue.
     taken: u64,
 }
 
 /// Spans taken from a queue together.
 pub(crate) struct Batch {
-    chunks: VecDeque<Chunk>,
+    pub(super) chunks: VecDeque<Chunk>,
     len: usize,
     /// Sequence number of the first span.
     number: u64,
 }
 
-struct Chunk {
+pub(super) struct Chunk {
     /// Never reallocates. Without capacity if the chunk holds encoded spans.
-    spans: Vec<SpanData>,
+    pub(super) spans: Vec<SpanData>,
     #[cfg(feature = "encoded")]
-    encoded: Option<Box<Encoded>>,
+    pub(super) encoded: Option<Box<Encoded>>,
     /// Estimated memory of the spans.
-    bytes: usize,
+    pub(super) bytes: usize,
     /// Order number of the first span, or 0 if it has none yet.
     #[cfg(feature = "spool")]
-    order: u64,
-}
-
-/// Spans of a batch that become one row, or several.
-#[cfg(feature = "spool")]
-pub(crate) enum Run<'a> {
-    Spans(Vec<&'a SpanData>),
-    /// A range of the spans of a request.
-    Encoded {
-        payload: &'a Payload,
-        spans: Range<usize>,
-        is_finished: bool,
-    },
+    pub(super) order: u64,
 }
 
 /// Unused chunks by size, shared by all lanes.
@@ -148,7 +136,7 @@ impl Queue {
     }
 
     #[cfg(feature = "encoded")]
-    fn push_encoded(&mut self, encoded: Encoded, bytes: usize) {
+    pub(super) fn push_encoded(&mut self, encoded: Encoded, bytes: usize) {
         self.len += encoded.len();
         self.chunks.push_back(Chunk::encoded(encoded, bytes));
     }
@@ -194,122 +182,6 @@ impl Queue {
         self.len -= batch.len;
         self.taken += batch.len as u64;
         batch
-    }
-}
-
-#[cfg(feature = "spool")]
-impl Queue {
-    /// Gives order numbers to the chunks that have none: consecutive ones, from the one that `next`
-    /// returns for this many spans.
-    pub(crate) fn number(&mut self, next: impl FnOnce(u64) -> u64) {
-        number(&mut self.chunks, next);
-    }
-
-    /// Returns the order number of the first span, if it has one.
-    pub(crate) fn first_order(&self) -> Option<u64> {
-        self.chunks.front().map(|chunk| chunk.order).filter(|order| *order > 0)
-    }
-
-    /// Returns how many spans a flush waits for that begins at this order number.
-    pub(crate) fn before_flush(&self, order: u64) -> u64 {
-        let before = self.chunks.iter().filter(|chunk| chunk.flush_order() < order);
-        before.map(|chunk| chunk.len() as u64).sum()
-    }
-
-    /// Queues the spans of a row behind all others.
-    pub(crate) fn push_row(&mut self, row: Encoded, order: u64, bytes: usize) {
-        self.push_encoded(row, bytes);
-        self.chunks.back_mut().expect("a row was pushed").order = order;
-    }
-
-    /// Queues the spans of a row in front of all others. Call only for a queue that counts no taken
-    /// spans.
-    pub(crate) fn put_back(&mut self, row: Encoded, order: u64, bytes: usize) {
-        self.len += row.len();
-        let chunk = Chunk::encoded(row, bytes);
-        self.chunks.push_front(Chunk { order, ..chunk });
-    }
-
-    /// Moves all spans of another queue behind those of this one.
-    pub(crate) fn append(&mut self, other: &mut Self) {
-        self.len += std::mem::take(&mut other.len);
-        self.chunks.append(&mut other.chunks);
-        // An empty queue holds no memory.
-        other.chunks = VecDeque::new();
-    }
-
-    /// Removes all spans but the first `count`, which end with a chunk.
-    pub(crate) fn split_off(&mut self, count: usize) -> Self {
-        let mut rest = Self::default();
-        while self.len > count {
-            let Some(last) = self.chunks.pop_back() else { break };
-            self.len -= last.len();
-            rest.len += last.len();
-            rest.chunks.push_front(last);
-        }
-        rest
-    }
-}
-
-#[cfg(feature = "spool")]
-fn number(chunks: &mut VecDeque<Chunk>, next: impl FnOnce(u64) -> u64) {
-    let count = chunks
-        .iter()
-        .filter(|chunk| chunk.order == 0)
-        .map(|chunk| chunk.len() as u64);
-    let count = count.sum();
-    if count > 0 {
-        let mut order = next(count);
-        for chunk in chunks.iter_mut().filter(|chunk| chunk.order == 0) {
-            chunk.order = order;
-            order += chunk.len() as u64;
-        }
-    }
-}
-
-#[cfg(feature = "spool")]
-impl Batch {
-    /// Like [`Queue::number`].
-    pub(crate) fn number_chunks(&mut self, next: impl FnOnce(u64) -> u64) {
-        number(&mut self.chunks, next);
-    }
-
-    /// Returns the order number of the first span of a part.
-    pub(crate) fn order(&self, part: &Range<usize>) -> u64 {
-        let first = self.chunks_of(part).next();
-        first.map_or(0, |(chunk, range)| chunk.order + range.start as u64)
-    }
-
-    /// Returns the order number for flushes: that of the oldest chunk.
-    pub(crate) fn flush_order(&self) -> u64 {
-        self.chunks.iter().map(Chunk::flush_order).min().unwrap_or_default()
-    }
-
-    /// Returns the spans of a part as requests, with the order number of their first span. Spans that
-    /// are not encoded become one request if their order numbers are consecutive.
-    pub(crate) fn runs(&self, part: &Range<usize>) -> Vec<(u64, Run<'_>)> {
-        let mut runs: Vec<(u64, Run<'_>)> = Vec::new();
-        for (chunk, range) in self.chunks_of(part) {
-            let first = chunk.order + range.start as u64;
-            if let Some(encoded) = &chunk.encoded {
-                let (payload, spans) = encoded.part(range);
-                let is_finished = encoded.is_finished();
-                let run = Run::Encoded {
-                    payload,
-                    spans,
-                    is_finished,
-                };
-                runs.push((first, run));
-                continue;
-            }
-            match runs.last_mut() {
-                Some((order, Run::Spans(spans))) if *order + spans.len() as u64 == first => {
-                    spans.extend(&chunk.spans[range]);
-                }
-                _ => runs.push((first, Run::Spans(chunk.spans[range].iter().collect()))),
-            }
-        }
-        runs
     }
 }
 
@@ -388,7 +260,7 @@ impl Batch {
     }
 
     /// Returns the chunks with spans of a part, and the ranges of these spans.
-    fn chunks_of(&self, part: &Range<usize>) -> impl Iterator<Item = (&Chunk, Range<usize>)> {
+    pub(super) fn chunks_of(&self, part: &Range<usize>) -> impl Iterator<Item = (&Chunk, Range<usize>)> {
         let (part, mut end) = (part.clone(), 0);
         self.chunks.iter().filter_map(move |chunk| {
             let start = end;
@@ -412,7 +284,7 @@ impl Chunk {
     }
 
     #[cfg(feature = "encoded")]
-    fn encoded(encoded: Encoded, bytes: usize) -> Self {
+    pub(super) fn encoded(encoded: Encoded, bytes: usize) -> Self {
         Self {
             encoded: Some(Box::new(encoded)),
             ..Self::new(Vec::new(), bytes)
@@ -421,7 +293,7 @@ impl Chunk {
 
     /// Returns the order number that decides whether a flush waits for these spans.
     #[cfg(feature = "spool")]
-    fn flush_order(&self) -> u64 {
+    pub(super) fn flush_order(&self) -> u64 {
         let loaded = self.encoded.as_ref().and_then(|encoded| encoded.loaded());
         loaded.unwrap_or(self.order)
     }
@@ -435,7 +307,7 @@ impl Chunk {
         false
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         #[cfg(feature = "encoded")]
         if let Some(encoded) = &self.encoded {
             return encoded.len();

@@ -14,7 +14,8 @@ use super::row;
 use crate::export::lane::Lane;
 use crate::export::lane::durable::{Piece, Saved};
 use crate::export::payload::Payload;
-use crate::export::queue::span_queue::{Batch, Run};
+use crate::export::queue::order::Run;
+use crate::export::queue::span_queue::Batch;
 use crate::export::schedule::engine_event::Cause;
 
 /// Bytes of a body above which spans become two rows.
