@@ -6,6 +6,8 @@ mod fork;
 mod overflow;
 mod purge;
 mod reload;
+#[cfg(feature = "metrics")]
+mod reports;
 mod restart;
 mod shutdown;
 
