@@ -16,8 +16,10 @@ use super::erased::{Erased, set_generation};
 use super::files::{self, DATABASE, Folder, FolderError, SPARE};
 use super::health::Fault;
 use super::lock::{Lock, LockError};
+use super::options::{OpenError, Options};
+use super::store::SqliteStore;
 use super::transaction::Insert;
-use super::{OpenError, Options, SqliteStore, body, schema};
+use super::{body, schema};
 use crate::{Done, Failing, Kind, Purged, QueueDepth, Row, Store as _};
 
 /// What a file holds.

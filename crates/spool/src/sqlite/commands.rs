@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 
+use super::body;
 use super::bounds::Held;
 use super::health::Fault;
-use super::{body, call, closed};
+use super::shared::{call, closed};
 use crate::{AppendError, Done, Failing, Kind, Limit, Purged, Rest, Row, RowId, Taken};
 
 /// For the thread that writes.

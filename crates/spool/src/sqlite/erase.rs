@@ -11,9 +11,11 @@ use super::commands::Read;
 use super::erased::{Erased, set_generation};
 use super::files::now_ms;
 use super::health::Fault;
+use super::options::Point;
+use super::shared::call;
 use super::transaction::Delete;
 use super::writer::{Begun, Job, Purge, Writer};
-use super::{Point, body, call, schema};
+use super::{body, schema};
 use crate::{Failing, Purged};
 
 /// What one transaction deletes, in bytes.

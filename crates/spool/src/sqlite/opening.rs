@@ -11,9 +11,11 @@ use super::erased::Erased;
 use super::files::{DATABASE, Folder, FolderError};
 use super::health::Fault;
 use super::lock::{Lock, LockError};
+use super::options::{OpenError, Point};
+use super::schema;
+use super::shared::report;
 use super::transaction::Delete;
 use super::writer::{DiskFull, Writer};
-use super::{OpenError, Point, report, schema};
 use crate::{Event, Lost, Recovery};
 
 /// Why the file was not opened.

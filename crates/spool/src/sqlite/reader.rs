@@ -12,7 +12,9 @@ use super::bounds::Held;
 use super::commands::{Completed, Entry, Read, Size, Write};
 use super::files::now_ms;
 use super::health::Fault;
-use super::{Notify, Point, Shared, body, call, guard, report, schema};
+use super::options::{Notify, Point};
+use super::shared::{Shared, call, guard, report};
+use super::{body, schema};
 use crate::{Event, Failing, Kind, Limit, Lost, RowId, Taken};
 
 /// Queues that one step of the search for expired rows looks at.

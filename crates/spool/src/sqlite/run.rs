@@ -8,10 +8,12 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::commands::{End, Read, Write};
 use super::health::Fault;
 use super::opening::Stop;
+use super::options::OpenError;
+use super::schema;
+use super::shared::{closed, guard};
 use super::writer::{
     BETWEEN_COMMITS, COMMIT_BYTES, DELETE_AFTER, DELETES, IDLE, IDLE_VACUUM_BYTES, Job, MAX_BACK_OFF, Writer,
 };
-use super::{OpenError, closed, guard, schema};
 use crate::{AppendError, Failing, Health};
 
 impl Writer {

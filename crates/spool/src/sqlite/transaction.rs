@@ -10,8 +10,10 @@ use super::bounds::{Bounds, Changes, Counts, Held};
 use super::commands::{Append, Completed, Entry, Read, Size};
 use super::files::now_ms;
 use super::health::Fault;
+use super::options::Point;
+use super::shared::{call, guard, report};
 use super::writer::{BACK_OFF, COMMIT_BYTES, DELETES, Writer};
-use super::{Point, body, call, guard, report, schema};
+use super::{body, schema};
 use crate::{AppendError, Event, Health, Kind, Lost, Row, RowId};
 
 impl Writer {
@@ -406,7 +408,9 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::sqlite::{Options, Row, Shared};
+    use crate::Row;
+    use crate::sqlite::options::Options;
+    use crate::sqlite::shared::Shared;
 
     fn append(order: u64) -> Append {
         let row = Row {

@@ -11,7 +11,8 @@ use super::erased::Purges;
 use super::files::Folder;
 use super::health::Fault;
 use super::lock::Lock;
-use super::{Options, Shared, guard, report};
+use super::options::Options;
+use super::shared::{Shared, guard, report};
 use crate::{AppendError, Done, Event, Failing, Health, Purged, QueueDepth, Rest, RowId};
 
 /// A transaction begins at least so long after the last one, unless it is large.
