@@ -2,10 +2,11 @@
 //!
 //! `store.rs` is the store as callers see it, and `options.rs` its settings. Two threads own all
 //! that is on disk, and talk by `commands.rs`. `reader.rs` takes, and knows which rows are taken.
-//! `writer.rs` is the state of the thread that writes, and `run.rs` its loop. Its work is in `opening.rs`, `transaction.rs` (appends and deletions), `erase.rs` (purges) and
-//! `full_disk.rs`. Below them, `bounds.rs` counts and refuses, `schema.rs` connects and migrates,
-//! `erased.rs` is a table, `body.rs` the layout of a row, `health.rs` sorts failures, and `files.rs`
-//! and `lock.rs` own the folder.
+//! `writer.rs` is the state of the thread that writes, and `run.rs` its loop. Its work is in
+//! `opening.rs`, `transaction.rs` (appends and deletions), `erase.rs` (purges) and `full_disk.rs`.
+//! Below them, `bounds.rs` counts and refuses, `schema.rs` connects and migrates, `erased.rs` is a
+//! table, `body.rs` the layout of a row, `health.rs` sorts failures, and `files.rs` and `lock.rs`
+//! own the folder.
 
 mod body;
 mod bounds;

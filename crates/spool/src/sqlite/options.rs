@@ -86,7 +86,8 @@ pub enum Point {
 
 /// Why a store cannot be opened.
 ///
-/// A disk that fails is no such error: the store starts as [`Failing`](crate::Health::Failing), and tries again.
+/// A disk that fails is no such error: the store starts as [`Failing`](crate::Health::Failing), and
+/// tries again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
