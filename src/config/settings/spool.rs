@@ -16,7 +16,7 @@ use crate::config::settings::setting::{impl_setting, path, size};
 #[cfg(feature = "gateway")]
 use crate::config::settings::written::written_as_json;
 
-/// Smallest `max_bytes`: enough for the largest request and for what a full disk needs to heal.
+/// Smallest `max_bytes`: enough for the largest request, the log and the spare file.
 const MIN_BYTES: usize = 32 << 20;
 const MIN_AGE: Duration = Duration::from_secs(60);
 const MAX_AGE: Duration = Duration::from_secs(365 * 24 * 60 * 60);

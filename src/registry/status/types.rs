@@ -53,7 +53,7 @@ pub struct SpoolStatus {
     pub since: Option<SystemTime>,
     /// Bytes that data takes on disk.
     pub bytes: u64,
-    /// Limit of `bytes`: `spool.max_bytes`, less what a full disk needs to heal.
+    /// Limit of `bytes`: `spool.max_bytes` without the database's log and the spare file.
     pub max_bytes: u64,
     /// Batches and session events on disk, also those with a copy in memory.
     pub rows: u64,
