@@ -223,9 +223,9 @@ impl OpenSpool {
     }
 
     fn failed(&self, health: Health, error: Option<String>) {
-        self.spool.note_health(health);
         let start = {
             let state = &mut *self.state.lock();
+            self.spool.note_health(health);
             let is_full = health == Health::Full;
             let episode = if is_full { &mut state.full } else { &mut state.failing };
             if error.is_some() {
@@ -251,9 +251,9 @@ impl OpenSpool {
     }
 
     fn works(&self) {
-        self.spool.note_health(Health::Working);
         let (failing, full) = {
             let state = &mut *self.state.lock();
+            self.spool.note_health(Health::Working);
             state.error = None;
             (state.failing.end(), state.full.end())
         };
@@ -301,7 +301,8 @@ impl OpenSpool {
         SpoolStatus {
             mode: self.spool.mode,
             path: self.path.clone(),
-            health: match depth.health {
+            // As reported last, so that it fits the error and the time.
+            health: match self.spool.health() {
                 Health::Working => SpoolHealth::Working,
                 Health::Full => SpoolHealth::Full,
                 Health::Failing => SpoolHealth::Failing,
