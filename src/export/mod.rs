@@ -64,6 +64,8 @@ pub(crate) use explain::fate::Note;
 pub(crate) use lane::Lane;
 #[cfg(feature = "encoded")]
 pub(crate) use lane::payloads::{NoRoom, Room};
+#[cfg(feature = "spool")]
+pub(crate) use lane::place::Placed;
 pub(crate) use lane::processor::{LaneProcessor, OpenLane};
 pub(crate) use lane::stripes::STRIPES;
 #[cfg(feature = "spool")]
@@ -86,6 +88,8 @@ pub use schedule::breaker_status::{BreakerState, BreakerStatus, Breakers};
 pub(crate) use send::durations::{Server, error_type};
 pub(crate) use send::probe::ProbeContent;
 pub use send::probe::SpanFate;
+#[cfg(feature = "gateway")]
+pub(crate) use send::session_queue::Pushed;
 pub(crate) use send::session_queue::SessionQueue;
 #[cfg(any(test, fuzzing))]
 pub use send::verdict::fuzzing::answer as fuzz_answer;

@@ -1,5 +1,8 @@
 //! Errors of data that clients sent.
 
+#[cfg(feature = "spool")]
+use tracer_registry_spool::AppendError;
+
 use crate::export::{NoRoom, PayloadError};
 use crate::ledger::DropReason;
 use crate::selector::Selector;
@@ -70,10 +73,24 @@ impl IngestError {
 
     /// Returns the error for the reason that data of the program would be dropped for.
     pub(super) fn full(reason: DropReason, selector: &Selector) -> Self {
-        if reason == DropReason::AfterShutdown {
-            return Self::Closed;
-        }
         let selector = selector.clone();
-        Self::Full { selector, reason }
+        match reason {
+            DropReason::AfterShutdown => Self::Closed,
+            DropReason::Purged => Self::Erased { selector },
+            DropReason::SpoolFull => Self::SpoolFull { selector },
+            _ => Self::Full { selector, reason },
+        }
+    }
+
+    /// Returns the error of data that the spool did not take.
+    #[cfg(feature = "spool")]
+    pub(super) fn of_append(error: &AppendError, selector: &Selector) -> Self {
+        let selector = selector.clone();
+        match error {
+            AppendError::Full | AppendError::OwnerFull => Self::SpoolFull { selector },
+            AppendError::Erased => Self::Erased { selector },
+            AppendError::Closed => Self::Closed,
+            _ => Self::SpoolUnavailable,
+        }
     }
 }

@@ -13,6 +13,7 @@ mod accepted;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod parts;
 mod session_json;
 mod session_spans;
 mod sessions;
@@ -25,7 +26,8 @@ pub use traces::Traces;
 
 use opentelemetry::trace::TraceId;
 
-use crate::export::{Note, Room, TraceKey};
+use parts::{LeftOut, Part};
+
 use crate::registry::TracerRegistry;
 use crate::selector::Slug;
 use crate::tracer::TracerHandle;
@@ -44,7 +46,8 @@ pub struct Ingested {
 
 impl TracerRegistry {
     /// Queues the traces of all parts for the tracers of their handles, or none of them. Never
-    /// blocks. Returns what became of each part, in the same order.
+    /// blocks. Returns what became of each part, in the same order: now, or once all parts are on
+    /// disk, if one of them has to go there (`[spool]`).
     ///
     /// A part needs room for its spans (`export.max_queue_size`), unless the tracer's queue is
     /// empty. It needs room for its bytes too, those of its gzip body included: a tracer that holds
@@ -66,47 +69,31 @@ impl TracerRegistry {
         if !self.is_open() {
             return Err(IngestError::Closed);
         }
-        // The handles keep the tracers until everything is queued.
-        let (handles, requests): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-        let is_explained = handles.iter().any(|tracer| tracer.lane().is_explained());
-        let arrived = if is_explained { requests.clone() } else { Vec::new() };
-        let admitted = handles
-            .iter()
-            .zip(requests)
-            .map(|(tracer, traces)| admit(tracer, traces));
-        let admitted: Vec<Admitted> = admitted.collect::<Result<_, _>>().inspect_err(|_| {
-            for (tracer, Traces(payload)) in handles.iter().zip(&arrived) {
+        let is_explained = parts.iter().any(|(tracer, _)| tracer.lane().is_explained());
+        let arrived = if is_explained { parts.clone() } else { Vec::new() };
+        let admitted = parts.into_iter().map(|(tracer, traces)| admit(tracer, traces));
+        let admitted: Result<(Vec<Part>, Vec<Ingested>), _> = admitted.collect();
+        let (parts, ingested) = admitted.inspect_err(|_| {
+            for (tracer, Traces(payload)) in &arrived {
                 tracer.lane().note_refused_payload(payload, caller);
             }
         })?;
-        let ingested = handles.iter().zip(admitted).map(|(tracer, admitted)| {
-            let Admitted {
-                room,
-                ingested,
-                sampled_out,
-                too_large,
-            } = admitted;
-            let lane = tracer.lane();
-            lane.note_fates(&sampled_out, Note::SampledOut(caller));
-            lane.note_fates(&too_large, Note::TooLarge(caller));
-            room.commit(ingested.sampled_out, caller);
-            ingested
-        });
-        Ok(Accepted::Now(ingested.collect()))
+        let arrived = arrived.into_iter().map(|(_, traces)| traces).collect();
+        Ok(parts::accept(parts, arrived, caller, ingested))
     }
 }
 
-/// A part of a request that has room in its lane.
-struct Admitted {
-    room: Room,
-    ingested: Ingested,
-    /// Traces of the spans that were left out. Empty if `explain` is off.
-    sampled_out: Vec<TraceKey>,
-    too_large: Vec<TraceKey>,
+#[cfg(feature = "spool")]
+impl TracerRegistry {
+    /// Returns whether [`ingest`](Self::ingest) compresses these parts, because they go to disk. It
+    /// takes long if they are large.
+    pub fn compresses(&self, parts: &[(TracerHandle, Traces)]) -> bool {
+        parts.iter().any(|(tracer, _)| tracer.lane().saves_spans())
+    }
 }
 
-/// Reserves room for the spans that the binding lets pass.
-fn admit(tracer: &TracerHandle, Traces(mut payload): Traces) -> Result<Admitted, IngestError> {
+/// Finds a place for the spans that the binding lets pass.
+fn admit(tracer: TracerHandle, Traces(mut payload): Traces) -> Result<(Part, Ingested), IngestError> {
     let (rules, lane) = (tracer.payload_rules(), tracer.lane());
     let bytes = payload.bytes().len();
     if let Some(max) = rules.request_bytes.filter(|max| bytes > *max) {
@@ -114,16 +101,16 @@ fn admit(tracer: &TracerHandle, Traces(mut payload): Traces) -> Result<Admitted,
         return Err(IngestError::TooLarge { selector, bytes, max });
     }
     let mut ingested = Ingested::default();
-    let (mut sampled_out, mut too_large) = (Vec::new(), Vec::new());
+    let mut left_out = LeftOut::default();
     if rules.may_leave_out() {
         payload = payload.retain(|trace_id, bytes| {
             let key = || lane.trace_keys(|| vec![TraceId::from_bytes(trace_id)]);
             if !rules.is_sampled(trace_id) {
                 ingested.sampled_out += 1;
-                sampled_out.extend(key());
+                left_out.sampled_out.extend(key());
             } else if rules.span_bytes.is_some_and(|max| bytes > max) {
                 ingested.too_large += 1;
-                too_large.extend(key());
+                left_out.too_large.extend(key());
             } else {
                 return true;
             }
@@ -131,13 +118,7 @@ fn admit(tracer: &TracerHandle, Traces(mut payload): Traces) -> Result<Admitted,
         });
     }
     ingested.accepted = payload.spans() as u64;
-    let bytes = payload.byte_size();
-    let room = lane.reserve(payload);
-    let room = room.map_err(|reason| IngestError::of(reason, tracer.selector(), bytes))?;
-    Ok(Admitted {
-        room,
-        ingested,
-        sampled_out,
-        too_large,
-    })
+    let mut part = Part::of(tracer, payload)?;
+    (part.sampled_out, part.left_out) = (ingested.sampled_out, left_out);
+    Ok((part, ingested))
 }

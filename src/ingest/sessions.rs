@@ -1,13 +1,19 @@
 //! Requests to the session API, on their way into a lane.
 
 use serde_json::{Map, Value, json};
+#[cfg(feature = "spool")]
+use tracer_registry_spool::AppendError;
 
 use super::accepted::Accepted;
+#[cfg(feature = "spool")]
+use super::accepted::Durable;
 use super::error::IngestError;
+use super::parts::{self, Part};
 use super::session_json::{Kind, SessionRequest};
 use super::session_spans;
+use super::traces::Traces;
 use crate::backend::Destination;
-use crate::export::{RequestKind, SessionEvent, SessionQueue};
+use crate::export::{Pushed, RequestKind, SessionEvent, SessionQueue};
 use crate::registry::TracerRegistry;
 use crate::selector::Slug;
 use crate::tracer::TracerHandle;
@@ -47,14 +53,10 @@ impl TracerRegistry {
         let destination = &lane.destination;
         if destination.sessions.is_none() {
             let payload = session_spans::payload(destination, &request);
-            let bytes = payload.byte_size();
-            let arrived = payload.clone();
-            let room = lane.reserve(payload).map_err(|reason| {
-                lane.note_refused_payload(&arrived, caller);
-                IngestError::of(reason, tracer.selector(), bytes)
-            })?;
-            room.commit(0, caller);
-            return Ok(Accepted::Now(()));
+            let arrived = vec![Traces(payload.clone())];
+            let part = Part::of(tracer.clone(), payload);
+            let part = part.inspect_err(|_| lane.note_refused_payload(&arrived[0].0, caller))?;
+            return Ok(parts::accept(vec![part], arrived, caller, ()));
         }
         let SessionRequest {
             kind,
@@ -77,10 +79,22 @@ impl TracerRegistry {
             (Kind::Single, Some(session)) => SessionQueue::try_push_single(lane, id, session, event),
             _ => SessionQueue::of(lane, id).try_push(event),
         };
-        pushed.map(Accepted::Now).map_err(|reason| {
-            lane.log_refused_request(RequestKind::SessionEvents, reason);
-            IngestError::full(reason, tracer.selector())
-        })
+        match pushed {
+            Ok(Pushed::Now) => Ok(Accepted::Now(())),
+            #[cfg(feature = "spool")]
+            Ok(Pushed::OnceSaved(saved)) => {
+                let selector = tracer.selector().clone();
+                let saved = async move {
+                    let result = saved.await.unwrap_or(Err(AppendError::Closed));
+                    result.map_err(|error| IngestError::of_append(&error, &selector))
+                };
+                Ok(Accepted::OnceDurable(Durable::new((), saved)))
+            }
+            Err(reason) => {
+                lane.log_refused_request(RequestKind::SessionEvents, reason);
+                Err(IngestError::full(reason, tracer.selector()))
+            }
+        }
     }
 }
 

@@ -9,6 +9,8 @@ mod reload;
 #[cfg(feature = "metrics")]
 mod reports;
 mod restart;
+#[cfg(feature = "gateway")]
+mod sessions;
 mod shutdown;
 
 use std::fmt::Display;

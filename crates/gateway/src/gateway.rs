@@ -13,7 +13,7 @@ use tracer_registry::config::Config;
 use tracer_registry::error::ReloadError;
 use tracer_registry::report::{Reload, Report};
 use tracer_registry::secret::SecretSources;
-use tracer_registry::{BuildError, TracerRegistry};
+use tracer_registry::{BuildError, RegistryBuilder, TracerRegistry};
 
 use crate::admin::Admin;
 use crate::callers::CallerSnapshot;
@@ -100,12 +100,24 @@ impl Gateway {
     /// [`StartError`] if the configuration has a fault or an address cannot be bound. Nothing keeps
     /// running.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_with(config, |registry| registry)
+    }
+
+    /// Starts a gateway with a registry that `complete` adds to. Unstable.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    #[doc(hidden)]
+    pub fn start_with(
+        config: Config,
+        complete: impl FnOnce(RegistryBuilder) -> RegistryBuilder,
+    ) -> Result<Self, StartError> {
         let current = Arc::new(Current::new(SecretSources::default()));
         let prepared = Arc::clone(&current);
         let registry = TracerRegistry::builder()
             .config(config)
-            .reload_extension(move |config| prepared.prepare(config))
-            .build()?;
+            .reload_extension(move |config| prepared.prepare(config));
+        let registry = complete(registry).build()?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .event_interval(EVENT_INTERVAL)

@@ -396,12 +396,12 @@ impl Lane {
         state.share.discard(left, &self.shared.budget);
     }
 
-    /// Returns the bytes of spans that the lane may load, or `None` if it may not load at all.
+    /// Returns the bytes that the lane may load, or `None` if it may not load at all.
     pub(super) fn room_for_loads(&self) -> Option<usize> {
         let state = self.lock();
         let has_room = state.spans.len() < 2 * self.shared.settings.max_export_batch_size;
         let is_open = state.spool.is_some() && !state.is_closed() && !self.is_handing_over();
-        (is_open && has_room).then(|| WINDOW.saturating_sub(state.spans.bytes()))
+        (is_open && has_room).then(|| WINDOW.saturating_sub(state.spans.bytes() + state.share.events()))
     }
 
     /// Returns the order number that all rows older than the spans without a row are below.

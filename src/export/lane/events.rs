@@ -4,11 +4,13 @@ use std::any::Any;
 use std::sync::{Arc, Weak};
 use std::time::{Instant, SystemTime};
 
+#[cfg(feature = "spool")]
+use tracer_registry_spool::RowId;
 use uuid::Uuid;
 
 use super::lane::Lane;
 use super::receiver::Age;
-use super::state::{Schedule, State};
+use super::state::{Schedule, SessionEvents, State};
 use crate::export::accounting::lane_status::RequestKind;
 use crate::export::send::outcome::Outcome;
 use crate::ledger::DropReason;
@@ -21,6 +23,48 @@ pub(crate) struct Ticket {
     bytes: usize,
     /// When it was accepted, on the driver's clock.
     at: Instant,
+    /// Its place in the order of the selector's rows. 0 without a spool.
+    #[cfg(feature = "spool")]
+    pub(super) order: u64,
+    /// Its row, if it is on disk too.
+    #[cfg(feature = "spool")]
+    pub(super) row: Option<SavedRow>,
+}
+
+/// A row of an event that is also in memory.
+#[cfg(feature = "spool")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SavedRow {
+    pub(crate) id: RowId,
+    /// Bytes of its body.
+    pub(crate) bytes: u64,
+}
+
+#[cfg(feature = "spool")]
+impl Ticket {
+    pub(crate) fn order(self) -> u64 {
+        self.order
+    }
+
+    /// Returns the order number of an event that is in memory alone.
+    pub(crate) fn unsaved_order(self) -> Option<u64> {
+        self.row.is_none().then_some(self.order)
+    }
+
+    /// Gives the event a place in the order of the selector's rows.
+    pub(super) fn with_order(self, order: u64) -> Self {
+        Self { order, ..self }
+    }
+
+    /// Adds the event's row.
+    pub(super) fn with_row(self, row: SavedRow) -> Self {
+        Self { row: Some(row), ..self }
+    }
+
+    /// Gives the event its full retry time again.
+    pub(crate) fn renew(&mut self, now: Instant) {
+        self.at = now;
+    }
 }
 
 impl Ticket {
@@ -36,6 +80,33 @@ impl Ticket {
     /// Returns whether the event was accepted at `moment` or earlier.
     pub(crate) fn was_accepted_by(self, moment: Instant) -> bool {
         self.at <= moment
+    }
+}
+
+impl SessionEvents {
+    /// Counts an event as queued.
+    pub(super) fn enqueue(&mut self, ticket: &Ticket) {
+        self.ledger.enqueue(1);
+        self.note_pending(ticket);
+    }
+
+    /// Makes flushes wait for an event.
+    pub(super) fn note_pending(&mut self, ticket: &Ticket) {
+        *self.pending.entry(ticket.flush).or_default() += 1;
+    }
+
+    fn forget(&mut self, ticket: &Ticket) {
+        if let Some(left) = self.pending.get_mut(&ticket.flush) {
+            *left -= 1;
+            if *left == 0 {
+                self.pending.remove(&ticket.flush);
+            }
+        }
+        #[cfg(feature = "spool")]
+        match ticket.row {
+            Some(_) => self.saved.rows -= 1,
+            None => drop(self.saved.unsaved.remove(&ticket.order)),
+        }
     }
 }
 
@@ -55,6 +126,14 @@ impl Lane {
             queues.insert(id, Arc::downgrade(&queue) as _);
             queue
         })
+    }
+
+    /// Returns the live queues of all sessions.
+    #[cfg(feature = "spool")]
+    pub(crate) fn session_queues(&self) -> Vec<Arc<dyn Any + Send + Sync>> {
+        let mut state = self.state.lock();
+        let queues = state.events().queues.values();
+        queues.filter_map(Weak::upgrade).collect()
     }
 
     /// Removes the entry of a session's queue, unless a live queue has replaced it. Call when the
@@ -81,21 +160,39 @@ impl Lane {
     pub(crate) fn accept_event(self: &Arc<Self>, bytes: usize) -> Result<Ticket, DropReason> {
         let at = self.shared.driver.now();
         let mut state = self.state.lock();
-        if state.schedule == Schedule::Closed || self.shared.is_closing() {
+        self.check_open(&state)?;
+        let room = self.reserve_event(&mut state, bytes, at);
+        let ticket = room.ok_or_else(|| state.receiver_health.drop_reason(RequestKind::SessionEvents))?;
+        state.events().enqueue(&ticket);
+        Ok(ticket)
+    }
+
+    /// Returns why the lane takes no data, if it takes none.
+    pub(super) fn check_open(&self, state: &State) -> Result<(), DropReason> {
+        if state.schedule == Schedule::Closed {
+            return Err(state.refusal());
+        }
+        if self.shared.is_closing() {
             return Err(DropReason::AfterShutdown);
         }
+        Ok(())
+    }
+
+    /// Reserves memory for a session event. Returns `None` if it does not fit.
+    pub(super) fn reserve_event(&self, state: &mut State, bytes: usize, at: Instant) -> Option<Ticket> {
         let full = state.events().ledger.queued() >= self.shared.settings.max_queue_size as u64;
         let fits = |state: &mut State| state.share.accept_event(bytes, &self.shared.budget);
         // Unused grants of spans do not drop the event.
-        let fits = !full && (fits(&mut state) || self.stripes.collect(&mut state) && fits(&mut state));
-        if !fits {
-            return Err(state.receiver_health.drop_reason(RequestKind::SessionEvents));
-        }
-        let flush = state.flush;
-        let events = state.events();
-        events.ledger.enqueue(1);
-        *events.pending.entry(flush).or_default() += 1;
-        Ok(Ticket { flush, bytes, at })
+        let fits = !full && (fits(state) || self.stripes.collect(state) && fits(state));
+        fits.then_some(Ticket {
+            flush: state.flush,
+            bytes,
+            at,
+            #[cfg(feature = "spool")]
+            order: 0,
+            #[cfg(feature = "spool")]
+            row: None,
+        })
     }
 
     /// Counts a session event that was not accepted as dropped.
@@ -122,7 +219,7 @@ impl Lane {
     }
 
     /// Records the outcome of one request's session events.
-    pub(crate) fn complete_events(&self, events: impl ExactSizeIterator<Item = Ticket>, outcome: Outcome) {
+    pub(crate) fn complete_events(&self, events: &[Ticket], outcome: Outcome) {
         let count = events.len() as u64;
         let mut state = self.state.lock();
         if state.schedule == Schedule::Closed {
@@ -137,18 +234,14 @@ impl Lane {
             // No outcome yet.
             Outcome::Faulted | Outcome::HandedOver => return,
         }
-        let mut freed = 0;
-        for Ticket { flush, bytes, .. } in events {
-            freed += bytes;
-            if let Some(left) = state.events().pending.get_mut(&flush) {
-                *left -= 1;
-                if *left == 0 {
-                    state.events().pending.remove(&flush);
-                }
-            }
-        }
-        state.share.complete_events(freed, &self.shared.budget);
+        self.free_events(&mut state, events, true);
+        #[cfg(feature = "spool")]
+        let has_rows = state.saves_events() || events.iter().any(|ticket| ticket.row.is_some());
         drop(state);
+        #[cfg(feature = "spool")]
+        if has_rows {
+            self.complete_event_rows(events);
+        }
         self.log_outcome(RequestKind::SessionEvents, count, outcome);
         self.notify_completed();
         #[cfg(feature = "spool")]
@@ -156,5 +249,17 @@ impl Lane {
             self.note_receiver_works(RequestKind::SessionEvents);
         }
         self.retire_if_done();
+    }
+
+    /// Frees the memory of events that leave it. Flushes do not wait for those that are counted.
+    pub(super) fn free_events(&self, state: &mut State, events: &[Ticket], are_counted: bool) {
+        let mut freed = 0;
+        for ticket in events {
+            freed += ticket.bytes;
+            if are_counted {
+                state.events().forget(ticket);
+            }
+        }
+        state.share.complete_events(freed, &self.shared.budget);
     }
 }

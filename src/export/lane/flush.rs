@@ -24,6 +24,8 @@ use crate::export::payload::Payload;
 use crate::export::queue::session_event::SpooledEvent;
 use crate::export::schedule::engine_event::EngineEvent;
 #[cfg(feature = "spool")]
+use crate::export::send::session_queue::SessionQueue;
+#[cfg(feature = "spool")]
 use crate::export::spool::load;
 use crate::ledger::{DropReason, Ledgers};
 
@@ -181,7 +183,7 @@ impl CountedLane for Lane {
     fn first_unsaved_order(&self, kind: Kind) -> u64 {
         match kind {
             Kind::Spans => self.first_unsaved_span(),
-            Kind::SessionEvents => u64::MAX,
+            Kind::SessionEvents => self.first_unsaved_event(),
         }
     }
 
@@ -192,7 +194,7 @@ impl CountedLane for Lane {
 
     #[cfg(feature = "spool")]
     fn push_loaded_events(self: Arc<Self>, rows: Vec<(SpooledEvent, Taken)>) -> Vec<RowId> {
-        rows.into_iter().map(|(_, row)| row.id).collect()
+        SessionQueue::push_loaded(&self, rows)
     }
 
     #[cfg(feature = "spool")]
@@ -202,7 +204,10 @@ impl CountedLane for Lane {
 
     #[cfg(feature = "spool")]
     fn release_window(&self, kind: Kind) {
-        self.release_queued(kind);
+        match kind {
+            Kind::Spans => self.release_queued(kind),
+            Kind::SessionEvents => SessionQueue::leave_waiting(self),
+        }
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) mod processor;
 mod property;
 pub(super) mod receiver;
 pub(super) mod request;
+#[cfg(feature = "spool")]
+pub(super) mod saved_events;
 mod spans;
 #[cfg(all(test, feature = "spool", not(tracer_registry_model)))]
 mod spool_property;

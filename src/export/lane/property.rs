@@ -349,7 +349,8 @@ impl World {
         if !completed.is_empty() {
             // Partial success applies to spans only.
             let outcome = bounded(outcome, 0);
-            self.lanes[at].complete_events(completed.iter().map(|(_, ticket)| *ticket), outcome);
+            let tickets: Vec<_> = completed.iter().map(|(_, ticket)| *ticket).collect();
+            self.lanes[at].complete_events(&tickets, outcome);
             model.events.complete(completed.len(), outcome);
         }
     }

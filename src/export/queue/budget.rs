@@ -189,6 +189,12 @@ impl MemoryShare {
         self.release_excess(budget);
     }
 
+    /// Returns the bytes of session events.
+    #[cfg(feature = "spool")]
+    pub(crate) fn events(&self) -> usize {
+        self.events
+    }
+
     /// Completes session events that had `bytes` when they were accepted. They may complete in any
     /// order, because each session has its own queue.
     pub(crate) fn complete_events(&mut self, bytes: usize, budget: &Budget) {

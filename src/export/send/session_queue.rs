@@ -8,6 +8,8 @@
 //! Clients of the gateway also post single events of a session. Until such an event is sent,
 //! enrichments with its id follow it in the session's queue.
 
+#[cfg(feature = "spool")]
+mod saved;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +18,10 @@ use std::sync::{Arc, Weak};
 
 use http::Method;
 use serde_json::{Map, Value};
+#[cfg(feature = "spool")]
+use tokio::sync::oneshot;
+#[cfg(feature = "spool")]
+use tracer_registry_spool::AppendError;
 use uuid::Uuid;
 
 use super::deliver::{OnFault, Sending, deliver, run_request};
@@ -48,6 +54,9 @@ struct State {
     waiting: VecDeque<QueuedEvent>,
     /// Whether a task sends the events.
     running: bool,
+    /// Whether the task must leave them on disk only, once the current request has an outcome.
+    #[cfg(feature = "spool")]
+    leaving: bool,
 }
 
 struct QueuedEvent {
@@ -55,7 +64,37 @@ struct QueuedEvent {
     /// The lane's receipt, to complete the event.
     ticket: Ticket,
     /// Queue of the event's own id, which must lead here until the event is sent.
-    _by_id: Option<Arc<SessionQueue>>,
+    #[cfg_attr(not(feature = "spool"), expect(dead_code, reason = "kept alive"))]
+    by_id: Option<Arc<SessionQueue>>,
+}
+
+#[cfg(feature = "spool")]
+/// Whether events were left on disk only.
+enum Leaving {
+    /// Nothing is left in memory. The task must end.
+    Left,
+    /// They could not be saved now, and have to be sent again.
+    Again,
+    /// They cannot be saved, and have this outcome.
+    Dropped(Outcome),
+}
+
+/// Where an event comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Program,
+    #[cfg(feature = "encoded")]
+    Client,
+}
+
+/// Where an accepted event is.
+#[derive(Debug)]
+pub(crate) enum Pushed {
+    /// Queued.
+    Now,
+    /// On its way to disk. It is accepted once this answers.
+    #[cfg(feature = "spool")]
+    OnceSaved(oneshot::Receiver<Result<(), AppendError>>),
 }
 
 impl SessionQueue {
@@ -87,7 +126,7 @@ impl SessionQueue {
         if self.lane.shared().is_forked() {
             return;
         }
-        if let Err(reason) = self.push_counting(event, 0) {
+        if let Err(reason) = self.push_counting(event, Source::Program) {
             self.lane.drop_event(reason);
         }
     }
@@ -99,8 +138,8 @@ impl SessionQueue {
     /// # Errors
     /// Returns the reason why it does not fit. Nothing is counted.
     #[cfg(feature = "encoded")]
-    pub(crate) fn try_push(self: &Arc<Self>, event: SessionEvent) -> Result<(), DropReason> {
-        self.push_counting(event, Self::SENDER_BYTES)
+    pub(crate) fn try_push(self: &Arc<Self>, event: SessionEvent) -> Result<Pushed, DropReason> {
+        self.push_counting(event, Source::Client)
     }
 
     /// Queues a single event behind the events of its session, as [`try_push`](Self::try_push)
@@ -111,76 +150,106 @@ impl SessionQueue {
         id: Uuid,
         session: Uuid,
         event: SessionEvent,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Pushed, DropReason> {
         let session = Self::of(lane, session);
         let session = session.within.upgrade().unwrap_or(session);
         let by_id = (id != session.session).then(|| Self::live_or_new(lane, id, &Arc::downgrade(&session)));
-        session.enqueue(event, Self::SENDER_BYTES, by_id)
+        session.enqueue(event, Source::Client, by_id)
     }
 
-    fn push_counting(self: &Arc<Self>, event: SessionEvent, sender_bytes: usize) -> Result<(), DropReason> {
+    fn push_counting(self: &Arc<Self>, event: SessionEvent, source: Source) -> Result<Pushed, DropReason> {
         match self.within.upgrade() {
-            Some(session) => session.enqueue(event, sender_bytes, Some(Arc::clone(self))),
-            None => self.enqueue(event, sender_bytes, None),
+            Some(session) => session.enqueue(event, source, Some(Arc::clone(self))),
+            None => self.enqueue(event, source, None),
         }
     }
 
     fn enqueue(
         self: &Arc<Self>,
         event: SessionEvent,
-        sender_bytes: usize,
+        source: Source,
         by_id: Option<Arc<Self>>,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Pushed, DropReason> {
         // Count and queue under one lock, so that events are counted in sending order.
         let mut state = self.state.lock();
-        let sender_bytes = if state.running { 0 } else { sender_bytes };
-        let ticket = self.lane.accept_event(event.byte_size() + sender_bytes)?;
-        state.waiting.push_back(QueuedEvent {
-            event,
-            ticket,
-            _by_id: by_id,
-        });
-        let idle = !std::mem::replace(&mut state.running, true);
+        let sender_bytes = match source {
+            #[cfg(feature = "encoded")]
+            Source::Client if !state.running => Self::SENDER_BYTES,
+            _ => 0,
+        };
+        let bytes = event.byte_size() + sender_bytes;
+        #[cfg(feature = "spool")]
+        if self.lane.uses_spool() {
+            return self.enqueue_spooled(state, event, bytes, source, by_id);
+        }
+        let ticket = self.lane.accept_event(bytes)?;
+        let idle = state.push(QueuedEvent { event, ticket, by_id });
         drop(state);
         if idle {
-            let shared = self.lane.shared();
-            shared.notify(EngineEvent::Session(Arc::clone(self) as _));
-            // A flush between counting and notifying waits for this event, but the engine handled
-            // it before. Notify again.
-            if ticket.is_before_flush(self.lane.flushes()) {
-                shared.notify(EngineEvent::Flush(Arc::clone(&self.lane) as _));
-            }
+            self.start(ticket);
         }
-        Ok(())
+        Ok(Pushed::Now)
+    }
+
+    /// Notifies the engine after the first event was queued.
+    fn start(self: &Arc<Self>, ticket: Ticket) {
+        let shared = self.lane.shared();
+        shared.notify(EngineEvent::Session(Arc::clone(self) as _));
+        // A flush between counting and notifying waits for this event, but the engine handled it
+        // before. Notify again.
+        if ticket.is_before_flush(self.lane.flushes()) {
+            shared.notify(EngineEvent::Flush(Arc::clone(&self.lane) as _));
+        }
     }
 
     /// Sends requests until no event is left.
-    async fn run(&self) {
+    async fn run(self: &Arc<Self>) {
         self.lane.shared().permits.wake(&self.lane.virtual_time);
         while let Some(events) = self.next() {
-            if !self.lane.take_events(events.len()) {
+            if !self.lane.take_events(events.len()) || !self.finish(events).await {
                 return;
             }
-            match self.send(&events).await {
+        }
+    }
+
+    /// Sends events until each has an outcome. Returns false if the task must end.
+    async fn finish(self: &Arc<Self>, mut events: Vec<QueuedEvent>) -> bool {
+        let mut is_alone = false;
+        while !events.is_empty() {
+            if is_alone && self.lane.is_closed() {
+                return false;
+            }
+            let count = if is_alone { 1 } else { events.len() };
+            #[cfg(feature = "spool")]
+            let outcome = if self.may_send().await {
+                self.send(&events[..count]).await
+            } else {
+                Outcome::HandedOver
+            };
+            #[cfg(not(feature = "spool"))]
+            let outcome = self.send(&events[..count]).await;
+            match outcome {
                 // One bad event must not cost the others: send each alone.
-                Outcome::Refused(_) | Outcome::Dropped(DropReason::Encoding) if events.len() > 1 => {
-                    for one in events.chunks(1) {
-                        if self.lane.is_closed() {
-                            return;
-                        }
-                        self.complete(one, self.send(one).await);
-                    }
-                }
-                outcome if outcome.is_expired() => self.give_up(events, outcome),
-                outcome => self.complete(&events, outcome),
+                Outcome::Refused(_) | Outcome::Dropped(DropReason::Encoding) if count > 1 => is_alone = true,
+                #[cfg(feature = "spool")]
+                outcome if self.leaves(outcome) => match self.leave(&mut events, outcome).await {
+                    Leaving::Left => return false,
+                    Leaving::Again => {}
+                    Leaving::Dropped(outcome) => self.give_up(std::mem::take(&mut events), outcome),
+                },
+                outcome if outcome.is_expired() && !is_alone => self.give_up(std::mem::take(&mut events), outcome),
+                outcome => self.complete(&events.drain(..count).collect::<Vec<_>>(), outcome),
             }
         }
+        true
     }
 
     /// Drops the events of an expired request, and all queued events that have expired too.
     fn give_up(&self, mut events: Vec<QueuedEvent>, outcome: Outcome) {
         let max_elapsed = self.lane.shared().settings.retry.max_elapsed;
-        if let Some(moment) = self.lane.expired_events_cutoff(max_elapsed) {
+        if outcome.is_expired()
+            && let Some(moment) = self.lane.expired_events_cutoff(max_elapsed)
+        {
             let mut state = self.state.lock();
             // Events are in order of acceptance.
             let is_old = |waiting: &QueuedEvent| waiting.ticket.was_accepted_by(moment);
@@ -268,8 +337,15 @@ impl SessionQueue {
     }
 
     fn complete(&self, events: &[QueuedEvent], outcome: Outcome) {
-        self.lane
-            .complete_events(events.iter().map(|waiting| waiting.ticket), outcome);
+        self.lane.complete_events(&tickets(events), outcome);
+    }
+}
+
+impl State {
+    /// Queues an event. Returns whether a task must be started.
+    fn push(&mut self, event: QueuedEvent) -> bool {
+        self.waiting.push_back(event);
+        !std::mem::replace(&mut self.running, true)
     }
 }
 
@@ -287,6 +363,10 @@ impl SessionSender for SessionQueue {
     fn lane_address(&self) -> usize {
         Arc::as_ptr(&self.lane).addr()
     }
+}
+
+fn tickets(events: &[QueuedEvent]) -> Vec<Ticket> {
+    events.iter().map(|queued| queued.ticket).collect()
 }
 
 fn enrichments(events: &[QueuedEvent]) -> impl Iterator<Item = &Map<String, Value>> {

@@ -82,12 +82,12 @@ pub(crate) fn of_payload(at: &Place, payload: &Payload, finished: bool) -> Row {
 }
 
 /// Returns the row of one session event.
-pub(crate) fn of_events(at: &Place, spooled: &SpooledEvent) -> Row {
-    let mut content = json!({ "session": spooled.id.to_string() });
-    if let Some(within) = spooled.within {
+pub(crate) fn of_event(at: &Place, id: Uuid, within: Option<Uuid>, event: &SessionEvent) -> Row {
+    let mut content = json!({ "session": id.to_string() });
+    if let Some(within) = within {
         content["within"] = json!(within.to_string());
     }
-    match &spooled.event {
+    match event {
         SessionEvent::Start(body) => content["start"] = body.clone(),
         SessionEvent::Single(body) => content["single"] = body.clone(),
         SessionEvent::Enrich(delta) => content["enrich"] = Value::Object(delta.clone()),
@@ -352,7 +352,7 @@ mod tests {
                 within: within.map(Uuid::from_u128),
                 event,
             };
-            let row = of_events(&at(3), &spooled);
+            let row = of_event(&at(3), spooled.id, spooled.within, &spooled.event);
             prop_assert_eq!((row.kind, row.items, row.order), (Kind::SessionEvents, 1, 3));
             let again = super::event(&taken(row)).expect("an event");
             prop_assert_eq!(format!("{again:?}"), format!("{spooled:?}"));

@@ -1,5 +1,5 @@
-//! The thread that checks and converts large messages one after another, so that they do not delay
-//! small requests.
+//! The thread that checks, converts and compresses large messages one after another, so that they do
+//! not delay small requests.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -58,18 +58,23 @@ impl DecodeThread {
         if bytes <= inline {
             return work();
         }
+        let done = self.run_there(work).await;
+        done.unwrap_or_else(|| Err(Refusal::malformed("the body cannot be read")))
+    }
+
+    /// Runs `work` on the thread. Returns `None` if it panicked.
+    ///
+    /// # Cancel safety
+    /// As for [`run`](Self::run).
+    pub(super) async fn run_there<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let (done, result) = oneshot::channel();
         let job = move || {
             if !done.is_closed() {
                 drop(done.send(work()));
             }
         };
-        let sent = self.0.send(Box::new(job));
-        let panicked = || Err(Refusal::malformed("the body cannot be read"));
-        match (sent, result.await) {
-            (Ok(()), Ok(result)) => result,
-            _ => panicked(),
-        }
+        self.0.send(Box::new(job)).ok()?;
+        result.await.ok()
     }
 }
 

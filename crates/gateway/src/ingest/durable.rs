@@ -3,15 +3,39 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tracer_registry::ingest::{Accepted, IngestError};
+use tracer_registry::TracerHandle;
+use tracer_registry::ingest::{Accepted, IngestError, Ingested, Traces};
 
-use super::handler::Ingest;
+use super::handler::{Ingest, LARGE_BYTES};
+use super::turn::Turn;
 use crate::answer::Refusal;
+use crate::callers::Caller;
 
 /// How long a request waits until its data is on disk. Its memory stays reserved.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 impl Ingest {
+    /// Queues the parts of a message of `bytes`, and returns what became of them once they are safe.
+    pub(super) async fn take(
+        &self,
+        caller: &Caller,
+        bytes: usize,
+        parts: Vec<(TracerHandle, Traces)>,
+    ) -> Result<Vec<Ingested>, Refusal> {
+        let registry = &self.registry;
+        if bytes <= LARGE_BYTES || !registry.compresses(&parts) {
+            return self.once_safe(registry.ingest(Some(caller.name()), parts)).await;
+        }
+        let mut turn = Turn::new(&caller.counts().large_message);
+        turn.take().await;
+        let (registry, name) = (registry.clone(), caller.name().clone());
+        let ingest = move || registry.ingest(Some(&name), parts);
+        let accepted = self.decode.run_there(ingest).await;
+        drop(turn);
+        self.once_safe(accepted.unwrap_or(Err(IngestError::SpoolUnavailable)))
+            .await
+    }
+
     /// Returns what was accepted once it is safe: at once if it is queued in memory.
     ///
     /// # Errors

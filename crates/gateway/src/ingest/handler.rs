@@ -217,6 +217,7 @@ impl Ingest {
         if format == Format::Json && !reserved.grow(inflated.message.len()) {
             return Err(Refusal::no_memory());
         }
+        let bytes = inflated.message.len();
         let traces = self.check(format, inflated, &mut turn).await?;
         // A look-up may take long.
         drop(turn);
@@ -224,8 +225,7 @@ impl Ingest {
         for (selector, traces) in split(target, traces)? {
             parts.push((self.look_up(caller, selector).await?, traces));
         }
-        let accepted = self.registry.ingest(Some(caller.name()), parts);
-        let ingested = self.once_safe(accepted).await?;
+        let ingested = self.take(caller, bytes, parts).await?;
         Ok(self.queued(format, caller, &ingested))
     }
 

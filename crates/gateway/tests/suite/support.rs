@@ -19,9 +19,10 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message as _;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use tracer_registry::config::Config;
+use tracer_registry::config::{Config, SpoolMode};
 use tracer_registry_collector::LocalCollector;
 use tracer_registry_gateway::{Gateway, GatewayStatus, StartError};
+use tracer_registry_spool::test::TestStore;
 
 /// Time within which everything in a test happens.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
@@ -90,6 +91,20 @@ impl Service {
         service.defaults = defaults;
         service.write_config("", tables);
         service.start_again().expect("the configuration is valid")
+    }
+
+    /// Starts a gateway on a store in memory, with lines for `[defaults]` and further tables.
+    pub(crate) fn on_store(mode: SpoolMode, store: &Arc<TestStore>, defaults: &'static str, tables: &str) -> Self {
+        let mut service = Self::prepare("", tables);
+        service.defaults = defaults;
+        service.write_config("", tables);
+        let config = Config::load_files_for_gateway(service.path("gateway.toml")).unwrap();
+        let gateway = Gateway::start_with(config, |registry| {
+            let store = Arc::clone(store);
+            registry.store(mode, move |notify| Ok(store.open(&notify)))
+        });
+        service.gateway = Some(gateway.unwrap());
+        service
     }
 
     /// Writes the files and starts the backend.

@@ -8,6 +8,8 @@ mod moves;
 mod outage;
 mod receiver_health;
 mod requests;
+#[cfg(feature = "spool")]
+mod saved_events;
 mod schedule;
 #[cfg(feature = "spool")]
 mod staged;
@@ -19,6 +21,6 @@ pub(super) use outage::Outage;
 pub(super) use schedule::{MakeEvent, Schedule};
 #[cfg(feature = "spool")]
 pub(super) use staged::LaneSpool;
-pub(super) use state::State;
+pub(super) use state::{SessionEvents, State};
 #[cfg(feature = "spool")]
 pub(crate) use tickets::TicketPart;

@@ -19,6 +19,8 @@ use super::key_refusals::KeyRefusals;
 use super::outage::Outage;
 use super::receiver_health::ReceiverHealth;
 use super::requests::Requests;
+#[cfg(feature = "spool")]
+use super::saved_events::SavedEvents;
 use super::schedule::{MakeEvent, Schedule};
 #[cfg(feature = "spool")]
 use super::staged::LaneSpool;
@@ -83,6 +85,19 @@ pub(crate) struct SessionEvents {
     /// Queues of the sessions with a handle or unsent events. The sender knows their type. A queue
     /// removes its entry when it is dropped.
     pub(crate) queues: BTreeMap<Uuid, Weak<dyn Any + Send + Sync>>,
+    #[cfg(feature = "spool")]
+    pub(crate) saved: SavedEvents,
+}
+
+#[cfg(feature = "spool")]
+impl SessionEvents {
+    /// Counts events with rows as left on disk, because the lane closes at a shutdown.
+    fn leave_rows(&mut self) {
+        let left = std::mem::take(&mut self.saved.rows);
+        let queued = left.min(self.ledger.queued());
+        self.ledger.hand_over(queued);
+        self.ledger.hand_over_in_flight(left - queued);
+    }
 }
 
 /// State that most lanes never allocate.
@@ -104,6 +119,18 @@ pub(crate) struct RareState {
 impl State {
     pub(crate) fn events(&mut self) -> &mut SessionEvents {
         self.events.get_or_insert_default()
+    }
+
+    /// Returns whether new session events go to disk first.
+    #[cfg(feature = "spool")]
+    pub(crate) fn saves_events(&self) -> bool {
+        let spool = self.spool.as_deref();
+        spool.is_some_and(|spool| spool.is_durable(Kind::SessionEvents))
+    }
+
+    #[cfg(feature = "spool")]
+    pub(crate) fn first_unsaved_event(&self) -> Option<u64> {
+        self.events.as_ref()?.saved.unsaved.first().copied()
     }
 
     pub(crate) fn events_ledger(&self) -> Ledger {
@@ -374,6 +401,10 @@ impl State {
             self.ledger.abandon(reason);
             self.in_flight = InFlight::default();
             if let Some(events) = &mut self.events {
+                #[cfg(feature = "spool")]
+                if !self.is_purged {
+                    events.leave_rows();
+                }
                 events.ledger.abandon(reason);
                 events.pending.clear();
             }
@@ -419,6 +450,10 @@ impl State {
     }
 
     pub(crate) fn is_drained(&self) -> bool {
+        #[cfg(feature = "spool")]
+        if self.events.as_ref().is_some_and(|events| events.saved.saving > 0) {
+            return false;
+        }
         self.ledger.pending() == 0 && self.events_ledger().pending() == 0
     }
 }

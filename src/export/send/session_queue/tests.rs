@@ -97,7 +97,7 @@ fn a_panic_while_sending_drops_events_one_by_one_and_the_queue_continues() {
         state.waiting.push_back(QueuedEvent {
             event: enrichment(value),
             ticket,
-            _by_id: None,
+            by_id: None,
         });
         state.running = true;
     }
@@ -198,7 +198,7 @@ mod single_events {
         queue.push(single("event"));
         assert_eq!(held(), bytes, "the program's sessions are trusted");
         let push = |id| SessionQueue::try_push_single(&lane, Uuid::from_u128(id), Uuid::from_u128(2), single("event"));
-        push(3).and_then(|()| push(4)).expect("they fit");
+        push(3).and_then(|_| push(4)).expect("they fit");
         assert_eq!(held(), 3 * bytes + SessionQueue::SENDER_BYTES);
     }
 
@@ -212,6 +212,6 @@ mod single_events {
         let events = lane.snapshot().ledgers.events.snapshot();
         assert!(events.accepted > 0 && events.dropped.is_empty(), "{events:?}");
         lane.abandon();
-        assert_eq!(push(0), Err(DropReason::AfterShutdown));
+        assert_eq!(push(0).err(), Some(DropReason::AfterShutdown));
     }
 }

@@ -1,0 +1,117 @@
+//! Parts of a request that have a place: all of them are accepted, or none.
+
+#[cfg(feature = "spool")]
+use tokio::sync::oneshot;
+#[cfg(feature = "spool")]
+use tracer_registry_spool::{AppendError, RowId};
+
+use super::accepted::Accepted;
+#[cfg(feature = "spool")]
+use super::accepted::Durable;
+use super::error::IngestError;
+use super::traces::Traces;
+#[cfg(feature = "spool")]
+use crate::export::Placed;
+#[cfg(not(feature = "spool"))]
+use crate::export::Room as Placed;
+use crate::export::{Note, Payload, TraceKey};
+use crate::selector::Slug;
+use crate::tracer::TracerHandle;
+
+/// A part of a request that has a place in its lane.
+pub(super) struct Part {
+    placed: Placed,
+    /// Keeps the lane until the part is accepted. Dropped after the place.
+    tracer: TracerHandle,
+    pub(super) sampled_out: u64,
+    /// Traces of the spans that were left out. Empty if `explain` is off.
+    pub(super) left_out: LeftOut,
+}
+
+/// Traces of spans that were left out.
+#[derive(Default)]
+pub(super) struct LeftOut {
+    pub(super) sampled_out: Vec<TraceKey>,
+    pub(super) too_large: Vec<TraceKey>,
+}
+
+impl Part {
+    /// Finds a place for a payload.
+    pub(super) fn of(tracer: TracerHandle, payload: Payload) -> Result<Self, IngestError> {
+        let bytes = payload.byte_size();
+        #[cfg(feature = "spool")]
+        let placed = tracer.lane().place(payload);
+        #[cfg(not(feature = "spool"))]
+        let placed = tracer.lane().reserve(payload);
+        let placed = placed.map_err(|reason| IngestError::of(reason, tracer.selector(), bytes))?;
+        Ok(Self {
+            placed,
+            tracer,
+            sampled_out: 0,
+            left_out: LeftOut::default(),
+        })
+    }
+
+    fn commit(self, caller: Option<&Slug>, #[cfg(feature = "spool")] rows: &[RowId]) {
+        let lane = self.tracer.lane();
+        lane.note_fates(&self.left_out.sampled_out, Note::SampledOut(caller));
+        lane.note_fates(&self.left_out.too_large, Note::TooLarge(caller));
+        #[cfg(feature = "spool")]
+        self.placed.commit(self.sampled_out, caller, rows);
+        #[cfg(not(feature = "spool"))]
+        self.placed.commit(self.sampled_out, caller);
+    }
+}
+
+/// Accepts all parts of a request: now, or once all that belongs on disk is there.
+#[cfg(not(feature = "spool"))]
+pub(super) fn accept<T>(parts: Vec<Part>, _arrived: Vec<Traces>, caller: Option<&Slug>, accepted: T) -> Accepted<T> {
+    for part in parts {
+        part.commit(caller);
+    }
+    Accepted::Now(accepted)
+}
+
+/// Accepts all parts of a request: now, or once all that belongs on disk is there. `arrived` is what
+/// the client sent, if it is explained.
+#[cfg(feature = "spool")]
+pub(super) fn accept<T>(mut parts: Vec<Part>, arrived: Vec<Traces>, caller: Option<&Slug>, accepted: T) -> Accepted<T> {
+    let rows = parts.iter_mut().map(|part| part.placed.take_rows());
+    let rows: Vec<_> = rows.collect();
+    let counts: Vec<usize> = rows.iter().map(Vec::len).collect();
+    let first = counts.iter().position(|count| *count > 0);
+    let Some(first) = first.map(|part| parts[part].tracer.clone()) else {
+        for part in parts {
+            part.commit(caller, &[]);
+        }
+        return Accepted::Now(accepted);
+    };
+    let (done, committed) = oneshot::channel();
+    let caller = caller.cloned();
+    let any = first.clone();
+    let settle = move |result: Result<Vec<RowId>, AppendError>| {
+        let result = result.map(|ids| {
+            let mut ids = &ids[..];
+            for (part, count) in parts.drain(..).zip(counts) {
+                let (of_part, rest) = ids.split_at(count);
+                part.commit(caller.as_ref(), of_part);
+                ids = rest;
+            }
+        });
+        let result = result.map_err(|error| {
+            for (part, Traces(payload)) in parts.iter().zip(&arrived) {
+                part.tracer.lane().note_refused_payload(payload, caller.as_ref());
+            }
+            let erased = parts.iter().find(|part| part.tracer.lane().is_closed());
+            let tracer = erased.map_or(&first, |part| &part.tracer);
+            IngestError::of_append(&error, tracer.selector())
+        });
+        drop(parts);
+        drop(done.send(result));
+    };
+    // All lanes have the same store.
+    any.lane().append(rows.into_iter().flatten().collect(), settle);
+    // The store answers each append, unless it panics.
+    let committed = async { committed.await.unwrap_or(Err(IngestError::SpoolUnavailable)) };
+    Accepted::OnceDurable(Durable::new(accepted, committed))
+}
