@@ -13,6 +13,8 @@ mod clients;
 #[cfg(target_os = "linux")]
 mod collect_memory;
 #[cfg(unix)]
+mod kill;
+#[cfg(unix)]
 mod serve;
 #[cfg(unix)]
 mod spool;
