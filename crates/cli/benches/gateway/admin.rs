@@ -40,13 +40,13 @@ const PAGES: [(&str, &str); 9] = [
 ];
 
 /// A gateway with an admin listener.
-struct Watched {
-    server: Server,
+pub(crate) struct Watched {
+    pub(crate) server: Server,
     admin: u16,
 }
 
 impl Watched {
-    fn start(mut config: Config, bench: &Bench) -> Result<Self> {
+    pub(crate) fn start(mut config: Config, bench: &Bench) -> Result<Self> {
         let admin = free_port()?;
         let callers = &config.callers;
         config.callers = format!(
@@ -56,13 +56,18 @@ impl Watched {
         Ok(Self { server, admin })
     }
 
-    /// Gets a page, and returns its content and the time to its last byte.
     fn get(&self, path: &str) -> Result<(String, Duration)> {
+        self.ask("GET", path)
+    }
+
+    /// Returns the content of an answer, and the time to its last byte.
+    pub(crate) fn ask(&self, method: &str, path: &str) -> Result<(String, Duration)> {
         let begun = Instant::now();
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.admin))?;
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {LOUD_KEY}\r\nconnection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {LOUD_KEY}\r\n\
+             content-length: 0\r\nconnection: close\r\n\r\n"
         )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;

@@ -47,7 +47,10 @@ pub(crate) struct Body {
 
 impl Body {
     pub(crate) fn new(encoding: Encoding, spans: u64) -> Result<Self> {
-        let request = request(spans);
+        Self::of(&request(spans), encoding)
+    }
+
+    fn of(request: &ExportTraceServiceRequest, encoding: Encoding) -> Result<Self> {
         let (bytes, headers) = match encoding {
             Encoding::Protobuf => (request.encode_to_vec(), "content-type: application/x-protobuf\r\n"),
             Encoding::GzipProtobuf => {
@@ -57,7 +60,7 @@ impl Body {
                 (gzip.finish()?, headers)
             }
             Encoding::Json => (
-                serde_json::to_vec(&json_request(&request))?,
+                serde_json::to_vec(&json_request(request))?,
                 "content-type: application/json\r\n",
             ),
         };
@@ -72,10 +75,34 @@ impl Body {
         };
         Ok(Self {
             bytes,
-            spans,
+            spans: request.resource_spans[0].scope_spans[0].spans.len() as u64,
             headers,
             ends,
         })
+    }
+
+    /// A gzip body of one span with so many bytes that cannot be compressed.
+    pub(crate) fn random(bytes: usize) -> Result<Self> {
+        let mut request = request(1);
+        let mut random = Random(8);
+        let value = iter::repeat_with(|| random.next().to_le_bytes())
+            .flatten()
+            .take(bytes)
+            .collect();
+        let span = &mut request.resource_spans[0].scope_spans[0].spans[0];
+        span.attributes.push(KeyValue {
+            key: "document".to_owned(),
+            value: Some(AnyValue {
+                value: Some(Value::BytesValue(value)),
+            }),
+            ..KeyValue::default()
+        });
+        Self::of(&request, Encoding::GzipProtobuf)
+    }
+
+    /// Whether the ends of its spans are stamped.
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.ends.is_empty()
     }
 
     /// Sets the end of all spans, as the time since 1970.

@@ -21,6 +21,8 @@ pub(crate) struct Received {
     pub(crate) compressed: u64,
     pub(crate) wire_bytes: u64,
     pub(crate) spans: u64,
+    /// Spans of all tenants but the loud one.
+    pub(crate) others: u64,
     /// Delay from a span's end to its receipt.
     pub(crate) p99_millis: f64,
 }
@@ -63,10 +65,19 @@ impl Receiver {
 
     /// Waits for a number of spans, and returns what arrived in time.
     pub(crate) fn wait_for(&self, spans: u64) -> Result<Received> {
+        self.wait_until(|received| received.spans >= spans)
+    }
+
+    /// Waits for a number of spans of all tenants but the loud one.
+    pub(crate) fn wait_for_others(&self, spans: u64) -> Result<Received> {
+        self.wait_until(|received| received.others >= spans)
+    }
+
+    fn wait_until(&self, arrived: impl Fn(&Received) -> bool) -> Result<Received> {
         let until = Instant::now() + ARRIVAL_TIMEOUT;
         loop {
             let received = self.received()?;
-            if received.spans >= spans || Instant::now() > until {
+            if arrived(&received) || Instant::now() > until {
                 return Ok(received);
             }
             thread::sleep(Duration::from_millis(20));

@@ -18,7 +18,7 @@
 //! | `rotel` | the program of the peer |
 //! | `process` | numbers from `/proc` |
 //! | `receiver`, `delays`, `control` | the receiver's process and its control |
-//! | `relay`, `tenants`, `delay`, `neighbours`, `idle`, `lookup`, `admin` | one group of rows each |
+//! | `relay`, `tenants`, `delay`, `neighbours`, `idle`, `lookup`, `admin`, `durable` | one group of rows each |
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -33,6 +33,7 @@ mod count;
 mod delay;
 #[path = "../../../../benches/peers/delays.rs"]
 mod delays;
+mod durable;
 mod idle;
 mod load;
 mod lookup;
@@ -45,7 +46,6 @@ mod receiver;
 mod relay;
 mod rotel;
 #[path = "../../../../benches/peers/row.rs"]
-#[expect(dead_code, reason = "the other bench uses all of it")]
 mod row;
 mod server;
 #[path = "../../../../benches/peers/table.rs"]
@@ -82,7 +82,7 @@ impl Bench {
 type Measure = fn(&Bench) -> Result<Vec<Row>>;
 
 /// Groups in table order, each with its names for `--only`.
-const GROUPS: [(&[&str], Measure); 7] = [
+const GROUPS: [(&[&str], Measure); 8] = [
     (&["relay", "memory"], relay::rows),
     (&["tenants"], tenants::rows),
     (&["delay"], delay::rows),
@@ -90,6 +90,7 @@ const GROUPS: [(&[&str], Measure); 7] = [
     (&["idle", "threads"], idle::rows),
     (&["look-up"], lookup::rows),
     (&["admin"], admin::rows),
+    (&["durable", "spool"], durable::rows),
 ];
 
 fn main() -> ExitCode {

@@ -91,6 +91,7 @@ fn take(head: &Head, request: &[u8], now: Duration, counts: &Mutex<Counts>) {
     received.wire_bytes += head.body as u64;
     received.spans += spans;
     if !head.is_loud {
+        counts.received.others += spans;
         for end in ends {
             counts.delays.note(now.saturating_sub(Duration::from_nanos(end)));
         }

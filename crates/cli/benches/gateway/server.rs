@@ -42,6 +42,10 @@ pub(crate) struct Config {
     pub(crate) tenants: String,
     /// Tables `[gateway.callers]`.
     pub(crate) callers: String,
+    /// Table `[spool]`.
+    pub(crate) spool: String,
+    /// Where the gateway sends, if not to the receiver.
+    pub(crate) endpoint: Option<String>,
 }
 
 impl Config {
@@ -53,6 +57,8 @@ impl Config {
             delay: "1s",
             tenants: tables.concat(),
             callers: CALLER.to_owned(),
+            spool: String::new(),
+            endpoint: None,
         }
     }
 
@@ -66,11 +72,13 @@ impl Config {
             delay,
             tenants,
             callers,
+            spool,
+            endpoint,
         } = self;
+        let endpoint = endpoint.clone().unwrap_or_else(|| receiver.url());
         let default = format!(
-            "[defaults]\nbackend = \"otlp\"\nendpoint = \"{}\"\napi_key = {{ env = \"GATEWAY_BENCH_KEY\" }}\n\
-             [export]\ncompression = \"{compression}\"\nscheduled_delay = \"{delay}\"\n{tenants}",
-            receiver.url()
+            "[defaults]\nbackend = \"otlp\"\nendpoint = \"{endpoint}\"\napi_key = {{ env = \"GATEWAY_BENCH_KEY\" }}\n\
+             [export]\ncompression = \"{compression}\"\nscheduled_delay = \"{delay}\"\n{spool}{tenants}"
         );
         fs::write(folder.join("default.toml"), default)?;
         let gateway = format!("[gateway]\nhttp = \"127.0.0.1:0\"\ngrpc = \"127.0.0.1:0\"\n{callers}");
