@@ -117,9 +117,15 @@ fn show(out: &mut impl Write, report: &VerifyReport) -> Result<(), CliError> {
     if let Some(gateway) = report.gateway {
         writeln!(
             out,
-            "\ngateway: {} restarts, {} answers without room, {} requests without an answer; \
+            "\ngateway: {} restarts, {} kills, {} items sent again after one, {} answers without room, {} requests without an answer; \
              receiver: {} requests refused for an old key, {} with another fault",
-            gateway.restarts, gateway.no_room, gateway.unanswered, gateway.refused_keys, gateway.receiver_faults
+            gateway.restarts,
+            gateway.kills,
+            gateway.repeated,
+            gateway.no_room,
+            gateway.unanswered,
+            gateway.refused_keys,
+            gateway.receiver_faults
         )?;
     }
     writeln!(out)?;

@@ -55,6 +55,10 @@ pub struct ChaosReport {
 pub struct GatewayReport {
     /// Restarts of the gateway.
     pub restarts: u64,
+    /// Kills of the gateway, each followed by a start.
+    pub kills: u64,
+    /// Spans and session events that arrived again because they were in flight at a kill.
+    pub repeated: u64,
     /// Answers that the gateway had no room, after which the client sent the request again.
     pub no_room: u64,
     /// Requests without an answer, which the client sent again.
@@ -68,6 +72,8 @@ pub struct GatewayReport {
 impl GatewayReport {
     pub(super) fn add(&mut self, other: &Self) {
         self.restarts += other.restarts;
+        self.kills += other.kills;
+        self.repeated += other.repeated;
         self.no_room += other.no_room;
         self.unanswered += other.unanswered;
         self.refused_keys += other.refused_keys;

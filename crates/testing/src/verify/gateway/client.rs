@@ -37,6 +37,17 @@ pub(super) struct Addresses {
     pub(super) grpc: SocketAddr,
 }
 
+impl Default for Addresses {
+    /// Returns addresses at which nothing listens.
+    fn default() -> Self {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self {
+            http: nowhere,
+            grpc: nowhere,
+        }
+    }
+}
+
 /// Shares its connections among all clients.
 pub(super) struct HttpClient {
     runtime: Handle,

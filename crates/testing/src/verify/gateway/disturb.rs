@@ -80,6 +80,7 @@ impl Service {
             Disturbance::Widen => self.reload(op, |state| state.narrowed.clear())?,
             Disturbance::Receiver(member, fault) => self.plant(member % world.members.len(), fault),
             Disturbance::Restart => self.restart()?,
+            Disturbance::Kill => self.kill()?,
             Disturbance::Pause => thread::sleep(PAUSE),
         }
         Ok(())

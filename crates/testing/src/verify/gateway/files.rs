@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -10,9 +11,11 @@ use tempfile::TempDir;
 use super::super::chaos::files::{bindings, pool};
 use super::super::ours::EXPLAINED;
 use super::super::program::cast::Member;
+use super::program::Spool;
 use super::world::{
     Basic, Caller, MAX_REQUEST, MAX_SPAN, RATIO, Rule, State, TENANT_ATTRIBUTE, TENANT_HEADER, TOKENS, World,
 };
+use crate::lock::lock;
 
 /// Small, so that queues are full now and then.
 const QUEUE: usize = 48;
@@ -22,6 +25,8 @@ const BATCH: usize = 16;
 pub(super) struct Files {
     folder: TempDir,
     url: String,
+    /// Changed between two processes alone.
+    spool: Mutex<Spool>,
 }
 
 impl Files {
@@ -30,6 +35,7 @@ impl Files {
         let files = Self {
             folder: tempfile::tempdir()?,
             url,
+            spool: Mutex::default(),
         };
         for folder in ["keys", "tokens", "callers.d"] {
             fs::create_dir(files.path(folder))?;
@@ -43,6 +49,16 @@ impl Files {
 
     pub(super) fn configuration(&self) -> PathBuf {
         self.path("gateway.json")
+    }
+
+    /// Writes the configuration with another mode of the spool.
+    pub(super) fn write_with(&self, spool: Spool, world: &World, state: &State) -> io::Result<()> {
+        *lock(&self.spool) = spool;
+        self.write(world, state)
+    }
+
+    pub(super) fn has_spool(&self) -> bool {
+        *lock(&self.spool) != Spool::Off
     }
 
     /// Writes the key of a member.
@@ -108,11 +124,16 @@ impl Files {
             "retry": {"initial_backoff": "5ms", "max_backoff": "50ms", "max_retry_after": "50ms"},
         });
         document["pool"] = pool(world.members.len());
+        let spool = *lock(&self.spool);
+        if let Some(mode) = spool.name() {
+            document["spool"] = json!({"mode": mode, "path": "spool", "max_bytes": "64MiB"});
+        }
         document["gateway"] = json!({
             "http": "127.0.0.1:0",
             "grpc": "127.0.0.1:0",
             "max_request": format!("{MAX_REQUEST}B"),
-            "shutdown_timeout": "60s",
+            // What is not delivered by then goes to disk.
+            "shutdown_timeout": if spool == Spool::Overflow { "2s" } else { "60s" },
             "callers_dir": "callers.d",
             "callers": callers,
         });

@@ -8,7 +8,7 @@ use super::super::program::operation::OpId;
 use super::content::PROJECT_ATTRIBUTES;
 use super::program::{
     Action, Block, Call, Credential, Disturbance, Encoding, Export, Flaw, Format, Kind, Op, Program, ReceiverFault,
-    SessionCall, SessionRef, Span,
+    SessionCall, SessionRef, Span, Spool,
 };
 use super::world::{Rule, World};
 use tracer_registry::selector::SelectorKind;
@@ -61,12 +61,17 @@ pub(super) fn generate(seed: u64, operations: usize, clients: usize, world: &Wor
     let mut program = Program {
         clients: vec![Vec::new(); clients],
         seed,
+        spool: match (chaos, seed % 2) {
+            (false, _) => Spool::Off,
+            (true, 0) => Spool::Overflow,
+            (true, _) => Spool::Through,
+        },
     };
     for _ in 0..operations {
         let id = generator.id();
         let client = generator.rng.random_range(0..clients);
         let kind = if chaos && generator.rng.random_ratio(1, DISTURBANCE) {
-            Kind::Disturb(generator.disturbance())
+            Kind::Disturb(generator.disturbance(program.spool))
         } else if generator.chance(SESSIONS) {
             Kind::Session(generator.session(id, client))
         } else {
@@ -88,7 +93,7 @@ impl Generator<'_> {
         self.rng.random_bool(probability)
     }
 
-    fn disturbance(&mut self) -> Disturbance {
+    fn disturbance(&mut self, spool: Spool) -> Disturbance {
         let number = self.rng.random_range(0..1000);
         match self.rng.random_range(0..20) {
             0..4 => Disturbance::RotateKey(number),
@@ -111,7 +116,9 @@ impl Generator<'_> {
                 let fault = *faults.choose(&mut self.rng).unwrap_or(&ReceiverFault::Reset);
                 Disturbance::Receiver(number, fault)
             }
-            17 => Disturbance::Restart,
+            // Only what is on disk survives a kill.
+            17 if spool == Spool::Through => Disturbance::Kill,
+            17 | 18 => Disturbance::Restart,
             _ => Disturbance::Pause,
         }
     }

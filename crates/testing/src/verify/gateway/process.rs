@@ -1,7 +1,6 @@
 //! A `serve` process.
 
 use std::io::{self, BufRead as _, BufReader, Read};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -14,6 +13,9 @@ use crate::lock::lock;
 
 /// Time limit for a start, a reload and a stop; far more than a busy machine needs.
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
+
+/// End of the line about what a gateway found on disk.
+const RECOVERED: &str = " spans and session events recovered";
 
 /// A running gateway. Killed when dropped. If this process is killed, the gateway stops because its
 /// standard input ends.
@@ -70,10 +72,7 @@ impl Process {
             output,
             log,
             readers: readers.into_iter().flatten().collect(),
-            addresses: Addresses {
-                http: SocketAddr::from(([0, 0, 0, 0], 0)),
-                grpc: SocketAddr::from(([0, 0, 0, 0], 0)),
-            },
+            addresses: Addresses::default(),
         };
         let address = |kind: &str| {
             let found = process
@@ -98,6 +97,13 @@ impl Process {
         } else {
             Err(io::Error::other(format!("cannot send SIG{name} to the gateway")))
         }
+    }
+
+    /// Returns how many spans and session events it found on disk at its start.
+    pub(super) fn recovered(&self) -> Option<u64> {
+        let (_, line) = self.output.wait(0, LIMIT, |line| line.ends_with(RECOVERED))?;
+        let count = line.strip_suffix(RECOVERED)?.rsplit(' ').next();
+        count?.parse().ok()
     }
 
     pub(super) fn log(&self) -> &Lines {
@@ -131,7 +137,8 @@ impl Process {
         }
     }
 
-    fn kill(&mut self) {
+    /// Sends SIGKILL and waits until the process has ended.
+    pub(super) fn kill(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
     }

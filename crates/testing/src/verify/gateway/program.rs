@@ -14,6 +14,16 @@ pub(super) struct Program {
     pub(super) clients: Vec<Vec<Op>>,
     /// Seed of the ids of traces, spans and sessions.
     pub(super) seed: u64,
+    pub(super) spool: Spool,
+}
+
+/// What the gateway writes to disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Spool {
+    #[default]
+    Off,
+    Overflow,
+    Through,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,6 +212,8 @@ pub(super) enum Disturbance {
     Widen,
     Receiver(usize, ReceiverFault),
     Restart,
+    /// SIGKILL, and a new process on the same folder.
+    Kill,
     Pause,
 }
 
@@ -229,7 +241,7 @@ impl Program {
 
     /// Returns the program as text.
     pub(super) fn print(&self, world: &World) -> String {
-        let mut text = String::new();
+        let mut text = self.spool.name().map_or_else(String::new, |mode| format!("spool: {mode}\n"));
         for (index, ops) in self.clients.iter().enumerate() {
             let _ = writeln!(text, "client {index}:");
             for op in ops {
@@ -244,6 +256,17 @@ impl Program {
             }
         }
         text
+    }
+}
+
+impl Spool {
+    /// Returns the name of the mode in the configuration. `None` if it is off.
+    pub(super) fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Off => None,
+            Self::Overflow => Some("overflow"),
+            Self::Through => Some("through"),
+        }
     }
 }
 
@@ -401,6 +424,7 @@ impl Disturbance {
             Self::Widen => "widen callers",
             Self::Receiver(..) => "fault of a receiver",
             Self::Restart => "restart",
+            Self::Kill => "kill",
             Self::Pause => "pause",
         }
     }

@@ -45,7 +45,7 @@ struct Played {
 impl Stage {
     fn new(program: &Path, world: &Arc<World>, runtime: &Handle) -> Result<Self, VerifyError> {
         Ok(Self {
-            service: Arc::new(Service::start(program.to_owned(), world)?),
+            service: Arc::new(Service::new(program.to_owned(), world)?),
             client: Arc::new(HttpClient::new(runtime.clone())),
         })
     }
@@ -53,27 +53,29 @@ impl Stage {
     /// Runs a program, stops the gateway, and checks and clears what arrived.
     fn play(&self, program: &Program) -> Result<Played, VerifyError> {
         let service = &self.service;
-        service.resume()?;
+        service.start(program.spool)?;
         let refused_before = service.rotation.refused();
         let started = Instant::now();
         let observed = run(program, service, &self.client)?;
         let ran = Instant::now();
-        let (repeated, receiver_faults) = service.end_faults();
-        service.stop();
+        let (repeats, receiver_faults) = service.end_faults();
+        service.end(program.spool)?;
         let stopped = Instant::now();
         let left = Left {
             observed,
             states: service.states.all(),
             seen: service.take_seen(),
-            repeated,
+            repeated: repeats,
         };
-        let checked = check(program, &service.world, &service.collector, &left);
+        let (checked, repeated) = check(program, &service.world, &service.collector, &left);
         service.collector.clear();
         service.states.forget();
         let requests = left.observed.values();
         Ok(Played {
             report: GatewayReport {
                 restarts: left.seen.restarts,
+                kills: left.seen.kills.len() as u64,
+                repeated,
                 no_room: requests.clone().map(|seen| seen.unavailable).sum(),
                 unanswered: requests.map(|seen| u64::from(seen.unknown)).sum(),
                 refused_keys: service.rotation.refused() - refused_before,
@@ -265,6 +267,7 @@ fn without(program: &Program, start: usize, count: usize) -> Program {
     Program {
         clients: kept.collect(),
         seed: program.seed,
+        spool: program.spool,
     }
 }
 

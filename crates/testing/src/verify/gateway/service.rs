@@ -3,20 +3,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::super::chaos::rotation::Rotation;
 use super::super::check::finding::FindingKind;
 use super::super::error::VerifyError;
+use super::super::program::operation::OpId;
 use super::super::stage::collector;
+use super::check::counts::{Counts, counts};
 use super::client::Addresses;
 use super::files::Files;
-use super::process::{Process, Stopped};
+use super::process::{LIMIT, Process, Stopped};
+use super::program::{Disturbance, Spool};
 use super::world::{States, World};
 use crate::lock::lock;
 use tracer_registry_collector::{FaultId, LocalCollector};
 
 /// Log lines of a failed gateway that a finding shows.
 const SHOWN: usize = 5;
+
+/// Data that was received longer than this before a kill is not sent again: it is deleted with the
+/// next commit. Long, for a busy disk.
+const IN_FLIGHT: Duration = Duration::from_millis(500);
+/// How long a gateway sends what was left on disk before it is stopped again.
+const DRAIN: Duration = Duration::from_millis(100);
 
 /// Exit code of a gateway that lost data.
 const LOST: i32 = 3;
@@ -52,12 +63,23 @@ pub(super) struct PlantedFault {
 pub(super) struct Seen {
     /// Delivered spans, by selector.
     pub(super) delivered: BTreeMap<String, u64>,
-    /// Spans and session events that the gateways report as dropped.
+    /// Spans and session events that the gateways report as dropped or pending.
     pub(super) dropped: Vec<String>,
+    /// Spans and session events that the last gateway left on disk.
+    pub(super) spooled: u64,
     /// Whether a gateway ended with the exit code for lost data.
     pub(super) lost: bool,
     pub(super) restarts: u64,
+    pub(super) kills: Vec<Kill>,
     pub(super) wrong: Vec<Wrong>,
+}
+
+/// What had arrived around a kill.
+#[derive(Clone, Debug)]
+pub(super) struct Kill {
+    /// Before anything that was in flight.
+    pub(super) before: Counts,
+    pub(super) after: Counts,
 }
 
 /// A deviation of a process.
@@ -70,10 +92,9 @@ pub(super) struct Wrong {
 }
 
 impl Service {
-    pub(super) fn start(program: PathBuf, world: &Arc<World>) -> Result<Self, VerifyError> {
+    pub(super) fn new(program: PathBuf, world: &Arc<World>) -> Result<Self, VerifyError> {
         let collector = Arc::new(collector(&world.members)?);
         let files = Files::new(collector.url(), world)?;
-        let process = Process::start(&program, &files.configuration())?;
         Ok(Self {
             program,
             world: Arc::clone(world),
@@ -82,8 +103,8 @@ impl Service {
             files,
             states: States::new(world.initial()),
             disturbing: Mutex::default(),
-            addresses: Mutex::new(process.addresses),
-            process: Mutex::new(Some(process)),
+            addresses: Mutex::default(),
+            process: Mutex::default(),
             faults: Mutex::default(),
             seen: Mutex::default(),
         })
@@ -93,28 +114,53 @@ impl Service {
         *lock(&self.addresses)
     }
 
-    /// Starts a gateway, if none runs.
-    pub(super) fn resume(&self) -> Result<(), VerifyError> {
-        let mut process = lock(&self.process);
-        if process.is_none() {
-            let started = Process::start(&self.program, &self.files.configuration())?;
-            *lock(&self.addresses) = started.addresses;
-            *process = Some(started);
+    /// Starts the gateway of a program.
+    pub(super) fn start(&self, spool: Spool) -> Result<(), VerifyError> {
+        self.files.write_with(spool, &self.world, &self.states.now().1)?;
+        self.resume()
+    }
+
+    fn resume(&self) -> Result<(), VerifyError> {
+        let started = Process::start(&self.program, &self.files.configuration())?;
+        *lock(&self.addresses) = started.addresses;
+        *lock(&self.process) = Some(started);
+        Ok(())
+    }
+
+    /// Stops the gateway at the end of a program, after it has delivered all that was accepted.
+    pub(super) fn end(&self, spool: Spool) -> Result<(), VerifyError> {
+        if spool != Spool::Off {
+            // What is on disk waits for its tenant.
+            self.disturb(Disturbance::Restore, 0)?;
+        }
+        self.stop();
+        let deadline = Instant::now() + LIMIT;
+        while self.spooled() > 0 && Instant::now() < deadline {
+            self.resume()?;
+            self.check_recovered();
+            thread::sleep(DRAIN);
+            self.stop();
         }
         Ok(())
     }
 
-    /// Stops the gateway, which delivers what it has accepted.
-    pub(super) fn stop(&self) {
+    fn spooled(&self) -> u64 {
+        lock(&self.seen).spooled
+    }
+
+    /// Stops the gateway, which delivers what it has accepted, or leaves it on disk.
+    fn stop(&self) {
         let Some(process) = lock(&self.process).take() else {
             return;
         };
         let Stopped { code, output, log } = process.stop();
         let mut seen = lock(&self.seen);
+        seen.spooled = 0;
         for line in &output {
-            if let Some((selector, count, is_complete)) = delivered(line) {
-                *seen.delivered.entry(selector.to_owned()).or_default() += count;
-                if !is_complete {
+            if let Some(reported) = Reported::of(line) {
+                *seen.delivered.entry(reported.selector.to_owned()).or_default() += reported.delivered;
+                seen.spooled += reported.spooled;
+                if reported.has_more {
                     seen.dropped.push(line.clone());
                 }
             }
@@ -138,7 +184,40 @@ impl Service {
     pub(super) fn restart(&self) -> Result<(), VerifyError> {
         self.stop();
         lock(&self.seen).restarts += 1;
-        self.resume()
+        self.resume()?;
+        self.check_recovered();
+        Ok(())
+    }
+
+    /// Kills the gateway and starts it again. What it had written to disk is sent then.
+    pub(super) fn kill(&self) -> Result<(), VerifyError> {
+        let before = counts(&self.collector);
+        thread::sleep(IN_FLIGHT);
+        if let Some(mut process) = lock(&self.process).take() {
+            process.kill();
+        }
+        self.resume()?;
+        let after = counts(&self.collector);
+        lock(&self.seen).kills.push(Kill { before, after });
+        Ok(())
+    }
+
+    /// Checks that a gateway found on disk what the one before it left there.
+    fn check_recovered(&self) {
+        if !self.files.has_spool() {
+            return;
+        }
+        let recovered = lock(&self.process).as_ref().and_then(Process::recovered);
+        let mut seen = lock(&self.seen);
+        if recovered != Some(seen.spooled) {
+            let wrong = Wrong {
+                kind: FindingKind::WrongLedger,
+                op: None,
+                expected: "what the last gateway left on disk",
+                seen: format!("{} left, {recovered:?} found", seen.spooled),
+            };
+            seen.wrong.push(wrong);
+        }
     }
 
     pub(super) fn wrong(&self, kind: FindingKind, op: u32, expected: &'static str, seen: String) {
@@ -183,13 +262,49 @@ impl Service {
     }
 }
 
-/// Returns the selector of a line of the final report, its delivered spans, and whether it has
-/// nothing else.
-fn delivered(line: &str) -> Option<(&str, u64, bool)> {
-    let (selector, rest) = line.split_once(": ")?;
-    let (count, rest) = rest.split_once(' ')?;
-    let rest = rest
-        .strip_prefix("spans delivered")
-        .or_else(|| rest.strip_prefix("span delivered"))?;
-    Some((selector, count.parse().ok()?, rest.is_empty()))
+impl Seen {
+    /// Returns how often a span or a request to the session API was in flight at a kill.
+    pub(super) fn repeats(&self, op: OpId) -> u64 {
+        let in_flight = self.kills.iter().filter(|kill| kill.after.get(&op) > kill.before.get(&op));
+        in_flight.count() as u64
+    }
+}
+
+/// A line of the final report.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Reported<'l> {
+    pub(super) selector: &'l str,
+    /// Spans.
+    pub(super) delivered: u64,
+    /// Spans and session events that are on disk.
+    pub(super) spooled: u64,
+    /// Whether something was dropped, or is pending.
+    pub(super) has_more: bool,
+}
+
+impl<'l> Reported<'l> {
+    pub(super) fn of(line: &'l str) -> Option<Self> {
+        let (selector, rest) = line.split_once(": ")?;
+        let mut facts = rest.split(", ");
+        let delivered = facts.next()?;
+        let count = |fact: &str, ends: [&str; 2]| {
+            let count = ends.iter().find_map(|end| fact.strip_suffix(end))?;
+            count.parse::<u64>().ok()
+        };
+        let mut reported = Self {
+            selector,
+            delivered: count(delivered, [" spans delivered", " span delivered"])?,
+            spooled: 0,
+            has_more: false,
+        };
+        for fact in facts {
+            let spooled = fact.strip_suffix(" spooled").and_then(|fact| {
+                let events = count(fact, [" session events", " session event"]);
+                events.or_else(|| fact.parse().ok())
+            });
+            reported.spooled += spooled.unwrap_or_default();
+            reported.has_more |= spooled.is_none();
+        }
+        Some(reported)
+    }
 }

@@ -1,6 +1,8 @@
 //! The oracle on handwritten requests, and the checker on data that a test sends to the receiver in
 //! the gateway's place.
 
+mod spool;
+
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -17,7 +19,7 @@ use super::content;
 use super::generate::generate;
 use super::oracle::{expect, owners};
 use super::program::{
-    Action, Block, Call, Credential, Encoding, Export, Flaw, Format, Kind, Op, Program, SessionCall, SessionRef, Span,
+    Action, Block, Call, Credential, Encoding, Export, Flaw, Format, Kind, Op, Program, SessionCall, SessionRef, Span, Spool,
 };
 use super::run::Observed;
 use super::service::Seen;
@@ -180,7 +182,7 @@ fn a_seed_has_one_program_with_requests_of_every_kind() {
     assert_eq!(program, generate(3, 4000, 4, &world, true));
     assert_ne!(program, generate(4, 4000, 4, &world, true));
     let kinds: BTreeSet<&str> = program.ops().map(|op| op.kind.name()).collect();
-    assert_eq!(kinds.len(), 8 + 4 + 12, "{kinds:?}");
+    assert_eq!(kinds.len(), 8 + 4 + 13, "{kinds:?}");
     let exports = program.ops().filter_map(|op| match &op.kind {
         Kind::Export(export) => Some(export),
         Kind::Session(_) | Kind::Disturb(_) => None,
@@ -245,6 +247,7 @@ impl Delivery {
                         .collect(),
                 ],
                 seed: SEED,
+                spool: Spool::Off,
             },
             world,
         }
@@ -341,7 +344,7 @@ impl Delivery {
     }
 
     fn check(&self) -> Checked {
-        check(&self.program, &self.world, &self.collector, &self.left)
+        check(&self.program, &self.world, &self.collector, &self.left).0
     }
 
     fn kinds(&self) -> BTreeSet<FindingKind> {

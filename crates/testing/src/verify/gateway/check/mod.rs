@@ -1,5 +1,6 @@
 //! Compares what the receiver got, and what the clients saw, with what the oracle permits.
 
+pub(super) mod counts;
 mod sent_session;
 mod sessions;
 
@@ -16,7 +17,7 @@ use super::super::program::cast::{Backend, Member, Setting};
 use super::super::program::operation::OpId;
 use super::content::{self, Attributes, Place, SentBlock, SentSpan, hex, is_removed, session_id, session_of_trace};
 use super::oracle::{Expectation, arriving, code_of, expect, expect_session, owners, too_large};
-use super::program::{Export, Kind, Op, Program};
+use super::program::{Export, Kind, Op, Program, Spool};
 use super::run::{Observations, Observed};
 use super::service::Seen;
 use super::world::{State, World};
@@ -41,6 +42,8 @@ struct Arrivals<'p> {
     index: usize,
     min: u64,
     max: u64,
+    /// Permitted arrivals besides, of what was in flight at a kill.
+    repeats: u64,
     /// Settings that the tracer may have had.
     settings: Vec<Setting>,
     span: &'p super::program::Span,
@@ -55,12 +58,15 @@ struct Check<'a> {
     /// Requests to the session API that may have been taken.
     sessions: BTreeMap<OpId, SentSession>,
     spans: u64,
+    /// Arrivals of what was in flight at a kill, besides the permitted ones.
+    repeated: u64,
     /// Arrivals by member.
     counts: BTreeMap<usize, [u64; 2]>,
 }
 
-/// Checks everything that a program left.
-pub(super) fn check(program: &Program, world: &World, collector: &LocalCollector, left: &Left) -> Checked {
+/// Checks everything that a program left. Also returns how many spans and session events arrived
+/// again after a kill.
+pub(super) fn check(program: &Program, world: &World, collector: &LocalCollector, left: &Left) -> (Checked, u64) {
     let mut check = Check {
         world,
         program,
@@ -69,6 +75,7 @@ pub(super) fn check(program: &Program, world: &World, collector: &LocalCollector
         findings: Findings::default(),
         sessions: BTreeMap::new(),
         spans: 0,
+        repeated: 0,
         counts: BTreeMap::new(),
     };
     check.check_answers();
@@ -86,14 +93,15 @@ pub(super) fn check(program: &Program, world: &World, collector: &LocalCollector
         &owners,
         &mut check.findings,
     );
-    Checked {
+    let checked = Checked {
         findings: check.findings,
         spans: check.spans,
         sessions: check.sessions.values().filter(|session| session.is_start()).count() as u64,
         enrichments: check.sessions.values().filter(|session| !session.is_start()).count() as u64,
         requests: requests.len() as u64,
         bytes,
-    }
+    };
+    (checked, check.repeated)
 }
 
 impl<'a> Check<'a> {
@@ -211,7 +219,13 @@ impl<'a> Check<'a> {
                     .iter()
                     .position(|other| other.id == span.id)
                     .unwrap_or_default();
-                let states = &self.left.states[observed.period.first..=observed.period.last];
+                // What is on disk gets the settings of the time at which it is sent.
+                let last = if self.program.spool == Spool::Off {
+                    observed.period.last
+                } else {
+                    self.left.states.len() - 1
+                };
+                let states = &self.left.states[observed.period.first..=last];
                 let mut settings: Vec<Setting> = states.iter().map(|state| state.settings[member]).collect();
                 settings.dedup();
                 let is_repeated = self.left.repeated.contains(&member);
@@ -224,6 +238,7 @@ impl<'a> Check<'a> {
                         index,
                         min,
                         max: if is_repeated { u64::MAX } else { max },
+                        repeats: self.left.seen.repeats(span.id),
                         settings,
                         span,
                     },
@@ -280,7 +295,8 @@ impl<'a> Check<'a> {
             let totals = self.counts.entry(expected.member).or_default();
             totals[0] += expected.min;
             totals[1] = totals[1].saturating_add(expected.max);
-            if count > expected.max {
+            self.repeated += count.saturating_sub(expected.max);
+            if count > expected.max.saturating_add(expected.repeats) {
                 self.find(
                     FindingKind::Duplicated,
                     Some(expected.member),
@@ -449,7 +465,13 @@ impl<'a> Check<'a> {
             self.findings
                 .add(FindingKind::Incomplete, "the gateway", None, "nothing dropped", lines);
         }
+        if seen.spooled > 0 {
+            self.findings
+                .add(FindingKind::Incomplete, "the gateway", None, "nothing left on disk", seen.spooled);
+        }
         for (member, [min, max]) in self.counts.clone() {
+            // A killed gateway reports nothing.
+            let min = if seen.kills.is_empty() { min } else { 0 };
             let selector = self.world.members[member].selector();
             let delivered = seen.delivered.get(&selector).copied().unwrap_or_default();
             // The receiver counts what it rejects.

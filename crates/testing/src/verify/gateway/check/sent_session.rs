@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::super::super::check::parse_canary;
 use super::super::super::program::operation::OpId;
@@ -19,6 +19,8 @@ pub(super) struct SentSession {
     pub(super) id: String,
     pub(super) min: u64,
     pub(super) max: u64,
+    /// Permitted arrivals besides, of what was in flight at a kill.
+    pub(super) repeats: u64,
     pub(super) period: Period,
     /// Arrivals, by member.
     pub(super) arrived: BTreeMap<usize, u64>,
@@ -66,4 +68,19 @@ pub(super) fn wrong_answer(session: &SessionCall, seed: u64, answer: &Value) -> 
     };
     let is_given = given.is_none_or(|given| answer["session_id"] == *given);
     (!is_given).then_some("the id of the client")
+}
+
+/// Returns the operations with data in the body of a request to the receiver: several if it merges
+/// enrichments.
+pub(super) fn ops_of(body: &Map<String, Value>) -> Vec<OpId> {
+    let op = |value: &Value| parse_canary(value.as_str()?).map(|(_, op)| op);
+    let named = ["session_name", "event_name"]
+        .iter()
+        .find_map(|name| op(body.get(*name)?));
+    if let Some(named) = named {
+        return vec![named];
+    }
+    let entries = body.get("metadata").and_then(Value::as_object).into_iter().flatten();
+    let enrichments = entries.filter(|(name, _)| name.strip_prefix('e').is_some_and(|op| op.parse::<OpId>().is_ok()));
+    enrichments.filter_map(|(_, value)| op(value)).collect()
 }

@@ -3,16 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::super::super::check::finding::FindingKind;
-use super::super::super::check::parse_canary;
 use super::super::super::program::cast::Backend;
 use super::super::super::program::operation::OpId;
 use super::super::content::canary;
 use super::super::program::{Action, Kind};
 use super::Check;
-use super::sent_session::SentSession;
+use super::sent_session::{SentSession, ops_of};
 use tracer_registry_collector::{LocalCollector, OperationKind, SessionOrigin};
 
 impl Check<'_> {
@@ -40,6 +39,7 @@ impl Check<'_> {
                     min,
                     period: observed.period,
                     max: if is_repeated { u64::MAX } else { max },
+                    repeats: self.left.seen.repeats(op.id),
                     arrived: BTreeMap::new(),
                     has_wrong_session: false,
                 };
@@ -82,7 +82,8 @@ impl Check<'_> {
             let has_calls = self.world.members[sent.member].has_calls();
             let project = collector.project(&self.names[sent.member]);
             let rejected = project.map_or(0, |project| project.summary().rejected_spans);
-            if own > sent.max {
+            self.repeated += own.saturating_sub(sent.max);
+            if own > sent.max.saturating_add(sent.repeats) {
                 self.find(FindingKind::Duplicated, member, *op, wanted, own);
             } else if own < sent.min && (has_calls || rejected == 0) {
                 self.find(FindingKind::Lost, member, *op, wanted, own);
@@ -194,19 +195,4 @@ impl Check<'_> {
             }
         }
     }
-}
-
-/// Returns the operations with data in the body of a request to the receiver: several if it merges
-/// enrichments.
-fn ops_of(body: &Map<String, Value>) -> Vec<OpId> {
-    let op = |value: &Value| parse_canary(value.as_str()?).map(|(_, op)| op);
-    let named = ["session_name", "event_name"]
-        .iter()
-        .find_map(|name| op(body.get(*name)?));
-    if let Some(named) = named {
-        return vec![named];
-    }
-    let entries = body.get("metadata").and_then(Value::as_object).into_iter().flatten();
-    let enrichments = entries.filter(|(name, _)| name.strip_prefix('e').is_some_and(|op| op.parse::<OpId>().is_ok()));
-    enrichments.filter_map(|(_, value)| op(value)).collect()
 }
