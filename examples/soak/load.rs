@@ -1,17 +1,18 @@
 //! Threads that create spans, sessions and dedicated tracers at a given rate.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tracer_registry::{Enrichment, Selector, TracerHandle, TracerRegistry};
+use tracer_registry::{Enrichment, Selector, TracerHandle};
 
 use crate::Result;
 use crate::created::Created;
 use crate::options::{BAD, Options, name_of};
+use crate::registry::Current;
 
 /// How often a thread wakes up.
 const TICK: Duration = Duration::from_millis(2);
@@ -28,22 +29,19 @@ pub(crate) struct Load {
 /// State of one load thread.
 struct LoadThread {
     options: Options,
-    registry: TracerRegistry,
-    tracers: Arc<[TracerHandle]>,
+    current: Arc<RwLock<Current>>,
     created: Arc<[Created]>,
     rng: StdRng,
 }
 
 impl Load {
-    pub(crate) fn start(options: &Options, registry: &TracerRegistry, tracers: Vec<TracerHandle>) -> Self {
-        let created: Arc<[Created]> = tracers.iter().map(|_| Created::default()).collect();
+    pub(crate) fn start(options: &Options, current: &Arc<RwLock<Current>>) -> Self {
+        let created: Arc<[Created]> = (0..options.tenants).map(|_| Created::default()).collect();
         let stop = Arc::new(AtomicBool::new(false));
-        let tracers: Arc<[TracerHandle]> = tracers.into();
         let threads = (0..options.threads).map(|thread| {
             let mut thread = LoadThread {
                 options: options.clone(),
-                registry: registry.clone(),
-                tracers: Arc::clone(&tracers),
+                current: Arc::clone(current),
                 created: Arc::clone(&created),
                 rng: StdRng::seed_from_u64(options.seed.wrapping_mul(1000) + u64::from(thread)),
             };
@@ -83,8 +81,10 @@ impl LoadThread {
         }
     }
 
-    /// Simulates one request of a tenant. Returns the number of spans.
+    /// Simulates one request of a tenant. Returns the number of spans. Waits during a restart.
     fn serve(&mut self) -> u32 {
+        let current = Arc::clone(&self.current);
+        let current = current.read().unwrap_or_else(PoisonError::into_inner);
         let tenant = self.options.any_tenant(&mut self.rng);
         let created = Arc::clone(&self.created);
         let created = &created[tenant as usize];
@@ -92,9 +92,9 @@ impl LoadThread {
         let in_session = self.rng.random_bool(0.03);
         let tracer = if self.rng.random_bool(0.01) {
             let selector = Selector::tenant(&name_of(tenant));
-            self.registry.dedicated(selector).expect("its pooled tracer exists")
+            current.registry.dedicated(selector).expect("its pooled tracer exists")
         } else {
-            self.tracers[tenant as usize].clone()
+            current.tracers[tenant as usize].clone()
         };
         if !in_session {
             created

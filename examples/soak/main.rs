@@ -3,6 +3,10 @@
 //!
 //! `cargo run --release --example soak -- --minutes 10`
 //!
+//! `cargo run --release --features spool --example soak -- --minutes 10 --restart-every 30`
+//!
+//! The same with data on disk: each registry must find there what the one before it left.
+//!
 //! The receiver is a separate process, so that the reported memory is the registry's alone. It
 //! remembers the id of every accepted span by key, about 20 bytes each: 60 MB for ten minutes at
 //! 5,000 spans a second. Each snapshot compares every tenant's ledger with the counts of the load
@@ -12,6 +16,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `options` | the command line and what both processes share |
+//! | `registry` | the registry, and its restarts |
 //! | `load` | threads that create spans, sessions and dedicated tracers |
 //! | `created` | their counts |
 //! | `watch` | a snapshot every half second, compared with the counts |
@@ -30,21 +35,23 @@ mod load;
 mod memory;
 mod options;
 mod receiver;
+mod registry;
 mod verdict;
 mod watch;
 
 use std::error::Error;
 use std::process::ExitCode;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use clap::Parser;
-use tracer_registry::config::{BackendName, Binding, Export, Retry};
-use tracer_registry::secret::SecretError;
-use tracer_registry::{KeySource, TracerRegistry};
+use tempfile::TempDir;
+use tracer_registry::config::Spool;
 
 use control::Receiver;
 use load::Load;
-use options::{Options, key_of, name_of};
+use options::Options;
+use registry::{Current, run_with_restarts, wait_for_disk};
 use verdict::Verdict;
 use watch::Watch;
 
@@ -73,45 +80,27 @@ fn main() -> ExitCode {
 
 fn soak(options: &Options) -> Result<bool> {
     let mut receiver = Receiver::start(options)?;
-    let registry = registry(&receiver.url)?;
-    let tracers = (0..options.tenants).map(|tenant| registry.tenant(&name_of(tenant)));
-    let tracers = tracers.collect::<std::result::Result<Vec<_>, _>>()?;
+    let every = options.restart_every.map(Duration::from_secs);
+    let folder = every.map(|_| tempfile::tempdir()).transpose()?;
+    let folder = folder.as_ref().map(TempDir::path);
+    let spool = folder.map_or_else(Spool::default, |folder| registry::spool(folder, 0));
+    let current = Arc::new(RwLock::new(Current::start(options, &receiver.url, spool)?));
 
-    let load = Load::start(options, &registry, tracers);
-    let mut watch = Watch::new(options, &load.created);
-    watch.run(&registry);
+    let load = Load::start(options, &current);
+    let mut watch = Watch::new(options, &load.created, folder);
+    if let (Some(every), Some(folder)) = (every, folder) {
+        run_with_restarts(options, &receiver.url, folder, every, &current, &mut watch)?;
+    } else {
+        let registry = current.read().unwrap_or_else(PoisonError::into_inner).registry.clone();
+        watch.run(&registry, None);
+    }
     load.stop()?;
     receiver.end_faults()?;
+    let registry = current.read().unwrap_or_else(PoisonError::into_inner).registry.clone();
+    wait_for_disk(&registry, END);
     let report = registry.shutdown(END);
-    let pending = report.pending();
-    watch.snapshot(&registry);
-    let verdict = Verdict::new(&watch, &receiver.accepted()?, pending);
+    watch.end(&registry, report.pending());
+    let verdict = Verdict::new(&watch, &receiver.accepted()?);
     verdict.show(options)?;
     Ok(verdict.is_good())
-}
-
-/// Retries end soon, so that a few minutes cover every outcome.
-fn registry(url: &str) -> Result<TracerRegistry> {
-    let registry = TracerRegistry::builder()
-        .secret_source("soak", |name: &str| Ok::<_, SecretError>(key_of(name).into()))
-        .defaults(
-            Binding::new()
-                .backend(BackendName::Honeyhive)
-                .endpoint(url)
-                .source("soak"),
-        )
-        .tenant("*", Binding::new().api_key(KeySource::provider("soak", "{tenant}")))
-        .export(Export {
-            max_queue_size: Some(2048),
-            timeout: Some(Duration::from_secs(2)),
-            retry: Retry {
-                initial_backoff: Some(Duration::from_millis(200)),
-                max_backoff: Some(Duration::from_secs(2)),
-                max_elapsed: Some(Duration::from_secs(8)),
-                ..Retry::default()
-            },
-            ..Export::default()
-        })
-        .build()?;
-    Ok(registry)
 }

@@ -30,6 +30,10 @@ pub(crate) struct Options {
     /// Print JSON, one object per line
     #[arg(long)]
     pub(crate) json: bool,
+    /// Restart the registry after so many seconds, again and again. Its data is on disk: by turns all
+    /// of it, or what could not be sent
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub(crate) restart_every: Option<u64>,
     /// Runs the receiver's process
     #[arg(long, hide = true)]
     pub(crate) receiver: bool,

@@ -9,6 +9,7 @@ use crate::Result;
 use crate::accepted::Accepted;
 use crate::memory::Drift;
 use crate::options::{Options, name_of};
+use crate::registry::MAX_DISK;
 use crate::watch::{Sum, Watch};
 
 /// Maximum number of errors printed.
@@ -29,25 +30,26 @@ struct Row {
 }
 
 impl Verdict {
-    pub(crate) fn new(watch: &Watch, accepted: &Accepted, pending: u64) -> Self {
-        let (spans, events) = (Sum::of(&watch.spans), Sum::of(&watch.events));
+    pub(crate) fn new(watch: &Watch, accepted: &Accepted) -> Self {
+        let (spans, events) = (Sum::of(&watch.past_spans), Sum::of(&watch.past_events));
         let mut errors = watch.examples.clone();
         let mut tenants_wrong = 0;
         for (tenant, ((spans, events), counts)) in
-            (0..).zip(watch.spans.iter().zip(&watch.events).zip(&accepted.tenants))
+            (0..).zip(watch.past_spans.iter().zip(&watch.past_events).zip(&accepted.tenants))
         {
             let dropped_unsent = [
                 DropReason::QueueFull,
                 DropReason::QueueFullUnauthorized,
                 DropReason::QueueFullUnavailable,
                 DropReason::AfterShutdown,
+                DropReason::SpoolFull,
             ];
             let never_sent: u64 = dropped_unsent
                 .iter()
                 .filter_map(|reason| spans.dropped.get(reason))
                 .sum();
             let holds = [
-                ("data is pending", spans.pending() + events.pending() == 0),
+                ("data is on disk", spans.spooled + events.spooled == 0),
                 (
                     "spans are delivered but were not received",
                     spans.delivered <= counts.spans,
@@ -99,6 +101,12 @@ impl Verdict {
             fact("sessions received", sessions.into()),
             fact("requests by answer, including lost ones", json!(accepted.answers)),
             fact("times the receiver was closed", accepted.closed.into()),
+            fact("registries", watch.ended.into()),
+            Row {
+                what: "largest size on disk, in MB",
+                value: (watch.disk / 1_000_000).into(),
+                good: (watch.disk > 0).then_some(watch.disk <= MAX_DISK as u64),
+            },
             fact("snapshots", watch.snapshots.into()),
             fact("ledgers compared", watch.compared.into()),
             judged("ledgers that did not add up", watch.errors),
@@ -106,9 +114,12 @@ impl Verdict {
             judged("received under another tenant's key", accepted.foreign),
             judged(
                 "dedicated tracers left",
-                watch.tracers.saturating_sub(watch.spans.len()) as u64,
+                watch.tracers.saturating_sub(watch.past_spans.len()) as u64,
             ),
-            judged("pending after the shutdown", pending + spans.pending + events.pending),
+            judged(
+                "pending or on disk after the shutdown",
+                watch.pending + spans.pending + events.pending,
+            ),
             Row {
                 what: "resident memory after the first minute",
                 value: drift.map_or_else(|| "too short to measure".into(), shown),

@@ -117,7 +117,7 @@ fn show(out: &mut impl Write, report: &VerifyReport) -> Result<(), CliError> {
     if let Some(gateway) = report.gateway {
         writeln!(
             out,
-            "\ngateway: {} restarts, {} kills, {} items sent again after one, {} answers without room, {} requests without an answer; \
+            "\ngateway: {} restarts, {} kills, {} items sent again, {} answers without room, {} requests without an answer; \
              receiver: {} requests refused for an old key, {} with another fault",
             gateway.restarts,
             gateway.kills,

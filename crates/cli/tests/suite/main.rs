@@ -12,6 +12,8 @@ mod client;
 mod clients;
 #[cfg(target_os = "linux")]
 mod collect_memory;
+#[cfg(target_os = "linux")]
+mod full_disk;
 #[cfg(unix)]
 mod kill;
 #[cfg(unix)]

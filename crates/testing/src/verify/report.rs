@@ -57,7 +57,8 @@ pub struct GatewayReport {
     pub restarts: u64,
     /// Kills of the gateway, each followed by a start.
     pub kills: u64,
-    /// Spans and session events that arrived again because they were in flight at a kill.
+    /// Spans and session events that arrived again because they were in flight at a kill, or at a
+    /// restart that left data on disk.
     pub repeated: u64,
     /// Answers that the gateway had no room, after which the client sent the request again.
     pub no_room: u64,

@@ -57,6 +57,11 @@ impl Files {
         self.write(world, state)
     }
 
+    /// Returns the folder of the data on disk.
+    pub(super) fn spool(&self) -> PathBuf {
+        self.path("spool")
+    }
+
     pub(super) fn has_spool(&self) -> bool {
         *lock(&self.spool) != Spool::Off
     }

@@ -241,7 +241,10 @@ impl Program {
 
     /// Returns the program as text.
     pub(super) fn print(&self, world: &World) -> String {
-        let mut text = self.spool.name().map_or_else(String::new, |mode| format!("spool: {mode}\n"));
+        let mut text = self
+            .spool
+            .name()
+            .map_or_else(String::new, |mode| format!("spool: {mode}\n"));
         for (index, ops) in self.clients.iter().enumerate() {
             let _ = writeln!(text, "client {index}:");
             for op in ops {

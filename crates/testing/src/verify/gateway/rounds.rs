@@ -74,7 +74,7 @@ impl Stage {
         Ok(Played {
             report: GatewayReport {
                 restarts: left.seen.restarts,
-                kills: left.seen.kills.len() as u64,
+                kills: left.seen.kills,
                 repeated,
                 no_room: requests.clone().map(|seen| seen.unavailable).sum(),
                 unanswered: requests.map(|seen| u64::from(seen.unknown)).sum(),

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 use super::super::chaos::rotation::Rotation;
 use super::super::check::finding::FindingKind;
@@ -70,13 +73,16 @@ pub(super) struct Seen {
     /// Whether a gateway ended with the exit code for lost data.
     pub(super) lost: bool,
     pub(super) restarts: u64,
-    pub(super) kills: Vec<Kill>,
+    pub(super) kills: u64,
+    pub(super) cuts: Vec<Cut>,
+    /// What had arrived before a cut after which no gateway has started yet.
+    cut: Option<Counts>,
     pub(super) wrong: Vec<Wrong>,
 }
 
-/// What had arrived around a kill.
+/// What had arrived around a kill, or around a stop that left data on disk.
 #[derive(Clone, Debug)]
-pub(super) struct Kill {
+pub(super) struct Cut {
     /// Before anything that was in flight.
     pub(super) before: Counts,
     pub(super) after: Counts,
@@ -124,6 +130,11 @@ impl Service {
         let started = Process::start(&self.program, &self.files.configuration())?;
         *lock(&self.addresses) = started.addresses;
         *lock(&self.process) = Some(started);
+        let mut seen = lock(&self.seen);
+        if let Some(before) = seen.cut.take() {
+            let after = counts(&self.collector);
+            seen.cuts.push(Cut { before, after });
+        }
         Ok(())
     }
 
@@ -153,17 +164,36 @@ impl Service {
         let Some(process) = lock(&self.process).take() else {
             return;
         };
+        let before = counts(&self.collector);
         let Stopped { code, output, log } = process.stop();
+        let on_disk = self.files.has_spool().then(|| self.on_disk());
+        let mut left = BTreeMap::new();
         let mut seen = lock(&self.seen);
         seen.spooled = 0;
         for line in &output {
             if let Some(reported) = Reported::of(line) {
                 *seen.delivered.entry(reported.selector.to_owned()).or_default() += reported.delivered;
                 seen.spooled += reported.spooled;
+                if reported.spooled > 0 {
+                    left.insert(reported.selector.to_owned(), reported.spooled);
+                }
                 if reported.has_more {
                     seen.dropped.push(line.clone());
                 }
             }
+        }
+        if on_disk.as_ref().is_some_and(|on_disk| *on_disk != left) {
+            let lines = output.join(" | ");
+            seen.wrong.push(Wrong {
+                kind: FindingKind::WrongLedger,
+                op: None,
+                expected: "a report of what is on disk",
+                seen: format!("{on_disk:?} on disk, {lines}"),
+            });
+        }
+        if seen.spooled > 0 {
+            // Requests that were in progress have ended, and what they sent is on disk.
+            seen.cut = Some(before);
         }
         match code {
             Some(0) => {}
@@ -178,6 +208,24 @@ impl Service {
                 });
             }
         }
+    }
+
+    /// Returns the spans and session events that a stopped gateway left, by selector: nothing if the
+    /// file is not intact.
+    fn on_disk(&self) -> BTreeMap<String, u64> {
+        let checked = Command::new(&self.program)
+            .args(["spool", "check", "--json"])
+            .arg(self.files.spool())
+            .output();
+        let output = checked.map(|checked| checked.stdout).unwrap_or_default();
+        let checked: Value = serde_json::from_slice(&output).unwrap_or_default();
+        let is_intact = checked["damage"].as_array().is_some_and(Vec::is_empty);
+        let selectors = checked["selectors"].as_array().filter(|_| is_intact);
+        let selectors = selectors.into_iter().flatten().filter_map(|of| {
+            let count = of["spans"].as_u64()? + of["session_events"].as_u64()?;
+            Some((of["selector"].as_str()?.to_owned(), count)).filter(|_| count > 0)
+        });
+        selectors.collect()
     }
 
     /// Stops the gateway and starts it again.
@@ -196,10 +244,12 @@ impl Service {
         if let Some(mut process) = lock(&self.process).take() {
             process.kill();
         }
-        self.resume()?;
-        let after = counts(&self.collector);
-        lock(&self.seen).kills.push(Kill { before, after });
-        Ok(())
+        {
+            let mut seen = lock(&self.seen);
+            seen.kills += 1;
+            seen.cut = Some(before);
+        }
+        self.resume()
     }
 
     /// Checks that a gateway found on disk what the one before it left there.
@@ -263,9 +313,9 @@ impl Service {
 }
 
 impl Seen {
-    /// Returns how often a span or a request to the session API was in flight at a kill.
+    /// Returns how often a span or a request to the session API was in flight at a cut.
     pub(super) fn repeats(&self, op: OpId) -> u64 {
-        let in_flight = self.kills.iter().filter(|kill| kill.after.get(&op) > kill.before.get(&op));
+        let in_flight = self.cuts.iter().filter(|cut| cut.after.get(&op) > cut.before.get(&op));
         in_flight.count() as u64
     }
 }
@@ -285,6 +335,7 @@ pub(super) struct Reported<'l> {
 impl<'l> Reported<'l> {
     pub(super) fn of(line: &'l str) -> Option<Self> {
         let (selector, rest) = line.split_once(": ")?;
+        let rest = rest.split_once("; last error: ").map_or(rest, |(rest, _)| rest);
         let mut facts = rest.split(", ");
         let delivered = facts.next()?;
         let count = |fact: &str, ends: [&str; 2]| {

@@ -19,7 +19,8 @@ use super::content;
 use super::generate::generate;
 use super::oracle::{expect, owners};
 use super::program::{
-    Action, Block, Call, Credential, Encoding, Export, Flaw, Format, Kind, Op, Program, SessionCall, SessionRef, Span, Spool,
+    Action, Block, Call, Credential, Encoding, Export, Flaw, Format, Kind, Op, Program, SessionCall, SessionRef, Span,
+    Spool,
 };
 use super::run::Observed;
 use super::service::Seen;

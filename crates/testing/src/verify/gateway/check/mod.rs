@@ -42,7 +42,7 @@ struct Arrivals<'p> {
     index: usize,
     min: u64,
     max: u64,
-    /// Permitted arrivals besides, of what was in flight at a kill.
+    /// Permitted arrivals besides, of what was in flight at a cut.
     repeats: u64,
     /// Settings that the tracer may have had.
     settings: Vec<Setting>,
@@ -58,14 +58,14 @@ struct Check<'a> {
     /// Requests to the session API that may have been taken.
     sessions: BTreeMap<OpId, SentSession>,
     spans: u64,
-    /// Arrivals of what was in flight at a kill, besides the permitted ones.
+    /// Arrivals of what was in flight at a cut, besides the permitted ones.
     repeated: u64,
     /// Arrivals by member.
     counts: BTreeMap<usize, [u64; 2]>,
 }
 
 /// Checks everything that a program left. Also returns how many spans and session events arrived
-/// again after a kill.
+/// again after a cut.
 pub(super) fn check(program: &Program, world: &World, collector: &LocalCollector, left: &Left) -> (Checked, u64) {
     let mut check = Check {
         world,
@@ -466,12 +466,17 @@ impl<'a> Check<'a> {
                 .add(FindingKind::Incomplete, "the gateway", None, "nothing dropped", lines);
         }
         if seen.spooled > 0 {
-            self.findings
-                .add(FindingKind::Incomplete, "the gateway", None, "nothing left on disk", seen.spooled);
+            self.findings.add(
+                FindingKind::Incomplete,
+                "the gateway",
+                None,
+                "nothing left on disk",
+                seen.spooled,
+            );
         }
         for (member, [min, max]) in self.counts.clone() {
             // A killed gateway reports nothing.
-            let min = if seen.kills.is_empty() { min } else { 0 };
+            let min = if seen.kills == 0 { min } else { 0 };
             let selector = self.world.members[member].selector();
             let delivered = seen.delivered.get(&selector).copied().unwrap_or_default();
             // The receiver counts what it rejects.

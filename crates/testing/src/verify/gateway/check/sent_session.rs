@@ -19,7 +19,7 @@ pub(super) struct SentSession {
     pub(super) id: String,
     pub(super) min: u64,
     pub(super) max: u64,
-    /// Permitted arrivals besides, of what was in flight at a kill.
+    /// Permitted arrivals besides, of what was in flight at a cut.
     pub(super) repeats: u64,
     pub(super) period: Period,
     /// Arrivals, by member.

@@ -1,7 +1,7 @@
 //! Kills, and what a gateway leaves on disk.
 
 use super::super::check::counts::counts;
-use super::super::service::{Kill, Reported};
+use super::super::service::{Cut, Reported};
 use super::*;
 
 #[test]
@@ -12,7 +12,7 @@ fn only_what_was_in_flight_at_a_kill_may_arrive_again() {
     delivery.deliver(0, PLAIN[0]);
     let after = counts(&delivery.collector);
     delivery.deliver(1, PLAIN[1]);
-    delivery.left.seen.kills.push(Kill { before, after });
+    delivery.left.seen.cuts.push(Cut { before, after });
     delivery.deliver(0, PLAIN[0]);
     assert_eq!(delivery.kinds(), BTreeSet::new());
     delivery.deliver(1, PLAIN[1]);
@@ -21,7 +21,7 @@ fn only_what_was_in_flight_at_a_kill_may_arrive_again() {
         BTreeSet::from([FindingKind::Duplicated]),
         "the second arrived after the kill"
     );
-    delivery.left.seen.kills.clear();
+    delivery.left.seen.cuts.clear();
     assert_eq!(delivery.check().findings.counts[&FindingKind::Duplicated], 2);
 }
 
@@ -29,12 +29,14 @@ fn only_what_was_in_flight_at_a_kill_may_arrive_again() {
 fn what_was_answered_before_a_kill_must_arrive() {
     let mut delivery = Delivery::new();
     delivery.program.spool = Spool::Through;
-    let [before, after] = [(); 2].map(|()| counts(&delivery.collector));
-    delivery.left.seen.kills.push(Kill { before, after });
+    delivery.left.seen.kills = 1;
     delivery.deliver(0, PLAIN[0]);
     let checked = delivery.check();
     assert_eq!(
-        (checked.findings.counts.len(), checked.findings.counts[&FindingKind::Lost]),
+        (
+            checked.findings.counts.len(),
+            checked.findings.counts[&FindingKind::Lost]
+        ),
         (1, 1),
         "the reports of killed gateways are missing"
     );
@@ -59,6 +61,10 @@ fn the_report_of_a_gateway_is_understood() {
     );
     assert_eq!(
         of("tenant:a: 2 spans delivered, 3 dropped (shutdown), 4 spooled, 5 session events pending"),
+        Some(("tenant:a", 2, 4, true))
+    );
+    assert_eq!(
+        of("tenant:a: 2 spans delivered, 1 dropped (shutdown), 4 spooled; last error: status 503, 6 spooled"),
         Some(("tenant:a", 2, 4, true))
     );
     assert_eq!(of("  spool          through, 0 MiB of 64 MiB"), None);
