@@ -76,8 +76,6 @@
 //! | `zstd` | | zstd compression of exports |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// Until all parts of the spool are wired.
-#![cfg_attr(feature = "spool", allow(dead_code, unused_imports))]
 
 mod backend;
 pub mod config;

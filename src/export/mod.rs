@@ -63,7 +63,9 @@ pub use explain::explanation::{AnswerCount, TraceExplanation, TraceFate};
 pub(crate) use explain::fate::Note;
 pub(crate) use lane::Lane;
 #[cfg(feature = "encoded")]
-pub(crate) use lane::payloads::{NoRoom, Room};
+pub(crate) use lane::payloads::NoRoom;
+#[cfg(all(feature = "gateway", not(feature = "spool")))]
+pub(crate) use lane::payloads::Room;
 #[cfg(feature = "spool")]
 pub(crate) use lane::place::Placed;
 pub(crate) use lane::processor::{LaneProcessor, OpenLane};

@@ -16,17 +16,13 @@ pub(super) mod load;
 pub(crate) mod persist;
 pub(crate) mod row;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::watch;
 use tracer_registry_spool::{Health, Recovery, Store};
 
 use crate::config::SpoolMode;
-use crate::selector::Selector;
-use crate::util::fork::ForkLock;
 use drain_events::DrainEvents;
 
 /// Order numbers of one chunk. A row with a part of a chunk has the number of its first span.
@@ -45,9 +41,7 @@ pub(crate) struct Spool {
     next_order: AtomicU64,
     generation: AtomicU64,
     health: AtomicU8,
-    /// What was purged and is not allowed again.
-    erased: ForkLock<BTreeSet<Selector>>,
-    hand_over: watch::Sender<bool>,
+    is_handing_over: AtomicBool,
 }
 
 impl Spool {
@@ -66,8 +60,7 @@ impl Spool {
             first_order,
             next_order: AtomicU64::new(first_order),
             generation: AtomicU64::new(0),
-            erased: ForkLock::default(),
-            hand_over: watch::Sender::new(false),
+            is_handing_over: AtomicBool::new(false),
         })
     }
 
@@ -75,8 +68,6 @@ impl Spool {
     pub(crate) fn recover(&self, recovery: &Recovery) {
         self.next_order.fetch_max(recovery.next_order, Ordering::SeqCst);
         self.generation.fetch_max(recovery.generation, Ordering::SeqCst);
-        let erased = recovery.erased.iter().filter_map(|what| what.parse().ok());
-        self.erased.lock().extend(erased);
     }
 
     /// Returns the order number of a chunk with this many spans.
@@ -97,22 +88,9 @@ impl Spool {
         self.generation.load(Ordering::SeqCst)
     }
 
-    /// Refuses data of a selector, and of all selectors that contain its parts, until
-    /// [`allow`](Self::allow).
-    pub(crate) fn erase(&self, what: &Selector, generation: u64) {
-        self.erased.lock().insert(what.clone());
+    /// Notes the generation after a purge.
+    pub(crate) fn note_generation(&self, generation: u64) {
         self.generation.fetch_max(generation, Ordering::SeqCst);
-    }
-
-    /// Returns whether the selector was erased.
-    pub(crate) fn allow(&self, what: &Selector) -> bool {
-        self.erased.lock().remove(what)
-    }
-
-    /// Returns whether data of a selector is refused.
-    pub(crate) fn is_erased(&self, selector: &Selector) -> bool {
-        let erased = self.erased.lock();
-        !erased.is_empty() && selector.subsets().any(|subset| erased.contains(&subset))
     }
 
     /// Returns whether the store works. Takes no lock.
@@ -129,20 +107,14 @@ impl Spool {
         self.health.store(number(health), Ordering::Relaxed);
     }
 
-    /// Returns a signal that becomes true when lanes must leave everything on disk: the registry
-    /// shuts down.
-    pub(crate) fn hand_over(&self) -> watch::Receiver<bool> {
-        self.hand_over.subscribe()
-    }
-
-    /// Returns whether lanes leave everything on disk.
+    /// Returns whether lanes leave everything on disk: the registry shuts down.
     pub(crate) fn is_handing_over(&self) -> bool {
-        *self.hand_over.borrow()
+        self.is_handing_over.load(Ordering::SeqCst)
     }
 
-    /// Gives the signal of [`hand_over`](Self::hand_over).
+    /// Makes lanes leave everything on disk.
     pub(crate) fn begin_hand_over(&self) {
-        self.hand_over.send_replace(true);
+        self.is_handing_over.store(true, Ordering::SeqCst);
     }
 }
 

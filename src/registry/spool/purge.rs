@@ -205,7 +205,7 @@ impl Inner {
         let Some(open) = &self.spool else { return Ok(()) };
         let what = receipt.selector.to_string();
         let purged = wait(|done| open.spool.store.purge(&what, done))?;
-        open.spool.erase(&receipt.selector, purged.generation);
+        open.spool.note_generation(purged.generation);
         receipt.generation = purged.generation;
         receipt.file_bytes_before = purged.file_bytes_before;
         receipt.file_bytes_after = purged.file_bytes_after;
@@ -227,9 +227,7 @@ impl Inner {
     fn allow_on_disk(&self, selector: &Selector) -> Result<bool, PurgeError> {
         let Some(open) = &self.spool else { return Ok(false) };
         let what = selector.to_string();
-        let was_erased = wait(|done| open.spool.store.allow(&what, done))?;
-        open.spool.allow(selector);
-        Ok(was_erased)
+        wait(|done| open.spool.store.allow(&what, done))
     }
 
     #[cfg(not(feature = "spool"))]

@@ -160,29 +160,8 @@ fn backlog(bench: &Bench) -> Result<Vec<Row>> {
     let nowhere = Some(format!("http://127.0.0.1:{}", free_port()?));
     let identities = identities(2 * TENANTS);
     let (fresh, old) = identities.split_at(TENANTS);
-    let fill = || -> Result<u64> {
-        let server = Server::gateway(&config(nowhere.clone()), receiver)?;
-        let body = Body::random(LARGE)?;
-        let mut sent = 0;
-        while sent * (LARGE as u64) < bytes {
-            let load = Load {
-                port: server.port,
-                body: &body,
-                identities: old,
-                connections: CONNECTIONS,
-                rate: None,
-                time: Duration::from_secs(2),
-            };
-            let spans = load.run()?.spans;
-            if spans == 0 {
-                return Err("the gateway takes no more".into());
-            }
-            sent += spans;
-        }
-        Ok(sent)
-    };
     // The process is killed, so the start includes recovery.
-    let filled = fill()?;
+    let filled = fill(&config(nowhere.clone()), bench, old, bytes)?;
     let body = Body::new(Encoding::Protobuf, FRESH_SPANS)?;
     let load = |port, rate, time| Load {
         port,
@@ -222,11 +201,11 @@ fn backlog(bench: &Bench) -> Result<Vec<Row>> {
     let measure = || -> Result<(f64, u64)> {
         receiver.reset()?;
         let sent = load(server.port, FRESH_RATE, time).run()?;
-        let received = receiver.wait_for_others(sent.spans)?;
-        if received.others != sent.spans {
-            return Err(format!("{} spans were accepted and {} arrived", sent.spans, received.others).into());
+        let arrived = receiver.wait_for_others(sent.spans)?;
+        if arrived.others != sent.spans {
+            return Err(format!("{} spans were accepted and {} arrived", sent.spans, arrived.others).into());
         }
-        Ok((received.p99_millis, received.spans - received.others))
+        Ok((arrived.p99_millis, arrived.spans - arrived.others))
     };
     let (mut beside, mut rates) = (Vec::new(), Vec::new());
     for _ in 0..bench.rounds() {
@@ -250,6 +229,30 @@ fn backlog(bench: &Bench) -> Result<Vec<Row>> {
     let row = Row::of(what, at, "ms", Target::RatioAtMost(1.2)).note(note);
     rows.push(row.measured(median(beside), "ours, after it", median(alone)));
     Ok(rows)
+}
+
+/// Leaves at least so many bytes on the disk of a gateway without a receiver. Returns the number of
+/// spans.
+fn fill(config: &Config, bench: &Bench, identities: &[String], bytes: u64) -> Result<u64> {
+    let server = Server::gateway(config, &bench.receiver)?;
+    let body = Body::random(LARGE)?;
+    let load = Load {
+        port: server.port,
+        body: &body,
+        identities,
+        connections: CONNECTIONS,
+        rate: None,
+        time: Duration::from_secs(2),
+    };
+    let mut sent = 0;
+    while sent * (LARGE as u64) < bytes {
+        let spans = load.run()?.spans;
+        if spans == 0 {
+            return Err("the gateway takes no more".into());
+        }
+        sent += spans;
+    }
+    Ok(sent)
 }
 
 /// Waits until no more of the backlog arrives.

@@ -18,8 +18,8 @@ pub(crate) struct Released {
     pub(crate) rows: Vec<RowId>,
     /// Bytes of their bodies.
     pub(crate) bytes: u64,
-    /// The spans, to free them outside the lock.
-    pub(crate) spans: Queue,
+    /// The spans, which are freed outside the lock.
+    pub(crate) _spans: Queue,
 }
 
 impl State {
@@ -76,7 +76,11 @@ impl State {
         self.ledger.hand_over(spans.len() as u64);
         self.share.discard(spans.bytes(), budget);
         self.forget_removed();
-        Released { rows, bytes, spans }
+        Released {
+            rows,
+            bytes,
+            _spans: spans,
+        }
     }
 
     /// Queues the spans of a row that is in memory too. The memory is counted already.
