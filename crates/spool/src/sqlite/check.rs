@@ -67,8 +67,7 @@ pub enum CheckError {
     Io {
         /// The file.
         file: PathBuf,
-        /// The error of the system.
-        #[source]
+        /// The error of the system, which the message has.
         error: io::Error,
     },
     /// The file is no spool, or not even its first page can be read.
@@ -319,19 +318,22 @@ impl Source {
                 .collect(),
         );
         let total = bytes(&file).map_err(io)? + bytes(&beside("-wal")).unwrap_or(0);
-        let db = schema::connect(&file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        // The log stays as it is.
-        db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        schema::pragma(&db, "query_only = ON")?;
-        let version = match schema::is_ours(&db, schema::STEPS) {
-            Ok(0) => Err("it is empty".to_owned()),
-            Ok(version) => Ok(version),
-            Err(fault) => Err(fault.report().error),
+        let read = || -> Result<_, Fault> {
+            let db = schema::connect(&file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            // The log stays as it is.
+            db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+            schema::pragma(&db, "query_only = ON")?;
+            let version = schema::is_ours(&db, schema::STEPS)?;
+            Ok((db, version))
         };
-        let version = version.map_err(|why| CheckError::NoSpool {
+        let no_spool = |why| CheckError::NoSpool {
             file: file.clone(),
             why,
-        })?;
+        };
+        let (db, version) = read().map_err(|fault| no_spool(fault.report().error))?;
+        if version == 0 {
+            return Err(no_spool("it is empty".to_owned()));
+        }
         Ok(Self {
             db,
             version,
@@ -349,7 +351,8 @@ impl Source {
         };
         match lines() {
             Ok(lines) if lines == ["ok"] => Vec::new(),
-            Ok(lines) => lines,
+            // The first text has several lines.
+            Ok(texts) => texts.iter().flat_map(|text| text.lines()).map(str::to_owned).collect(),
             Err(error) => vec![error.to_string()],
         }
     }

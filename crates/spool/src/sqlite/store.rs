@@ -7,6 +7,7 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Instant;
 
+use super::bounds;
 use super::commands::{Append, Completed, End, Read, Size, Write};
 use super::options::{OpenError, Options};
 use super::reader::Reader;
@@ -42,7 +43,7 @@ impl SqliteStore {
     /// If another registry uses the folder, if the folder or a file in it is not this user's alone,
     /// or if a thread cannot be started.
     pub fn open(options: Options) -> Result<Arc<Self>, OpenError> {
-        let shared = Arc::new(Shared::new(options.max_bytes));
+        let shared = Arc::new(Shared::new(bounds::limit(options.max_bytes)));
         let (writer, commands) = mpsc::channel();
         let (reader, reads) = mpsc::channel();
         let (opened, is_opened) = mpsc::channel();

@@ -75,6 +75,13 @@ fn a_full_store_says_so_until_an_eighth_is_free_and_never_exceeds_its_bound() {
     }
     let depth = spool.store().depth();
     assert_eq!((depth.health, depth.rows), (Health::Full, kept));
+    // Without the log and the spare file.
+    assert_eq!(depth.max_bytes, 26 * MIB);
+    assert!(
+        depth.bytes > 25 * MIB && depth.bytes <= depth.max_bytes,
+        "{}",
+        depth.bytes
+    );
     spool.wait_for(|event| matches!(event, Event::Full));
     let rows = spool.take("t0", Kind::Spans, ALL).expect("works");
     assert!(rows.is_empty(), "what was appended is taken");

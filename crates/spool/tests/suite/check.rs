@@ -63,10 +63,12 @@ fn a_file_in_use_or_of_another_kind_is_refused() {
     spool.close();
     let other = spool.file("other");
     fs::write(&other, "no database, but long enough to be one. ".repeat(100)).expect("written");
-    assert!(matches!(
-        check(&other),
-        Err(CheckError::NoSpool { .. } | CheckError::Failing(_))
-    ));
+    let error = check(&other).expect_err("a text");
+    assert!(matches!(error, CheckError::NoSpool { .. }), "{error}");
+    assert!(
+        error.to_string().ends_with("other is no spool: file is not a database"),
+        "{error}"
+    );
     assert!(matches!(check(&spool.file("missing")), Err(CheckError::Io { .. })));
     let none = spool.options.folder.with_file_name("none");
     assert!(purge(&none, "acme", covers).is_err());
