@@ -317,7 +317,7 @@ impl Lane {
             let Some(saving) = of_lane.saving.take() else {
                 return (None, Saved::Next, false);
             };
-            of_lane.is_full = matches!(result, Err(AppendError::Full | AppendError::OwnerFull));
+            of_lane.note_full_disk(matches!(result, Err(AppendError::Full | AppendError::OwnerFull)));
             if state.is_closed() {
                 return (None, Saved::Next, false);
             }
@@ -407,7 +407,7 @@ impl Lane {
     /// Returns the order number that all rows older than the spans without a row are below.
     pub(super) fn first_unsaved_span(&self) -> u64 {
         let state = self.lock();
-        let first = state.spool.as_ref().and_then(|of_lane| of_lane.first_unsaved());
+        let first = state.spool.as_ref().and_then(|of_lane| of_lane.first_to_wait_for());
         // Staged spans without a number get a larger one.
         let next = || self.spool.as_ref().map_or(u64::MAX, |spool| spool.next_order(1));
         first.unwrap_or_else(next)

@@ -30,6 +30,7 @@ use crate::export::queue::encoded::Encoded;
 use crate::export::spool::Spool;
 use crate::export::spool::backlog::Rows;
 use crate::export::spool::row;
+use crate::ledger::DropReason;
 use crate::selector::Slug;
 
 /// A part of a request that a lane takes. Dropping it takes that back.
@@ -97,6 +98,10 @@ impl Lane {
         self.stripes.collect(&mut state);
         if state.is_closed() || self.shared.is_closing() {
             return Err(no_room(&state));
+        }
+        if state.spool.as_ref().is_some_and(|of_lane| of_lane.waits_for_room()) {
+            // Newer rows would take the room, and could not be loaded before older spans are saved.
+            return Err(NoRoom::Full(DropReason::SpoolFull));
         }
         // What was accepted before has a lower number.
         state.number(|spans| spool.next_order(spans));

@@ -57,17 +57,22 @@ impl World {
     fn save(&self) {
         let later = Instant::now() + Duration::from_secs(3600);
         if self.lane.start_saving(Cause::Ready) || self.lane.start_saving(Cause::Deadline(later)) {
-            while let Some(batch) = self.lane.take_staged() {
-                let (pieces, rows) = persist::rows(&self.lane, batch);
-                let (lane, saved) = (Arc::clone(&self.lane), Arc::new(Mutex::new(None)));
-                let next = Arc::clone(&saved);
-                self.lane.append(rows, move |result| {
-                    *next.lock().expect("not poisoned") = Some(lane.note_saved(pieces, result));
-                });
-                self.disk.run();
-                if matches!(*saved.lock().expect("not poisoned"), Some(Saved::Later)) {
-                    return;
-                }
+            self.go_on_saving();
+        }
+    }
+
+    /// Goes on until nothing is due, or the store does not take it now.
+    fn go_on_saving(&self) {
+        while let Some(batch) = self.lane.take_staged() {
+            let (pieces, rows) = persist::rows(&self.lane, batch);
+            let (lane, saved) = (Arc::clone(&self.lane), Arc::new(Mutex::new(None)));
+            let next = Arc::clone(&saved);
+            self.lane.append(rows, move |result| {
+                *next.lock().expect("not poisoned") = Some(lane.note_saved(pieces, result));
+            });
+            self.disk.run();
+            if matches!(*saved.lock().expect("not poisoned"), Some(Saved::Later)) {
+                return;
             }
         }
     }
@@ -221,6 +226,43 @@ fn a_full_disk_drops_the_newest_spans_and_says_so() {
     world.push(6);
     assert_eq!((world.spans().queued, world.spans().spooled), (7, 0));
     assert_eq!(world.spans().dropped, [(DropReason::SpoolFull, 2)].into());
+}
+
+#[test]
+fn requests_do_not_take_the_room_that_older_spans_wait_for() {
+    let world = World::new(SpoolMode::Overflow);
+    world.place(3).expect("it fits").commit(0, None, &[]);
+    world.open_breaker();
+    world.lane.spill(Kind::Spans);
+    // This one is on its way when the disk has no room for the others.
+    let placed = world.place(1).expect("the disk has room");
+    world.break_disk(Some(AppendError::OwnerFull), Health::Working);
+    world.save();
+    world.break_disk(None, Health::Working);
+    world.append(placed);
+    assert_eq!((world.spans().queued, world.spans().spooled), (3, 1));
+    let order = world.disk.rows("tenant:acme", Kind::Spans)[0].order;
+    assert!(world.lane.first_unsaved_order(Kind::Spans) < order, "it is newer");
+    let long_ago = Instant::now().checked_sub(Duration::from_secs(30));
+    let set = |since| {
+        world
+            .lane
+            .state
+            .lock()
+            .spool
+            .as_mut()
+            .map(|of_lane| of_lane.full_since = since)
+    };
+    set(long_ago).expect("a lane with a spool");
+    assert!(
+        world.lane.first_unsaved_order(Kind::Spans) > order,
+        "it is loaded all the same: else it would keep its room"
+    );
+    let full = NoRoom::Full(DropReason::SpoolFull);
+    assert_eq!(world.place(1).err(), Some(full), "a later one takes no room");
+    world.go_on_saving();
+    assert_eq!((world.spans().queued, world.spans().spooled), (0, 4));
+    assert!(world.place(1).is_ok());
 }
 
 #[test]

@@ -119,7 +119,7 @@ impl State {
     /// Returns why a full lane drops a span, if the disk is the cause.
     pub(crate) fn spool_drop_reason(&self) -> Option<DropReason> {
         let spool = self.spool.as_deref()?;
-        (spool.is_full && spool.is_durable(Kind::Spans)).then_some(DropReason::SpoolFull)
+        (spool.full_since.is_some() && spool.is_durable(Kind::Spans)).then_some(DropReason::SpoolFull)
     }
 
     /// Forgets the numbers of spans that were removed from the end of the queue.

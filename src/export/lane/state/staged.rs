@@ -24,6 +24,9 @@ use crate::export::spool::Spool;
 use crate::export::spool::row::Place;
 use crate::selector::{Selector, SelectorKind};
 
+/// For how long newer rows on disk wait for staged spans that the disk has no room for.
+const LONGEST_WAIT_FOR_ROOM: Duration = Duration::from_secs(30);
+
 /// What a lane has on disk, or on its way there.
 pub(crate) struct LaneSpool {
     /// Text of the selector, as the store's queue.
@@ -48,8 +51,8 @@ pub(crate) struct LaneSpool {
     pub(crate) tickets: Tickets,
     /// Whether the engine was notified that the lane must spill.
     pub(crate) wants_spill: bool,
-    /// Whether the last save met a full disk, or a full share of it.
-    pub(crate) is_full: bool,
+    /// Since when saves meet a full disk, or a full share of it.
+    pub(crate) full_since: Option<Instant>,
 }
 
 /// A staged batch that is being saved. It counts as queued.
@@ -77,7 +80,7 @@ impl LaneSpool {
             placing: 0,
             tickets: Tickets::default(),
             wants_spill: false,
-            is_full: false,
+            full_since: None,
         }
     }
 
@@ -113,6 +116,25 @@ impl LaneSpool {
     pub(crate) fn first_unsaved(&self) -> Option<u64> {
         let saving = self.saving.as_ref().map(|saving| saving.order);
         saving.or(self.staged.first_order())
+    }
+
+    /// Notes whether a save met a full disk.
+    pub(crate) fn note_full_disk(&mut self, is_full: bool) {
+        let since = self.full_since.filter(|_| is_full);
+        self.full_since = since.or_else(|| is_full.then(Instant::now));
+    }
+
+    /// Returns whether the disk had no room for staged spans.
+    pub(crate) fn waits_for_room(&self) -> bool {
+        self.full_since.is_some() && self.held() > 0
+    }
+
+    /// Returns the order number that loaded rows must be below. Rows that were on their way when the
+    /// disk was full may be newer than staged spans: these do not wait forever for room that the
+    /// rows occupy.
+    pub(crate) fn first_to_wait_for(&self) -> Option<u64> {
+        let since = self.full_since.filter(|since| since.elapsed() >= LONGEST_WAIT_FOR_ROOM);
+        if since.is_some() { None } else { self.first_unsaved() }
     }
 
     /// Returns whether spans are on their way to disk.
@@ -223,6 +245,7 @@ impl LaneSpool {
     /// itself.
     pub(crate) fn take_all(&mut self) -> Queue {
         self.due = 0;
+        self.full_since = None;
         if self.schedule != Schedule::Running {
             self.schedule = Schedule::Idle;
         }
