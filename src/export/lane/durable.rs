@@ -55,8 +55,8 @@ pub(crate) struct Piece {
 pub(crate) enum Saved {
     /// Go on with the next batch.
     Next,
-    /// Wait: the disk has no room.
-    Later,
+    /// Wait so long: the disk has no room, or is busy.
+    Later(Duration),
 }
 
 impl Lane {
@@ -346,7 +346,7 @@ impl Lane {
                     if matches!(error, AppendError::Failing(_)) && state.unstage() {
                         return (self.schedule_unstaged(&mut state), Saved::Next, false);
                     }
-                    (None, Saved::Later, false)
+                    (None, Saved::Later(wait_after(&error)), false)
                 }
             }
         });
@@ -519,6 +519,15 @@ impl Lane {
     pub(super) fn note_on_disk(&self, ledger: &Arc<SelectorLedger>) {
         ledger.set_durable(Kind::Spans, true);
         self.load();
+    }
+}
+
+/// Returns how long to wait until an append is repeated.
+pub(crate) fn wait_after(error: &AppendError) -> Duration {
+    if matches!(error, AppendError::Busy) {
+        Duration::from_millis(50)
+    } else {
+        Duration::from_secs(1)
     }
 }
 

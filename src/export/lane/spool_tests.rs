@@ -71,7 +71,7 @@ impl World {
                 *next.lock().expect("not poisoned") = Some(lane.note_saved(pieces, result));
             });
             self.disk.run();
-            if matches!(*saved.lock().expect("not poisoned"), Some(Saved::Later)) {
+            if matches!(*saved.lock().expect("not poisoned"), Some(Saved::Later(_))) {
                 return;
             }
         }

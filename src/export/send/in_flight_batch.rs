@@ -25,6 +25,8 @@ use crate::export::error::ExportError;
 use crate::export::explain::counts::{TraceCounts, TraceKey};
 use crate::export::explain::fate::Note;
 use crate::export::lane::Lane;
+#[cfg(feature = "spool")]
+use crate::export::lane::durable::wait_after;
 use crate::export::lane::receiver::Age;
 use crate::export::lane::request::RequestGuard;
 use crate::export::net::exchange::Call;
@@ -34,10 +36,6 @@ use crate::export::spool::hand_over;
 use crate::ledger::DropReason;
 use crate::util::fork::ForkLock;
 use crate::util::wall_time;
-
-/// Wait after a batch could not be left on disk.
-#[cfg(feature = "spool")]
-const LEAVE_AGAIN: Duration = Duration::from_secs(1);
 
 /// A batch and its parts without an outcome.
 pub(super) struct InFlightBatch {
@@ -179,7 +177,7 @@ impl InFlightBatch {
             self.drop_refused(lane, kept.filter(|kept| !kept.by_fault));
             return None;
         };
-        let max_elapsed = lane.shared().settings.retry.max_elapsed;
+        let (max_elapsed, wait) = (lane.shared().settings.retry.max_elapsed, wait_after(&error));
         match error {
             AppendError::Erased => {
                 self.give_up(lane, part, DropReason::Purged);
@@ -193,7 +191,7 @@ impl InFlightBatch {
             _ => self.age = Age::Since(lane.shared().driver.now()),
         }
         self.parts.put_back(part);
-        lane.wait_before_retry(LEAVE_AGAIN, lane.flushes()).await;
+        lane.wait_before_retry(wait, lane.flushes()).await;
         None
     }
 

@@ -313,12 +313,9 @@ impl SessionQueue {
     }
 
     fn call(&self, events: &[QueuedEvent]) -> Result<Call, ExportError> {
-        let urls = self
-            .lane
-            .destination
-            .sessions
-            .as_ref()
-            .expect("only backends with sessions have events");
+        // The binding may have changed while the event was on disk.
+        let sessions = self.lane.destination.sessions.as_ref();
+        let urls = sessions.ok_or_else(|| ExportError::Encoding("the backend has no sessions".into()))?;
         let (method, url, encoded) = match events.first().map(|first| &first.event) {
             Some(SessionEvent::Start(body)) => (Method::POST, &urls.start, body::json(body)?),
             #[cfg(feature = "encoded")]

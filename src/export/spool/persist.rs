@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
 
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SpanData;
@@ -20,9 +19,6 @@ use crate::export::schedule::engine_event::Cause;
 
 /// Bytes of a body above which spans become two rows.
 const MAX_ROW: usize = 1 << 20;
-
-/// Wait until spans are saved again that met a full disk.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Starts saving the staged spans of a lane, if their schedule allows it for this cause.
 pub(crate) fn start(lane: &Arc<Lane>, cause: Cause) {
@@ -48,7 +44,7 @@ async fn save(lane: &Arc<Lane>) {
         });
         match saved.await {
             Ok(Saved::Next) => {}
-            Ok(Saved::Later) => lane.wait_before_retry(RETRY, flushes).await,
+            Ok(Saved::Later(wait)) => lane.wait_before_retry(wait, flushes).await,
             // The store is gone.
             Err(_) => return,
         }

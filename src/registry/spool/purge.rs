@@ -70,15 +70,17 @@ pub struct Erased {
     pub bytes: u64,
 }
 
-/// Error of [`TracerRegistry::purge`] or [`TracerRegistry::allow`]. Nothing was changed. `Debug`
-/// prints the message.
+/// Error of [`TracerRegistry::purge`] or [`TracerRegistry::allow`]. `Debug` prints the message.
+///
+/// Nothing was changed in memory.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PurgeError {
     /// The selector is invalid.
     #[error(transparent)]
     Selector(#[from] SelectorError),
-    /// The disk fails. A later attempt may succeed.
+    /// The disk fails. If it had recorded the purge, it continues with it once it works. Purge again
+    /// for a receipt.
     #[error("the data on disk cannot be erased or allowed now: {0}")]
     Disk(String),
     /// The process was forked after the registry was created.
@@ -104,7 +106,7 @@ impl TracerRegistry {
     ///
     /// # Errors
     /// [`PurgeError`] if the selector is not valid, the disk fails, or after a shutdown. It changes
-    /// nothing then.
+    /// nothing in memory then.
     pub fn purge<S>(&self, selector: S) -> Result<PurgeReceipt, PurgeError>
     where
         S: TryInto<Selector, Error: Into<SelectorError>>,

@@ -15,6 +15,8 @@ pub(crate) fn log_bytes(max_bytes: u64) -> u64 {
 
 /// No queue holds so many rows, items or bytes.
 const MOST: i64 = 1 << 44;
+/// A larger order number is damage: numbers grow with the clock, and this one is far in the future.
+const MOST_ORDER: i64 = i64::MAX / 2;
 
 /// What the rows of a queue hold. As in the table `queues`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -107,7 +109,10 @@ impl Counts {
                 items: [count(5)?, count(6)?],
                 bytes: count(7)?,
                 disk: count(8)?,
-                next_order: row.get::<_, i64>(9)?.unsigned_abs(),
+                next_order: match row.get::<_, i64>(9)? {
+                    order @ 0..MOST_ORDER => order.unsigned_abs(),
+                    order => return Err(rusqlite::Error::IntegralValueOutOfRange(9, order)),
+                },
             };
             let (name, owner): (String, String) = (row.get(1)?, row.get(2)?);
             counts.insert(

@@ -249,6 +249,8 @@ impl SessionQueue {
             _ if self.lane.is_handing_over() => Leaving::Left,
             AppendError::Failing(_) | AppendError::Closed if outcome.is_expired() => Leaving::Dropped(outcome),
             _ => {
+                // Otherwise no request would be tried again.
+                self.state.lock().leaving = false;
                 // The newest data has to be refused, not this.
                 let now = self.lane.shared().driver.now();
                 for queued in events {
