@@ -209,7 +209,7 @@ pub(crate) fn write_receipt(receipt: &Value, json: bool, out: &mut impl Write) -
         } = receipt;
         writeln!(
             out,
-            "{}: erased {} spans and {} session events in memory, {} and {} on disk in {rows} rows (purge {generation})",
+            "{}: erased {} spans and {} session events in memory, {} and {} on disk alone, {rows} rows (purge {generation})",
             printable(selector),
             memory.spans,
             memory.session_events,

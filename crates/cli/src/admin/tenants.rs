@@ -141,7 +141,7 @@ fn counts(ledger: &LedgerSnapshot) -> String {
 }
 
 fn waiting(ledger: &LedgerSnapshot) -> u64 {
-    ledger.queued + ledger.in_flight
+    ledger.queued + ledger.in_flight + ledger.spooled
 }
 
 fn dropped(ledger: &LedgerSnapshot) -> u64 {

@@ -195,7 +195,7 @@ fn a_tenant_is_erased_in_the_files_and_stays_so_until_it_is_allowed() {
     let (_, shown) = check(&[setup.spool().to_str().expect("UTF-8")]);
     assert!(shown.contains("\nerased: tenant:gone\n"), "{shown}");
 
-    let none = "tenant:gone: erased 0 spans and 0 session events in memory, 0 and 0 on disk in 0 rows (purge 2)\n";
+    let none = "tenant:gone: erased 0 spans and 0 session events in memory, 0 and 0 on disk alone, 0 rows (purge 2)\n";
     assert_eq!(setup.says(&["purge", "--selector", "tenant:gone"]), none);
     assert_eq!(
         setup.says(&["allow", "--tenant", "gone"]),
