@@ -93,6 +93,9 @@ impl Lane {
         let traces = TraceCounts::of(&self.trace_keys(|| traces.collect()));
         // A row is never more than a batch, so it is not split when it is sent.
         let pieces = payload.pieces(settings.max_export_batch_size);
+        if pieces.iter().any(|piece| piece.bytes().len() > row::MAX_BYTES) {
+            return Err(NoRoom::TooLarge { max: row::MAX_BYTES });
+        }
         let bytes = pieces.iter().map(memory).sum();
         let mut state = self.state.lock_unless_forked().ok_or(NoRoom::Closed)?;
         self.stripes.collect(&mut state);
