@@ -50,7 +50,7 @@ impl WeakRegistry {
     }
 }
 
-/// A registry whose other handles may be dropped meanwhile.
+/// A registry. Its other handles may be dropped meanwhile.
 pub(crate) struct HeldRegistry(Option<TracerRegistry>);
 
 impl Deref for HeldRegistry {

@@ -94,7 +94,7 @@ struct World {
     saved: Arc<Mutex<Option<Saved>>>,
     sending: Task,
     load: Option<(Load, Vec<Taken>)>,
-    /// Requests whose append has ended: creation numbers, and whether they are accepted.
+    /// Requests with an append that has ended: creation numbers, and whether they are accepted.
     placed: Arc<Mutex<Vec<PlacedRequest>>>,
     created: u64,
     accepted: u64,

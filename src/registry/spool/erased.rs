@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::selector::Selector;
 use crate::util::fork::ForkLock;
 
-/// Selectors whose data was erased.
+/// Selectors with erased data.
 #[derive(Default)]
 pub(crate) struct ErasedSelectors {
     selectors: ForkLock<BTreeSet<Selector>>,

@@ -41,7 +41,7 @@ type OpenStore = Box<dyn FnOnce(Report) -> Result<Arc<dyn Store>, OpenError> + S
 #[derive(Default)]
 pub(crate) struct GivenStore(Option<(SpoolMode, OpenStore)>);
 
-/// A store whose reports are not handled yet.
+/// A store with reports that are not handled yet.
 pub(crate) struct OpenedStore {
     pub(crate) spool: Arc<Spool>,
     path: PathBuf,

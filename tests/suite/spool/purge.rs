@@ -1,4 +1,4 @@
-//! Erased data is sent by nobody and on no disk, and later data of the tenant is refused.
+//! Erased data is not sent and on no disk, and later data of the tenant is refused.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

@@ -2,10 +2,10 @@
 //!
 //! `secure_delete` zeroes what a deleted row occupied. But when SQLite balances a b-tree, it copies
 //! cells to other pages, and leaves the old bytes in the gap of the first page. So a body must be
-//! on overflow pages alone, which belong to one row. A record whose payload exceeds the leaf keeps
-//! as many bytes in the leaf as [`IN_LEAF`] plus the remainder of the rest by [`OVERFLOW`]. With
-//! `IN_LEAF` zeros before the body, and zeros after it up to a multiple of `OVERFLOW`, these are
-//! exactly the head of the record and the first zeros.
+//! on overflow pages alone, which belong to one row. A record that exceeds the leaf keeps as many
+//! bytes in the leaf as [`IN_LEAF`] plus the remainder of the rest by [`OVERFLOW`]. With `IN_LEAF`
+//! zeros before the body, and zeros after it up to a multiple of `OVERFLOW`, these are exactly the
+//! head of the record and the first zeros.
 
 /// The size of a page. Another one is refused when a file is opened.
 pub(crate) const PAGE: u64 = PAGE_SIZE as u64;

@@ -24,7 +24,7 @@ const DELETE_BYTES: u64 = 8 << 20;
 const VACUUM_PAGES: u64 = 4096;
 
 impl Writer {
-    /// The names of queues whose purge is not done.
+    /// The names of queues that are not purged to the end.
     pub(super) fn undone(&self) -> HashSet<Arc<str>> {
         let undone = self.erased.iter().filter(|erased| !erased.is_done);
         undone

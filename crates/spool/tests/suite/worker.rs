@@ -242,7 +242,7 @@ impl Worker<'_> {
 
 /// Writes a line of the diary. It is with the parent before this returns.
 fn write(line: &str) {
-    // Without a parent, there is nobody to work for.
+    // Without a parent, nothing needs the work.
     if io::stderr().write_all(format!("{line}\n").as_bytes()).is_err() {
         process::exit(1);
     }
