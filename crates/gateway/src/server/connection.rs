@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,8 +121,8 @@ impl Connection {
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .keep_alive_interval(PING_INTERVAL)
                 .keep_alive_timeout(PING_TIMEOUT);
-            self.drive(builder.serve_connection(stream, service), streams, &activity, &refused)
-                .await;
+            let connection = Box::pin(builder.serve_connection(stream, service));
+            self.drive(connection, streams, &activity, &refused).await;
         } else {
             let mut builder = http1::Builder::new();
             builder
@@ -132,8 +132,8 @@ impl Connection {
                 .max_headers(HEADERS)
                 .max_header_size(HEAD_BYTES as usize)
                 .max_buf_size(READ_BUFFER);
-            self.drive(builder.serve_connection(stream, service), streams, &activity, &refused)
-                .await;
+            let connection = Box::pin(builder.serve_connection(stream, service));
+            self.drive(connection, streams, &activity, &refused).await;
         }
     }
 
@@ -168,9 +168,11 @@ impl Connection {
 
     /// Runs a connection until it ends by itself, expires, is refused, or the server stops. Then
     /// ends its requests.
+    ///
+    /// In a box, because a future has a place for each function that it passes a connection to.
     async fn drive<C: GracefulConnection>(
         mut self,
-        connection: C,
+        mut connection: Pin<Box<C>>,
         mut streams: Streams,
         activity: &Activity,
         refused: &Notify,
@@ -178,16 +180,22 @@ impl Connection {
         let server = Arc::clone(&self.server);
         tokio::select! {
             biased;
-            () = self.serve_until_end(connection, activity, refused) => {}
+            () = self.serve_until_end(connection.as_mut(), activity, refused) => {}
             () = streams.run(&server.turns, true) => {}
         }
+        // Ends its requests.
+        drop(connection);
         streams.run(&server.turns, false).await;
     }
 
-    async fn serve_until_end<C: GracefulConnection>(&mut self, connection: C, activity: &Activity, refused: &Notify) {
+    async fn serve_until_end<C: GracefulConnection>(
+        &mut self,
+        mut connection: Pin<&mut C>,
+        activity: &Activity,
+        refused: &Notify,
+    ) {
         let running = self.server.running();
         let settings = &running.settings;
-        let mut connection = pin!(connection);
         tokio::select! {
             // The connection first: a request that arrived in time is served.
             biased;
