@@ -75,6 +75,7 @@ impl Lane {
         ready: impl Future<Output = ()>,
         at_most: Duration,
     ) {
+        #[cfg(feature = "spool")]
         let mut ready = std::pin::pin!(ready);
         #[cfg(feature = "spool")]
         let at_most = if self.spool.is_some() {
