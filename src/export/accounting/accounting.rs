@@ -1,10 +1,10 @@
 //! The ledgers of all selectors, and the totals of evicted ones.
 //!
-//! A selector without tracers keeps its ledger, which continues if the selector is used again. One
-//! with data on disk keeps it for good. If
+//! A selector without tracers keeps its ledger, which continues if the selector is used again. If
 //! there are too many such selectors, the oldest ledger is evicted: its numbers are added to the
 //! [`EvictedLedgers`]. So memory does not grow with the number of selectors, and no span is missing
-//! from the total. Selectors with unreported losses have a separate list of the same size.
+//! from the total. Selectors with unreported losses have a separate list of the same size. The
+//! ledger of a selector with data on disk is not evicted.
 //!
 //! A ledger is evicted under the lock of the evicted totals, and only if it has no other owner.
 //! Readers of all ledgers take them and the evicted totals under that lock, so each span counts

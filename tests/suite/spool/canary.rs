@@ -39,7 +39,7 @@ fn keys_headers_and_endpoints_are_in_no_byte_on_disk() {
         assert!(first.shutdown(Duration::from_secs(4)).is_complete());
         drop(first);
         assert_without(&secrets, &folder);
-        assert!(file_with(QUEUE, &folder).is_some(), "the search finds what is there");
+        assert!(file_with(QUEUE, &folder).is_some(), "no file has the name of the queue");
 
         // Bodies are compressed, so a search of the files would not find what is in them.
         let spans_on_disk = bodies(&folder, Kind::Spans);

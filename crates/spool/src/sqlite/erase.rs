@@ -1,4 +1,5 @@
-//! Deletes the data of a tenant for good, in steps that a crash may interrupt.
+//! Erases the data of a tenant. After a crash, the next start continues with the steps that are
+//! left.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -91,7 +91,7 @@ fn a_full_disk_heals(spool: &mut Spool, free: impl FnOnce()) {
             .is_err_and(|e| matches!(e, AppendError::Full))
     );
 
-    // What is there can be taken and deleted, although the disk is full.
+    // Rows can be taken and deleted while the disk is full.
     let first = spool
         .take("acme", Kind::Spans, tracer_registry_spool::Limit { rows: 2, ..ALL })
         .expect("works");
