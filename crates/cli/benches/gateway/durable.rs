@@ -45,7 +45,7 @@ fn folder() -> Result<TempDir> {
 fn spool(folder: &TempDir, max_bytes: u64) -> String {
     let path = folder.path().join("spool");
     format!(
-        "[spool]\nmode = \"through\"\npath = \"{}\"\nmax_bytes = {max_bytes}\n",
+        "[spool]\nmode = \"through\"\npath = \"{}\"\nmax_bytes = \"{max_bytes}\"\n",
         path.display()
     )
 }
@@ -163,10 +163,10 @@ fn backlog(bench: &Bench) -> Result<Vec<Row>> {
     // The process is killed, so the start includes recovery.
     let filled = fill(&config(nowhere.clone()), bench, old, bytes)?;
     let body = Body::new(Encoding::Protobuf, FRESH_SPANS)?;
-    let load = |port, rate, time| Load {
+    let load = |port, identities, rate, time| Load {
         port,
         body: &body,
-        identities: fresh,
+        identities,
         connections: 4,
         rate: Some(rate),
         time,
@@ -178,7 +178,7 @@ fn backlog(bench: &Bench) -> Result<Vec<Row>> {
     {
         let watched = Watched::start(config(nowhere.clone()), bench)?;
         let begun = Instant::now();
-        load(watched.server.port, 1.0, Duration::from_millis(1)).run()?;
+        load(watched.server.port, old, 1.0, Duration::from_millis(1)).run()?;
         let first = watched.server.started_in + begun.elapsed();
         let row = Row::of(
             "start until the first 200, after a kill",
@@ -200,7 +200,7 @@ fn backlog(bench: &Bench) -> Result<Vec<Row>> {
     let time = bench.options.pick(Duration::from_secs(2), Duration::from_secs(5));
     let measure = || -> Result<(f64, u64)> {
         receiver.reset()?;
-        let sent = load(server.port, FRESH_RATE, time).run()?;
+        let sent = load(server.port, fresh, FRESH_RATE, time).run()?;
         let arrived = receiver.wait_for_others(sent.spans)?;
         if arrived.others != sent.spans {
             return Err(format!("{} spans were accepted and {} arrived", sent.spans, arrived.others).into());
