@@ -68,11 +68,14 @@ pub enum DropReason {
     /// The data of the tenant was erased by a purge. A request in progress may still have arrived.
     #[error("the data of the tenant was erased")]
     Purged,
+    /// More than `quota` allows the tenant. Drops the newest item.
+    #[error("more than the tenant's quota")]
+    Quota,
 }
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::QueueFull,
         Self::QueueFullUnauthorized,
         Self::QueueFullUnavailable,
@@ -88,6 +91,7 @@ impl DropReason {
         Self::SpoolExpired,
         Self::SpoolDamaged,
         Self::Purged,
+        Self::Quota,
     ];
 }
 

@@ -89,6 +89,7 @@ pub mod fuzzing;
 pub mod ingest;
 pub mod integrations;
 mod ledger;
+mod policy;
 mod propagation;
 mod registry;
 mod scope;
@@ -148,6 +149,13 @@ pub mod report {
 pub mod check {
     pub use crate::export::SpanFate;
     pub use crate::registry::{CheckMode, CheckWarning, CheckedBinding, ConnectionCheck};
+}
+
+/// Redaction by the program: [`RegistryBuilder::redactor`].
+#[cfg(feature = "redact")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redact")))]
+pub mod redact {
+    pub use crate::policy::redaction::{Decision, Place, Redactor, Value};
 }
 
 /// Sources of tenants' bindings, for example a database: [`RegistryBuilder::binding_source`].

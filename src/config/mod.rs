@@ -30,7 +30,7 @@ pub use resolve::config::Config;
 pub use resolve::error::ResolveError;
 pub use resolve::proxy::ResolvedProxy;
 pub(crate) use resolve::resolved::Digest;
-pub use resolve::resolved::ResolvedBinding;
+pub use resolve::resolved::{ResolvedBinding, ResolvedRedact};
 pub(crate) use resolve::tenant::TenantBinding;
 #[cfg(feature = "watch")]
 pub(crate) use resolve::tenant_files::tenant_of;
@@ -46,6 +46,8 @@ pub use settings::export::{
 pub use settings::metrics::{Metrics, MetricsSettings};
 pub use settings::pool::{IdleTimeout, Pool, PoolSettings, WhenFull};
 pub use settings::proxy::Proxy;
+pub use settings::quota::Quota;
+pub use settings::redact::{Pattern, Redact, RedactAction, RedactRule};
 pub use settings::redacted::Redacted;
 #[cfg(feature = "schema")]
 pub use settings::schema::json_schema;

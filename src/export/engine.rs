@@ -40,6 +40,7 @@ use super::spool::{Spool, load};
 use crate::backend::Destination;
 use crate::config::{ExportMode, ExportSettings};
 use crate::context::Boundary;
+use crate::policy::Policies;
 use crate::secret::{Fingerprinter, KeyReader};
 #[cfg(feature = "metrics")]
 use crate::util::fork::ForkGuard;
@@ -110,12 +111,14 @@ impl Engine {
         destination: Arc<Destination>,
         connections: Arc<Connections>,
         key: Arc<RotatingKey>,
+        policies: Policies,
         #[cfg_attr(not(feature = "spool"), expect(unused_variables, reason = "nothing goes to disk"))] is_pooled: bool,
     ) -> Arc<Lane> {
         let lane = Lane::new(
             destination,
             connections,
             key,
+            policies,
             Arc::clone(&self.shared),
             ledger,
             #[cfg(feature = "spool")]

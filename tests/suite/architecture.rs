@@ -19,6 +19,7 @@ pub(crate) const LAYERS: &[&str] = &[
     "secret",
     "config",
     "ledger",
+    "policy",
     "backend",
     "context",
     "export",

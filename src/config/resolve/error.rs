@@ -38,6 +38,9 @@ pub enum ResolveError {
     /// No table for the selector sets a key source.
     #[error("no api_key is configured, and the key of another selector is never used")]
     NoKey,
+    /// A rule of redaction hashes, and no table sets the key of the hashes.
+    #[error("the rule {0:?} of redact hashes, and no redact.key is configured")]
+    NoHashKey(String),
     /// A placeholder such as `{tenant}` cannot be filled in.
     #[error(transparent)]
     Template(#[from] TemplateError),

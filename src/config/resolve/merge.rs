@@ -26,6 +26,7 @@ use crate::config::resolve::proxy::ResolvedProxy;
 use crate::config::rules::endpoint::Endpoint;
 use crate::config::rules::template::TemplateError;
 use crate::config::settings::binding::{Binding, Change, DiscardedKey};
+use crate::config::settings::redact::RedactRule;
 use crate::config::untrusted::{self, Addresses, LayerOrigin, Rules};
 use crate::secret::KeySource;
 use crate::selector::{Selector, SelectorKind};
@@ -44,6 +45,8 @@ pub(crate) struct MergedLayers<'a> {
     project_layer: Option<(LayerOrigin<'a>, bool)>,
     /// The last discarded key, and the table with the change.
     discarded: Option<(DiscardedKey, LayerOrigin<'a>)>,
+    /// Rules of redaction, which add up: no layer replaces those of a lower one.
+    redact_rules: Vec<(String, RedactRule)>,
     problems: Problems,
 }
 
@@ -58,6 +61,7 @@ impl<'a> MergedLayers<'a> {
             key_is_untrusted: false,
             project_layer: None,
             discarded: None,
+            redact_rules: Vec::new(),
             problems: Problems::default(),
         }
     }
@@ -96,6 +100,9 @@ impl<'a> MergedLayers<'a> {
         }
         let lower_project = self.binding.project.clone();
         self.binding.overlay(layer);
+        let rules = layer.redact.iter().flat_map(|redact| &redact.rules);
+        self.redact_rules
+            .extend(rules.map(|(name, rule)| (name.clone(), rule.clone())));
         if layer.api_key.is_some() {
             self.key_is_untrusted = !is_trusted;
         }
@@ -132,6 +139,11 @@ impl<'a> MergedLayers<'a> {
             // Not the key that the project was named with.
             *has_own_key = false;
         }
+    }
+
+    /// Returns the rules of redaction of all layers with their names, lowest layer first.
+    pub(crate) fn take_redact_rules(&mut self) -> Vec<(String, RedactRule)> {
+        std::mem::take(&mut self.redact_rules)
     }
 
     /// Returns the key source, with placeholders filled in.

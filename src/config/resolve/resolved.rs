@@ -15,6 +15,8 @@ use crate::config::resolve::proxy::{ProxyUrls, ResolvedProxy};
 use crate::config::rules::endpoint::Endpoint;
 use crate::config::rules::template::{self, TemplateError};
 use crate::config::settings::binding::{Auth, BackendName, Limits, Sampling, SessionMode};
+use crate::config::settings::quota::Quota;
+use crate::config::settings::redact::{Redact, RedactAction, RedactRule};
 use crate::config::settings::redacted::Redacted;
 use crate::config::settings::tls::Tls;
 use crate::config::untrusted::Addresses;
@@ -67,6 +69,23 @@ pub struct ResolvedBinding {
     pub sessions: SessionMode,
     /// Weight in the fair share of sending.
     pub weight: u32,
+    /// What is removed from data.
+    pub redact: ResolvedRedact,
+    /// How much the tenant may send.
+    pub quota: Quota,
+    /// Selectors that get a copy of every span.
+    pub also: Vec<Selector>,
+}
+
+/// What is removed from the data of a selector.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ResolvedRedact {
+    /// Source of the key of hashes.
+    pub key: Option<KeySource>,
+    /// Whether patterns also apply to the names of spans and events.
+    pub names: bool,
+    /// The rules of all tables with their names, lowest table first.
+    pub rules: Vec<(String, RedactRule)>,
 }
 
 /// 128-bit hash of a binding. A tracer compares it instead of storing the binding.
@@ -85,7 +104,7 @@ impl ResolvedBinding {
 
 /// Fills in the merged layers for a selector.
 pub(crate) fn fill(
-    layers: MergedLayers<'_>,
+    mut layers: MergedLayers<'_>,
     selector: &Selector,
     proxies: [&ProxyUrls; 2],
 ) -> Result<ResolvedBinding, ResolveError> {
@@ -97,6 +116,7 @@ pub(crate) fn fill(
     let project = project.map(|project| template::fill(project, selector)).transpose()?;
     // Refused settings are reported first, because they may be the reason for a missing key.
     let api_key = layers.key();
+    let rules = layers.take_redact_rules();
     let (merged, untrusted) = layers.check(api_key.as_ref().ok(), project.as_deref(), proxy.as_ref())?;
     let api_key = api_key?;
     let mut headers = Vec::with_capacity(merged.headers.len());
@@ -136,6 +156,33 @@ pub(crate) fn fill(
         propagate_session_id: propagation.session_id.unwrap_or(false),
         sessions: merged.sessions.unwrap_or_default(),
         weight: merged.weight.unwrap_or(DEFAULT_WEIGHT),
+        redact: ResolvedRedact::resolve(rules, merged.redact.unwrap_or_default(), selector)?,
+        quota: merged.quota.map(|quota| *quota).unwrap_or_default(),
+        also: merged.also.unwrap_or_default(),
         selector: selector.clone(),
     })
+}
+
+impl ResolvedRedact {
+    fn resolve(
+        rules: Vec<(String, RedactRule)>,
+        merged: Box<Redact>,
+        selector: &Selector,
+    ) -> Result<Self, ResolveError> {
+        let key = merged
+            .key
+            .map(|source| template::fill_source(&source, selector))
+            .transpose()?;
+        let hashes = |(_, rule): &&(String, RedactRule)| rule.action == Some(RedactAction::Hash);
+        if key.is_none()
+            && let Some((name, _)) = rules.iter().find(hashes)
+        {
+            return Err(ResolveError::NoHashKey(name.clone()));
+        }
+        Ok(Self {
+            key,
+            names: merged.names.unwrap_or(false),
+            rules,
+        })
+    }
 }

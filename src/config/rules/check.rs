@@ -98,6 +98,15 @@ pub(crate) fn binding(binding: &Binding, path: &str, problems: &mut Problems) {
             );
         }
     }
+    if let Some(redact) = &binding.redact {
+        redact.check_rules(&format!("{path}.redact"), problems);
+        for message in redact.key.iter().flat_map(key_source) {
+            problems.add(format!("{path}.redact.key"), message);
+        }
+    }
+    if let Some(quota) = &binding.quota {
+        quota.check(&format!("{path}.quota"), problems);
+    }
     if let Some(sampling) = &binding.sampling
         && !(0.0..=1.0).contains(&sampling.ratio)
     {

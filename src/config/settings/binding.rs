@@ -12,12 +12,15 @@ use crate::config::rules::values::{self, at_least_one};
 use crate::config::settings::declare::table;
 use crate::config::settings::key_source;
 use crate::config::settings::proxy::Proxy;
+use crate::config::settings::quota::Quota;
+use crate::config::settings::redact::Redact;
 use crate::config::settings::redacted::Redacted;
 #[cfg(feature = "schema")]
 use crate::config::settings::schema_types;
 use crate::config::settings::setting::{impl_setting, size};
 use crate::config::settings::tls::Tls;
 use crate::secret::KeySource;
+use crate::selector::Selector;
 use crate::util::json_depth::bounded;
 use crate::util::json_number::IntoJson;
 
@@ -98,6 +101,18 @@ table! {
         #[take(weight)]
         #[limit(in_weights)]
         pub(crate) weight: Option<u32>,
+        /// What is removed from data before it is stored or sent. Default: nothing.
+        #[schema(with = "Option<Redact>")]
+        #[untrusted(checked)]
+        pub(crate) redact: Option<Box<Redact>>,
+        /// How much the tenant may send. Default: no limit.
+        #[schema(with = "Option<Quota>")]
+        #[untrusted(lowered)]
+        pub(crate) quota: Option<Box<Quota>>,
+        /// Selectors that get a copy of every span, such as `environment:operations`. Their
+        /// bindings must not have copies themselves. Default: none.
+        #[schema(with = "Option<Vec<String>>")]
+        pub(crate) also: Option<Vec<Selector>>,
         #[state]
         /// Whether the binding is untrusted: it may set only what `[untrusted]` allows.
         pub(crate) untrusted: bool,
@@ -284,6 +299,9 @@ impl_setting! {
     SessionMode: Table::choose;
     KeySource: key_source::take;
     Proxy: Proxy::take;
+    Vec<Selector>: |table: &mut Table<'_>, name| {
+        table.take(name, "a list of selectors such as \"environment:operations\"")
+    };
     Auth: |table: &mut Table<'_>, name| table.table(name, |table| Auth {
         header: table.take("header", "a header's name").unwrap_or_else(default_auth_header),
         scheme: table.choose("scheme").unwrap_or_default(),
@@ -463,6 +481,25 @@ impl Binding {
     /// Default: 100.
     pub fn weight(mut self, weight: u32) -> Self {
         self.weight = Some(weight);
+        self
+    }
+
+    /// Sets what is removed from data before it is stored or sent.
+    pub fn redact(mut self, redact: Redact) -> Self {
+        self.redact = Some(Box::new(redact));
+        self
+    }
+
+    /// Sets how much the tenant may send.
+    pub fn quota(mut self, quota: Quota) -> Self {
+        self.quota = Some(Box::new(quota));
+        self
+    }
+
+    /// Adds a selector that gets a copy of every span, such as `environment:operations`. Its binding
+    /// must not have copies itself.
+    pub fn also(mut self, selector: &Selector) -> Self {
+        self.also.get_or_insert_default().push(selector.clone());
         self
     }
 

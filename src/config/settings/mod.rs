@@ -10,6 +10,8 @@ pub(crate) mod metrics;
 mod overlay;
 pub(crate) mod pool;
 pub(crate) mod proxy;
+pub(crate) mod quota;
+pub(crate) mod redact;
 pub(crate) mod redacted;
 #[cfg(feature = "schema")]
 pub(crate) mod schema;

@@ -147,6 +147,19 @@ impl<T: Field> Field for Redacted<T> {
     }
 }
 
+/// A table that most bindings do not have.
+impl<T: Setting> Setting for Box<T> {
+    fn take(table: &mut Table<'_>, name: &'static str) -> Option<Self> {
+        T::take(table, name).map(Self::new)
+    }
+
+    fn overlay_onto(&self, lower: &mut Option<Self>) {
+        let mut merged = lower.take().map(|lower| *lower);
+        (**self).overlay_onto(&mut merged);
+        *lower = merged.map(Self::new);
+    }
+}
+
 /// Implements [`Setting`] for values that a higher layer replaces.
 macro_rules! impl_setting {
     ($($Type:ty: $take:expr;)*) => {$(

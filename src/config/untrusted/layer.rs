@@ -56,6 +56,7 @@ pub(crate) fn check(
     operator_only(layer, &path, problems);
     raised(layer, below, &path, problems);
     resource(layer, below, &path, problems);
+    redact(layer, below, &path, problems);
     if moves(layer, below) {
         endpoint(layer, &path, rules, problems);
     }
@@ -80,6 +81,10 @@ fn operator_only(layer: &Binding, path: &str, problems: &mut Problems) {
         ("", layer.operator_only()),
         ("limits.", layer.limits.unwrap_or_default().operator_only()),
         ("propagation.", layer.propagation.unwrap_or_default().operator_only()),
+        (
+            "redact.",
+            layer.redact.iter().flat_map(|redact| redact.operator_only()).collect(),
+        ),
     ] {
         for setting in refused {
             let message = "an untrusted layer must not set this; only the operator's configuration may";
@@ -92,12 +97,17 @@ fn operator_only(layer: &Binding, path: &str, problems: &mut Problems) {
 fn raised(layer: &Binding, below: &Binding, path: &str, problems: &mut Problems) {
     let limits = layer.limits.unwrap_or_default();
     let propagation = layer.propagation.unwrap_or_default();
+    let quota = layer.quota.as_deref().copied().unwrap_or_default();
     let ratio = layer.sampling.map(|sampling| sampling.ratio);
     let max = below.sampling.map_or(1.0, |sampling| sampling.ratio);
     let ratio = ratio.filter(|ratio| *ratio > max).map(|_| ("ratio", max.to_string()));
     for (table, raised) in [
         ("sampling", ratio.into_iter().collect()),
         ("limits", limits.raised(&below.limits.unwrap_or_default())),
+        (
+            "quota",
+            quota.raised(&below.quota.as_deref().copied().unwrap_or_default()),
+        ),
         (
             "propagation",
             propagation.raised(&below.propagation.unwrap_or_default()),
@@ -107,6 +117,15 @@ fn raised(layer: &Binding, below: &Binding, path: &str, problems: &mut Problems)
             let message = format!("an untrusted layer may only lower this; the lower tables set {max}");
             problems.add(format!("{path}.{table}.{setting}"), message);
         }
+    }
+}
+
+/// Reports a setting that makes the redaction of the lower tables weaker.
+fn redact(layer: &Binding, below: &Binding, path: &str, problems: &mut Problems) {
+    let names = |binding: &Binding| binding.redact.as_ref().and_then(|redact| redact.names);
+    if names(layer) == Some(false) && names(below) == Some(true) {
+        let message = "an untrusted layer may only add to the redaction of the lower tables";
+        problems.add(format!("{path}.redact.names"), message);
     }
 }
 

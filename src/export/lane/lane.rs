@@ -39,6 +39,7 @@ use crate::export::shared::EngineMark;
 use crate::export::shared::Shared;
 #[cfg(feature = "spool")]
 use crate::export::spool::Spool;
+use crate::policy::Policies;
 use crate::secret::Fingerprint;
 use crate::selector::Selector;
 
@@ -51,6 +52,7 @@ pub(crate) struct Lane {
     pub(crate) key: Arc<RotatingKey>,
     pub(crate) breakers: LaneBreakers,
     pub(crate) connections: Arc<Connections>,
+    pub(crate) policies: Policies,
     pub(super) shared: Arc<Shared>,
     /// `None` if nothing of the lane goes to disk.
     #[cfg(feature = "spool")]
@@ -76,6 +78,7 @@ impl Lane {
         destination: Arc<Destination>,
         connections: Arc<Connections>,
         key: Arc<RotatingKey>,
+        policies: Policies,
         shared: Arc<Shared>,
         ledger: &Arc<SelectorLedger>,
         #[cfg(feature = "spool")] spool: Option<Arc<Spool>>,
@@ -97,6 +100,7 @@ impl Lane {
             destination,
             key,
             connections,
+            policies,
             shared,
             session_permits: OnceLock::new(),
             quarantine_permit: OnceLock::new(),

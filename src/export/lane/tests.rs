@@ -39,6 +39,7 @@ use crate::export::net::transport::Transport;
 use crate::export::queue::byte_size::byte_size;
 use crate::export::send::deliver::run_request;
 use crate::export::test_fixtures::span;
+use crate::policy::Policies;
 use crate::secret::{KeyReader, KeySource, SecretError, SecretSources};
 use crate::selector::{SelectorKind, Slug};
 
@@ -166,6 +167,7 @@ impl Parts {
                 destination,
                 connections,
                 Arc::clone(&key),
+                Policies::default(),
                 Arc::clone(shared),
                 ledger,
                 #[cfg(feature = "spool")]

@@ -103,6 +103,7 @@ pub(crate) fn error_type(reason: DropReason) -> &'static str {
         DropReason::SpoolExpired => "spool_expired",
         DropReason::SpoolDamaged => "spool_damaged",
         DropReason::Purged => "purged",
+        DropReason::Quota => "quota",
     }
 }
 

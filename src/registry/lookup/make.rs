@@ -7,6 +7,9 @@ use crate::backend::{Destination, DestinationError};
 use crate::config::{ExportMode, ResolvedBinding, ResolvedProxy};
 use crate::export::{ConnectionKey, Connections, CountedLane as _, Credentials, HEALTH, Proxy};
 use crate::ledger::DropReason;
+use crate::policy::Policies;
+#[cfg(feature = "redact")]
+use crate::policy::redaction::Redaction;
 use crate::registry::bindings::CurrentBinding;
 use crate::registry::error::LookupError;
 use crate::registry::handle::Inner;
@@ -30,7 +33,10 @@ impl Inner {
         }
         self.warn_of_shared_project(selector, &destination, key.fingerprint());
         let ledger = self.accounting.ledger(selector, &destination.traces_url);
-        let lane = self.engine.open_lane(&ledger, destination, connections, key, is_pooled);
+        let policies = Self::policies(binding);
+        let lane = self
+            .engine
+            .open_lane(&ledger, destination, connections, key, policies, is_pooled);
         // Again: a purge in the meantime may not have seen the lane.
         if let Err(error) = self.check_not_erased(selector) {
             lane.close(DropReason::Purged);
@@ -42,6 +48,16 @@ impl Inner {
             bound.expires,
             lane,
         ))
+    }
+
+    /// Returns what may leave, and how much.
+    fn policies(binding: &ResolvedBinding) -> Policies {
+        #[cfg(not(feature = "redact"))]
+        let _ = binding;
+        Policies {
+            #[cfg(feature = "redact")]
+            redaction: Redaction::new(&binding.selector, &binding.redact, Vec::new()),
+        }
     }
 
     fn check_not_erased(&self, selector: &Selector) -> Result<(), LookupError> {

@@ -156,6 +156,7 @@ fn is_refused_at_entry(reason: DropReason) -> bool {
             | DropReason::QueueFullUnauthorized
             | DropReason::QueueFullUnavailable
             | DropReason::AfterShutdown
+            | DropReason::Quota
             | DropReason::SpoolFull
     )
 }

@@ -202,8 +202,8 @@ fn rule_of_loss(reason: DropReason) -> Option<Rule> {
         | DropReason::Encoding
         | DropReason::SpoolExpired
         | DropReason::SpoolDamaged => Some(Rule::SpansLost),
-        // The registry is gone, or the data was erased on purpose.
-        DropReason::Shutdown | DropReason::AfterShutdown | DropReason::Purged => None,
+        // The registry is gone, or the data was erased or limited on purpose.
+        DropReason::Shutdown | DropReason::AfterShutdown | DropReason::Purged | DropReason::Quota => None,
     }
 }
 
