@@ -36,6 +36,12 @@ settings! {
         /// fails at once.
         #[default(Duration::ZERO, at_most_a_day)]
         pub wait_for_lock: Option<Duration>,
+        /// Most bytes per second that are read from disk to be sent, of all tenants together, so that
+        /// a large backlog does not delay other data. Default: 32MiB.
+        #[schema(with = "Option<schema_types::Size>")]
+        #[take(size)]
+        #[default(32 << 20, at_least_one)]
+        pub drain_rate: Option<usize>,
         #[optional]
         /// Folder of the files, for this registry alone. Created if it is missing. Required unless
         /// `mode` is off.

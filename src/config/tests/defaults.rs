@@ -11,7 +11,7 @@ use crate::config::{
 };
 
 /// Registry settings with a default, each with another value.
-pub(super) const REGISTRY_SETTINGS: [(&str, &str); 27] = [
+pub(super) const REGISTRY_SETTINGS: [(&str, &str); 28] = [
     ("export.mode", "\"inline\""),
     ("export.protocol", "\"http/json\""),
     ("export.compression", "\"none\""),
@@ -38,6 +38,7 @@ pub(super) const REGISTRY_SETTINGS: [(&str, &str); 27] = [
     ("pool.when_full", "\"grow\""),
     ("reload.watch", "true"),
     ("spool.max_age", "\"7m\""),
+    ("spool.drain_rate", "\"7MiB\""),
     ("spool.wait_for_lock", "\"7s\""),
 ];
 
@@ -127,6 +128,7 @@ fn registry_settings(config: &Config) -> Effective {
         mode: _,
         max_age,
         wait_for_lock,
+        drain_rate,
         path: _,
         max_bytes: _,
         tenant_max_bytes: _,
@@ -158,6 +160,7 @@ fn registry_settings(config: &Config) -> Effective {
         ("pool.when_full", format!("{when_full:?}")),
         ("reload.watch", config.is_watched().to_string()),
         ("spool.max_age", format!("{max_age:?}")),
+        ("spool.drain_rate", drain_rate.to_string()),
         ("spool.wait_for_lock", format!("{wait_for_lock:?}")),
     ])
 }

@@ -208,7 +208,7 @@ fn spans_of_a_lane_that_spills_are_saved_and_sent_and_every_flush_completes() {
     every_order(|parts| {
         let disk = TestStore::by_hand();
         let store = disk.open(&(Arc::new(|_| {}) as _));
-        let spool = Spool::new(store, SpoolMode::Overflow, Duration::from_secs(3600));
+        let spool = Spool::new(store, SpoolMode::Overflow, Duration::from_secs(3600), usize::MAX);
         let (lane, ledger, mut events_rx) = parts.spooled_lane(&spool);
         let over = Arc::new(AtomicBool::new(false));
         // Only this thread locks the ledger of the selector, which has no lock of the checker.

@@ -122,7 +122,7 @@ impl World {
         let disk = TestStore::by_hand();
         let store = disk.open(&(Arc::new(|_| {}) as _));
         disk.hold();
-        let spool = Spool::new(Arc::clone(&store), mode, Duration::from_secs(3600));
+        let spool = Spool::new(Arc::clone(&store), mode, Duration::from_secs(3600), usize::MAX);
         let (lane, ledger, events_rx) = Parts::of(Binding::new(), export).spooled_lane(&spool);
         Self {
             disk,

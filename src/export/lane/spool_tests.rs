@@ -38,7 +38,7 @@ impl World {
     fn new(mode: SpoolMode) -> Self {
         let disk = TestStore::by_hand();
         let store = disk.open(&(Arc::new(|_| {}) as _));
-        let spool = Spool::new(store, mode, Duration::from_secs(3600));
+        let spool = Spool::new(store, mode, Duration::from_secs(3600), usize::MAX);
         let (lane, ledger, events_rx) = Parts::of(Binding::new(), small()).spooled_lane(&spool);
         Self {
             disk,

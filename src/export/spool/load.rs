@@ -73,8 +73,12 @@ async fn run(spool: &Spool, ledger: &Arc<SelectorLedger>, load: &Load) {
     let (taken_tx, taken_rx) = oneshot::channel();
     // Fails only after the engine stopped. The rows stay on disk.
     let done = Box::new(|taken| drop(taken_tx.send(taken)));
-    spool.store.take(&queue, load.kind, limit, done);
-    let taken = taken_rx.await.ok().and_then(Result::ok).unwrap_or_default();
+    let take = async {
+        spool.store.take(&queue, load.kind, limit, done);
+        taken_rx.await.ok().and_then(Result::ok).unwrap_or_default()
+    };
+    let bytes = |taken: &Vec<Taken>| taken.iter().map(|row| row.body.len()).sum();
+    let taken = spool.pace.keep(take, bytes).await;
     let found_any = !taken.is_empty();
     let (mut queued, mut gone, mut left) = (0, Vec::new(), Vec::new());
     let mut rows = taken.into_iter();

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `backlog` | what a selector has on disk alone |
 //! | `load` | rows on disk to lanes |
+//! | `pace` | how fast rows are loaded |
 //! | `drain_events` | selectors with rows and no lane |
 //! | `row` | rows from payloads and session events, and back |
 //! | `persist` | saves staged spans |
@@ -13,6 +14,7 @@ pub(super) mod backlog;
 pub(super) mod drain_events;
 pub(super) mod hand_over;
 pub(super) mod load;
+mod pace;
 pub(crate) mod persist;
 pub(crate) mod row;
 
@@ -24,6 +26,7 @@ use tracer_registry_spool::{Health, Recovery, Store};
 
 use crate::config::SpoolMode;
 use drain_events::DrainEvents;
+use pace::Pace;
 
 /// Order numbers of one chunk. A row with a part of a chunk has the number of its first span.
 const STEP: u64 = 1 << 16;
@@ -34,6 +37,7 @@ pub(crate) struct Spool {
     pub(crate) mode: SpoolMode,
     /// Data that waits for longer is dropped.
     pub(crate) max_age: Duration,
+    pub(crate) pace: Pace,
     /// Selectors that need a tracer.
     pub(crate) drain: DrainEvents,
     /// The first order number of this process.
@@ -45,7 +49,7 @@ pub(crate) struct Spool {
 }
 
 impl Spool {
-    pub(crate) fn new(store: Arc<dyn Store>, mode: SpoolMode, max_age: Duration) -> Arc<Self> {
+    pub(crate) fn new(store: Arc<dyn Store>, mode: SpoolMode, max_age: Duration, drain_rate: usize) -> Arc<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // A start without a file cannot know the last number, so numbers grow with time. Larger than
         // any of an earlier process, unless it accepted more than a chunk each millisecond.
@@ -56,6 +60,7 @@ impl Spool {
             store,
             mode,
             max_age,
+            pace: Pace::new(drain_rate),
             drain: DrainEvents::default(),
             first_order,
             next_order: AtomicU64::new(first_order),

@@ -124,7 +124,7 @@ impl OpenedStore {
         let to = Arc::clone(&reports);
         let store = open(Arc::new(move |event| to.add(event))).map_err(|error| BuildError::Spool(error.to_string()))?;
         Ok(Some(Self {
-            spool: Spool::new(store, mode, settings.max_age),
+            spool: Spool::new(store, mode, settings.max_age, settings.drain_rate),
             path: settings.path.clone().unwrap_or_default(),
             reports,
         }))

@@ -31,12 +31,6 @@ const ERASED: usize = 5;
 /// Time in which more of a backlog arrives.
 const STALL: Duration = Duration::from_secs(10);
 
-pub(crate) fn rows(bench: &Bench) -> Result<Vec<Row>> {
-    let mut rows = cost(bench)?;
-    rows.extend(backlog(bench)?);
-    Ok(rows)
-}
-
 /// A folder on the disk of the build output, which is no file system in memory.
 fn folder() -> Result<TempDir> {
     Ok(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?)
@@ -51,7 +45,7 @@ fn spool(folder: &TempDir, max_bytes: u64) -> String {
 }
 
 /// A gateway with the spool and one without, under the same load in turns.
-fn cost(bench: &Bench) -> Result<Vec<Row>> {
+pub(crate) fn cost(bench: &Bench) -> Result<Vec<Row>> {
     let receiver = &bench.receiver;
     let folder = folder()?;
     let config = || Config::with_tenants(1).compression("gzip");
@@ -140,7 +134,7 @@ fn cost(bench: &Bench) -> Result<Vec<Row>> {
 }
 
 /// A backlog of many tenants: start, erase, and fresh spans of others while it drains.
-fn backlog(bench: &Bench) -> Result<Vec<Row>> {
+pub(crate) fn backlog(bench: &Bench) -> Result<Vec<Row>> {
     let receiver = &bench.receiver;
     let bytes: u64 = bench.options.pick(512 << 20, 5 << 30);
     let folder = folder()?;
@@ -198,22 +192,24 @@ fn backlog(bench: &Bench) -> Result<Vec<Row>> {
 
     let server = Server::gateway(&config(None), receiver)?;
     let time = bench.options.pick(Duration::from_secs(2), Duration::from_secs(5));
-    let measure = || -> Result<(f64, u64)> {
+    let measure = || -> Result<(f64, f64, u64)> {
         receiver.reset()?;
         let sent = load(server.port, fresh, FRESH_RATE, time).run()?;
         let arrived = receiver.wait_for_others(sent.spans)?;
         if arrived.others != sent.spans {
             return Err(format!("{} spans were accepted and {} arrived", sent.spans, arrived.others).into());
         }
-        Ok((arrived.p99_millis, arrived.spans - arrived.others))
+        let answers = sent.answers.quantile(990);
+        Ok((arrived.p99_millis, answers, arrived.spans - arrived.others))
     };
-    let (mut beside, mut rates) = (Vec::new(), Vec::new());
+    let (mut beside, mut answers, mut rates) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..bench.rounds() {
-        let (p99, spans) = measure()?;
+        let (p99, answer, spans) = measure()?;
         if spans == 0 {
             break;
         }
         beside.push(Some(p99));
+        answers.push(Some(answer));
         rates.push(Some(
             number(spans * LARGE as u64) / number(1 << 20) / time.as_secs_f64(),
         ));
@@ -223,7 +219,11 @@ fn backlog(bench: &Bench) -> Result<Vec<Row>> {
     for _ in 0..bench.rounds() {
         alone.push(Some(measure()?.0));
     }
-    let note = format!("drained at {:.0} MiB/s meanwhile", median(rates).unwrap_or(f64::NAN));
+    let note = format!(
+        "drained at {:.0} MiB/s meanwhile; p99 to the answer: {:.2} ms",
+        median(rates).unwrap_or(f64::NAN),
+        median(answers).unwrap_or(f64::NAN),
+    );
     let what = "p99 of healthy tenants to the receipt, while the backlog drains";
     let at = format!("{at}, {TENANTS} others with {FRESH_RATE} requests/s of {FRESH_SPANS} spans");
     let row = Row::of(what, at, "ms", Target::RatioAtMost(1.2)).note(note);

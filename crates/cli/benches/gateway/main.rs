@@ -18,7 +18,7 @@
 //! | `rotel` | the program of the peer |
 //! | `process` | numbers from `/proc` |
 //! | `receiver`, `delays`, `control` | the receiver's process and its control |
-//! | `relay`, `tenants`, `delay`, `neighbours`, `idle`, `lookup`, `admin`, `durable` | one group of rows each |
+//! | `relay`, `tenants`, `delay`, `neighbours`, `idle`, `lookup`, `admin`, `durable`, `backlog` | one group of rows each |
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -82,7 +82,7 @@ impl Bench {
 type Measure = fn(&Bench) -> Result<Vec<Row>>;
 
 /// Groups in table order, each with its names for `--only`.
-const GROUPS: [(&[&str], Measure); 8] = [
+const GROUPS: [(&[&str], Measure); 9] = [
     (&["relay", "memory"], relay::rows),
     (&["tenants"], tenants::rows),
     (&["delay"], delay::rows),
@@ -90,7 +90,8 @@ const GROUPS: [(&[&str], Measure); 8] = [
     (&["idle", "threads"], idle::rows),
     (&["look-up"], lookup::rows),
     (&["admin"], admin::rows),
-    (&["durable", "spool"], durable::rows),
+    (&["durable", "spool"], durable::cost),
+    (&["backlog", "spool"], durable::backlog),
 ];
 
 fn main() -> ExitCode {

@@ -12,7 +12,7 @@ use super::files::now_ms;
 use super::health::Fault;
 use super::options::Point;
 use super::shared::{call, guard, report};
-use super::writer::{BACK_OFF, COMMIT_BYTES, DELETES, Writer};
+use super::writer::{BACK_OFF, COMMIT_BYTES, DELETE_BYTES, DELETES, Writer};
 use super::{body, schema};
 use crate::{AppendError, Event, Health, Kind, Lost, Row, RowId};
 
@@ -229,7 +229,7 @@ impl Writer {
         let mut bytes = 0;
         let mut delete = Delete::new(db)?;
         for &(row, why) in self.deletes.iter().take(DELETES) {
-            if bytes > self.log_bytes() / 2 {
+            if bytes > DELETE_BYTES {
                 break;
             }
             gone.push(row);

@@ -22,6 +22,9 @@ pub(super) const COMMIT_BYTES: u64 = 1 << 20;
 pub(super) const DELETE_AFTER: Duration = Duration::from_millis(20);
 /// Deletions in one transaction.
 pub(super) const DELETES: usize = 256;
+/// A transaction deletes no further row after so many bytes, because each byte is overwritten and
+/// appends wait meanwhile.
+pub(super) const DELETE_BYTES: u64 = 1 << 20;
 /// The file is opened again after this, doubled up to the next.
 pub(super) const BACK_OFF: Duration = Duration::from_secs(1);
 pub(super) const MAX_BACK_OFF: Duration = Duration::from_secs(30);

@@ -35,7 +35,7 @@ fn world(
             _ => {}
         }
     };
-    let spool = Spool::new(store.open(&(Arc::new(notify) as _)), mode, HOUR);
+    let spool = Spool::new(store.open(&(Arc::new(notify) as _)), mode, HOUR, usize::MAX);
     assert!(known.set(Arc::clone(&spool)).is_ok());
     let receiver = Receiver::new(answer);
     let export = Export {

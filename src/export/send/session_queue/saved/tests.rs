@@ -36,7 +36,7 @@ impl World {
     fn new(mode: SpoolMode) -> Self {
         let disk = TestStore::by_hand();
         let report: Arc<dyn Fn(Event) + Send + Sync> = Arc::new(|_| {});
-        let spool = Spool::new(disk.open(&report), mode, Duration::from_secs(3600));
+        let spool = Spool::new(disk.open(&report), mode, Duration::from_secs(3600), usize::MAX);
         let binding = Binding::new().backend(BackendName::Honeyhive);
         let export = Export {
             max_queue_size: Some(QUEUE),
