@@ -59,7 +59,11 @@ mod tests {
         }
         // The last one does not wait for its own bytes.
         let expected = Duration::from_millis(49 * 100) - BURST;
-        assert!(begun.elapsed().abs_diff(expected) < Duration::from_millis(60), "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed().abs_diff(expected) < Duration::from_millis(60),
+            "{:?}",
+            begun.elapsed()
+        );
     }
 
     #[tokio::test(start_paused = true)]
