@@ -1,10 +1,15 @@
 //! A buffer whose memory is reserved before it is allocated.
 
+use tokio::task::yield_now;
+
 use crate::answer::Refusal;
 use crate::budget::Reserved;
 
 /// Smallest allocation.
 const MIN_BYTES: usize = 4 * 1024;
+
+/// Bytes that are copied without a pause.
+const COPY_BYTES: usize = 64 * 1024;
 
 /// Bytes of a request. Grows up to a limit, and only if the budget has room.
 pub(super) struct Buffer<'r> {
@@ -50,6 +55,32 @@ impl<'r> Buffer<'r> {
             }
             self.bytes.reserve_exact(total - self.bytes.len());
         }
+        Ok(())
+    }
+
+    /// Makes room for `more` bytes, up to the limit. Pauses while it copies what it has: a large copy
+    /// would delay other requests.
+    ///
+    /// # Errors
+    /// If the budget has no room. Beyond the limit, [`append`](Self::append) fails.
+    pub(super) async fn make_room(&mut self, more: usize) -> Result<(), Refusal> {
+        let capacity = self.bytes.capacity();
+        let total = (self.bytes.len() + more).min(self.limit);
+        if total <= capacity {
+            return Ok(());
+        }
+        let grown = total.max(capacity * 2).min(self.limit);
+        // While it copies, both are allocated.
+        if self.bytes.len() <= COPY_BYTES || !self.reserved.grow(grown * self.factor) {
+            return self.expect(total);
+        }
+        let mut bytes = Vec::with_capacity(grown);
+        for piece in self.bytes.chunks(COPY_BYTES) {
+            bytes.extend_from_slice(piece);
+            yield_now().await;
+        }
+        self.bytes = bytes;
+        self.reserved.shrink(capacity * self.factor);
         Ok(())
     }
 
@@ -103,6 +134,40 @@ mod tests {
         assert_eq!(bytes.len(), 100_000);
         drop(reserved);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn room_that_is_made_is_reserved_and_keeps_the_bytes() {
+        let budget = Budget::new(1 << 20);
+        let mut reserved = budget.reservation(&Arc::default());
+        let mut buffer = Buffer::new(600_000, &mut reserved);
+        for number in 0..=u8::MAX {
+            buffer.make_room(2_000).await.unwrap();
+            let capacity = buffer.bytes.capacity();
+            buffer.append(&[number; 2_000]).unwrap();
+            assert_eq!((buffer.bytes.capacity(), budget.used()), (capacity, capacity));
+        }
+        for (index, piece) in buffer.as_slice().chunks(2_000).enumerate() {
+            assert!(piece.iter().all(|byte| usize::from(*byte) == index));
+        }
+        // Not more than the limit, which only an append exceeds.
+        buffer.make_room(500_000).await.unwrap();
+        assert_eq!(buffer.bytes.capacity(), 600_000);
+        assert_eq!(buffer.append(&[0; 500_000]).unwrap_err().kind, RefusalKind::TooLarge);
+    }
+
+    #[tokio::test]
+    async fn without_memory_for_a_copy_a_buffer_grows_in_place() {
+        let budget = Budget::new(300_000);
+        let mut reserved = budget.reservation(&Arc::default());
+        let mut buffer = Buffer::new(1 << 20, &mut reserved);
+        buffer.append(&[7; 200_000]).unwrap();
+        buffer.make_room(50_000).await.unwrap();
+        assert_eq!((buffer.bytes.capacity(), budget.used()), (250_000, 250_000));
+        assert_eq!(
+            buffer.make_room(150_000).await.unwrap_err().kind,
+            RefusalKind::Unavailable
+        );
     }
 
     #[test]

@@ -192,6 +192,7 @@ async fn inflate_member<'m, D: Read>(
     loop {
         let (read, has_ended) =
             fill(&mut decoder, member, slice).map_err(|_| Refusal::malformed("the compressed body is malformed"))?;
+        buffer.make_room(read).await?;
         buffer.append(&slice[..read])?;
         if has_ended {
             return Ok(member(&mut decoder).rest);
