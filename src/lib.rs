@@ -68,6 +68,7 @@
 //! | `grpc` | | OTLP over gRPC, with tonic |
 //! | `metrics` | | [`TracerRegistry::observe`]: the registry's own metrics |
 //! | `reqwest` | | [`reqwest`]: a middleware for clients |
+//! | `redact` | | redaction of data before it is stored or sent |
 //! | `schema` | | the JSON Schema of the configuration |
 //! | `spool` | | data on disk, so that it survives the process, with SQLite |
 //! | `tower` | | [`tower`]: layers for servers and clients |

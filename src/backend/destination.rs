@@ -74,6 +74,17 @@ pub(crate) struct SessionUrls {
 
 impl Destination {
     pub(crate) fn new(binding: &ResolvedBinding, protocol: Protocol) -> Result<Self, DestinationError> {
+        Self::with(binding, protocol, &mut |_| {})
+    }
+
+    /// Like [`new`](Self::new). `change` changes the attributes of `resource` and `metadata` of the
+    /// binding, except those that choose a project. The metadata of sessions stays as it is, because
+    /// it is a part of session events.
+    pub(crate) fn with(
+        binding: &ResolvedBinding,
+        protocol: Protocol,
+        change: &mut dyn FnMut(&mut Vec<KeyValue>),
+    ) -> Result<Self, DestinationError> {
         let preset = preset::of(binding.backend);
         match protocol {
             Protocol::HttpJson if preset.protobuf_only => {
@@ -91,7 +102,7 @@ impl Destination {
             Some(auth) => (auth.header.as_str(), auth.scheme),
             None => (preset.header, preset.scheme),
         };
-        let metadata = metadata(preset.names, binding);
+        let metadata = metadata(preset.names, binding, change);
         let traces_url = match protocol {
             Protocol::HttpProtobuf | Protocol::HttpJson => traces_url(preset, &endpoint),
             Protocol::Grpc if endpoint.path().is_empty() => endpoint.join(GRPC_TRACES),
@@ -99,7 +110,7 @@ impl Destination {
         };
         let (project, sent) = Project::new(&preset.project, binding, &traces_url, protocol)?;
         let mut headers = headers(preset, binding)?;
-        let mut configured = resource(preset.names, binding, metadata.resource);
+        let mut configured = resource(preset.names, binding, metadata.resource, change);
         match sent {
             Some(ProjectAttribute::Header(name, value)) => headers.push((name, value)),
             Some(ProjectAttribute::Resource(attribute)) => configured.push(attribute),
@@ -314,7 +325,12 @@ fn default_resource() -> impl Iterator<Item = KeyValue> {
 }
 
 /// Returns the resource's attributes that are configured.
-fn resource(names: &AttributeNames, binding: &ResolvedBinding, metadata: Vec<KeyValue>) -> Vec<KeyValue> {
+fn resource(
+    names: &AttributeNames,
+    binding: &ResolvedBinding,
+    metadata: Vec<KeyValue>,
+    change: &mut dyn FnMut(&mut Vec<KeyValue>),
+) -> Vec<KeyValue> {
     let mut attributes = Vec::new();
     if let (None, Some(source)) = (names.source, &binding.source) {
         attributes.push(KeyValue::new(SOURCE_ON_RESOURCE, source.clone()));
@@ -324,7 +340,14 @@ fn resource(names: &AttributeNames, binding: &ResolvedBinding, metadata: Vec<Key
         .resource
         .iter()
         .filter_map(|(key, value)| Some(KeyValue::new(key.clone(), to_otel(value)?)));
-    attributes.extend(configured);
+    for attribute in configured {
+        let is_fixed = preset::is_project_attribute_of(binding.backend, attribute.key.as_str());
+        let mut attribute = vec![attribute];
+        if !is_fixed {
+            change(&mut attribute);
+        }
+        attributes.append(&mut attribute);
+    }
     attributes
 }
 
@@ -346,11 +369,12 @@ struct Metadata {
     resource: Vec<KeyValue>,
 }
 
-fn metadata(names: &AttributeNames, binding: &ResolvedBinding) -> Metadata {
+fn metadata(names: &AttributeNames, binding: &ResolvedBinding, change: &mut dyn FnMut(&mut Vec<KeyValue>)) -> Metadata {
     let mut attributes = Vec::new();
     let table = Json::Object(binding.metadata.0.clone().into_iter().collect());
     let prefix = names.metadata.unwrap_or("tracer_registry.metadata.");
     let cut = flatten(prefix, &table, &mut attributes);
+    change(&mut attributes);
     let (span_attributes, mut resource) = match names.metadata {
         Some(_) => (attributes, Vec::new()),
         None => (Vec::new(), attributes),

@@ -184,7 +184,6 @@ const MLFLOW: Preset = Preset {
 };
 
 /// Attributes by which a receiver chooses the project of a span.
-#[cfg(feature = "encoded")]
 pub(super) struct ProjectAttributes {
     /// Backend of the receiver. `None` if it is reached with the backend `otlp`.
     backend: Option<BackendName>,
@@ -208,7 +207,6 @@ pub(super) struct ProjectAttributes {
 /// - Galileo: <https://github.com/rungalileo/galileo-python>;
 /// - Google Cloud:
 ///   <https://docs.cloud.google.com/stackdriver/docs/instrumentation/migrate-to-otlp-endpoints>.
-#[cfg(feature = "encoded")]
 pub(super) const PROJECT_ATTRIBUTES: &[ProjectAttributes] = &[
     ProjectAttributes {
         backend: Some(BackendName::Phoenix),
@@ -256,10 +254,15 @@ pub(super) const PROJECT_ATTRIBUTES: &[ProjectAttributes] = &[
 ];
 
 /// Returns the project attributes of a backend's receiver. With `otlp` it may be any.
-#[cfg(feature = "encoded")]
 pub(super) fn project_attributes(backend: BackendName) -> impl Iterator<Item = &'static ProjectAttributes> {
     let rows = PROJECT_ATTRIBUTES.iter();
     rows.filter(move |row| backend == BackendName::Otlp || row.backend == Some(backend))
+}
+
+/// Returns whether a backend's receiver chooses a project by this attribute of a resource.
+pub(super) fn is_project_attribute_of(backend: BackendName, key: &str) -> bool {
+    let mut lists = project_attributes(backend).flat_map(|row| [row.anywhere, row.on_resource]);
+    lists.any(|keys| keys.contains(&key))
 }
 
 /// Fields of HoneyHive's session API that choose or name a project, in lower case and without

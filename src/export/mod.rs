@@ -18,6 +18,7 @@
 //! | `accounting` | ledgers by selector, status, reports |
 //! | `log` | log lines about problems, their limits, and recorded changes |
 //! | `explain` | what happened to each trace |
+//! | `redact` | redaction of the program's data |
 //! | `spool` | data on disk |
 //! | `engine` | deadlines, and dispatch of events to lanes |
 
@@ -33,6 +34,8 @@ mod net;
 #[cfg(feature = "encoded")]
 mod payload;
 mod queue;
+#[cfg(feature = "redact")]
+mod redact;
 mod schedule;
 mod send;
 mod shared;
@@ -85,6 +88,8 @@ pub use payload::fuzzing::payload as fuzz_payload;
 #[cfg(feature = "encoded")]
 pub(crate) use payload::{Payload, PayloadError};
 pub(crate) use queue::session_event::SessionEvent;
+#[cfg(feature = "redact")]
+pub(crate) use redact::attributes as redact_attributes;
 pub use schedule::breaker_status::{BreakerState, BreakerStatus, Breakers};
 #[cfg(feature = "metrics")]
 pub(crate) use send::durations::{Server, error_type};

@@ -20,3 +20,14 @@ pub(crate) struct Policies {
     #[cfg(feature = "redact")]
     pub(crate) redaction: Option<Arc<Redaction>>,
 }
+
+impl Policies {
+    /// Returns whether anything may be removed from data.
+    #[cfg(feature = "spool")]
+    pub(crate) fn redacts(&self) -> bool {
+        #[cfg(feature = "redact")]
+        return self.redaction.is_some();
+        #[cfg(not(feature = "redact"))]
+        false
+    }
+}

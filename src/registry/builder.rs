@@ -9,6 +9,8 @@ use tracer_registry_spool::{Event, OpenError, Store};
 use super::binding_cache::{AsyncBindingSource, BindingCacheOptions, BindingSource, Source};
 use super::error::BuildError;
 use super::handle::TracerRegistry;
+#[cfg(feature = "redact")]
+use super::redactors::GivenRedactors;
 #[cfg(feature = "gateway")]
 use super::reload::PreparedReload;
 use super::reload::ReloadExtension;
@@ -20,6 +22,8 @@ use crate::config::SpoolMode;
 use crate::config::{
     ActiveEnvironment, Binding, Config, Document, Export, Metrics, Pool, Route, Routing, Spool, Untrusted,
 };
+#[cfg(feature = "redact")]
+use crate::policy::redaction::Redactor;
 use crate::secret::{Fingerprinter, SecretSource, SecretSources};
 use crate::selector::SelectorBuilder;
 
@@ -34,6 +38,8 @@ pub struct RegistryBuilder {
     source: Option<Source>,
     binding_cache: BindingCacheOptions,
     extension: ReloadExtension,
+    #[cfg(feature = "redact")]
+    redactors: GivenRedactors,
     #[cfg(feature = "spool")]
     store: GivenStore,
 }
@@ -145,6 +151,51 @@ impl RegistryBuilder {
         self
     }
 
+    /// Adds a redactor for all tracers: it decides about each text before it is stored or sent, after
+    /// the rules of the binding (`redact`), and also without any. Several redactors decide in the
+    /// order in which they were added.
+    ///
+    /// It is called on the export threads, in the gateway on those that receive, and on the thread of
+    /// a session's call while its events go to disk first. So it should be quick. A panic in it drops
+    /// the value, not the span.
+    ///
+    /// ```
+    /// use tracer_registry::TracerRegistry;
+    /// use tracer_registry::redact::{Decision, Redactor, Value};
+    ///
+    /// /// Removes the names of customers, which no pattern finds.
+    /// struct Customers(Vec<String>);
+    ///
+    /// impl Redactor for Customers {
+    ///     fn redact(&self, value: &Value<'_>) -> Decision {
+    ///         if self.0.iter().any(|customer| value.text.contains(customer.as_str())) {
+    ///             Decision::Drop
+    ///         } else {
+    ///             Decision::Keep
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let builder = TracerRegistry::builder().redactor(Customers(vec!["Initech".to_owned()]));
+    /// # drop(builder);
+    /// ```
+    #[cfg(feature = "redact")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redact")))]
+    pub fn redactor(mut self, redactor: impl Redactor) -> Self {
+        self.redactors.add(None, Arc::new(redactor));
+        self
+    }
+
+    /// Like [`redactor`](Self::redactor), for tracers with a selector that contains all parts of
+    /// `when`, such as `Selector::tenant("acme")`. [`build`](Self::build) fails if `when` is not a
+    /// valid selector.
+    #[cfg(feature = "redact")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redact")))]
+    pub fn redactor_for(mut self, when: &SelectorBuilder, redactor: impl Redactor) -> Self {
+        self.redactors.add(Some(when.clone()), Arc::new(redactor));
+        self
+    }
+
     /// Sets the folder with one file per tenant, like `tenants_dir` in the configuration. A
     /// relative path is resolved against the working directory of the process.
     pub fn tenants_dir(mut self, folder: impl Into<PathBuf>) -> Self {
@@ -251,6 +302,8 @@ impl RegistryBuilder {
             self.sources,
             self.fingerprinter,
             self.extension,
+            #[cfg(feature = "redact")]
+            self.redactors,
             #[cfg(feature = "spool")]
             self.store,
         )

@@ -29,6 +29,9 @@ pub enum BuildError {
     /// The folder `spool.path` cannot be used: another process uses it, or other users may read it.
     #[error("cannot open the spool: {0}")]
     Spool(String),
+    /// The selector of [`redactor_for`](crate::RegistryBuilder::redactor_for) is invalid.
+    #[error("the selector of a redactor is invalid: {0}")]
+    Redactor(SelectorError),
     /// The thread that watches files cannot start.
     #[error("the thread that watches files cannot be started: {0}")]
     Thread(SystemError),
@@ -81,6 +84,9 @@ pub enum LookupError {
     /// The user and password for the proxy cannot be read.
     #[error("the proxy's credentials cannot be read: {0}")]
     ProxyCredentials(SecretError),
+    /// The key of hashes (`redact.key`) cannot be read.
+    #[error("the key of hashes cannot be read: {0}")]
+    RedactKey(SecretError),
     /// No environment is active.
     #[error("no active environment: active_environment is not configured, or its variable is unset and has no default")]
     NoActiveEnvironment,
@@ -139,7 +145,7 @@ impl LookupError {
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Source { .. } | Self::Panicked(_) | Self::PoolFull { .. } => true,
-            Self::Secret(error) | Self::ProxyCredentials(error) => error.is_temporary(),
+            Self::Secret(error) | Self::ProxyCredentials(error) | Self::RedactKey(error) => error.is_temporary(),
             Self::Tls(error) => error.is_temporary(),
             Self::Selector(_)
             | Self::Resolve(_)

@@ -92,6 +92,7 @@ fn has_binding(error: &LookupError) -> bool {
         | LookupError::Secret(_)
         | LookupError::Tls(_)
         | LookupError::ProxyCredentials(_)
+        | LookupError::RedactKey(_)
         | LookupError::Panicked(_)
         | LookupError::PoolFull { .. } => true,
         LookupError::Selector(_)

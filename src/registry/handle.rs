@@ -6,6 +6,8 @@ use std::sync::Arc;
 use super::binding_cache::SingleFlight;
 use super::default_route::DefaultRoute;
 use super::error::LookupError;
+#[cfg(feature = "redact")]
+use super::redactors::Redactors;
 #[cfg(feature = "spool")]
 use super::spool::OpenSpool;
 use super::state::RegistryState;
@@ -43,6 +45,9 @@ pub(crate) struct Inner {
     /// `None` if nothing goes to disk.
     #[cfg(feature = "spool")]
     pub(super) spool: Option<Arc<OpenSpool>>,
+    /// What the program removes from data.
+    #[cfg(feature = "redact")]
+    pub(super) redactors: Redactors,
     pub(super) look_ups: SingleFlight<(Selector, u64), Result<TracerHandle, LookupError>>,
 }
 

@@ -16,6 +16,8 @@ mod lookup;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod pool;
+#[cfg(feature = "redact")]
+mod redactors;
 mod reload;
 mod spool;
 mod start;

@@ -15,6 +15,8 @@ use super::failed_lookups::FailedLookUps;
 use super::handle::{Inner, TracerRegistry};
 use super::lookup::SharedProjects;
 use super::pool::{Pool, maintain};
+#[cfg(feature = "redact")]
+use super::redactors::GivenRedactors;
 #[cfg(feature = "watch")]
 use super::reload::WatchedFiles;
 use super::reload::{ReloadExtension, Reloads};
@@ -36,8 +38,11 @@ pub(crate) fn start(
     sources: SecretSources,
     fingerprinter: Fingerprinter,
     extension: ReloadExtension,
+    #[cfg(feature = "redact")] redactors: GivenRedactors,
     #[cfg(feature = "spool")] store: GivenStore,
 ) -> Result<TracerRegistry, BuildError> {
+    #[cfg(feature = "redact")]
+    let redactors = redactors.check()?;
     let prepared = extension.prepare(&config);
     let commit = prepared.commit?;
     let reader = KeyReader::new(sources, config.has_strict_permissions());
@@ -96,6 +101,8 @@ pub(crate) fn start(
         engine,
         accounting,
         default_route: DefaultRoute::default(),
+        #[cfg(feature = "redact")]
+        redactors,
         look_ups: SingleFlight::default(),
     }));
     #[cfg(feature = "spool")]

@@ -56,6 +56,8 @@ mod proxy;
 mod public_api;
 mod receiver_capacity;
 mod receiver_responses;
+#[cfg(feature = "redact")]
+mod redaction;
 mod reload;
 #[cfg(feature = "reqwest")]
 mod reqwest;

@@ -221,6 +221,11 @@ impl Lane {
         self.state.lock().first_unsaved_event().unwrap_or(u64::MAX)
     }
 
+    /// Returns whether new session events go to disk first.
+    pub(crate) fn saves_events(&self) -> bool {
+        self.state.lock().saves_events()
+    }
+
     /// Returns whether data of the lane may go to disk.
     pub(crate) fn uses_spool(&self) -> bool {
         self.spool.is_some()

@@ -19,6 +19,8 @@ use crate::export::encode::synthetic_span::span;
 use crate::export::explain::fate::Note;
 use crate::export::queue::byte_size::byte_size;
 use crate::export::queue::span_queue::Batch;
+#[cfg(feature = "redact")]
+use crate::export::redact;
 use crate::export::schedule::engine_event::{Cause, EngineEvent};
 use crate::export::send::outcome::Outcome;
 use crate::ledger::DropReason;
@@ -233,9 +235,20 @@ impl Lane {
         batch
     }
 
-    /// Completes a span for export: adds the session, the source and the attributes of every span,
-    /// and removes links to other tracers' spans, because a link exposes their ids.
-    pub(crate) fn finish(&self, span: &mut SpanData) {
+    /// Completes the spans of a batch that are not encoded for export: applies the binding's rules of
+    /// redaction, then adds what the binding configures. Call once for each span.
+    pub(crate) fn finish_spans(&self, batch: &mut Batch) {
+        #[cfg(feature = "redact")]
+        if let Some(redaction) = &self.policies.redaction {
+            let names = self.destination.names;
+            batch.iter_mut().for_each(|span| redact::span(redaction, names, span));
+        }
+        batch.iter_mut().for_each(|span| self.finish(span));
+    }
+
+    /// Completes a span: adds the session, the source and the attributes of every span, and removes
+    /// links to other tracers' spans, because a link exposes their ids.
+    fn finish(&self, span: &mut SpanData) {
         let before = span.links.links.len();
         span.links
             .links

@@ -48,6 +48,8 @@ pub(crate) struct Payload {
     has_project_attribute: bool,
     /// The gzip body that the request arrived in, if it may be sent unchanged.
     gzip: Option<Bytes>,
+    /// Whether the rules of redaction were applied to it.
+    is_redacted: bool,
 }
 
 /// What identifies a span.
@@ -73,6 +75,7 @@ impl Payload {
             spans,
             has_project_attribute,
             gzip: None,
+            is_redacted: false,
         })
     }
 
@@ -89,6 +92,7 @@ impl Payload {
             // Not checked, so it may have any.
             has_project_attribute: true,
             gzip: None,
+            is_redacted: false,
         }
     }
 
@@ -98,6 +102,19 @@ impl Payload {
             gzip: Some(original),
             ..self
         }
+    }
+
+    /// Marks whether the rules of redaction were applied, so that they are not applied again: that
+    /// would hash hashes.
+    #[cfg(feature = "spool")]
+    pub(crate) fn with_redacted(self, is_redacted: bool) -> Self {
+        Self { is_redacted, ..self }
+    }
+
+    /// Returns whether the rules of redaction were applied.
+    #[cfg(feature = "spool")]
+    pub(crate) fn is_redacted(&self) -> bool {
+        self.is_redacted
     }
 
     pub(crate) fn gzip(&self) -> Option<&Bytes> {
@@ -141,6 +158,15 @@ impl Payload {
         part.unwrap_or_else(|| self.bytes.clone())
     }
 
+    /// Like [`slice`](Self::slice), as a payload.
+    pub(crate) fn part(&self, range: Range<usize>) -> Self {
+        let part = Self::check(self.slice(range)).expect("a part of a checked request is valid");
+        Self {
+            is_redacted: self.is_redacted,
+            ..part
+        }
+    }
+
     /// Splits the request into requests of at most `max` spans, in order. Nothing changes if one is
     /// enough.
     ///
@@ -156,6 +182,7 @@ impl Payload {
             spans: range.len(),
             has_project_attribute: self.has_project_attribute,
             gzip: None,
+            is_redacted: self.is_redacted,
         });
         halves.into_iter().flat_map(|half| half.pieces(max)).collect()
     }
@@ -195,6 +222,7 @@ impl Payload {
                 spans: part.spans,
                 has_project_attribute: self.has_project_attribute,
                 gzip: None,
+                is_redacted: self.is_redacted,
             };
             (part.value, payload)
         };

@@ -69,8 +69,7 @@ impl Encoded {
     /// Reduces the request to these spans and applies the changes of a binding.
     pub(super) fn finish(&mut self, edits: &Edits) {
         if self.spans.len() < self.payload.spans() {
-            let part = self.payload.slice(self.spans.clone());
-            self.payload = Payload::check(part).expect("a part of a checked request is valid");
+            self.payload = self.payload.part(self.spans.clone());
             self.spans = 0..self.payload.spans();
         }
         #[cfg(feature = "spool")]

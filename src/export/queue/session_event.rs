@@ -28,6 +28,8 @@ pub(crate) struct SpooledEvent {
     /// The session that the event is sent in the order of, unless that is `id`.
     pub(crate) within: Option<Uuid>,
     pub(crate) event: SessionEvent,
+    /// Whether the rules of redaction were applied.
+    pub(crate) is_redacted: bool,
 }
 
 impl SessionEvent {

@@ -95,7 +95,7 @@ impl InFlightBatch {
 
     fn finish(&mut self, lane: &Lane) {
         if !std::mem::replace(&mut self.finished, true) {
-            self.batch.iter_mut().for_each(|span| lane.finish(span));
+            lane.finish_spans(&mut self.batch);
             #[cfg(feature = "encoded")]
             self.batch.finish_payloads(&lane.destination.edits);
         }

@@ -35,6 +35,8 @@ use crate::export::lane::Lane;
 use crate::export::lane::events::Ticket;
 use crate::export::net::exchange::{Call, CallKind};
 use crate::export::queue::session_event::SessionEvent;
+#[cfg(feature = "redact")]
+use crate::export::redact;
 use crate::export::schedule::engine_event::{EngineEvent, SessionSender};
 use crate::ledger::DropReason;
 use crate::util::fork::ForkLock;
@@ -60,12 +62,20 @@ struct State {
 }
 
 struct QueuedEvent {
-    event: SessionEvent,
+    content: Content,
     /// The lane's receipt, to complete the event.
     ticket: Ticket,
     /// Queue of the event's own id, which must lead here until the event is sent.
     #[cfg_attr(not(feature = "spool"), expect(dead_code, reason = "kept alive"))]
     by_id: Option<Arc<SessionQueue>>,
+}
+
+/// The event, which the rules of redaction are applied to before it is encoded.
+struct Content {
+    event: SessionEvent,
+    /// Whether they were applied.
+    #[cfg(feature = "redact")]
+    is_redacted: bool,
 }
 
 #[cfg(feature = "spool")]
@@ -170,6 +180,13 @@ impl SessionQueue {
         source: Source,
         by_id: Option<Arc<Self>>,
     ) -> Result<Pushed, DropReason> {
+        #[cfg_attr(not(feature = "spool"), expect(unused_mut, reason = "redacted when it is sent"))]
+        let mut content = Content::new(event, source);
+        #[cfg(feature = "spool")]
+        if self.lane.policies.redacts() && self.lane.saves_events() {
+            // Its row is written in this thread. Before the lock, which others wait for.
+            content.redact(&self.lane);
+        }
         // Count and queue under one lock, so that events are counted in sending order.
         let mut state = self.state.lock();
         let sender_bytes = match source {
@@ -177,13 +194,13 @@ impl SessionQueue {
             Source::Client if !state.running => Self::SENDER_BYTES,
             _ => 0,
         };
-        let bytes = event.byte_size() + sender_bytes;
+        let bytes = content.event.byte_size() + sender_bytes;
         #[cfg(feature = "spool")]
         if self.lane.uses_spool() {
-            return self.enqueue_spooled(state, event, bytes, source, by_id);
+            return self.enqueue_spooled(state, content, bytes, source, by_id);
         }
         let ticket = self.lane.accept_event(bytes)?;
-        let idle = state.push(QueuedEvent { event, ticket, by_id });
+        let idle = state.push(QueuedEvent { content, ticket, by_id });
         drop(state);
         if idle {
             self.start(ticket);
@@ -267,6 +284,10 @@ impl SessionQueue {
     /// Takes the events of the next request.
     fn next(&self) -> Option<Vec<QueuedEvent>> {
         let mut events = self.take_mergeable()?;
+        // Before they are merged: the rules change which of them can be.
+        for queued in &mut events {
+            queued.content.redact(&self.lane);
+        }
         let count = MergedEnrichment::of(enrichments(&events)).count().max(1);
         let rest = events.split_off(count);
         if !rest.is_empty() {
@@ -287,7 +308,7 @@ impl SessionQueue {
         }
         let candidates = state.waiting.iter().take(MergedEnrichment::MAX_COUNT);
         let count = candidates
-            .take_while(|waiting| matches!(waiting.event, SessionEvent::Enrich(_)))
+            .take_while(|waiting| matches!(waiting.content.event, SessionEvent::Enrich(_)))
             .count()
             .max(1);
         Some(state.waiting.drain(..count).collect())
@@ -316,7 +337,7 @@ impl SessionQueue {
         // The binding may have changed while the event was on disk.
         let sessions = self.lane.destination.sessions.as_ref();
         let urls = sessions.ok_or_else(|| ExportError::Encoding("the backend has no sessions".into()))?;
-        let (method, url, encoded) = match events.first().map(|first| &first.event) {
+        let (method, url, encoded) = match events.first().map(|first| &first.content.event) {
             Some(SessionEvent::Start(body)) => (Method::POST, &urls.start, body::json(body)?),
             #[cfg(feature = "encoded")]
             Some(SessionEvent::Single(body)) => (Method::POST, &urls.events, body::json(body)?),
@@ -335,6 +356,31 @@ impl SessionQueue {
 
     fn complete(&self, events: &[QueuedEvent], outcome: Outcome) {
         self.lane.complete_events(&tickets(events), outcome);
+    }
+}
+
+impl Content {
+    fn new(event: SessionEvent, source: Source) -> Self {
+        #[cfg(not(feature = "redact"))]
+        let _ = source;
+        Self {
+            event,
+            // Those of clients are redacted when they are admitted.
+            #[cfg(feature = "redact")]
+            is_redacted: source != Source::Program,
+        }
+    }
+
+    /// Applies the rules of a lane, unless they were applied.
+    fn redact(&mut self, lane: &Lane) {
+        #[cfg(not(feature = "redact"))]
+        let _ = lane;
+        #[cfg(feature = "redact")]
+        if let Some(redaction) = &lane.policies.redaction
+            && !std::mem::replace(&mut self.is_redacted, true)
+        {
+            redact::event(redaction, lane.destination.source.as_deref(), &mut self.event);
+        }
     }
 }
 
@@ -368,7 +414,7 @@ fn tickets(events: &[QueuedEvent]) -> Vec<Ticket> {
 
 fn enrichments(events: &[QueuedEvent]) -> impl Iterator<Item = &Map<String, Value>> {
     events.iter().filter_map(|waiting| {
-        let SessionEvent::Enrich(delta) = &waiting.event else {
+        let SessionEvent::Enrich(delta) = &waiting.content.event else {
             return None;
         };
         Some(delta)

@@ -122,10 +122,12 @@ impl Leaving {
 
 /// Returns what is left of a row. `None` if it cannot be encoded: then the whole row is left.
 fn rest(lane: &Lane, batch: &Batch, parts: &[Range<usize>]) -> Option<Rest> {
-    let payloads = parts.iter().flat_map(|part| batch.payloads(part));
+    let payloads: Vec<_> = parts.iter().flat_map(|part| batch.payloads(part)).collect();
+    let is_redacted = payloads.iter().all(|(payload, _)| payload.is_redacted());
     // Requests that follow one another are one request.
-    let body: Vec<_> = payloads.map(|(payload, spans)| payload.slice(spans)).collect();
-    let payload = Payload::check(body.concat().into()).ok()?;
+    let body = payloads.into_iter().map(|(payload, spans)| payload.slice(spans));
+    let body = body.collect::<Vec<_>>().concat();
+    let payload = Payload::check(body.into()).ok()?.with_redacted(is_redacted);
     let row = row::of_payload(&lane.place_at(0), &payload, true);
     Some(Rest {
         items: row.items,

@@ -53,7 +53,7 @@ async fn save(lane: &Arc<Lane>) {
 
 /// Finishes and encodes the spans of a staged batch. Returns them with their rows.
 pub(crate) fn rows(lane: &Lane, mut batch: Batch) -> (Vec<Piece>, Vec<Row>) {
-    batch.iter_mut().for_each(|span| lane.finish(span));
+    lane.finish_spans(&mut batch);
     let mut pieces = pieces(lane, &batch, &(0..batch.len()));
     lane.shared().chunks.recycle(batch);
     let row = |piece: &mut Piece| {
@@ -68,10 +68,11 @@ pub(crate) fn rows(lane: &Lane, mut batch: Batch) -> (Vec<Piece>, Vec<Row>) {
 /// Encodes the spans of a part of a batch, which are finished for export.
 pub(crate) fn pieces(lane: &Lane, batch: &Batch, part: &Range<usize>) -> Vec<Piece> {
     let resource = lane.destination.resource(&lane.selector);
+    let is_redacted = lane.policies.redacts();
     let mut pieces = Vec::new();
     for (order, run) in batch.runs(part) {
         match run {
-            Run::Spans(spans) => encode(&spans, &resource, order, &mut pieces),
+            Run::Spans(spans) => encode(&spans, &resource, is_redacted, order, &mut pieces),
             Run::Encoded {
                 payload,
                 spans,
@@ -80,7 +81,7 @@ pub(crate) fn pieces(lane: &Lane, batch: &Batch, part: &Range<usize>) -> Vec<Pie
                 let payload = if spans.len() == payload.spans() {
                     payload.clone()
                 } else {
-                    Payload::check(payload.slice(spans)).expect("a part of a checked request is valid")
+                    payload.part(spans)
                 };
                 pieces.push(Piece {
                     payload,
@@ -95,12 +96,12 @@ pub(crate) fn pieces(lane: &Lane, batch: &Batch, part: &Range<usize>) -> Vec<Pie
 }
 
 /// Encodes spans, in halves if they are too large for one row.
-fn encode(spans: &[&SpanData], resource: &Resource, order: u64, pieces: &mut Vec<Piece>) {
-    let payload = Payload::of_spans(spans, resource);
+fn encode(spans: &[&SpanData], resource: &Resource, is_redacted: bool, order: u64, pieces: &mut Vec<Piece>) {
+    let payload = Payload::of_spans(spans, resource).with_redacted(is_redacted);
     if payload.bytes().len() > MAX_ROW && spans.len() > 1 {
         let (first, second) = spans.split_at(spans.len() / 2);
-        encode(first, resource, order, pieces);
-        encode(second, resource, order + first.len() as u64, pieces);
+        encode(first, resource, is_redacted, order, pieces);
+        encode(second, resource, is_redacted, order + first.len() as u64, pieces);
         return;
     }
     pieces.push(Piece {

@@ -9,6 +9,7 @@
 //! | 1 | the same as a zstd frame with its size and a checksum |
 //! | 2 | the same as a gzip member, as the client sent it |
 //! | +8 | spans of the program, which have the attributes of the binding |
+//! | +16 | the rules of redaction were applied: they are not applied again, whatever they are later |
 
 use std::fmt;
 use std::io::Read;
@@ -32,6 +33,7 @@ const GZIP: u8 = 2;
 /// Bits of the encoding.
 const ENCODING: u8 = 0b111;
 const FINISHED: u8 = 0b1000;
+const REDACTED: u8 = 0b1_0000;
 
 /// The fastest regular level: plain bodies are compressed while a request waits.
 const LEVEL: i32 = 1;
@@ -77,12 +79,13 @@ pub(crate) fn of_payload(at: &Place, payload: &Payload, finished: bool) -> Row {
         Some(gzip) => (GZIP, gzip.clone()),
         None => compressed(payload.bytes().clone()),
     };
-    let format = if finished { encoding | FINISHED } else { encoding };
+    let finished = if finished { FINISHED } else { 0 };
+    let format = encoding | finished | mark(payload.is_redacted());
     row(at, Kind::Spans, payload.spans(), format, body)
 }
 
-/// Returns the row of one session event.
-pub(crate) fn of_event(at: &Place, id: Uuid, within: Option<Uuid>, event: &SessionEvent) -> Row {
+/// Returns the row of one session event. `redacted`: the rules of redaction were applied.
+pub(crate) fn of_event(at: &Place, id: Uuid, within: Option<Uuid>, event: &SessionEvent, redacted: bool) -> Row {
     let mut content = json!({ "session": id.to_string() });
     if let Some(within) = within {
         content["within"] = json!(within.to_string());
@@ -93,17 +96,21 @@ pub(crate) fn of_event(at: &Place, id: Uuid, within: Option<Uuid>, event: &Sessi
         SessionEvent::Enrich(delta) => content["enrich"] = Value::Object(delta.clone()),
     }
     let body = Bytes::from(content.to_string());
-    let (format, body) = if body.len() > SHORT {
+    let (encoding, body) = if body.len() > SHORT {
         compressed(body)
     } else {
         (PLAIN, body)
     };
-    row(at, Kind::SessionEvents, 1, format, body)
+    row(at, Kind::SessionEvents, 1, encoding | mark(redacted), body)
+}
+
+fn mark(redacted: bool) -> u8 {
+    if redacted { REDACTED } else { 0 }
 }
 
 /// Returns the payload of a row, and whether its spans are finished.
 pub(crate) fn payload(row: &Taken) -> Result<(Payload, bool), Damaged> {
-    let encoding = row.format & !FINISHED;
+    let encoding = row.format & !(FINISHED | REDACTED);
     let payload = Payload::check(inflated(encoding, &row.body)?).map_err(Damaged::Payload)?;
     let (found, expected) = (payload.spans(), row.items);
     if u32::try_from(found) != Ok(expected) {
@@ -114,12 +121,13 @@ pub(crate) fn payload(row: &Taken) -> Result<(Payload, bool), Damaged> {
     } else {
         payload
     };
+    let payload = payload.with_redacted(row.format & REDACTED != 0);
     Ok((payload, row.format & FINISHED != 0))
 }
 
 /// Returns the session event of a row.
 pub(crate) fn event(row: &Taken) -> Result<SpooledEvent, Damaged> {
-    let content = inflated(row.format, &row.body)?;
+    let content = inflated(row.format & !REDACTED, &row.body)?;
     let mut content: Map<String, Value> = serde_json::from_slice(&content).map_err(|_| Damaged::Event)?;
     let id = |value: Value| value.as_str().and_then(|id| Uuid::try_parse(id).ok());
     let session = content.remove("session").and_then(id).ok_or(Damaged::Event)?;
@@ -141,6 +149,7 @@ pub(crate) fn event(row: &Taken) -> Result<SpooledEvent, Damaged> {
         id: session,
         within,
         event,
+        is_redacted: row.format & REDACTED != 0,
     })
 }
 
@@ -258,14 +267,15 @@ mod tests {
 
     #[test]
     fn a_payload_returns_from_its_row_with_the_same_bytes() {
-        for finished in [false, true] {
-            let payload = spans(300);
+        for (finished, redacted) in [(false, false), (false, true), (true, false), (true, true)] {
+            let payload = spans(300).with_redacted(redacted);
             let row = of_payload(&at(9), &payload, finished);
             assert_eq!((row.order, row.items, row.generation), (9, 300, 7));
             assert_eq!((&*row.queue, &*row.owner), ("environment:test,tenant:acme", "acme"));
             assert!(row.body.len() < payload.bytes().len() / 2, "compressed");
             let (again, is_finished) = super::payload(&taken(row)).expect("a payload");
             assert_eq!((again.bytes(), is_finished), (payload.bytes(), finished));
+            assert_eq!(again.is_redacted(), redacted);
             assert_eq!((again.spans(), again.gzip()), (300, None));
         }
     }
@@ -307,7 +317,7 @@ mod tests {
             "the body has 100 spans instead of 99"
         );
         assert_eq!(error(Taken { format: 3, ..whole() }), "unknown format 3");
-        assert_eq!(error(Taken { format: 17, ..whole() }), "unknown format 17");
+        assert_eq!(error(Taken { format: 33, ..whole() }), "unknown format 33");
         let plain = Taken {
             format: PLAIN,
             body: "text".into(),
@@ -340,7 +350,7 @@ mod tests {
         #[test]
         fn a_session_event_returns_from_its_row(
             (id, within) in (any::<u128>(), prop::option::of(any::<u128>())),
-            (kind, body) in (0..3_u8, json_object()),
+            (kind, body, is_redacted) in (0..3_u8, json_object(), any::<bool>()),
         ) {
             let event = match kind {
                 0 => SessionEvent::Start(Value::Object(body)),
@@ -351,8 +361,9 @@ mod tests {
                 id: Uuid::from_u128(id),
                 within: within.map(Uuid::from_u128),
                 event,
+                is_redacted,
             };
-            let row = of_event(&at(3), spooled.id, spooled.within, &spooled.event);
+            let row = of_event(&at(3), spooled.id, spooled.within, &spooled.event, is_redacted);
             prop_assert_eq!((row.kind, row.items, row.order), (Kind::SessionEvents, 1, 3));
             let again = super::event(&taken(row)).expect("an event");
             prop_assert_eq!(format!("{again:?}"), format!("{spooled:?}"));

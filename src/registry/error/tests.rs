@@ -39,6 +39,7 @@ fn variant(error: &LookupError) -> &'static str {
         LookupError::Secret(_) => "Secret",
         LookupError::Tls(_) => "Tls",
         LookupError::ProxyCredentials(_) => "ProxyCredentials",
+        LookupError::RedactKey(_) => "RedactKey",
         LookupError::NoActiveEnvironment => "NoActiveEnvironment",
         LookupError::Recursive { .. } => "Recursive",
         LookupError::Panicked(_) => "Panicked",
@@ -77,6 +78,8 @@ fn all() -> Vec<LookupError> {
         LookupError::Tls(tls(TlsErrorKind::NoCertificate)),
         LookupError::ProxyCredentials(secret(SecretErrorKind::Unreadable(ErrorKind::PermissionDenied.into()))),
         LookupError::ProxyCredentials(secret(SecretErrorKind::NotAFile)),
+        LookupError::RedactKey(secret(SecretErrorKind::NotFound)),
+        LookupError::RedactKey(secret(SecretErrorKind::NotUtf8)),
         LookupError::NoActiveEnvironment,
         LookupError::Recursive {
             selector: selector(),

@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use crate::backend::{Destination, DestinationError};
 use crate::config::{ExportMode, ResolvedBinding, ResolvedProxy};
+#[cfg(feature = "redact")]
+use crate::export::redact_attributes;
 use crate::export::{ConnectionKey, Connections, CountedLane as _, Credentials, HEALTH, Proxy};
 use crate::ledger::DropReason;
 use crate::policy::Policies;
@@ -23,7 +25,8 @@ impl Inner {
         let binding = &bound.binding;
         let selector = &binding.selector;
         self.check_not_erased(selector)?;
-        let destination = self.destination(binding)?;
+        let policies = self.policies(binding)?;
+        let destination = self.redacted_destination(binding, &policies)?;
         let connections = self.connections(binding, &destination)?;
         let (keys, scheme) = (self.engine.keys(), destination.key_scheme);
         let key = keys.open(&binding.api_key, scheme)?;
@@ -33,7 +36,6 @@ impl Inner {
         }
         self.warn_of_shared_project(selector, &destination, key.fingerprint());
         let ledger = self.accounting.ledger(selector, &destination.traces_url);
-        let policies = Self::policies(binding);
         let lane = self
             .engine
             .open_lane(&ledger, destination, connections, key, policies, is_pooled);
@@ -50,14 +52,43 @@ impl Inner {
         ))
     }
 
-    /// Returns what may leave, and how much.
-    fn policies(binding: &ResolvedBinding) -> Policies {
+    /// Returns what may leave, and how much. Reads the key of hashes.
+    #[cfg_attr(
+        not(feature = "redact"),
+        expect(clippy::unnecessary_wraps, reason = "no key is read")
+    )]
+    pub(crate) fn policies(&self, binding: &ResolvedBinding) -> Result<Policies, LookupError> {
         #[cfg(not(feature = "redact"))]
         let _ = binding;
-        Policies {
+        Ok(Policies {
             #[cfg(feature = "redact")]
-            redaction: Redaction::new(&binding.selector, &binding.redact, Vec::new()),
+            redaction: Redaction::new(&binding.selector, &binding.redact, self.redactors.of(&binding.selector)),
+        })
+    }
+
+    /// Returns the destination of a binding after its rules of redaction. It is shared with other
+    /// tracers unless the rules change it.
+    pub(crate) fn redacted_destination(
+        &self,
+        binding: &ResolvedBinding,
+        policies: &Policies,
+    ) -> Result<Arc<Destination>, LookupError> {
+        let shared = self.destination(binding)?;
+        #[cfg(not(feature = "redact"))]
+        let _ = policies;
+        #[cfg(feature = "redact")]
+        if let Some(redaction) = &policies.redaction {
+            let mut is_changed = false;
+            let own = Destination::with(binding, self.engine.settings().protocol, &mut |attributes| {
+                let before = attributes.clone();
+                redact_attributes(redaction, attributes);
+                is_changed |= *attributes != before;
+            })?;
+            if is_changed {
+                return Ok(Arc::new(own));
+            }
         }
+        Ok(shared)
     }
 
     fn check_not_erased(&self, selector: &Selector) -> Result<(), LookupError> {

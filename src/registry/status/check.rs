@@ -244,7 +244,8 @@ fn try_binding(registry: &Inner, selector: &Selector, checked: &mut CheckedBindi
     registry.check_not_forked()?;
     let binding = registry.state.bindings.resolve(selector, &SourceQuery::Ask)?.binding;
     checked.key_source = Some(binding.api_key.to_string());
-    let destination = registry.destination(&binding)?;
+    let policies = registry.policies(&binding)?;
+    let destination = registry.redacted_destination(&binding, &policies)?;
     checked.endpoint = Some(destination.traces_url.clone());
     checked.project.clone_from(&destination.project.name);
     let key = registry.reader.read(&binding.api_key, destination.key_scheme)?;

@@ -16,12 +16,12 @@ use tokio::time::{sleep, timeout};
 use tracer_registry_spool::{AppendError, Kind, Row, RowId, Taken};
 use uuid::Uuid;
 
-use super::{Leaving, Pushed, QueuedEvent, SessionQueue, Source, State, tickets};
+use super::{Content, Leaving, Pushed, QueuedEvent, SessionQueue, Source, State, tickets};
 use crate::export::accounting::lane_status::RequestKind;
 use crate::export::lane::Lane;
 use crate::export::lane::events::SavedRow;
 use crate::export::lane::saved_events::{EventPlace, Saving, Settled};
-use crate::export::queue::session_event::{SessionEvent, SpooledEvent};
+use crate::export::queue::session_event::SpooledEvent;
 use crate::export::send::outcome::Outcome;
 use crate::export::spool::row;
 use crate::ledger::DropReason;
@@ -37,14 +37,14 @@ impl SessionQueue {
     pub(super) fn enqueue_spooled(
         self: &Arc<Self>,
         mut state: MutexGuard<'_, State>,
-        event: SessionEvent,
+        mut content: Content,
         bytes: usize,
         source: Source,
         by_id: Option<Arc<Self>>,
     ) -> Result<Pushed, DropReason> {
         let saving = match self.lane.place_event(bytes, source == Source::Client)? {
             EventPlace::Queue(ticket) => {
-                let idle = state.push(QueuedEvent { event, ticket, by_id });
+                let idle = state.push(QueuedEvent { content, ticket, by_id });
                 drop(state);
                 if idle {
                     self.start(ticket);
@@ -56,11 +56,11 @@ impl SessionQueue {
         let needs_spill = saving.is_without_room();
         let (done, saved) = oneshot::channel();
         // Under the lock of the queue, so that events are saved in sending order.
-        let row = self.row(&event, by_id.as_ref(), saving.order());
+        let row = self.row(&mut content, by_id.as_ref(), saving.order());
         let (queue, bytes) = (Arc::clone(self), row.body.len() as u64);
         self.lane.append(vec![row], move |result| {
             let row = result.map(|rows| SavedRow { id: rows[0], bytes });
-            drop(done.send(queue.settle(event, by_id, saving, row)));
+            drop(done.send(queue.settle(content, by_id, saving, row)));
         });
         drop(state);
         if needs_spill {
@@ -75,7 +75,7 @@ impl SessionQueue {
     /// Queues an event that was saved, unless it stays on disk only. Runs on a thread of the store.
     fn settle(
         self: &Arc<Self>,
-        event: SessionEvent,
+        content: Content,
         by_id: Option<Arc<Self>>,
         saving: Saving,
         result: Result<SavedRow, AppendError>,
@@ -85,13 +85,13 @@ impl SessionQueue {
             return Ok(());
         };
         let mut started = None;
-        let mut queued = Some((event, by_id));
+        let mut queued = Some((content, by_id));
         let settled = ledger.on_disk(|backlog, _| {
             let mut state = self.state.lock();
             let settled = self.lane.settle_event(saving, result, backlog);
-            if let (Settled::Queue(ticket), Some((event, by_id))) = (&settled, queued.take()) {
+            if let (Settled::Queue(ticket), Some((content, by_id))) = (&settled, queued.take()) {
                 let ticket = *ticket;
-                started = state.push(QueuedEvent { event, ticket, by_id }).then_some(ticket);
+                started = state.push(QueuedEvent { content, ticket, by_id }).then_some(ticket);
             }
             settled
         });
@@ -126,7 +126,12 @@ impl SessionQueue {
     }
 
     fn push_loaded_event(lane: &Arc<Lane>, spooled: SpooledEvent, taken: &Taken) -> bool {
-        let SpooledEvent { id, within, event } = spooled;
+        let SpooledEvent { id, within, event, .. } = spooled;
+        let content = Content {
+            event,
+            #[cfg(feature = "redact")]
+            is_redacted: spooled.is_redacted,
+        };
         let session = within.map(|session| Self::of(lane, session));
         let within = session.as_ref().map(Arc::downgrade).unwrap_or_default();
         let of_id = Self::live_or_new(lane, id, &within);
@@ -140,10 +145,10 @@ impl SessionQueue {
         };
         let mut state = queue.state.lock();
         let sender_bytes = if state.running { 0 } else { Self::SENDER_BYTES };
-        let Some(ticket) = lane.load_event(event.byte_size() + sender_bytes, taken.order, row) else {
+        let Some(ticket) = lane.load_event(content.event.byte_size() + sender_bytes, taken.order, row) else {
             return false;
         };
-        let idle = state.push(QueuedEvent { event, ticket, by_id });
+        let idle = state.push(QueuedEvent { content, ticket, by_id });
         drop(state);
         if idle {
             queue.start(ticket);
@@ -267,11 +272,11 @@ impl SessionQueue {
         if events.is_empty() {
             return Ok(());
         }
-        let row = |queued: &&mut QueuedEvent| {
-            let order = queued.ticket.unsaved_order()?;
-            Some(self.row(&queued.event, queued.by_id.as_ref(), order))
-        };
-        let rows: Vec<Row> = events.iter().filter_map(row).collect();
+        let mut rows: Vec<Row> = Vec::with_capacity(events.len());
+        for queued in &mut events {
+            let order = queued.ticket.order();
+            rows.push(self.row(&mut queued.content, queued.by_id.as_ref(), order));
+        }
         let bytes: Vec<u64> = rows.iter().map(|row| row.body.len() as u64).collect();
         let (done, saved) = oneshot::channel();
         self.lane.append(rows, move |result| drop(done.send(result)));
@@ -282,11 +287,14 @@ impl SessionQueue {
         Ok(())
     }
 
-    fn row(&self, event: &SessionEvent, by_id: Option<&Arc<Self>>, order: u64) -> Row {
+    /// Returns the row of an event, which is redacted before.
+    fn row(&self, content: &mut Content, by_id: Option<&Arc<Self>>, order: u64) -> Row {
         let (id, within): (Uuid, _) = match by_id {
             Some(by_id) => (by_id.session, Some(self.session)),
             None => (self.session, None),
         };
-        row::of_event(&self.lane.place_at(order), id, within, event)
+        content.redact(&self.lane);
+        let is_redacted = self.lane.policies.redacts();
+        row::of_event(&self.lane.place_at(order), id, within, &content.event, is_redacted)
     }
 }

@@ -22,7 +22,7 @@ fn enrichment(value: i32) -> SessionEvent {
 /// Returns the values of the next request.
 fn next_values(queue: &SessionQueue) -> Option<Vec<Value>> {
     let events = queue.next()?;
-    let value = |event: QueuedEvent| match event.event {
+    let value = |event: QueuedEvent| match event.content.event {
         SessionEvent::Start(body) => body,
         #[cfg(feature = "encoded")]
         SessionEvent::Single(body) => body,
@@ -95,7 +95,7 @@ fn a_panic_while_sending_drops_events_one_by_one_and_the_queue_continues() {
         let ticket = lane.accept_event(1000).expect("the event fits");
         let mut state = queue.state.lock();
         state.waiting.push_back(QueuedEvent {
-            event: enrichment(value),
+            content: Content::new(enrichment(value), Source::Program),
             ticket,
             by_id: None,
         });

@@ -17,6 +17,7 @@ use crate::config::{BackendName, Binding, Export, SpoolMode};
 use crate::export::accounting::counted_lane::CountedLane as _;
 use crate::export::accounting::selector_ledger::SelectorLedger;
 use crate::export::lane::tests::Parts;
+use crate::export::queue::session_event::SessionEvent;
 use crate::export::schedule::engine_event::EngineEvent;
 use crate::export::spool::Spool;
 use crate::export::spool::backlog::Rows;
@@ -108,8 +109,8 @@ fn event(number: u64) -> SessionEvent {
 }
 
 fn number(queued: &QueuedEvent) -> u64 {
-    let SessionEvent::Start(body) = &queued.event else {
-        panic!("{:?}", queued.event)
+    let SessionEvent::Start(body) = &queued.content.event else {
+        panic!("{:?}", queued.content.event)
     };
     body.as_u64().expect("a number")
 }

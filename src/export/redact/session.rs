@@ -1,0 +1,101 @@
+//! Redaction of session events, which are JSON.
+
+use serde_json::{Map, Value};
+
+use crate::backend::parse_session_id;
+use crate::config::RedactAction;
+use crate::export::queue::session_event::SessionEvent;
+use crate::policy::redaction::{Place, REDACTED, Redaction, Verdict};
+use crate::util::json_depth::MAX_LEVELS;
+
+/// Fields that name a session or an event.
+const IDS: [&str; 3] = ["session_id", "event_id", "parent_id"];
+/// Nesting of a field in which each entry is nested at most [`MAX_LEVELS`] deep.
+const MAX_FIELD_LEVELS: usize = MAX_LEVELS + 1;
+
+/// Applies the rules to a session event. The path of a value starts at the fields of the session or
+/// event, as in `metadata.plan`. Ids and the source of the binding stay.
+pub(crate) fn event(redaction: &Redaction, source: Option<&str>, event: &mut SessionEvent) {
+    let fields = match event {
+        SessionEvent::Start(body) => body.get_mut("session").and_then(Value::as_object_mut),
+        #[cfg(feature = "encoded")]
+        SessionEvent::Single(body) => body.get_mut("event").and_then(Value::as_object_mut),
+        SessionEvent::Enrich(delta) => Some(delta),
+    };
+    if let Some(fields) = fields {
+        redact(redaction, source, fields);
+    }
+}
+
+fn redact(redaction: &Redaction, source: Option<&str>, fields: &mut Map<String, Value>) {
+    let mut path = String::new();
+    fields.retain(|name, value| {
+        let stays = match value {
+            Value::String(id) if IDS.contains(&&**name) => parse_session_id(id).is_some(),
+            Value::String(text) => name == "source" && Some(&**text) == source,
+            _ => false,
+        };
+        stays || member(redaction, &mut path, name, value, 1)
+    });
+}
+
+/// Applies the rules to the member of an object. Returns false if it must be removed.
+fn member(redaction: &Redaction, path: &mut String, name: &str, value: &mut Value, level: usize) -> bool {
+    let outer = path.len();
+    if outer > 0 {
+        path.push('.');
+    }
+    path.push_str(name);
+    let whole = redaction.whole(path).or_else(|| {
+        let is_nested = outer > 0;
+        is_nested.then(|| redaction.whole(name)).flatten()
+    });
+    let keep = match whole {
+        Some(RedactAction::Replace) => {
+            *value = REDACTED.into();
+            true
+        }
+        Some(RedactAction::Hash) => {
+            let hash = match value {
+                Value::String(text) => redaction.hash(text.as_bytes()),
+                ref other => redaction.hash(other.to_string().as_bytes()),
+            };
+            *value = hash.into();
+            true
+        }
+        Some(RedactAction::Drop) => false,
+        None => inside(redaction, path, value, level),
+    };
+    path.truncate(outer);
+    keep
+}
+
+/// Applies the rules to a value that no rule takes as a whole. Returns false if it must be removed.
+fn inside(redaction: &Redaction, path: &mut String, value: &mut Value, level: usize) -> bool {
+    let verdict = match value {
+        Value::Null => Verdict::Keep,
+        Value::Bool(shown) => redaction.scalar(path, if *shown { "true" } else { "false" }),
+        Value::Number(number) => redaction.scalar(path, &number.to_string()),
+        Value::String(text) => redaction.text(Place::Attribute(path), text),
+        Value::Array(_) | Value::Object(_) if level > MAX_FIELD_LEVELS => {
+            redaction.note_unreadable();
+            Verdict::Drop
+        }
+        Value::Array(items) => {
+            items.retain_mut(|item| inside(redaction, path, item, level + 1));
+            Verdict::Keep
+        }
+        Value::Object(members) => {
+            members.retain(|name, value| member(redaction, path, name, value, level + 1));
+            Verdict::Keep
+        }
+    };
+    match verdict {
+        Verdict::Keep => true,
+        Verdict::Replace(text) => {
+            *value = text.into();
+            true
+        }
+        Verdict::Drop => false,
+    }
+}

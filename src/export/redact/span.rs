@@ -1,0 +1,166 @@
+//! Redaction of spans of the SDK.
+
+use std::borrow::Cow;
+
+use opentelemetry::trace::Status;
+use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue, Value};
+use opentelemetry_sdk::trace::SpanData;
+use serde_json::Value as Json;
+
+use crate::backend::{AttributeNames, parse_session_id};
+use crate::config::RedactAction;
+use crate::policy::redaction::{Place, REDACTED, Redaction, Verdict};
+
+/// Applies the rules to a span of the program. Call before the binding's own attributes are added.
+///
+/// A removed attribute does not count as dropped, because no limit dropped it. The session's id
+/// stays.
+pub(crate) fn span(redaction: &Redaction, names: &AttributeNames, span: &mut SpanData) {
+    name(redaction, &mut span.name);
+    span.attributes
+        .retain_mut(|attribute| is_of_session(names, attribute) || keep(redaction, attribute));
+    for event in &mut span.events.events {
+        name(redaction, &mut event.name);
+        attributes(redaction, &mut event.attributes);
+    }
+    for link in &mut span.links.links {
+        attributes(redaction, &mut link.attributes);
+    }
+    if let Status::Error { description } = &mut span.status {
+        match redaction.text(Place::Status, description) {
+            Verdict::Keep => {}
+            Verdict::Replace(text) => *description = Cow::Owned(text),
+            Verdict::Drop => *description = Cow::Borrowed(""),
+        }
+    }
+    scope(redaction, &mut span.instrumentation_scope);
+}
+
+/// Applies the rules to attributes.
+pub(crate) fn attributes(redaction: &Redaction, attributes: &mut Vec<KeyValue>) {
+    attributes.retain_mut(|attribute| keep(redaction, attribute));
+}
+
+/// Returns whether an attribute is what the tracer adds for a session: its id, or the mark that
+/// makes the backend create it.
+fn is_of_session(names: &AttributeNames, attribute: &KeyValue) -> bool {
+    let key = attribute.key.as_str();
+    match &attribute.value {
+        Value::String(id) => key == names.session_id && parse_session_id(id.as_str()).is_some(),
+        Value::Bool(_) => Some(key) == names.session_auto_create,
+        _ => false,
+    }
+}
+
+fn name(redaction: &Redaction, name: &mut Cow<'static, str>) {
+    match redaction.text(Place::Name, name) {
+        Verdict::Keep => {}
+        Verdict::Replace(text) => *name = Cow::Owned(text),
+        Verdict::Drop => *name = Cow::Borrowed(REDACTED),
+    }
+}
+
+/// Spans share a scope. One that changes becomes a scope of this span.
+fn scope(redaction: &Redaction, scope: &mut InstrumentationScope) {
+    if scope.attributes().next().is_none() {
+        return;
+    }
+    let mut changed: Vec<KeyValue> = scope.attributes().cloned().collect();
+    attributes(redaction, &mut changed);
+    if scope.attributes().eq(&changed) {
+        return;
+    }
+    let mut builder = InstrumentationScope::builder(scope.name().to_owned()).with_attributes(changed);
+    if let Some(version) = scope.version() {
+        builder = builder.with_version(version.to_owned());
+    }
+    if let Some(url) = scope.schema_url() {
+        builder = builder.with_schema_url(url.to_owned());
+    }
+    *scope = builder.build();
+}
+
+/// Applies the rules to an attribute. Returns false if it must be removed.
+fn keep(redaction: &Redaction, attribute: &mut KeyValue) -> bool {
+    let KeyValue { key, value, .. } = attribute;
+    let key = key.as_str();
+    let verdict = match &mut *value {
+        Value::String(text) => redaction.text(Place::Attribute(key), text.as_str()),
+        Value::Bool(shown) => redaction.scalar(key, if *shown { "true" } else { "false" }),
+        Value::I64(number) => redaction.scalar(key, &number.to_string()),
+        Value::F64(number) => redaction.scalar(key, &number.to_string()),
+        Value::Array(array) => match redaction.whole(key) {
+            Some(RedactAction::Replace) => Verdict::Replace(REDACTED.to_owned()),
+            Some(RedactAction::Hash) => Verdict::Replace(redaction.hash(json(array).to_string().as_bytes())),
+            Some(RedactAction::Drop) => Verdict::Drop,
+            None => {
+                elements(redaction, key, array);
+                Verdict::Keep
+            }
+        },
+        // A later kind of value, which no rule can be applied to.
+        _ => {
+            redaction.note_unreadable();
+            Verdict::Drop
+        }
+    };
+    match verdict {
+        Verdict::Keep => {}
+        Verdict::Replace(text) => *value = Value::String(text.into()),
+        Verdict::Drop => return false,
+    }
+    true
+}
+
+/// Applies the rules to the elements of an array. An array of numbers or booleans becomes one of
+/// texts if an element changes, because the elements of an array have one type.
+fn elements(redaction: &Redaction, key: &str, array: &mut Array) {
+    let place = Place::Attribute(key);
+    match array {
+        Array::String(texts) => texts.retain_mut(|text| match redaction.text(place, text.as_str()) {
+            Verdict::Keep => true,
+            Verdict::Replace(replaced) => {
+                *text = replaced.into();
+                true
+            }
+            Verdict::Drop => false,
+        }),
+        Array::Bool(values) => as_texts(redaction, key, values).map_or((), |texts| *array = texts),
+        Array::I64(values) => as_texts(redaction, key, values).map_or((), |texts| *array = texts),
+        Array::F64(values) => as_texts(redaction, key, values).map_or((), |texts| *array = texts),
+        // A later kind of array.
+        _ => {
+            redaction.note_unreadable();
+            *array = Array::String(Vec::new());
+        }
+    }
+}
+
+/// Returns the elements as texts, if the rules change one of them.
+fn as_texts(redaction: &Redaction, key: &str, values: &[impl ToString]) -> Option<Array> {
+    let mut is_changed = false;
+    let mut texts: Vec<StringValue> = Vec::with_capacity(values.len());
+    for value in values {
+        let shown = value.to_string();
+        match redaction.scalar(key, &shown) {
+            Verdict::Keep => texts.push(shown.into()),
+            Verdict::Replace(text) => {
+                is_changed = true;
+                texts.push(text.into());
+            }
+            Verdict::Drop => is_changed = true,
+        }
+    }
+    is_changed.then_some(Array::String(texts))
+}
+
+/// Returns an array as JSON, as for arrays of encoded spans.
+fn json(array: &Array) -> Json {
+    match array {
+        Array::Bool(values) => values.as_slice().into(),
+        Array::I64(values) => values.as_slice().into(),
+        Array::F64(values) => values.as_slice().into(),
+        Array::String(texts) => texts.iter().map(StringValue::as_str).collect(),
+        _ => Json::Null,
+    }
+}
