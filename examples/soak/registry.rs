@@ -16,6 +16,8 @@ use crate::watch::Watch;
 pub(crate) const MAX_DISK: usize = 256 << 20;
 /// Time limit of a shutdown before a restart: what is not sent by then stays on disk.
 const STOP: Duration = Duration::from_secs(2);
+/// Time for the registry before to close its files.
+const WAIT_FOR_LOCK: Duration = Duration::from_secs(30);
 
 /// A registry with a tracer of each tenant.
 pub(crate) struct Current {
@@ -44,6 +46,8 @@ pub(crate) fn spool(folder: &Path, number: u64) -> Spool {
         }),
         path: Some(folder.join("spool")),
         max_bytes: Some(MAX_DISK),
+        // On a busy machine, the registry before may still write.
+        wait_for_lock: Some(WAIT_FOR_LOCK),
         ..Spool::default()
     }
 }
