@@ -178,6 +178,7 @@ pub mod gateway {
     pub use crate::config::gateway::{
         GatewayProblems, GatewayTable, is_permitted_header, key_file, read_key, url_problem, wildcard_matches,
     };
+    pub use crate::policy::quota::{Amount, Charge, Limiter};
     pub use crate::registry::PreparedReload;
 }
 

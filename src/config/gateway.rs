@@ -14,7 +14,8 @@ use crate::config::read::table::{SIZE, Table};
 use crate::config::resolve::config::Config;
 use crate::config::rules::{header, values};
 use crate::config::settings::key_source;
-use crate::config::settings::setting::{Setting, path};
+use crate::config::settings::quota::Quota;
+use crate::config::settings::setting::{Fields as _, Setting, path};
 use crate::secret::{self, ApiKey, KeyReader, KeySource, SecretError, SecretSources};
 
 /// Problems of the table `[gateway]`, each with its file and key path.
@@ -235,6 +236,14 @@ impl GatewayTable<'_, '_> {
         self.0.take_text(field, SIZE, |text| {
             usize::try_from(text.parse::<ByteSize>().ok()?.as_u64()).ok()
         })
+    }
+
+    /// Takes a table with a quota, and lays it over the one of lower layers.
+    pub fn quota(&mut self, field: &'static str, quota: &mut Quota) {
+        if let Some(read) = <Quota as Setting>::take(self.0, field) {
+            read.check(&format!("{}.{field}", self.0.path), self.0.problems);
+            quota.overlay_fields(&read);
+        }
     }
 
     /// Takes a path. A relative path starts at the folder of the file.

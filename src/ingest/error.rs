@@ -1,5 +1,7 @@
 //! Errors of data that clients sent.
 
+use std::time::Duration;
+
 #[cfg(feature = "spool")]
 use tracer_registry_spool::AppendError;
 
@@ -34,6 +36,14 @@ pub enum IngestError {
         bytes: usize,
         /// The limit.
         max: usize,
+    },
+    /// More than the tenant's quota allows. A later attempt may succeed.
+    #[error("data of {selector} is more than the tenant's quota; it may fit in {retry_after:?}")]
+    Quota {
+        /// Selector of the tracer.
+        selector: Selector,
+        /// When it may fit, at most an hour.
+        retry_after: Duration,
     },
     /// The registry is shut down, or this process is a fork of its process.
     #[error("the registry is shut down")]

@@ -28,6 +28,7 @@ use opentelemetry::trace::TraceId;
 
 use parts::{LeftOut, Part};
 
+use crate::policy::quota::Amount;
 use crate::registry::TracerRegistry;
 use crate::selector::Slug;
 use crate::tracer::TracerHandle;
@@ -56,11 +57,14 @@ impl TracerRegistry {
     /// A part may have more spans than `export.max_export_batch_size`: it is sent in several
     /// requests. Spans that were queued while a shutdown ends count as dropped.
     ///
+    /// Each part counts in its tenant's `quota`: one request, and the spans and uncompressed bytes
+    /// that sampling and limits leave.
+    ///
     /// `caller` is the caller of the gateway that sent the parts, as `explain` shows it.
     ///
     /// # Errors
     /// Returns an [`IngestError`] if a part cannot be queued. Then nothing of any part is queued or
-    /// counted.
+    /// counted, also not in a quota.
     pub fn ingest(
         &self,
         caller: Option<&Slug>,
@@ -118,7 +122,13 @@ fn admit(tracer: TracerHandle, Traces(mut payload): Traces) -> Result<(Part, Ing
         });
     }
     ingested.accepted = payload.spans() as u64;
-    let mut part = Part::of(tracer, payload)?;
+    let amount = Amount {
+        spans: ingested.accepted,
+        bytes: payload.bytes().len() as u64,
+        requests: 1,
+    };
+    let charge = parts::charge(&tracer, amount)?;
+    let mut part = Part::of(tracer, payload, charge)?;
     (part.sampled_out, part.left_out) = (ingested.sampled_out, left_out);
     Ok((part, ingested))
 }

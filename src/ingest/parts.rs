@@ -14,7 +14,9 @@ use super::traces::Traces;
 use crate::export::Placed;
 #[cfg(not(feature = "spool"))]
 use crate::export::Room as Placed;
-use crate::export::{Note, Payload, TraceKey};
+use crate::export::{Note, Payload, RequestKind, TraceKey};
+use crate::ledger::DropReason;
+use crate::policy::quota::{Amount, Charge};
 use crate::selector::Slug;
 use crate::tracer::TracerHandle;
 
@@ -23,6 +25,8 @@ pub(super) struct Part {
     placed: Placed,
     /// Keeps the lane until the part is accepted. Dropped after the place.
     tracer: TracerHandle,
+    /// What it takes of the quota, until the part is accepted. Given back if it is not.
+    charge: Option<Charge>,
     pub(super) sampled_out: u64,
     /// Traces of the spans that were left out. Empty if `explain` is off.
     pub(super) left_out: LeftOut,
@@ -37,7 +41,7 @@ pub(super) struct LeftOut {
 
 impl Part {
     /// Finds a place for a payload.
-    pub(super) fn of(tracer: TracerHandle, payload: Payload) -> Result<Self, IngestError> {
+    pub(super) fn of(tracer: TracerHandle, payload: Payload, charge: Option<Charge>) -> Result<Self, IngestError> {
         let bytes = payload.byte_size();
         #[cfg(feature = "spool")]
         let placed = tracer.lane().place(payload);
@@ -47,12 +51,16 @@ impl Part {
         Ok(Self {
             placed,
             tracer,
+            charge,
             sampled_out: 0,
             left_out: LeftOut::default(),
         })
     }
 
     fn commit(self, caller: Option<&Slug>, #[cfg(feature = "spool")] rows: &[RowId]) {
+        if let Some(charge) = self.charge {
+            charge.keep();
+        }
         let lane = self.tracer.lane();
         lane.note_fates(&self.left_out.sampled_out, Note::SampledOut(caller));
         lane.note_fates(&self.left_out.too_large, Note::TooLarge(caller));
@@ -61,6 +69,22 @@ impl Part {
         #[cfg(not(feature = "spool"))]
         self.placed.commit(self.sampled_out, caller);
     }
+}
+
+/// Takes an amount of a tenant's quota.
+pub(super) fn charge(tracer: &TracerHandle, amount: Amount) -> Result<Option<Charge>, IngestError> {
+    let lane = tracer.lane();
+    let charge = lane
+        .policies
+        .quota
+        .as_ref()
+        .map(|quota| quota.charge(amount))
+        .transpose();
+    charge.map_err(|retry_after| {
+        lane.log_refused_request(RequestKind::Spans, DropReason::Quota);
+        let selector = tracer.selector().clone();
+        IngestError::Quota { selector, retry_after }
+    })
 }
 
 /// Accepts all parts of a request: now, or once all that belongs on disk is there.

@@ -14,6 +14,9 @@ use super::session_spans;
 use super::traces::Traces;
 use crate::backend::Destination;
 use crate::export::{Pushed, RequestKind, SessionEvent, SessionQueue};
+use crate::policy::quota::Amount;
+#[cfg(feature = "spool")]
+use crate::policy::quota::Charge;
 use crate::registry::TracerRegistry;
 use crate::selector::Slug;
 use crate::tracer::TracerHandle;
@@ -27,6 +30,9 @@ impl TracerRegistry {
     ///
     /// Otherwise, or if the binding has `sessions = "auto_create"`, it becomes a span. As with
     /// sessions of the program, `sampling.ratio` does not apply.
+    ///
+    /// It counts in the tenant's `quota`: one request, its uncompressed bytes and, if it becomes a
+    /// span, one span.
     ///
     /// `caller` is the caller of the gateway that sent it, as `explain` shows it.
     ///
@@ -51,10 +57,16 @@ impl TracerRegistry {
         }
         let lane = tracer.lane();
         let destination = &lane.destination;
+        let amount = Amount {
+            spans: u64::from(destination.sessions.is_none()),
+            bytes: request.bytes as u64,
+            requests: 1,
+        };
+        let charge = parts::charge(tracer, amount)?;
         if destination.sessions.is_none() {
             let payload = session_spans::payload(destination, &request);
             let arrived = vec![Traces(payload.clone())];
-            let part = Part::of(tracer.clone(), payload);
+            let part = Part::of(tracer.clone(), payload, charge);
             let part = part.inspect_err(|_| lane.note_refused_payload(&arrived[0].0, caller))?;
             return Ok(parts::accept(vec![part], arrived, caller, ()));
         }
@@ -80,12 +92,22 @@ impl TracerRegistry {
             _ => SessionQueue::of(lane, id).try_push(event),
         };
         match pushed {
-            Ok(Pushed::Now) => Ok(Accepted::Now(())),
+            Ok(Pushed::Now) => {
+                if let Some(charge) = charge {
+                    charge.keep();
+                }
+                Ok(Accepted::Now(()))
+            }
             #[cfg(feature = "spool")]
             Ok(Pushed::OnceSaved(saved)) => {
                 let selector = tracer.selector().clone();
+                // Kept if the caller does not wait: the request is sent all the same.
+                let refund = charge.map(Charge::keep_or_refund);
                 let saved = async move {
                     let result = saved.await.unwrap_or(Err(AppendError::Closed));
+                    if let (Err(_), Some(refund)) = (&result, refund) {
+                        refund();
+                    }
                     result.map_err(|error| IngestError::of_append(&error, &selector))
                 };
                 Ok(Accepted::OnceDurable(Durable::new((), saved)))

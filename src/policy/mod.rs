@@ -2,14 +2,16 @@
 //!
 //! | folder | owns |
 //! |---|---|
+//! | `quota` | how much a tenant or a caller of the gateway may send |
 //! | `redaction` | rules that remove data, for spans, payloads and session data alike |
 
+pub(crate) mod quota;
 #[cfg(feature = "redact")]
 pub(crate) mod redaction;
 
-#[cfg(feature = "redact")]
 use std::sync::Arc;
 
+use quota::Limiter;
 #[cfg(feature = "redact")]
 use redaction::Redaction;
 
@@ -19,6 +21,8 @@ pub(crate) struct Policies {
     /// `None` if nothing is removed.
     #[cfg(feature = "redact")]
     pub(crate) redaction: Option<Arc<Redaction>>,
+    /// `None` without a limit.
+    pub(crate) quota: Option<Arc<Limiter>>,
 }
 
 impl Policies {

@@ -14,10 +14,16 @@ use super::state::RegistryState;
 use super::unrouted::Unrouted;
 use crate::backend::DestinationCache;
 use crate::config::Config;
+#[cfg(feature = "gateway")]
+use crate::config::Quota;
 #[cfg(feature = "tracing")]
 use crate::export::EngineMark;
 use crate::export::{Accounting, ChangeKind, Engine};
+#[cfg(feature = "gateway")]
+use crate::policy::quota::Limiter;
 use crate::secret::{Fingerprinter, KeyReader};
+#[cfg(feature = "gateway")]
+use crate::selector::Slug;
 use crate::selector::{Selector, SelectorError};
 use crate::tracer::TracerHandle;
 
@@ -97,6 +103,13 @@ impl TracerRegistry {
     #[cfg(feature = "gateway")]
     pub(crate) fn is_open(&self) -> bool {
         self.0.state.check_open().is_ok()
+    }
+
+    /// Returns the limiter of a caller of the gateway, or `None` if its quota has no limit. What the
+    /// caller has used is kept by its name.
+    #[cfg(feature = "gateway")]
+    pub fn caller_limiter(&self, caller: &Slug, quota: &Quota) -> Option<Arc<Limiter>> {
+        self.0.state.quotas.of_caller(caller, quota)
     }
 
     pub(crate) fn unrouted(&self) -> &Arc<Unrouted> {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+#[cfg(feature = "spool")]
+use std::time::Duration;
 #[cfg(feature = "watch")]
 use std::time::Instant;
 
@@ -31,6 +33,10 @@ use crate::context;
 use crate::export::{Accounting, Engine};
 use crate::secret::{Fingerprinter, KeyReader, SecretSources};
 use crate::util::fork::ForkGuard;
+
+/// How often what was used of quotas is saved.
+#[cfg(feature = "spool")]
+const SAVE_USAGE: Duration = Duration::from_secs(1);
 
 pub(crate) fn start(
     config: Config,
@@ -78,6 +84,7 @@ pub(crate) fn start(
         projects: SharedProjects::default(),
         failed: FailedLookUps::default(),
         erased: Arc::default(),
+        quotas: Arc::default(),
         bindings: Bindings::new(config, cache),
         pool,
         closed: AtomicBool::new(false),
@@ -88,8 +95,7 @@ pub(crate) fn start(
         watched: WatchedFiles::default(),
     });
     #[cfg(feature = "spool")]
-    let spool =
-        opened.map(|opened| OpenSpool::new(opened, &accounting, &state.erased, engine.changes(), engine.lines()));
+    let spool = opened.map(|opened| OpenSpool::new(opened, &accounting, &state, engine.changes(), engine.lines()));
     let registry = TracerRegistry(Arc::new(Inner {
         #[cfg(feature = "spool")]
         spool,
@@ -131,6 +137,13 @@ fn start_spool(registry: &TracerRegistry, spool: &Arc<OpenSpool>) {
     for ledger in found {
         registry.0.engine.load(&ledger);
     }
+    let to_save = Arc::clone(spool);
+    registry.0.engine.spawn(async move {
+        loop {
+            tokio::time::sleep(SAVE_USAGE).await;
+            to_save.save_usage();
+        }
+    });
     let (weak, spool) = (registry.downgrade(), Arc::clone(spool));
     registry.0.engine.spawn(async move {
         loop {

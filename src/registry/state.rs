@@ -19,6 +19,7 @@ use super::reload::{ReloadExtension, Reloads};
 use super::spool::ErasedSelectors;
 #[cfg(feature = "spool")]
 use crate::export::Spool;
+use crate::policy::quota::Quotas;
 use crate::util::fork::ForkGuard;
 
 pub(crate) struct RegistryState {
@@ -29,6 +30,7 @@ pub(crate) struct RegistryState {
     pub(crate) projects: SharedProjects,
     pub(crate) failed: FailedLookUps,
     pub(crate) erased: Arc<ErasedSelectors>,
+    pub(crate) quotas: Arc<Quotas>,
     pub(crate) closed: AtomicBool,
     /// `None` if nothing goes to disk.
     #[cfg(feature = "spool")]

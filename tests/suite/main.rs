@@ -54,6 +54,7 @@ mod propagation;
 mod proxies;
 mod proxy;
 mod public_api;
+mod quota;
 mod receiver_capacity;
 mod receiver_responses;
 #[cfg(feature = "redact")]

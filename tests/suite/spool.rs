@@ -6,6 +6,7 @@ mod fairness;
 mod fork;
 mod overflow;
 mod purge;
+mod quota;
 mod reload;
 #[cfg(feature = "metrics")]
 mod reports;

@@ -71,6 +71,41 @@ fn the_real_configuration_has_two_callers_and_every_other_example_is_valid() {
     assert_eq!(callers["globex-worker"].token_sha256.len(), 1);
 }
 
+#[test]
+fn the_example_of_quotas_is_valid() {
+    let page = include_str!("../../../docs/policies.md");
+    let (_, section) = page.split_once("\n## Quotas\n").expect("a section");
+    let block = section
+        .split("```toml\n")
+        .nth(1)
+        .and_then(|after| after.split("```").next());
+    let defaults = "[defaults]\nbackend = 'otlp'\nendpoint = 'http://127.0.0.1:1'\napi_key = { env = 'KEY' }\n";
+    let folder = TempDir::new().expect("a temporary folder");
+    fs::write(
+        folder.path().join("default.toml"),
+        format!("{defaults}[tenants.globex]\n"),
+    )
+    .expect("written");
+    fs::write(folder.path().join("gateway.toml"), block.expect("an example")).expect("written");
+    let config = Config::load_files_for_gateway(folder.path()).expect("valid");
+    let quota = |tenant| {
+        let selector = tracer_registry::Selector::tenant(tenant)
+            .try_into()
+            .expect("a selector");
+        config.resolve(&selector).expect("a binding").quota
+    };
+    let (acme, globex) = (quota("acme"), quota("globex"));
+    assert_eq!(
+        (acme.spans_per_second, globex.spans_per_second),
+        (Some(5000), Some(1000))
+    );
+    assert_eq!((acme.bytes_per_day, globex.spans_burst), (Some(10 << 30), Some(5000)));
+    let settings = Settings::read(&config).expect("valid");
+    let of_caller = settings.callers["shared-api"].quota;
+    assert_eq!(of_caller.requests_per_second, Some(50));
+    assert_eq!(of_caller.spans_per_month, Some(100_000_000));
+}
+
 /// Returns the headings of the page of the admin listener that name a route, with the text below.
 fn documented_routes() -> Vec<(&'static str, &'static str)> {
     let page = include_str!("../../../docs/admin.md");

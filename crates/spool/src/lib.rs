@@ -19,5 +19,5 @@ pub use sqlite::check;
 pub use sqlite::{OpenError, Options, SqliteStore};
 pub use store::{
     AppendError, Depth, Done, Event, Failing, Health, Kind, Limit, Lost, Purged, QueueDepth, Recovery, Rest, Row,
-    RowId, Store, Taken,
+    RowId, Store, Taken, Usage,
 };

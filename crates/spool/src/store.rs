@@ -30,7 +30,12 @@ pub trait Store: Send + Sync {
     /// Deletes taken rows, with the next commit. Rows of an earlier file are ignored.
     fn complete(&self, rows: Vec<RowId>);
 
-    /// Deletes all rows of the queues that `what` covers, taken ones too.
+    /// Saves what owners have used of their quotas, with the next commit. It replaces what was saved
+    /// of the same owners.
+    fn save_usage(&self, usage: Vec<Usage>);
+
+    /// Deletes all rows of the queues that `what` covers, taken ones too, and the usage of the
+    /// owners that it covers.
     ///
     /// Until [`allow`](Self::allow), appends to these queues are refused; afterwards, those of an
     /// older generation are. After an error, the purge may have begun. It ends when the store works
@@ -275,4 +280,19 @@ pub struct Recovery {
     pub generation: u64,
     /// What was purged and is not allowed again.
     pub erased: Vec<String>,
+    /// What owners have used of their quotas.
+    pub usage: Vec<Usage>,
+}
+
+/// What an owner has used of its quota.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usage {
+    /// The text of a selector, or another name. Purges cover it as they cover a queue.
+    pub owner: Arc<str>,
+    /// The number of the day, since 1970.
+    pub day: i64,
+    /// The number of the month, since January 1970.
+    pub month: i64,
+    /// Spans and bytes of the day, spans and bytes of the month.
+    pub counts: [u64; 4],
 }

@@ -63,3 +63,13 @@ table! {
         pub bytes_per_month: Option<usize>,
     }
 }
+
+impl Quota {
+    /// Returns the quota with each burst that follows from its rate filled in.
+    pub(crate) fn with_bursts(mut self) -> Self {
+        self.spans_burst = self.spans_burst.or(self.spans_per_second);
+        self.bytes_burst = self.bytes_burst.or(self.bytes_per_second);
+        self.requests_burst = self.requests_burst.or(self.requests_per_second);
+        self
+    }
+}

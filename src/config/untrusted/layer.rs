@@ -106,7 +106,8 @@ fn raised(layer: &Binding, below: &Binding, path: &str, problems: &mut Problems)
         ("limits", limits.raised(&below.limits.unwrap_or_default())),
         (
             "quota",
-            quota.raised(&below.quota.as_deref().copied().unwrap_or_default()),
+            // A burst that is left out below is limited too.
+            quota.raised(&below.quota.as_deref().copied().unwrap_or_default().with_bursts()),
         ),
         (
             "propagation",

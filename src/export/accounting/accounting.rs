@@ -192,6 +192,7 @@ mod tests {
             next_order: 9,
             generation: 0,
             erased: Vec::new(),
+            usage: Vec::new(),
         }
     }
 

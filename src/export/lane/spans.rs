@@ -24,6 +24,7 @@ use crate::export::redact;
 use crate::export::schedule::engine_event::{Cause, EngineEvent};
 use crate::export::send::outcome::Outcome;
 use crate::ledger::DropReason;
+use crate::policy::quota::{Amount, Limiter, Taken};
 use crate::util::wall_time::Moment;
 
 /// Most batches of a lane in quarantine at the same time, while the span that the receiver fails on
@@ -82,12 +83,24 @@ impl Lane {
         // Before the span is queued: its outcome comes later.
         self.note_fate(trace_id, Note::Accepted(None));
         let mut bytes = byte_size(&span);
+        let charged = match &self.policies.quota {
+            None => None,
+            Some(quota) => match Self::charge_span(quota, bytes) {
+                Some(taken) => Some((quota, taken)),
+                None => return self.refuse_span(&span),
+            },
+        };
         if !shared.is_closing()
             && let Some(mut stripe) = self.stripes.reserve_slot(bytes)
         {
             stripe.spans.push(span);
             return;
         }
+        let refund = || {
+            if let Some((quota, taken)) = charged {
+                quota.refund(taken);
+            }
+        };
         // After a fork, a lock held by another thread is never released.
         let Some(mut state) = self.lock_to_push() else {
             return;
@@ -101,6 +114,7 @@ impl Lane {
             let reason = state.refusal();
             state.ledger.refuse(reason);
             drop(state);
+            refund();
             self.note_fate(trace_id, Note::Dropped(reason));
             return;
         }
@@ -119,6 +133,7 @@ impl Lane {
             let reason = state.spool_drop_reason().unwrap_or(reason);
             state.ledger.refuse(reason);
             drop(state);
+            refund();
             self.note_fate(trace_id, Note::Dropped(reason));
             self.log_refused(RequestKind::Spans, reason);
             return;
@@ -137,6 +152,38 @@ impl Lane {
             self.notify(event);
         }
         shared.check_memory_pressure();
+    }
+
+    /// Takes a span of `bytes` of the quota. Returns `None` if it does not fit. The bytes are the
+    /// estimate that also counts for the queue.
+    #[inline(never)]
+    fn charge_span(quota: &Limiter, bytes: usize) -> Option<Taken> {
+        let amount = Amount {
+            spans: 1,
+            bytes: bytes as u64,
+            requests: 0,
+        };
+        quota.take(amount).ok()
+    }
+
+    /// Drops and counts an ended span that is beyond the quota.
+    #[cold]
+    #[inline(never)]
+    fn refuse_span(self: &Arc<Self>, span: &SpanData) {
+        let context = &span.span_context;
+        let trace_id = context.trace_id();
+        let Some(mut state) = self.state.lock_unless_forked() else {
+            return;
+        };
+        state.take_cut(context.span_id());
+        let is_closed = state.schedule == Schedule::Closed || self.shared.is_closing();
+        let reason = if is_closed { state.refusal() } else { DropReason::Quota };
+        state.ledger.refuse(reason);
+        drop(state);
+        self.note_fate(trace_id, Note::Dropped(reason));
+        if !is_closed {
+            self.log_refused(RequestKind::Spans, reason);
+        }
     }
 
     /// Locks the state for a push. Returns `None` in a forked child if the lock is taken.

@@ -58,11 +58,10 @@ impl Inner {
         expect(clippy::unnecessary_wraps, reason = "no key is read")
     )]
     pub(crate) fn policies(&self, binding: &ResolvedBinding) -> Result<Policies, LookupError> {
-        #[cfg(not(feature = "redact"))]
-        let _ = binding;
         Ok(Policies {
             #[cfg(feature = "redact")]
             redaction: Redaction::new(&binding.selector, &binding.redact, self.redactors.of(&binding.selector)),
+            quota: self.state.quotas.of_selector(&binding.selector, &binding.quota),
         })
     }
 

@@ -106,6 +106,9 @@ impl RegistryState {
                 continue;
             }
             let resolved = self.bindings.resolve_without_asking(selector);
+            if let (Ok(Some(binding)), Some(limiter)) = (&resolved, &tracer.lane().policies.quota) {
+                limiter.convert(&binding.quota);
+            }
             match &resolved {
                 Ok(Some(binding)) if binding.digest() == tracer.digest() => {
                     // A tracer created from a table or a file never expires. If the source decides

@@ -22,7 +22,9 @@ use crate::export::{
     Accounting, Begun, ChangeKind, ChangeLog, End, Episode, Granted, HEALTH, LineBudget, Problem, SelectorLedger,
     Spool, Start,
 };
+use crate::policy::quota::Quotas;
 use crate::registry::error::BuildError;
+use crate::registry::state::RegistryState;
 use crate::registry::status::{SpoolHealth, SpoolStatus};
 use crate::selector::Selector;
 use crate::util::fork::ForkLock;
@@ -56,6 +58,7 @@ pub(crate) struct OpenSpool {
     // Weak: a task holds the spool, and the ledgers end with the registry.
     accounting: Weak<Accounting>,
     erased: Arc<ErasedSelectors>,
+    quotas: Arc<Quotas>,
     changes: Arc<ChangeLog>,
     lines: Arc<LineBudget>,
     /// Held while reports are handled, so that they are handled in order.
@@ -76,6 +79,8 @@ struct State {
     full: Episode,
     error: Option<String>,
     set_aside: Vec<String>,
+    /// Whether a file was opened before.
+    has_opened: bool,
     recovered: u64,
     expired: u64,
 }
@@ -135,7 +140,7 @@ impl OpenSpool {
     pub(crate) fn new(
         opened: OpenedStore,
         accounting: &Arc<Accounting>,
-        erased: &Arc<ErasedSelectors>,
+        state: &RegistryState,
         changes: &Arc<ChangeLog>,
         lines: &Arc<LineBudget>,
     ) -> Arc<Self> {
@@ -144,7 +149,8 @@ impl OpenSpool {
             path: opened.path,
             reports: opened.reports,
             accounting: Arc::downgrade(accounting),
-            erased: Arc::clone(erased),
+            erased: Arc::clone(&state.erased),
+            quotas: Arc::clone(&state.quotas),
             changes: Arc::clone(changes),
             lines: Arc::clone(lines),
             handling: ForkLock::default(),
@@ -187,6 +193,12 @@ impl OpenSpool {
         self.spool.recover(recovery);
         self.erased
             .add(recovery.erased.iter().filter_map(|what| what.parse().ok()));
+        if std::mem::replace(&mut self.state.lock().has_opened, true) {
+            // It may be another file.
+            self.quotas.note_all_changed();
+        } else {
+            self.quotas.restore(&recovery.usage);
+        }
         let Some(accounting) = self.accounting.upgrade() else {
             return Vec::new();
         };
@@ -286,8 +298,17 @@ impl OpenSpool {
         self.changes.record(ChangeKind::SpoolSetAside, None, None, Some(detail));
     }
 
+    /// Saves what was used of quotas, if it changed.
+    pub(crate) fn save_usage(&self) {
+        let changed = self.quotas.changed();
+        if !changed.is_empty() {
+            self.spool.store.save_usage(changed);
+        }
+    }
+
     /// Commits what the store still has to, and unlocks the folder. Blocks until the deadline at most.
     pub(crate) fn close(&self, deadline: Instant) {
+        self.save_usage();
         self.spool.store.close(deadline);
         let _quiet = context::suppress();
         self.handle();

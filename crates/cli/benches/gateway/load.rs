@@ -129,6 +129,8 @@ impl Load<'_> {
             sent.answers.note(started.elapsed());
             match status {
                 200 => sent.spans += body.spans,
+                // Beyond a quota. A client with a rate does not send it again.
+                429 => sent.refused += 1,
                 503 => {
                     sent.refused += 1;
                     thread::sleep(REFUSED_PAUSE);

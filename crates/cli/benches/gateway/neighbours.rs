@@ -26,12 +26,32 @@ struct Others {
 }
 
 pub(crate) fn rows(bench: &Bench) -> Result<Vec<Row>> {
+    let beside = row(
+        bench,
+        "",
+        "others' p99 to the receipt, one caller at 100 times their rate",
+        Target::RatioAtMost(1.2),
+    )?;
+    let quota = format!("[tenants.loud.quota]\nspans_per_second = {}\n", RATE * number(SPANS));
+    let limited = row(
+        bench,
+        &quota,
+        "others' p99 to the receipt, one tenant at 100 times its quota",
+        Target::RatioAtMost(1.1),
+    )?;
+    Ok(vec![beside, limited])
+}
+
+/// Measures the others with the loud one, and with all at one rate. `quota` is the table of the loud
+/// one's quota, if it has one.
+fn row(bench: &Bench, quota: &str, what: &'static str, target: Target) -> Result<Row> {
     let receiver = &bench.receiver;
     let mut config = Config::with_tenants(OTHERS);
     config.delay = "10ms";
     config
         .tenants
         .push_str("[tenants.loud]\napi_key = { env = \"GATEWAY_BENCH_LOUD_KEY\" }\n");
+    config.tenants.push_str(quota);
     config
         .callers
         .push_str("[gateway.callers.loud]\ntoken = { env = \"GATEWAY_BENCH_LOUD_KEY\" }\ntenant = \"loud\"\n");
@@ -59,6 +79,10 @@ pub(crate) fn rows(bench: &Bench) -> Result<Vec<Row>> {
         if arrived.spans != spans {
             return Err(format!("{spans} spans were accepted and {} arrived", arrived.spans).into());
         }
+        let refused = sent[1].refused;
+        if (refused > 0) != (factor > 1.0 && !quota.is_empty()) {
+            return Err(format!("{refused} requests of the loud one were refused").into());
+        }
         Ok(Others {
             receipt: arrived.p99_millis,
             answer: sent[0].answers.quantile(990),
@@ -79,7 +103,6 @@ pub(crate) fn rows(bench: &Bench) -> Result<Vec<Row>> {
         answers[0].unwrap_or(f64::NAN),
         answers[1].unwrap_or(f64::NAN)
     );
-    let what = "others' p99 to the receipt, one caller at 100 times their rate";
-    let row = Row::of(what, at, "ms", Target::RatioAtMost(1.2)).note(note);
-    Ok(vec![row.measured(receipts[0], "ours, all at one rate", receipts[1])])
+    let row = Row::of(what, at, "ms", target).note(note);
+    Ok(row.measured(receipts[0], "ours, all at one rate", receipts[1]))
 }

@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tracer_registry::text::printable;
 use tracer_registry_spool::QueueDepth;
+use tracer_registry_spool::Usage;
 use tracer_registry_spool::check::{self, Checked};
 
 use crate::error::{CliError, Outcome};
@@ -88,9 +89,37 @@ fn described(checked: &Checked) -> Value {
         "oldest": checked.oldest.map(time),
         "selectors": queues.collect::<Vec<_>>(),
         "erased": checked.erased,
+        "usage": checked.usage.iter().map(described_usage).collect::<Vec<_>>(),
         "damaged_rows": checked.damaged_rows,
         "damage": checked.damage,
     })
+}
+
+fn described_usage(usage: &Usage) -> Value {
+    let [spans_of_day, bytes_of_day, spans_of_month, bytes_of_month] = usage.counts;
+    json!({
+        "owner": *usage.owner,
+        "day": day(usage.day),
+        "month": month(usage.month),
+        "spans_of_day": spans_of_day,
+        "bytes_of_day": bytes_of_day,
+        "spans_of_month": spans_of_month,
+        "bytes_of_month": bytes_of_month,
+    })
+}
+
+/// Returns the date of a day since 1970.
+fn day(number: i64) -> String {
+    let millis = u64::try_from(number).unwrap_or(0).saturating_mul(24 * 60 * 60 * 1000);
+    let mut date = time(millis);
+    date.truncate("1970-01-01".len());
+    date
+}
+
+/// Returns the year and the month of a month since January 1970.
+fn month(number: i64) -> String {
+    let number = number.max(0);
+    format!("{}-{:02}", 1970 + number / 12, number % 12 + 1)
 }
 
 fn time(millis: u64) -> String {
@@ -129,6 +158,17 @@ fn write(checked: &Checked, out: &mut impl Write) -> Result<(), CliError> {
     )?;
     for erased in &checked.erased {
         writeln!(out, "erased: {}", printable(erased))?;
+    }
+    for usage in &checked.usage {
+        let [spans_of_day, bytes_of_day, spans_of_month, bytes_of_month] = usage.counts;
+        writeln!(
+            out,
+            "quota of {}: {spans_of_day} spans and {bytes_of_day} bytes on {}, \
+             {spans_of_month} spans and {bytes_of_month} bytes in {}",
+            printable(&usage.owner),
+            day(usage.day),
+            month(usage.month)
+        )?;
     }
     for damage in &checked.damage {
         writeln!(out, "damaged: {}", printable(damage))?;

@@ -1,11 +1,17 @@
 //! Refusals, and their codes in HTTP and gRPC.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use http::StatusCode;
 use serde::Serialize;
 
 use crate::callers::{self, Reason};
+
+/// Seconds after which a client may send a request again that the gateway had no room for.
+const RETRY_AFTER_SECONDS: u16 = 1;
+/// The longest time that a client is told to wait, in seconds.
+const MAX_RETRY_AFTER_SECONDS: u16 = 3600;
 
 /// Why a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -28,6 +34,8 @@ pub enum RefusalKind {
     TooLarge,
     /// The content type or encoding is not supported: 415, `UNIMPLEMENTED`.
     UnsupportedType,
+    /// More than the quota of the tenant or the caller: 429 with `Retry-After`, `RESOURCE_EXHAUSTED` with `RetryInfo`.
+    Quota,
     /// The gateway has no room now, or cannot store the data: 503 with `Retry-After`, `UNAVAILABLE` with `RetryInfo`.
     Unavailable,
 }
@@ -46,7 +54,7 @@ mod code {
 
 impl RefusalKind {
     /// All kinds, in the order of the declaration.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Malformed,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -55,6 +63,7 @@ impl RefusalKind {
         Self::TooSlow,
         Self::TooLarge,
         Self::UnsupportedType,
+        Self::Quota,
         Self::Unavailable,
     ];
 
@@ -69,6 +78,7 @@ impl RefusalKind {
             Self::TooSlow => "too_slow",
             Self::TooLarge => "too_large",
             Self::UnsupportedType => "unsupported_type",
+            Self::Quota => "quota",
             Self::Unavailable => "unavailable",
         }
     }
@@ -84,6 +94,7 @@ impl RefusalKind {
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Quota => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -105,14 +116,14 @@ impl RefusalKind {
             Self::Forbidden => code::PERMISSION_DENIED,
             Self::NotFound | Self::MethodNotAllowed | Self::UnsupportedType => code::UNIMPLEMENTED,
             Self::TooSlow => code::DEADLINE_EXCEEDED,
-            Self::TooLarge => code::RESOURCE_EXHAUSTED,
+            Self::TooLarge | Self::Quota => code::RESOURCE_EXHAUSTED,
             Self::Unavailable => code::UNAVAILABLE,
         }
     }
 
     /// Whether the client should send the same request again.
     pub(super) fn may_be_retried(self) -> bool {
-        self == Self::Unavailable
+        matches!(self, Self::Quota | Self::Unavailable)
     }
 }
 
@@ -124,6 +135,8 @@ pub(crate) struct Refusal {
     /// Why it counts for the caller. `None` if it was counted already.
     pub(crate) reason: Option<Reason>,
     pub(crate) message: Cow<'static, str>,
+    /// Seconds after which the client may send the request again, if it may.
+    pub(super) retry_after: u16,
     /// Methods of the path, if the request has another one.
     pub(super) allowed_methods: Option<&'static str>,
 }
@@ -138,12 +151,14 @@ impl Refusal {
             RefusalKind::TooSlow => Reason::Incomplete,
             RefusalKind::TooLarge => Reason::TooLarge,
             RefusalKind::UnsupportedType => Reason::UnsupportedType,
+            RefusalKind::Quota => Reason::Quota,
             RefusalKind::Unavailable => Reason::NoCapacity,
         };
         Self {
             kind,
             reason: Some(reason),
             message: message.into(),
+            retry_after: RETRY_AFTER_SECONDS,
             allowed_methods: None,
         }
     }
@@ -176,6 +191,21 @@ impl Refusal {
 
     pub(crate) fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(RefusalKind::Unavailable, message)
+    }
+
+    /// More than a quota allows, which may fit after this time. `of` is "tenant" or "caller".
+    pub(crate) fn quota(of: &str, retry_after: Duration) -> Self {
+        let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+        let seconds = u16::try_from(seconds)
+            .unwrap_or(u16::MAX)
+            .clamp(1, MAX_RETRY_AFTER_SECONDS);
+        Self {
+            retry_after: seconds,
+            ..Self::new(
+                RefusalKind::Quota,
+                format!("more than the quota of the {of} allows; retry after {seconds} s"),
+            )
+        }
     }
 
     /// The tenant is unknown. The answer is that of a tenant which the caller may not address, so
@@ -247,10 +277,26 @@ mod tests {
     }
 
     #[test]
-    fn only_a_lack_of_room_may_be_retried_and_no_refusal_is_an_internal_error() {
+    fn only_a_lack_of_room_or_quota_may_be_retried_and_no_refusal_is_an_internal_error() {
         for kind in RefusalKind::ALL {
-            assert_eq!(kind.may_be_retried(), kind.status() == 503, "{kind:?}");
-            assert_ne!(kind.status(), 500);
+            let status = kind.status().as_u16();
+            assert_eq!(kind.may_be_retried(), [429, 503].contains(&status), "{kind:?}");
+            assert_ne!(status, 500);
+        }
+    }
+
+    #[test]
+    fn the_time_to_wait_is_rounded_up_to_seconds_of_at_most_an_hour() {
+        for (wait, seconds) in [
+            (0, 1),
+            (1, 1),
+            (1000, 1),
+            (1001, 2),
+            (3_599_001, 3600),
+            (u64::MAX, 3600),
+        ] {
+            let refusal = Refusal::quota("tenant", Duration::from_millis(wait));
+            assert_eq!(refusal.retry_after, seconds, "{wait} ms");
         }
     }
 }

@@ -15,9 +15,6 @@ use super::format::Format;
 use super::refusal::{Refusal, RefusalKind};
 use super::rpc_status::{ExportResponse, PartialSuccess, RpcStatus};
 
-/// Seconds after which a client may send a refused request again.
-const RETRY_AFTER_SECONDS: u16 = 1;
-
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
@@ -107,7 +104,7 @@ fn refused_with(format: Format, body: Bytes, refusal: &Refusal) -> Answer {
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, format.content_type());
     if refusal.kind.may_be_retried() {
-        headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        headers.insert(RETRY_AFTER, refusal.retry_after.into());
     }
     if refusal.kind == RefusalKind::Unauthenticated {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -132,7 +129,7 @@ fn refused_grpc(refusal: &Refusal) -> Answer {
     };
     insert(GRPC_MESSAGE, &percent_encoded(message));
     if kind.may_be_retried() {
-        let status = RpcStatus::new(kind.grpc_code(), message).retry_after(RETRY_AFTER_SECONDS.into());
+        let status = RpcStatus::new(kind.grpc_code(), message).retry_after(refusal.retry_after.into());
         insert(GRPC_DETAILS, &STANDARD_NO_PAD.encode(status.encode_to_vec()));
     }
     if *kind == RefusalKind::UnsupportedType {

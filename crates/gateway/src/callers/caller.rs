@@ -1,11 +1,13 @@
 //! A caller, and the selectors that its requests may address.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use http::HeaderMap;
-use tracer_registry::Selector;
+use tracer_registry::gateway::{Amount, Charge, Limiter};
 use tracer_registry::selector::{SelectorBuilder, Slug};
+use tracer_registry::{Selector, TracerRegistry};
 
 use super::counts::{CallerSnapshot, Counts};
 use super::path;
@@ -17,6 +19,8 @@ pub struct Caller {
     name: Slug,
     settings: Arc<CallerSettings>,
     counts: Arc<Counts>,
+    /// Set at the first request. `None` in it without a limit.
+    limiter: OnceLock<Option<Arc<Limiter>>>,
 }
 
 /// What a request addresses.
@@ -39,7 +43,22 @@ pub struct ByResource<'c> {
 
 impl Caller {
     pub(super) fn new(name: Slug, settings: Arc<CallerSettings>, counts: Arc<Counts>) -> Self {
-        Self { name, settings, counts }
+        Self {
+            name,
+            settings,
+            counts,
+            limiter: OnceLock::new(),
+        }
+    }
+
+    /// Takes an amount of the caller's quota. It is given back unless the charge is kept.
+    ///
+    /// # Errors
+    /// Returns the time after which it may fit.
+    pub(crate) fn charge(&self, registry: &TracerRegistry, amount: Amount) -> Result<Option<Charge>, Duration> {
+        let limiter = || registry.caller_limiter(&self.name, &self.settings.quota);
+        let limiter = self.limiter.get_or_init(limiter).as_ref();
+        limiter.map(|limiter| limiter.charge(amount)).transpose()
     }
 
     /// Returns the name.

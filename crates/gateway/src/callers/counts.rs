@@ -55,7 +55,7 @@ reasons! {
     Incomplete = "incomplete",
     /// No memory, no room in the tenant's queue, or its key cannot be read right now.
     NoCapacity = "no_capacity",
-    /// The tenant's quota is exceeded.
+    /// The quota of the tenant or the caller is exceeded.
     Quota = "quota",
     /// The selector has no usable binding.
     NoBinding = "no_binding",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::HeaderName;
 use serde::Deserialize;
 use tracer_registry::KeySource;
+use tracer_registry::config::Quota;
 use tracer_registry::gateway::GatewayTable;
 use tracer_registry::selector::Slug;
 
@@ -64,6 +65,8 @@ pub struct CallerSettings {
     pub environment: Option<Slug>,
     /// Feature of every request, if any.
     pub feature: Option<Slug>,
+    /// How much it may send.
+    pub quota: Quota,
     /// Whether a token is written, valid or not.
     pub(crate) has_token: bool,
 }
@@ -153,6 +156,7 @@ impl CallerSettings {
         }
         self.environment = slug(table, "environment").or_else(|| self.environment.take());
         self.feature = slug(table, "feature").or_else(|| self.feature.take());
+        table.quota("quota", &mut self.quota);
     }
 
     fn read_hashes(&mut self, table: &mut GatewayTable<'_, '_>) {

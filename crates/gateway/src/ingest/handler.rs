@@ -8,6 +8,7 @@ use http::header::{CONNECTION, EXPECT};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, StatusCode, Version};
 use http_body::Body;
+use tracer_registry::gateway::{Amount, Charge};
 use tracer_registry::ingest::{IngestError, Ingested, InvalidTraces, Traces};
 use tracer_registry::{LookupError, Selector, TracerHandle, TracerRegistry};
 
@@ -195,6 +196,7 @@ impl Ingest {
         let target = caller.target(in_path, &head.headers)?;
         let format = export.format.ok_or_else(unsupported_type)?;
         let encoding = Encoding::of(format, &head.headers)?;
+        self.charge_request(caller)?;
 
         let limit = running.settings.max_request;
         let mut reserved = self.reserve(caller, head)?;
@@ -221,12 +223,40 @@ impl Ingest {
         let traces = self.check(format, inflated, &mut turn).await?;
         // A look-up may take long.
         drop(turn);
+        let charge = self.charge_data(caller, traces.spans(), bytes)?;
         let mut parts = Vec::new();
         for (selector, traces) in split(target, traces)? {
             parts.push((self.look_up(caller, selector).await?, traces));
         }
         let ingested = self.take(caller, bytes, parts).await?;
+        if let Some(charge) = charge {
+            charge.keep();
+        }
         Ok(self.queued(format, caller, &ingested))
+    }
+
+    /// Takes a request of the caller's quota, before its body is read. It counts whatever becomes of
+    /// it.
+    pub(super) fn charge_request(&self, caller: &Caller) -> Result<(), Refusal> {
+        let amount = Amount {
+            requests: 1,
+            ..Amount::default()
+        };
+        let charge = caller.charge(&self.registry, amount);
+        charge
+            .map(|charge| charge.map_or((), Charge::keep))
+            .map_err(|retry_after| Refusal::quota("caller", retry_after))
+    }
+
+    /// Takes the data of a request of the caller's quota. Keep the charge once the data is queued.
+    pub(super) fn charge_data(&self, caller: &Caller, spans: usize, bytes: usize) -> Result<Option<Charge>, Refusal> {
+        let amount = Amount {
+            spans: spans as u64,
+            bytes: bytes as u64,
+            requests: 0,
+        };
+        let charge = caller.charge(&self.registry, amount);
+        charge.map_err(|retry_after| Refusal::quota("caller", retry_after))
     }
 
     /// Reserves the memory of a request without its body.
@@ -283,6 +313,7 @@ impl Ingest {
             IngestError::TooLarge { max, .. } => Refusal::too_large(*max),
             IngestError::Closed => Refusal::shutting_down(),
             IngestError::Erased { .. } => Refusal::erased(),
+            IngestError::Quota { retry_after, .. } => Refusal::quota("tenant", *retry_after),
             error => {
                 self.log.not_queued(error);
                 Refusal::unavailable(match error {

@@ -35,6 +35,7 @@ impl Ingest {
             return Err(Refusal::unsupported("unsupported content type: use application/json"));
         }
         let encoding = Encoding::of(Format::Json, &head.headers)?;
+        self.charge_request(caller)?;
 
         let limit = running.settings.max_request;
         let mut reserved = self.reserve(caller, head)?;
@@ -58,10 +59,14 @@ impl Ingest {
         drop(turn);
         reserved.shrink(max_memory.saturating_sub(request.memory()));
 
+        let charge = self.charge_data(caller, 0, bytes)?;
         let tracer = self.look_up(caller, selector).await?;
         let id = request.id().to_string();
         let accepted = self.registry.ingest_session(Some(caller.name()), &tracer, request);
         self.once_safe(accepted).await?;
+        if let Some(charge) = charge {
+            charge.keep();
+        }
         caller.counts().accept_session_request();
         self.counters.session_requests.add(1);
         self.counters.succeeded.add(1);

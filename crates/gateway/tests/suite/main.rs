@@ -16,6 +16,7 @@ mod lifecycle;
 mod limits;
 mod metrics;
 mod pressure;
+mod quota;
 mod requests;
 mod sessions;
 mod support;

@@ -19,8 +19,8 @@ use super::lock::{Lock, LockError};
 use super::options::{OpenError, Options};
 use super::store::SqliteStore;
 use super::transaction::Insert;
-use super::{body, schema};
-use crate::{Done, Failing, Kind, Purged, QueueDepth, Row, Store as _};
+use super::{body, schema, usage};
+use crate::{Done, Failing, Kind, Purged, QueueDepth, Row, Store as _, Usage};
 
 /// What a file holds.
 #[derive(Debug, Clone)]
@@ -36,6 +36,8 @@ pub struct Checked {
     pub oldest: Option<u64>,
     /// What was purged and is not allowed again.
     pub erased: Vec<String>,
+    /// What owners have used of their quotas.
+    pub usage: Vec<Usage>,
     /// The size of the file and its log, in bytes.
     pub bytes: u64,
     /// What is wrong with the file: nothing, if it is intact.
@@ -147,6 +149,10 @@ pub fn check(file: &Path) -> Result<Checked, CheckError> {
         damage.push(format!("the purges cannot be read: {error}"));
         Vec::new()
     });
+    let usage = source.usage().unwrap_or_else(|error| {
+        damage.push(format!("the usage of quotas cannot be read: {error}"));
+        Vec::new()
+    });
     if damaged_rows > 0 {
         damage.push(format!("{damaged_rows} rows cannot be read"));
     }
@@ -160,6 +166,7 @@ pub fn check(file: &Path) -> Result<Checked, CheckError> {
             .filter(|erased| !erased.allowed)
             .map(|erased| erased.what)
             .collect(),
+        usage,
         bytes: source.bytes,
         damage,
     })
@@ -205,6 +212,7 @@ pub fn repair(file: &Path, to: &Path) -> Result<Repaired, CheckError> {
         purge.write(&target)?;
     }
     set_generation(&target, generation)?;
+    usage::write(&target, &source.usage().unwrap_or_default())?;
     schema::checkpoint(&target, "TRUNCATE")?;
     let queues = counts
         .queues
@@ -355,6 +363,14 @@ impl Source {
             Ok(texts) => texts.iter().flat_map(|text| text.lines()).map(str::to_owned).collect(),
             Err(error) => vec![error.to_string()],
         }
+    }
+
+    /// Files of version 1 have none.
+    fn usage(&self) -> rusqlite::Result<Vec<Usage>> {
+        if self.version < 2 {
+            return Ok(Vec::new());
+        }
+        usage::load(&self.db)
     }
 
     /// The ids of all rows, as far as the table or the index can be read from either end.

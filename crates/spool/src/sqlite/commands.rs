@@ -9,13 +9,14 @@ use super::body;
 use super::bounds::Held;
 use super::health::Fault;
 use super::shared::{call, closed};
-use crate::{AppendError, Done, Failing, Kind, Limit, Purged, Rest, Row, RowId, Taken};
+use crate::{AppendError, Done, Failing, Kind, Limit, Purged, Rest, Row, RowId, Taken, Usage};
 
 /// For the thread that writes.
 pub(super) enum Write {
     Append(Append),
     Complete(Vec<RowId>, Completed),
     Rest(Vec<(RowId, Rest)>),
+    Usage(Vec<Usage>),
     Purge(String, Done<Result<Purged, Failing>>),
     Allow(String, Done<Result<bool, Failing>>),
     /// The reader's connection of this opening failed.

@@ -16,7 +16,7 @@ use super::options::Point;
 use super::shared::call;
 use super::transaction::Delete;
 use super::writer::{Begun, Job, Purge, Writer};
-use super::{body, schema};
+use super::{body, schema, usage};
 use crate::{Failing, Purged};
 
 /// What one transaction deletes, in bytes.
@@ -211,6 +211,7 @@ impl Writer {
         let transaction = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
         line.write(&transaction)?;
         set_generation(&transaction, generation)?;
+        usage::erase(&transaction, |owner| (self.options.covers)(what, owner))?;
         transaction.commit()?;
         self.generation = generation;
         self.erased.change().retain(|erased| erased.what != what);

@@ -4,8 +4,8 @@
 //! that is on disk, and talk by `commands.rs`. `reader.rs` takes, and knows which rows are taken.
 //! `writer.rs` is the state of the thread that writes, and `run.rs` its loop. Its work is in
 //! `opening.rs`, `transaction.rs` (appends and deletions), `erase.rs` (purges) and `full_disk.rs`.
-//! Below them, `bounds.rs` counts and refuses, `schema.rs` connects and migrates, `erased.rs` is a
-//! table, `body.rs` the layout of a row, `health.rs` sorts failures, and `files.rs` and `lock.rs`
+//! Below them, `bounds.rs` counts and refuses, `schema.rs` connects and migrates, `erased.rs` and
+//! `usage.rs` are tables, `body.rs` the layout of a row, `health.rs` sorts failures, and `files.rs` and `lock.rs`
 //! own the folder.
 
 mod body;
@@ -26,6 +26,7 @@ mod schema;
 mod shared;
 mod store;
 mod transaction;
+mod usage;
 mod writer;
 
 pub use options::{OpenError, Options, Point};

@@ -15,6 +15,7 @@ use super::options::{OpenError, Point};
 use super::schema;
 use super::shared::report;
 use super::transaction::Delete;
+use super::usage;
 use super::writer::{DiskFull, Writer};
 use crate::{Event, Lost, Recovery};
 
@@ -97,6 +98,7 @@ impl Writer {
         let is_same = self.mark == Some(mark);
         let generation = u64::try_from(meta("generation")?).unwrap_or(0);
         let erased = Erased::load(&db)?;
+        let usage = usage::open(&db)?;
         let recovery = if is_same {
             self.forget_unsure(&db)?;
             self.erased.replace(erased);
@@ -150,6 +152,7 @@ impl Writer {
             next_order,
             generation: self.generation,
             erased,
+            usage,
         };
         report(&self.options.notify, Event::Opened(recovery));
         if self.folder().allocate_spare(2 * self.log_bytes()).is_err() {

@@ -72,7 +72,7 @@ impl Writer {
             self.tick(db)?;
         }
         self.refuse_jobs(&closed("purge"));
-        while !self.appends.is_empty() || !self.deletes.is_empty() || !self.rests.is_empty() {
+        while !(self.appends.is_empty() && self.deletes.is_empty() && self.rests.is_empty() && self.usage.is_empty()) {
             self.transact(db)?;
             if self.disk_full.is_some() && self.appends.is_empty() {
                 break;
@@ -108,6 +108,7 @@ impl Writer {
         match command {
             Write::Complete(rows, why) => self.deletes.extend(rows.into_iter().map(|row| (row, why))),
             Write::Rest(rests) => self.rests.extend(rests),
+            Write::Usage(usage) => self.usage.add(usage),
             Write::Fault(opening, fault) if opening == self.opening => self.reader_fault = Some(fault),
             Write::Fault(..) => {}
             Write::End(end) => self.closing = Some(end),
@@ -133,7 +134,11 @@ impl Writer {
             (None, DELETES..) => Some(now),
             (None, _) => self.deletes_at,
         };
-        appends.into_iter().chain(deletes).min()
+        let usage = self.usage.at.map(|at| match &self.disk_full {
+            Some(full) => at.max(full.deletes_at),
+            None => at,
+        });
+        appends.into_iter().chain(deletes).chain(usage).min()
     }
 
     fn jobs_at(&self) -> Option<Instant> {

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::body::PAGE;
 use super::health::Fault;
+use super::usage;
 
 /// "trsp", in the header of the file.
 const APPLICATION_ID: i64 = 0x7472_7370;
@@ -16,7 +17,7 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 pub(crate) type Step = fn(&Transaction<'_>) -> rusqlite::Result<()>;
 
 /// Each step raises the version by one. An empty file has version 0.
-pub(crate) const STEPS: &[Step] = &[tables];
+pub(crate) const STEPS: &[Step] = &[tables, usage::table];
 
 fn tables(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     transaction.execute_batch(
@@ -188,14 +189,39 @@ mod tests {
         )
         .expect("inserted");
         drop(db);
-        let newer = [tables as Step, add_column];
+        let newer = [STEPS, &[add_column as Step]].concat();
         let db = open_writer(&file, &newer, 1 << 20).expect("migrated");
         let counter: i64 = db
             .query_row("SELECT counter FROM queues", [], |row| row.get(0))
             .expect("a row");
-        assert_eq!((counter, pragma(&db, "user_version").expect("a number")), (3, 2));
+        assert_eq!((counter, pragma(&db, "user_version").expect("a number")), (3, 3));
         drop(db);
-        assert!(matches!(open_writer(&file, STEPS, 1 << 20), Err(Fault::Newer(2))));
+        assert!(matches!(open_writer(&file, STEPS, 1 << 20), Err(Fault::Newer(3))));
+    }
+
+    #[test]
+    fn a_file_without_the_table_of_usage_gets_it_and_keeps_its_rows() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("spool.db");
+        std::fs::write(&file, "").expect("written");
+        let db = open_writer(&file, &STEPS[..1], 1 << 20).expect("an empty file");
+        assert_eq!(pragma(&db, "user_version").expect("a number"), 1);
+        db.execute(
+            "INSERT INTO queues VALUES(1, 'acme', 'acme', 1, 0, 1, 0, 4, 4736, 9)",
+            [],
+        )
+        .expect("inserted");
+        assert!(usage::load(&db).is_err());
+        drop(db);
+        let db = open_writer(&file, STEPS, 1 << 20).expect("migrated");
+        assert_eq!(pragma(&db, "user_version").expect("a number"), 2);
+        assert_eq!(usage::open(&db).expect("a table"), []);
+        let queues: i64 = db
+            .query_row("SELECT count(*) FROM queues", [], |row| row.get(0))
+            .expect("a count");
+        assert_eq!(queues, 1);
+        drop(db);
+        assert!(matches!(open_writer(&file, &STEPS[..1], 1 << 20), Err(Fault::Newer(2))));
     }
 
     #[test]
@@ -225,8 +251,8 @@ mod tests {
         let file = folder.path().join("spool.db");
         std::fs::write(&file, "").expect("written");
         open_writer(&file, STEPS, 1 << 20).expect("an empty file");
-        assert!(open_writer(&file, &[tables as Step, fails], 1 << 20).is_err());
-        let db = open_writer(&file, STEPS, 1 << 20).expect("still version 1");
+        assert!(open_writer(&file, &[STEPS, &[fails as Step]].concat(), 1 << 20).is_err());
+        let db = open_writer(&file, STEPS, 1 << 20).expect("still the same version");
         assert!(db.prepare("SELECT counter FROM queues").is_err());
     }
 

@@ -13,7 +13,7 @@ use super::options::{OpenError, Options};
 use super::reader::Reader;
 use super::shared::{Shared, closed, guard, nothing};
 use super::writer::Writer;
-use crate::{AppendError, Depth, Done, Failing, Health, Kind, Limit, Purged, Rest, Row, RowId, Store, Taken};
+use crate::{AppendError, Depth, Done, Failing, Health, Kind, Limit, Purged, Rest, Row, RowId, Store, Taken, Usage};
 
 /// What may wait for the disk, in bytes.
 const MAX_WAITING: u64 = 32 << 20;
@@ -129,6 +129,11 @@ impl Store for SqliteStore {
     fn complete(&self, rows: Vec<RowId>) {
         let Some(inner) = self.inner() else { return };
         inner.write(Write::Complete(rows, Completed::Delivered));
+    }
+
+    fn save_usage(&self, usage: Vec<Usage>) {
+        let Some(inner) = self.inner() else { return };
+        inner.write(Write::Usage(usage));
     }
 
     fn purge(&self, what: &str, done: Done<Result<Purged, Failing>>) {

@@ -12,6 +12,7 @@ use super::files::now_ms;
 use super::health::Fault;
 use super::options::Point;
 use super::shared::{call, guard, report};
+use super::usage::Unsaved;
 use super::writer::{BACK_OFF, COMMIT_BYTES, DELETE_BYTES, DELETES, Writer};
 use super::{body, schema};
 use crate::{AppendError, Event, Health, Kind, Lost, Row, RowId};
@@ -123,7 +124,8 @@ impl Writer {
 
     /// Commits the rows of a batch, and what was completed or released with a rest.
     fn commit(&mut self, db: &Connection, batch: &[Append]) -> Result<Vec<Vec<RowId>>, Fault> {
-        if self.deletes.is_empty() && self.rests.is_empty() && batch.iter().all(|append| append.rows.is_err()) {
+        let nothing_else = self.deletes.is_empty() && self.rests.is_empty() && self.usage.is_empty();
+        if nothing_else && batch.iter().all(|append| append.rows.is_err()) {
             return Ok(Vec::new());
         }
         let mut added = Vec::new();
@@ -150,6 +152,12 @@ impl Writer {
         let (gone, expired) = self.delete(&transaction, &mut changes)?;
         let shortened = self.shorten(&transaction, &mut changes)?;
         changes.write(&transaction)?;
+        self.usage.write(&transaction, |owner| {
+            let covers = self.options.covers;
+            self.erased
+                .iter()
+                .any(|line| !line.allowed && covers(&line.what, owner))
+        })?;
         // Before the commit, after which a take could find them.
         added.extend(entries.iter().map(|entry| entry.id));
         let _ = self.reader.send(Read::Taken(entries));
@@ -163,6 +171,7 @@ impl Writer {
         self.back_off = BACK_OFF;
         self.deletes.drain(..gone.len());
         self.rests.drain(..shortened.len());
+        self.usage = Unsaved::default();
         let is_more = !(self.deletes.is_empty() && self.rests.is_empty());
         self.deletes_at = is_more.then(Instant::now);
         let _ = self.reader.send(Read::Gone(gone));

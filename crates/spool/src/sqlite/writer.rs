@@ -13,6 +13,7 @@ use super::health::Fault;
 use super::lock::Lock;
 use super::options::Options;
 use super::shared::{Shared, guard, report};
+use super::usage::Unsaved;
 use crate::{AppendError, Done, Event, Failing, Health, Purged, QueueDepth, Rest, RowId};
 
 /// A transaction begins at least so long after the last one, unless it is large.
@@ -56,6 +57,7 @@ pub(super) struct Writer {
     pub(super) append_bytes: u64,
     pub(super) deletes: VecDeque<(RowId, Completed)>,
     pub(super) rests: VecDeque<(RowId, Rest)>,
+    pub(super) usage: Unsaved,
     pub(super) jobs: VecDeque<Job>,
     pub(super) reader_fault: Option<Fault>,
     pub(super) closing: Option<End>,
@@ -93,6 +95,7 @@ impl Writer {
             append_bytes: 0,
             deletes: VecDeque::new(),
             rests: VecDeque::new(),
+            usage: Unsaved::default(),
             jobs: VecDeque::new(),
             reader_fault: None,
             closing: None,

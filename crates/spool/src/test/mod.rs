@@ -13,7 +13,7 @@ pub use state::Notify;
 use state::{Command, Script, State, depths, failing};
 
 use crate::store::{
-    AppendError, Depth, Done, Event, Failing, Health, Kind, Limit, Lost, Purged, Rest, Row, RowId, Store, Taken,
+    AppendError, Depth, Done, Event, Failing, Health, Kind, Limit, Lost, Purged, Rest, Row, RowId, Store, Taken, Usage,
 };
 
 /// How long the `wait_for_..` functions wait before they return false.
@@ -176,6 +176,11 @@ impl TestStore {
         rows.filter(|row| &*row.queue == queue).for_each(change);
     }
 
+    /// Returns what owners have used of their quotas, by owner.
+    pub fn usage(&self) -> Vec<Usage> {
+        self.0.lock().usage.values().cloned().collect()
+    }
+
     /// Returns all rows, by queue, kind and order.
     pub fn all(&self) -> Vec<Row> {
         self.0.lock().sorted()
@@ -305,7 +310,7 @@ impl Opened {
             Command::Take(_, _, _, done) => done(Err(closed())),
             Command::Purge(_, done) => done(Err(closed())),
             Command::Allow(_, done) => done(Err(closed())),
-            Command::Release(_) | Command::Complete(_) | Command::Report(_) => {}
+            Command::Release(_) | Command::Complete(_) | Command::SaveUsage(_) | Command::Report(_) => {}
         }
     }
 }
@@ -325,6 +330,10 @@ impl Store for Opened {
 
     fn complete(&self, rows: Vec<RowId>) {
         self.send(Command::Complete(rows));
+    }
+
+    fn save_usage(&self, usage: Vec<Usage>) {
+        self.send(Command::SaveUsage(usage));
     }
 
     fn purge(&self, what: &str, done: Done<Result<Purged, Failing>>) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::store::{
-    AppendError, Done, Event, Failing, Kind, Limit, Purged, QueueDepth, Recovery, Rest, Row, RowId, Taken,
+    AppendError, Done, Event, Failing, Kind, Limit, Purged, QueueDepth, Recovery, Rest, Row, RowId, Taken, Usage,
 };
 
 /// Receives what a store reports by itself.
@@ -19,6 +19,8 @@ pub(super) struct State {
     pub(super) generation: u64,
     /// Purged names: the generation of the purge, and whether they are allowed again.
     pub(super) erased: BTreeMap<String, (u64, bool)>,
+    /// What owners have used of their quotas.
+    pub(super) usage: BTreeMap<Arc<str>, Usage>,
     /// Number of the store that may use the disk.
     pub(super) opening: u32,
     pub(super) notify: Option<Notify>,
@@ -51,6 +53,7 @@ pub(super) enum Command {
     Take(Arc<str>, Kind, Limit, Done<Result<Vec<Taken>, Failing>>),
     Release(Vec<(RowId, Option<Rest>)>),
     Complete(Vec<RowId>),
+    SaveUsage(Vec<Usage>),
     Purge(String, Done<Result<Purged, Failing>>),
     Allow(String, Done<Result<bool, Failing>>),
     Report(Vec<Event>),
@@ -93,6 +96,16 @@ impl State {
                     self.taken.remove(&row.id);
                     self.completed += u64::from(self.rows.remove(&row.id).is_some());
                 }
+                Box::new(|| {})
+            }
+            Command::SaveUsage(usage) => {
+                let is_erased = |owner: &str| {
+                    let mut erased = self.erased.iter();
+                    erased.any(|(what, (_, is_allowed))| !is_allowed && covers(what, owner))
+                };
+                let kept = usage.into_iter().filter(|usage| !is_erased(&usage.owner));
+                self.usage
+                    .extend(kept.map(|usage| (Arc::clone(&usage.owner), usage)).collect::<Vec<_>>());
                 Box::new(|| {})
             }
             Command::Purge(what, done) => {
@@ -195,6 +208,7 @@ impl State {
         self.generation += 1;
         let before = self.bytes();
         let gone = self.remove(|_, row| covers(&what, &row.queue));
+        self.usage.retain(|owner, _| !covers(&what, owner));
         self.erased.insert(what, (self.generation, false));
         Purged {
             generation: self.generation,
@@ -220,6 +234,7 @@ impl State {
             next_order: self.rows.values().map(|row| row.order + 1).max().unwrap_or_default(),
             generation: self.generation,
             erased: erased.map(|(what, _)| what.clone()).collect(),
+            usage: self.usage.values().cloned().collect(),
         }
     }
 

@@ -39,7 +39,7 @@ fn an_intact_file_is_checked_and_not_changed() {
     assert_eq!(queues, [("acme", 50), ("globex", 50)]);
     assert_eq!(
         (checked.version, checked.damaged_rows, &checked.damage[..]),
-        (1, 0, &[][..])
+        (2, 0, &[][..])
     );
     assert_eq!(checked.erased, ["initech"]);
     assert!(checked.oldest.is_some());

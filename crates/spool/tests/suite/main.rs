@@ -14,4 +14,5 @@ mod model;
 #[cfg(target_os = "linux")]
 mod power;
 mod support;
+mod usage;
 mod worker;
