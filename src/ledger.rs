@@ -71,11 +71,14 @@ pub enum DropReason {
     /// More than `quota` allows the tenant. Drops the newest item.
     #[error("more than the tenant's quota")]
     Quota,
+    /// A copy for a tracer that could not be created, as its key could not be read for example.
+    #[error("its tracer could not be created")]
+    NoTracer,
 }
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::QueueFull,
         Self::QueueFullUnauthorized,
         Self::QueueFullUnavailable,
@@ -92,6 +95,7 @@ impl DropReason {
         Self::SpoolDamaged,
         Self::Purged,
         Self::Quota,
+        Self::NoTracer,
     ];
 }
 
@@ -150,7 +154,6 @@ impl Ledger {
     }
 
     /// Like [`refuse`](Self::refuse), for several.
-    #[cfg(feature = "encoded")]
     pub(crate) fn refuse_all(&mut self, count: u64, reason: DropReason) {
         self.dropped[reason as usize] += count;
     }

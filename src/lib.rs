@@ -126,9 +126,9 @@ pub use util::json_number::IntoJson;
 pub mod status {
     pub use crate::context::{PropagationStatus, StaleScopeStatus};
     pub use crate::export::{
-        AnswerCount, BreakerState, BreakerStatus, Breakers, Change, ChangeKind, DestinationStatus, ErrorsStatus,
-        KeyRefusal, KeyStatus, Problem, RefusedBatch, RefusedSpan, RequestKind, RequestState, RequestStatus,
-        TraceExplanation, TraceFate,
+        AnswerCount, BreakerState, BreakerStatus, Breakers, Change, ChangeKind, CopyStatus, DestinationStatus,
+        ErrorsStatus, KeyRefusal, KeyStatus, Problem, RefusedBatch, RefusedSpan, RequestKind, RequestState,
+        RequestStatus, TraceExplanation, TraceFate,
     };
     #[cfg(feature = "macros")]
     pub use crate::integrations::trace_macro::{TraceCounts, trace_counts};

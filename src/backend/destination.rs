@@ -160,8 +160,8 @@ impl Destination {
     }
 
     /// Returns the limits for the SDK: one attribute more than configured, for the session's id.
-    /// The id comes first, so the SDK never drops it. [`finish`](Self::finish) removes the extra
-    /// attribute from spans outside sessions.
+    /// The id comes first, so the SDK never drops it. [`drop_extra`](Self::drop_extra) removes the
+    /// extra attribute from spans outside sessions.
     pub(crate) fn sdk_limits(binding: &ResolvedBinding) -> SpanLimits {
         let mut limits = span_limits(&binding.limits);
         limits.max_attributes_per_span = limits.max_attributes_per_span.saturating_add(1);
@@ -176,24 +176,37 @@ impl Destination {
         Resource::builder_empty().with_attributes(attributes).build()
     }
 
+    /// Applies the limit of attributes to a span that the SDK recorded with one more.
+    pub(crate) fn drop_extra(&self, span: &mut SpanData) {
+        // The lane appends this count beyond the limit.
+        let cut = span.attributes.pop_if(|last| last.key.as_str() == CUT_VALUES);
+        if !self.has_session(span) && span.attributes.len() == self.max_attributes + 1 {
+            span.attributes.pop();
+            span.dropped_attributes_count += 1;
+        }
+        span.attributes.extend(cut);
+    }
+
+    /// Completes a span for a copy: like [`finish`](Self::finish), without what the binding adds.
+    pub(crate) fn finish_copy(&self, span: &mut SpanData) {
+        self.drop_extra(span);
+        let has_session = self.has_session(span);
+        self.keep_last_and_own(&mut span.attributes, has_session);
+    }
+
+    /// Returns whether a span carries the session of its scope, which comes first.
+    fn has_session(&self, span: &SpanData) -> bool {
+        let first = span.attributes.first();
+        first.is_some_and(|first| first.key.as_str() == self.names.session_id)
+    }
+
     /// Adds the attributes that every span of the tracer carries. Removes attributes of the same
     /// names that the program set, so that a span cannot claim another source or, inside a session,
     /// another session.
     ///
     /// `session_of` is the span's trace, if that trace is a session.
     pub(crate) fn finish(&self, span: &mut SpanData, session_of: Option<TraceId>) {
-        // The lane appends this count beyond the limit. It is set aside so that it is not dropped.
-        let cut = span.attributes.pop_if(|last| last.key.as_str() == CUT_VALUES);
-        let has_session = span
-            .attributes
-            .first()
-            .is_some_and(|first| first.key.as_str() == self.names.session_id);
-        // The SDK keeps one attribute more than allowed. Spans that this crate creates may have any
-        // number.
-        if !has_session && span.attributes.len() == self.max_attributes + 1 {
-            span.attributes.pop();
-            span.dropped_attributes_count += 1;
-        }
+        let has_session = self.has_session(span);
         // A session that the program started takes precedence over the session of the trace.
         let session_of = session_of.filter(|_| !has_session);
         if let Some(trace) = session_of {
@@ -202,7 +215,6 @@ impl Destination {
             span.attributes.insert(0, id);
         }
         let has_session = has_session || session_of.is_some();
-        span.attributes.extend(cut);
         self.keep_last_and_own(&mut span.attributes, has_session);
         span.events
             .events

@@ -27,6 +27,7 @@ mod untrusted;
 pub use problem::{ConfigError, ConfigProblem};
 pub(crate) use read::defined_paths::DefinedPaths;
 pub use resolve::config::Config;
+pub(crate) use resolve::copies::HAS_COPIES;
 pub use resolve::error::ResolveError;
 pub use resolve::proxy::ResolvedProxy;
 pub(crate) use resolve::resolved::Digest;

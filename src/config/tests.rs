@@ -2,6 +2,7 @@
 
 #[cfg(feature = "yaml")]
 mod bounds;
+mod copies;
 #[cfg(feature = "schema")]
 mod defaults;
 #[cfg(feature = "schema")]

@@ -112,6 +112,11 @@ impl Identity {
         self.made(to.span_id()) || (to.is_remote() && !self.is_foreign_trace(to.trace_id()))
     }
 
+    /// Whether this selector began a trace.
+    pub(crate) fn began(&self, trace: TraceId) -> bool {
+        self.boundary.traces.tag_of(trace) == Some(self.tag)
+    }
+
     /// Whether another selector of the same registry began a trace.
     fn is_foreign_trace(&self, trace: TraceId) -> bool {
         let tag = self.boundary.traces.tag_of(trace);

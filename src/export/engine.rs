@@ -22,8 +22,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::accounting::selector_ledger::SelectorLedger;
 use super::keys::key_store::KeyStore;
-use super::keys::rotating_key::RotatingKey;
-use super::lane::Lane;
+use super::lane::{Lane, LaneParts};
 use super::log::budget::LineBudget;
 use super::log::changes::{ChangeKind, ChangeLog, Problem};
 use super::log::episode::Episode;
@@ -37,10 +36,8 @@ use super::shared::EngineMark;
 use super::shared::Shared;
 #[cfg(feature = "spool")]
 use super::spool::{Spool, load};
-use crate::backend::Destination;
 use crate::config::{ExportMode, ExportSettings};
 use crate::context::Boundary;
-use crate::policy::Policies;
 use crate::secret::{Fingerprinter, KeyReader};
 #[cfg(feature = "metrics")]
 use crate::util::fork::ForkGuard;
@@ -108,17 +105,11 @@ impl Engine {
     pub(crate) fn open_lane(
         &self,
         ledger: &Arc<SelectorLedger>,
-        destination: Arc<Destination>,
-        connections: Arc<Connections>,
-        key: Arc<RotatingKey>,
-        policies: Policies,
+        parts: LaneParts,
         #[cfg_attr(not(feature = "spool"), expect(unused_variables, reason = "nothing goes to disk"))] is_pooled: bool,
     ) -> Arc<Lane> {
         let lane = Lane::new(
-            destination,
-            connections,
-            key,
-            policies,
+            parts,
             Arc::clone(&self.shared),
             ledger,
             #[cfg(feature = "spool")]

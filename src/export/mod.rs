@@ -16,6 +16,7 @@
 //! | `payload` | request bodies from clients of the gateway |
 //! | `net` | one request on the wire |
 //! | `accounting` | ledgers by selector, status, reports |
+//! | `copies` | tracers that get copies of a lane's spans |
 //! | `log` | log lines about problems, their limits, and recorded changes |
 //! | `explain` | what happened to each trace |
 //! | `redact` | redaction of the program's data |
@@ -23,6 +24,7 @@
 //! | `engine` | deadlines, and dispatch of events to lanes |
 
 mod accounting;
+mod copies;
 mod encode;
 mod engine;
 mod error;
@@ -52,19 +54,20 @@ pub(crate) use accounting::eviction::EvictedLedgers;
 pub(crate) use accounting::flush::after;
 pub use accounting::key_status::{KeyRefusal, KeyStatus};
 pub use accounting::lane_status::{
-    DestinationStatus, ErrorsStatus, RefusedSpan, RequestKind, RequestState, RequestStatus,
+    CopyStatus, DestinationStatus, ErrorsStatus, RefusedSpan, RequestKind, RequestState, RequestStatus,
 };
 pub use accounting::refused::RefusedBatch;
 pub use accounting::report::{EvictedReport, Report, SessionEventsReport, TracerReport};
 pub(crate) use accounting::selector_ledger::{SelectorFlush, SelectorLedger};
+pub(crate) use copies::{Copies, CopyTarget, TargetTracer};
 pub(crate) use engine::Engine;
 pub use engine::EngineError;
 pub use error::ExportError;
 #[cfg(feature = "encoded")]
 pub(crate) use explain::counts::TraceKey;
 pub use explain::explanation::{AnswerCount, TraceExplanation, TraceFate};
+#[cfg(feature = "gateway")]
 pub(crate) use explain::fate::Note;
-pub(crate) use lane::Lane;
 #[cfg(feature = "encoded")]
 pub(crate) use lane::payloads::NoRoom;
 #[cfg(all(feature = "gateway", not(feature = "spool")))]
@@ -73,6 +76,7 @@ pub(crate) use lane::payloads::Room;
 pub(crate) use lane::place::Placed;
 pub(crate) use lane::processor::{LaneProcessor, OpenLane};
 pub(crate) use lane::stripes::STRIPES;
+pub(crate) use lane::{Lane, LaneParts};
 #[cfg(feature = "spool")]
 pub(crate) use log::budget::Granted;
 pub(crate) use log::budget::LineBudget;

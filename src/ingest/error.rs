@@ -81,6 +81,19 @@ impl IngestError {
         }
     }
 
+    /// Returns the reason to drop a copy for, of which no client hears.
+    pub(super) fn drop_reason(&self) -> DropReason {
+        match self {
+            Self::Full { reason, .. } => *reason,
+            Self::TooLarge { .. } => DropReason::TooLarge,
+            Self::Quota { .. } => DropReason::Quota,
+            Self::Closed => DropReason::AfterShutdown,
+            Self::Json => DropReason::Encoding,
+            Self::SpoolFull { .. } | Self::SpoolUnavailable => DropReason::SpoolFull,
+            Self::Erased { .. } => DropReason::Purged,
+        }
+    }
+
     /// Returns the error for the reason that data of the program would be dropped for.
     pub(super) fn full(reason: DropReason, selector: &Selector) -> Self {
         let selector = selector.clone();

@@ -26,8 +26,10 @@ pub use traces::Traces;
 
 use opentelemetry::trace::TraceId;
 
-use parts::{LeftOut, Part};
+use parts::{LeftOut, Part, PartCopy};
 
+#[cfg(feature = "spool")]
+use crate::export::{CopyTarget, Lane};
 use crate::policy::quota::Amount;
 use crate::registry::TracerRegistry;
 use crate::selector::Slug;
@@ -75,13 +77,19 @@ impl TracerRegistry {
         }
         let is_explained = parts.iter().any(|(tracer, _)| tracer.lane().is_explained());
         let arrived = if is_explained { parts.clone() } else { Vec::new() };
+        let is_copied = parts.iter().any(|(tracer, _)| tracer.lane().copies.is_some());
+        let originals = if is_copied { parts.clone() } else { Vec::new() };
         let admitted = parts.into_iter().map(|(tracer, traces)| admit(tracer, traces));
         let admitted: Result<(Vec<Part>, Vec<Ingested>), _> = admitted.collect();
-        let (parts, ingested) = admitted.inspect_err(|_| {
+        let (mut parts, ingested) = admitted.inspect_err(|_| {
             for (tracer, Traces(payload)) in &arrived {
                 tracer.lane().note_refused_payload(payload, caller);
             }
         })?;
+        // After all parts have a place: a copy takes room from none of them.
+        for (part, (tracer, traces)) in parts.iter_mut().zip(originals) {
+            part.copies = offer(&tracer, &traces);
+        }
         let arrived = arrived.into_iter().map(|(_, traces)| traces).collect();
         Ok(parts::accept(parts, arrived, caller, ingested))
     }
@@ -92,8 +100,37 @@ impl TracerRegistry {
     /// Returns whether [`ingest`](Self::ingest) compresses these parts, because they go to disk. It
     /// takes long if they are large.
     pub fn compresses(&self, parts: &[(TracerHandle, Traces)]) -> bool {
-        parts.iter().any(|(tracer, _)| tracer.lane().saves_spans())
+        parts.iter().any(|(tracer, _)| {
+            let lane = tracer.lane();
+            let mut targets = lane.copies.iter().flat_map(|copies| copies.targets());
+            let saves = |target: &CopyTarget<Lane>| {
+                let tracer = target.tracer();
+                tracer.as_deref().is_some_and(|tracer| tracer.lane.saves_spans())
+            };
+            lane.saves_spans() || targets.any(|target| saves(target))
+        })
     }
+}
+
+/// Offers what a client sent for a tracer to the targets of its copies, as a request of their own.
+/// What one of them refuses is counted once the request itself is accepted.
+fn offer(source: &TracerHandle, original: &Traces) -> Vec<PartCopy> {
+    let targets = source.lane().copies.iter().flat_map(|copies| copies.targets());
+    let copies = targets.map(|target| {
+        let Some(tracer) = target.tracer().as_deref().and_then(TracerHandle::of_target) else {
+            return PartCopy::lost(target, original.spans());
+        };
+        match admit(tracer.clone(), original.clone()) {
+            Ok((part, ingested)) => PartCopy::placed(part, ingested.accepted, ingested.too_large),
+            Err(error) => {
+                let Traces(payload) = original.clone();
+                let rules = tracer.payload_rules();
+                let sampled = payload.retain(|trace_id, _| rules.is_sampled(trace_id));
+                PartCopy::refused(tracer, &sampled, error.drop_reason())
+            }
+        }
+    });
+    copies.collect()
 }
 
 /// Finds a place for the spans that the binding lets pass.

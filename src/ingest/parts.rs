@@ -1,5 +1,7 @@
 //! Parts of a request that have a place: all of them are accepted, or none.
 
+use std::sync::Arc;
+
 #[cfg(feature = "spool")]
 use tokio::sync::oneshot;
 #[cfg(feature = "spool")]
@@ -14,7 +16,7 @@ use super::traces::Traces;
 use crate::export::Placed;
 #[cfg(not(feature = "spool"))]
 use crate::export::Room as Placed;
-use crate::export::{Note, Payload, RequestKind, TraceKey};
+use crate::export::{CopyTarget, Lane, Note, Payload, RequestKind, TraceKey};
 use crate::ledger::DropReason;
 use crate::policy::quota::{Amount, Charge};
 use crate::selector::Slug;
@@ -30,6 +32,25 @@ pub(super) struct Part {
     pub(super) sampled_out: u64,
     /// Traces of the spans that were left out. Empty if `explain` is off.
     pub(super) left_out: LeftOut,
+    /// Copies of the part, which are committed with it.
+    pub(super) copies: Vec<PartCopy>,
+}
+
+/// A copy of a part for one target. Its outcome does not concern the request.
+pub(super) struct PartCopy(CopyPlace);
+
+enum CopyPlace {
+    /// It has a place in the target's lane.
+    Placed { part: Part, spans: u64, too_large: u64 },
+    /// The target's lane does not take it.
+    Refused {
+        tracer: TracerHandle,
+        spans: u64,
+        keys: Vec<TraceKey>,
+        reason: DropReason,
+    },
+    /// The target has no tracer.
+    Lost { target: Arc<CopyTarget<Lane>>, spans: u64 },
 }
 
 /// Traces of spans that were left out.
@@ -54,6 +75,7 @@ impl Part {
             charge,
             sampled_out: 0,
             left_out: LeftOut::default(),
+            copies: Vec::new(),
         })
     }
 
@@ -68,6 +90,79 @@ impl Part {
         self.placed.commit(self.sampled_out, caller, rows);
         #[cfg(not(feature = "spool"))]
         self.placed.commit(self.sampled_out, caller);
+        for copy in self.copies {
+            copy.commit(caller);
+        }
+    }
+}
+
+impl PartCopy {
+    /// `too_large` is the number of spans that the part does not have for their size.
+    pub(super) fn placed(part: Part, spans: u64, too_large: u64) -> Self {
+        Self(CopyPlace::Placed { part, spans, too_large })
+    }
+
+    pub(super) fn refused(tracer: TracerHandle, payload: &Payload, reason: DropReason) -> Self {
+        let spans = payload.spans();
+        let keys = tracer.lane().trace_keys(|| payload.trace_ids(0..spans).collect());
+        Self(CopyPlace::Refused {
+            tracer,
+            spans: spans as u64,
+            keys,
+            reason,
+        })
+    }
+
+    pub(super) fn lost(target: &Arc<CopyTarget<Lane>>, spans: usize) -> Self {
+        Self(CopyPlace::Lost {
+            target: Arc::clone(target),
+            spans: spans as u64,
+        })
+    }
+
+    /// Accepts the copy, because its part is accepted, or counts it as dropped. If it goes to disk,
+    /// it is appended on its own.
+    fn commit(self, caller: Option<&Slug>) {
+        match self.0 {
+            CopyPlace::Placed {
+                mut part,
+                spans,
+                too_large,
+            } => {
+                let lane = Arc::clone(part.tracer.lane());
+                lane.refuse_copies(too_large, &[], DropReason::TooLarge, caller);
+                #[cfg(feature = "spool")]
+                {
+                    let rows = part.placed.take_rows();
+                    if !rows.is_empty() {
+                        let caller = caller.cloned();
+                        let of_copy = Arc::clone(&lane);
+                        lane.append(rows, move |result| match result {
+                            Ok(rows) => part.commit(caller.as_ref(), &rows),
+                            Err(error) => {
+                                let error = IngestError::of_append(&error, part.tracer.selector());
+                                of_copy.refuse_copies(spans, &[], error.drop_reason(), caller.as_ref());
+                            }
+                        });
+                        return;
+                    }
+                }
+                #[cfg(not(feature = "spool"))]
+                let _ = (&mut part, spans);
+                part.commit(
+                    caller,
+                    #[cfg(feature = "spool")]
+                    &[],
+                );
+            }
+            CopyPlace::Refused {
+                tracer,
+                spans,
+                keys,
+                reason,
+            } => tracer.lane().refuse_copies(spans, &keys, reason, caller),
+            CopyPlace::Lost { target, spans } => target.note_lost(spans),
+        }
     }
 }
 

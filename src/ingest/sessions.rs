@@ -8,6 +8,7 @@ use super::accepted::Accepted;
 #[cfg(feature = "spool")]
 use super::accepted::Durable;
 use super::error::IngestError;
+use super::offer;
 use super::parts::{self, Part};
 use super::session_json::{Kind, SessionRequest};
 use super::session_spans;
@@ -67,7 +68,8 @@ impl TracerRegistry {
             let payload = session_spans::payload(destination, &request);
             let arrived = vec![Traces(payload.clone())];
             let part = Part::of(tracer.clone(), payload, charge);
-            let part = part.inspect_err(|_| lane.note_refused_payload(&arrived[0].0, caller))?;
+            let mut part = part.inspect_err(|_| lane.note_refused_payload(&arrived[0].0, caller))?;
+            part.copies = offer(tracer, &arrived[0]);
             return Ok(parts::accept(vec![part], arrived, caller, ()));
         }
         let SessionRequest {

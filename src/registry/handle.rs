@@ -1,7 +1,7 @@
 //! The public registry handle.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::binding_cache::SingleFlight;
 use super::default_route::DefaultRoute;
@@ -38,6 +38,8 @@ use crate::tracer::TracerHandle;
 pub struct TracerRegistry(pub(super) Arc<Inner>);
 
 pub(crate) struct Inner {
+    /// The registry itself, for work that must not keep it alive.
+    pub(super) weak: Weak<Self>,
     pub(super) state: Arc<RegistryState>,
     pub(super) reader: KeyReader,
     pub(super) fingerprinter: Fingerprinter,
@@ -77,6 +79,7 @@ impl TracerRegistry {
             // After the removal, so that a later look-up reads the key again instead of joining
             // one that began before.
             self.0.state.bindings.note_change();
+            self.0.state.copies.note_change();
             self.note_action(ChangeKind::Removed, &selector);
             #[cfg(feature = "spool")]
             if let Some(ledger) = self.0.accounting.find(&selector) {

@@ -6,6 +6,7 @@ mod bindings;
 mod builder;
 mod changes;
 mod control;
+mod copies;
 mod default_route;
 mod error;
 mod explain;

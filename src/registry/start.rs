@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::binding_cache::{BindingCache, BindingCacheOptions, SingleFlight, Source};
 use super::bindings::Bindings;
+use super::copies::CopyTargets;
 use super::default_route::DefaultRoute;
 use super::error::BuildError;
 use super::failed_lookups::FailedLookUps;
@@ -83,6 +84,7 @@ pub(crate) fn start(
         extension,
         projects: SharedProjects::default(),
         failed: FailedLookUps::default(),
+        copies: CopyTargets::default(),
         erased: Arc::default(),
         quotas: Arc::default(),
         bindings: Bindings::new(config, cache),
@@ -96,7 +98,8 @@ pub(crate) fn start(
     });
     #[cfg(feature = "spool")]
     let spool = opened.map(|opened| OpenSpool::new(opened, &accounting, &state, engine.changes(), engine.lines()));
-    let registry = TracerRegistry(Arc::new(Inner {
+    let registry = TracerRegistry(Arc::new_cyclic(|weak| Inner {
+        weak: weak.clone(),
         #[cfg(feature = "spool")]
         spool,
         state: Arc::clone(&state),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::bindings::Bindings;
+use super::copies::CopyTargets;
 use super::error::LookupError;
 use super::failed_lookups::FailedLookUps;
 use super::lookup::SharedProjects;
@@ -29,6 +30,7 @@ pub(crate) struct RegistryState {
     pub(crate) extension: ReloadExtension,
     pub(crate) projects: SharedProjects,
     pub(crate) failed: FailedLookUps,
+    pub(crate) copies: CopyTargets,
     pub(crate) erased: Arc<ErasedSelectors>,
     pub(crate) quotas: Arc<Quotas>,
     pub(crate) closed: AtomicBool,

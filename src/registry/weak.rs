@@ -24,6 +24,10 @@ use crate::tracer::TracerHandle;
 pub(crate) struct WeakRegistry(Weak<Inner>);
 
 impl WeakRegistry {
+    pub(crate) fn of(registry: &Weak<Inner>) -> Self {
+        Self(Weak::clone(registry))
+    }
+
     pub(crate) fn upgrade(&self) -> Option<TracerRegistry> {
         self.0.upgrade().map(TracerRegistry)
     }

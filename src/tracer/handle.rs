@@ -12,12 +12,13 @@ use arc_swap::ArcSwapOption;
 use opentelemetry::trace::{SpanBuilder, SpanContext, TraceContextExt};
 use opentelemetry::{Context, InstrumentationScope};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanLimits};
+use opentelemetry_sdk::trace::{SdkTracerProvider, SpanLimits};
 
 use super::default_session::DefaultSession;
 use super::freshness::Freshness;
 #[cfg(feature = "gateway")]
 use super::payload_rules::PayloadRules;
+use super::sampler::{AnySampler, sampler};
 use super::sdk_tracers::{Providers, SdkTracers};
 use crate::backend::Destination;
 use crate::config::{DefinedPaths, Digest, ResolvedBinding};
@@ -87,7 +88,7 @@ impl TracerHandle {
         let identity = Arc::clone(&lane.identity);
         let open_lane = Arc::new(OpenLane(Arc::clone(&lane)));
         let sampling_ratio = binding.sampling.ratio;
-        let sampler = sampler(sampling_ratio, binding.trust_remote_parent);
+        let sampler = sampler(sampling_ratio, binding.trust_remote_parent, &lane);
         let limits = Destination::sdk_limits(binding);
         let provider = provider(sampler, limits, SpanIds::new(&identity), &open_lane);
         let scope = InstrumentationScope::builder(SCOPE).build();
@@ -341,7 +342,7 @@ impl Instance {
 
     /// Creates another provider of this tracer.
     pub(super) fn new_provider(&self) -> SdkTracerProvider {
-        let sampler = sampler(self.sampling_ratio, self.trust_remote_parent);
+        let sampler = sampler(self.sampling_ratio, self.trust_remote_parent, &self.lane);
         provider(
             sampler,
             self.limits,
@@ -352,24 +353,17 @@ impl Instance {
 }
 
 /// Sets everything that the SDK would otherwise read from environment variables.
-fn provider(sampler: Sampler, limits: SpanLimits, ids: SpanIds, lane: &Arc<OpenLane>) -> SdkTracerProvider {
-    SdkTracerProvider::builder()
-        .with_resource(NO_RESOURCE.clone())
-        .with_sampler(sampler)
+fn provider(sampler: AnySampler, limits: SpanLimits, ids: SpanIds, lane: &Arc<OpenLane>) -> SdkTracerProvider {
+    let builder = SdkTracerProvider::builder().with_resource(NO_RESOURCE.clone());
+    let builder = match sampler {
+        AnySampler::Own(sampler) => builder.with_sampler(sampler),
+        AnySampler::WithCopies(sampler) => builder.with_sampler(sampler),
+    };
+    builder
         .with_span_limits(limits)
         .with_id_generator(ids)
         .with_span_processor(LaneProcessor::new(lane))
         .build()
-}
-
-fn sampler(ratio: f64, trust_remote_parent: bool) -> Sampler {
-    let root = match ratio {
-        // Every parent is a sampled span of this tracer.
-        1.0.. if !trust_remote_parent => return Sampler::AlwaysOn,
-        1.0.. => Sampler::AlwaysOn,
-        ratio => Sampler::TraceIdRatioBased(ratio),
-    };
-    Sampler::ParentBased(Box::new(root))
 }
 
 /// Equal if both refer to the same tracer.

@@ -1,11 +1,13 @@
 //! One isolated tracer, and the handle that callers hold.
 
+mod copies;
 mod default_session;
 mod freshness;
 mod handle;
 #[cfg(feature = "gateway")]
 mod payload_rules;
 mod registry_tracer;
+mod sampler;
 mod sdk_tracers;
 mod start;
 

@@ -11,7 +11,6 @@ use opentelemetry_sdk::trace::{SdkTracer, Span as SdkSpan};
 use super::handle::TracerHandle;
 use super::sdk_tracers::SdkTracers;
 use crate::context::{self, Identity, Root, ScopedContext};
-use crate::export::Note;
 use crate::session::state::SessionState;
 use crate::span::{ActiveSpan, RegistrySpan};
 use crate::util::wall_time::Moment;
@@ -127,11 +126,9 @@ impl TracerHandle {
         }
         builder.start_time.get_or_insert(began.wall());
         let span = RegistrySpan::new(self.start_with_parent(sdk, builder, cx, session), began);
-        if !span.is_recording() {
-            #[cfg(feature = "metrics")]
-            self.lane().note_left_out();
-            self.lane()
-                .note_fate(span.span_context().trace_id(), Note::SampledOut(None));
+        let span_context = span.span_context();
+        if !span_context.is_sampled() {
+            self.lane().note_unsampled(span_context.trace_id(), span.is_recording());
         }
         span
     }
@@ -171,7 +168,7 @@ impl TracerHandle {
         let name = is_first.then(|| builder.name.clone().into_owned());
         let span = Identity::marking(|| sdk.build_with_context(builder, &parent));
         // A trace that is not sampled gets no session, because it would be empty.
-        if let Some(name) = name.filter(|_| span.is_recording()) {
+        if let Some(name) = name.filter(|_| span.span_context().is_sampled()) {
             let trace = span.span_context().trace_id();
             *session = Some(SessionState::start_of_trace(self.lane(), trace, name));
         }

@@ -2,7 +2,7 @@
 //! spans of the program.
 
 mod explain;
-mod request;
+pub(crate) mod request;
 mod sessions;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -50,7 +50,7 @@ fn world(backend: BackendName, export: Export, adapt: impl FnOnce(RegistryBuilde
 }
 
 /// Returns what was accepted without a spool.
-fn now<T>(accepted: Result<Accepted<T>, IngestError>) -> T {
+pub(crate) fn now<T>(accepted: Result<Accepted<T>, IngestError>) -> T {
     match accepted.expect("queued") {
         Accepted::Now(accepted) => accepted,
         Accepted::OnceDurable(_) => panic!("the registry has no spool"),
@@ -151,7 +151,7 @@ fn halving_isolates_a_bad_span_of_an_encoded_request() {
 }
 
 /// Returns traces that arrived in a gzip body, and that body. Its level is not that of this crate.
-fn compressed(names: &[&str]) -> (Traces, Bytes) {
+pub(crate) fn compressed(names: &[&str]) -> (Traces, Bytes) {
     let body = request(names).encode_to_vec();
     let mut gzip = GzEncoder::new(Vec::new(), flate2::Compression::best());
     gzip.write_all(&body).expect("written to memory");

@@ -12,6 +12,7 @@ mod clock;
 mod coalescing;
 mod collector;
 mod config;
+mod copies;
 mod dead_letters;
 mod documentation;
 mod dynamic_tenants;

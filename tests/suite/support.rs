@@ -149,9 +149,15 @@ impl World {
     }
 
     pub(crate) fn with(tenants: &[&str], adapt: impl FnOnce(RegistryBuilder) -> RegistryBuilder) -> Self {
+        Self::with_url(tenants, |builder, _| adapt(builder))
+    }
+
+    /// Like [`with`](Self::with). `adapt` also gets the URL of the collector.
+    pub(crate) fn with_url(tenants: &[&str], adapt: impl FnOnce(RegistryBuilder, &str) -> RegistryBuilder) -> Self {
         let fingerprinter = Fingerprinter::new();
         let collector = collector(tenants, &fingerprinter).start().expect("a free port");
-        let registry = adapt(registry(&collector.url(), tenants, &fingerprinter))
+        let url = collector.url();
+        let registry = adapt(registry(&url, tenants, &fingerprinter), &url)
             .build()
             .expect("a valid configuration");
         Self { registry, collector }

@@ -186,6 +186,7 @@ impl Config {
             defined_paths: DefinedPaths::default(),
         };
         config.check_routing_default(&mut problems);
+        config.check_copies(&mut problems);
         problems.into_result().map(|()| config)
     }
 

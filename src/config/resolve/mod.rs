@@ -1,6 +1,7 @@
 //! Resolves the configuration for one selector.
 
 pub(crate) mod config;
+pub(crate) mod copies;
 pub(crate) mod error;
 mod merge;
 pub(crate) mod proxy;

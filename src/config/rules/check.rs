@@ -107,6 +107,17 @@ pub(crate) fn binding(binding: &Binding, path: &str, problems: &mut Problems) {
     if let Some(quota) = &binding.quota {
         quota.check(&format!("{path}.quota"), problems);
     }
+    for (index, target) in binding.also.iter().flatten().enumerate() {
+        if binding
+            .also
+            .iter()
+            .flatten()
+            .take(index)
+            .any(|earlier| earlier == target)
+        {
+            problems.add(format!("{path}.also"), format!("{target} is listed twice"));
+        }
+    }
     if let Some(sampling) = &binding.sampling
         && !(0.0..=1.0).contains(&sampling.ratio)
     {

@@ -503,6 +503,12 @@ impl Binding {
         self
     }
 
+    /// Copies no spans, also if a lower binding does.
+    pub fn without_copies(mut self) -> Self {
+        self.also = Some(Vec::new());
+        self
+    }
+
     /// Marks a binding from [`from_json`](Self::from_json) as trusted, so that `[untrusted]` does
     /// not restrict it. Use it only for JSON that no one but the operator can write. Without it,
     /// the binding stays untrusted even if builder methods change it.

@@ -35,7 +35,7 @@ fn tables() -> [Value; 2] {
             "rules": {"a": {"attributes": ["HASH_ONE"], "patterns": ["email"], "regex": ["HASH_ONE"], "action": "hash"}}
         },
         "quota": {"bytes_burst": "1kB", "bytes_per_day": "1kB", "bytes_per_month": "1kB", "bytes_per_second": "1kB", "requests_burst": 1, "requests_per_second": 1, "spans_burst": 1, "spans_per_day": 1, "spans_per_month": 1, "spans_per_second": 1},
-        "also": ["environment:one"]
+        "also": ["tenant:one"]
     });
     let other = json!({
         "api_key": {"exec": ["pass", "other"], "timeout": "2s"},
@@ -63,7 +63,7 @@ fn tables() -> [Value; 2] {
             "rules": {"a": {"attributes": ["HASH_OTHER"], "patterns": ["card"], "regex": ["HASH_OTHER"], "action": "drop"}}
         },
         "quota": {"bytes_burst": "2kB", "bytes_per_day": "2kB", "bytes_per_month": "2kB", "bytes_per_second": "2kB", "requests_burst": 2, "requests_per_second": 2, "spans_burst": 2, "spans_per_day": 2, "spans_per_month": 2, "spans_per_second": 2},
-        "also": ["environment:other"]
+        "also": ["tenant:other"]
     });
     [one, other]
 }

@@ -176,6 +176,8 @@ fn operator_only_settings_are_refused() {
         ("tls = { ca = '/attacker.pem' }", operator_only("tls")),
         ("tls = { cert = '/c.pem', key = '/run/secrets/globex' }", operator_only("tls")),
         ("weight = 10000", operator_only("weight")),
+        ("also = ['tenant:globex']", operator_only("also")),
+        ("also = []", operator_only("also")),
         ("sampling = { ratio = 1.0 }", raised("sampling.ratio", "0.5")),
         ("limits = { events = 11 }", raised("limits.events", "10")),
         ("limits = { attributes = 129 }", raised("limits.attributes", "128")),

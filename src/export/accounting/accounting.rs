@@ -70,7 +70,8 @@ impl Accounting {
         ledger
     }
 
-    fn find_or_create(&self, selector: &Selector) -> Arc<SelectorLedger> {
+    /// Like [`ledger`](Self::ledger), for a selector without a tracer.
+    pub(crate) fn find_or_create(&self, selector: &Selector) -> Arc<SelectorLedger> {
         let entry = self.ledgers.entry(selector.clone());
         let ledger = entry.or_insert_with(|| SelectorLedger::new(selector.clone(), Arc::clone(&self.idle)));
         Arc::clone(&ledger)

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 use tracer_registry_spool::{Kind, RowId, Taken};
 
 use super::key_status::KeyStatus;
-use super::lane_status::{DestinationStatus, ErrorsStatus, RefusedSpan, RequestStatus};
+use super::lane_status::{CopyStatus, DestinationStatus, ErrorsStatus, RefusedSpan, RequestStatus};
 use crate::export::error::ExportError;
 use crate::export::keys::rotating_key::RotatingKey;
 use crate::export::net::connections::Connections;
@@ -154,10 +154,11 @@ pub(crate) struct LaneSnapshot {
     pub(crate) failures: Option<Failures>,
     pub(crate) refused_span: Option<RefusedSpan>,
     pub(crate) last_delivery: Option<SystemTime>,
-    /// Of the newest lane, like the next two fields.
+    /// Of the newest lane, like the next three fields.
     pub(crate) breakers: Breakers,
     pub(crate) key: Option<KeyStatus>,
     pub(crate) destination: Option<DestinationStatus>,
+    pub(crate) copies: Vec<CopyStatus>,
     /// The oldest request in progress.
     pub(crate) oldest_request: Option<RequestStatus>,
 }
@@ -179,6 +180,7 @@ impl LaneSnapshot {
         self.breakers = lane.breakers;
         self.key = lane.key;
         self.destination = lane.destination;
+        self.copies = lane.copies;
     }
 }
 

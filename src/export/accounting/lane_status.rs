@@ -11,6 +11,7 @@ use crate::config::{BackendName, Compression, Protocol};
 use crate::export::net::receiver_text::sanitize_name;
 use crate::ledger::DropReason;
 use crate::secret::{ApiKey, SentSecrets};
+use crate::selector::Selector;
 use crate::util::wall_time;
 
 /// Destination of a tracer's spans.
@@ -26,6 +27,17 @@ pub struct DestinationStatus {
     pub protocol: Protocol,
     /// How bodies are compressed.
     pub compression: Compression,
+}
+
+/// A tracer that gets copies of another tracer's spans.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct CopyStatus {
+    /// Its selector.
+    pub selector: Selector,
+    /// Whether it exists. If not, because its key cannot be read for example, copies are lost and
+    /// count as `no_tracer` in its ledger.
+    pub works: bool,
 }
 
 /// Kind of data in a request.

@@ -164,6 +164,19 @@ impl SelectorLedger {
         }
     }
 
+    /// Counts copies that were lost because the selector has no tracer. Runs on application threads.
+    pub(crate) fn refuse_copies(&self, spans: u64) {
+        let Some(mut state) = self.state.lock_unless_forked() else {
+            return;
+        };
+        state.retired.ledgers.spans.refuse_all(spans, DropReason::NoTracer);
+        #[cfg(feature = "metrics")]
+        {
+            state.retired.starts.recorded += spans;
+        }
+        self.list_if_idle(state);
+    }
+
     /// Merges the ledgers of a lane without pending data. Holds this ledger's lock, so a snapshot
     /// counts them once.
     pub(crate) fn retire(&self, lane: &dyn CountedLane) {

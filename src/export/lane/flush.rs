@@ -52,6 +52,7 @@ impl CountedLane for Lane {
             breakers,
             key: Some(key),
             destination: Some(self.destination_status()),
+            copies: self.copy_statuses(),
             oldest_request: state.oldest_request(|kind| match kind {
                 RequestKind::Spans => [breakers.spans, breakers.endpoint],
                 RequestKind::SessionEvents => [breakers.session_events, breakers.endpoint],
@@ -153,6 +154,9 @@ impl CountedLane for Lane {
     }
 
     fn close(&self, reason: DropReason) {
+        if let Some(copies) = self.copies.as_ref().filter(|_| reason == DropReason::Purged) {
+            copies.stop();
+        }
         let left = self.lock().close(reason, &self.shared.budget);
         self.shared.interrupts.notify_waiters();
         self.notify_completed();

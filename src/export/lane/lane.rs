@@ -29,6 +29,7 @@ use crate::backend::Destination;
 use crate::context::Identity;
 use crate::export::accounting::lane_status::{DestinationStatus, RequestKind};
 use crate::export::accounting::selector_ledger::SelectorLedger;
+use crate::export::copies::Copies;
 use crate::export::keys::rotating_key::RotatingKey;
 use crate::export::net::connections::Connections;
 use crate::export::schedule::breaker_chain::LaneBreakers;
@@ -53,6 +54,8 @@ pub(crate) struct Lane {
     pub(crate) breakers: LaneBreakers,
     pub(crate) connections: Arc<Connections>,
     pub(crate) policies: Policies,
+    /// Where else its spans go. `None` if nowhere.
+    pub(crate) copies: Option<Arc<Copies<Self>>>,
     pub(super) shared: Arc<Shared>,
     /// `None` if nothing of the lane goes to disk.
     #[cfg(feature = "spool")]
@@ -73,16 +76,29 @@ pub(crate) struct Lane {
     shares: [CapacityShare; 2],
 }
 
+/// What a binding decides about a lane.
+pub(crate) struct LaneParts {
+    pub(crate) destination: Arc<Destination>,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) key: Arc<RotatingKey>,
+    pub(crate) policies: Policies,
+    pub(crate) copies: Option<Arc<Copies<Lane>>>,
+}
+
 impl Lane {
     pub(crate) fn new(
-        destination: Arc<Destination>,
-        connections: Arc<Connections>,
-        key: Arc<RotatingKey>,
-        policies: Policies,
+        parts: LaneParts,
         shared: Arc<Shared>,
         ledger: &Arc<SelectorLedger>,
         #[cfg(feature = "spool")] spool: Option<Arc<Spool>>,
     ) -> Arc<Self> {
+        let LaneParts {
+            destination,
+            connections,
+            key,
+            policies,
+            copies,
+        } = parts;
         let state = ForkLock::<State>::default();
         #[cfg(feature = "spool")]
         if let Some(spool) = &spool {
@@ -101,6 +117,7 @@ impl Lane {
             key,
             connections,
             policies,
+            copies,
             shared,
             session_permits: OnceLock::new(),
             quarantine_permit: OnceLock::new(),

@@ -1,5 +1,6 @@
 //! One tracer's path to its backend.
 
+mod copies;
 #[cfg(feature = "spool")]
 pub(super) mod durable;
 pub(super) mod events;
@@ -36,4 +37,4 @@ mod sync;
 #[cfg(test)]
 pub(super) mod tests;
 
-pub(crate) use lane::Lane;
+pub(crate) use lane::{Lane, LaneParts};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::Context;
+use opentelemetry::trace::Span as _;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 
@@ -39,8 +40,12 @@ impl Drop for OpenLane {
 impl SpanProcessor for LaneProcessor {
     /// Only counts the span: everything else is decided before the SDK creates it. Each started
     /// span reaches `on_end` once, because it keeps the provider alive.
-    fn on_start(&self, _span: &mut Span, _context: &Context) {
-        self.lane.note_started();
+    ///
+    /// A span that is recorded for a copy alone is not the lane's.
+    fn on_start(&self, span: &mut Span, _context: &Context) {
+        if span.span_context().is_sampled() {
+            self.lane.note_started();
+        }
     }
 
     #[inline]

@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-#[cfg(feature = "metrics")]
-use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use opentelemetry::KeyValue;
@@ -32,12 +30,6 @@ use crate::util::wall_time::Moment;
 const MAX_QUARANTINED: usize = 4;
 
 impl Lane {
-    /// Counts a started span that was sampled out.
-    #[cfg(feature = "metrics")]
-    pub(crate) fn note_left_out(&self) {
-        self.left_out.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// Counts a started recorded span. It is open until it is pushed.
     pub(crate) fn note_started(&self) {
         self.stripes.note_started(1);
@@ -51,8 +43,12 @@ impl Lane {
 
     /// Queues a synthetic span from `began` to now, in its own trace. Not sampled. Never blocks.
     pub(crate) fn record(self: &Arc<Self>, name: &'static str, began: Moment, attributes: Vec<KeyValue>) {
+        let span = span(name, began, attributes);
+        if let Some(copies) = &self.copies {
+            self.copy_to_targets(copies, &span, |_| true);
+        }
         self.note_started();
-        self.push(span(name, began, attributes));
+        self.queue(span);
     }
 
     /// Counts values cut from an open span. Stored here because the span's attributes may be at
@@ -65,6 +61,9 @@ impl Lane {
         self.stripes.collect(&mut state);
         let cut = state.rare().cut_values.entry(span).or_default();
         *cut = cut.saturating_add(values);
+        if let Some(copies) = &self.copies {
+            copies.note_cut();
+        }
     }
 
     /// Removes the count of a span that had ended before [`note_cut`](Self::note_cut) was called.
@@ -74,9 +73,25 @@ impl Lane {
         }
     }
 
-    /// Queues an ended span. Never blocks. A span that does not fit is dropped and counted. In a
-    /// forked child, spans are discarded without being counted.
-    pub(crate) fn push(self: &Arc<Self>, span: SpanData) {
+    /// Takes an ended span of the program: removes links to other tracers, copies it if the binding
+    /// says so, and queues it.
+    #[inline]
+    pub(crate) fn push(self: &Arc<Self>, mut span: SpanData) {
+        if !span.links.links.is_empty() {
+            self.remove_foreign_links(&mut span);
+        }
+        if let Some(copies) = &self.copies
+            && !self.copy_span(copies, &mut span)
+        {
+            // Recorded for a target alone.
+            return;
+        }
+        self.queue(span);
+    }
+
+    /// Queues a span. Never blocks. A span that does not fit is dropped and counted. In a forked
+    /// child, spans are discarded without being counted.
+    pub(super) fn queue(self: &Arc<Self>, span: SpanData) {
         let shared = &*self.shared;
         let settings = &shared.settings;
         let trace_id = span.span_context.trace_id();
@@ -282,6 +297,21 @@ impl Lane {
         batch
     }
 
+    /// Removes links to other tracers' spans, because a link exposes their ids.
+    #[inline(never)]
+    fn remove_foreign_links(&self, span: &mut SpanData) {
+        let before = span.links.links.len();
+        span.links
+            .links
+            .retain(|link| self.identity.may_link(&link.span_context));
+        let foreign = before - span.links.links.len();
+        if foreign > 0 {
+            self.identity.boundary().note_foreign_links(foreign);
+            let foreign = u32::try_from(foreign).unwrap_or(u32::MAX);
+            span.links.dropped_count = span.links.dropped_count.saturating_add(foreign);
+        }
+    }
+
     /// Completes the spans of a batch that are not encoded for export: applies the binding's rules of
     /// redaction, then adds what the binding configures. Call once for each span.
     pub(crate) fn finish_spans(&self, batch: &mut Batch) {
@@ -293,22 +323,15 @@ impl Lane {
         batch.iter_mut().for_each(|span| self.finish(span));
     }
 
-    /// Completes a span: adds the session, the source and the attributes of every span, and removes
-    /// links to other tracers' spans, because a link exposes their ids.
+    /// Completes a span: adds the session, the source and the attributes of every span.
     fn finish(&self, span: &mut SpanData) {
-        let before = span.links.links.len();
-        span.links
-            .links
-            .retain(|link| self.identity.may_link(&link.span_context));
-        let foreign = before - span.links.links.len();
-        if foreign > 0 {
-            self.identity.boundary().note_foreign_links(foreign);
-            let foreign = u32::try_from(foreign).unwrap_or(u32::MAX);
-            span.links.dropped_count = span.links.dropped_count.saturating_add(foreign);
-        }
         let own = &span.span_context;
         let is_of_trace = self.destination.session_per_trace && self.identity.marked(own.span_id());
         let session_of = is_of_trace.then(|| own.trace_id());
+        // A copy has the limit of its source, and spans that this crate creates have none.
+        if self.identity.made(own.span_id()) {
+            self.destination.drop_extra(span);
+        }
         self.destination.finish(span, session_of);
     }
 

@@ -1,7 +1,7 @@
 //! Property tests of the lane's schedule against a model of the engine: no order of events loses a
 //! span.
 
-use super::lane::Lane;
+use super::lane::{Lane, LaneParts};
 use super::state::Schedule;
 use super::sync::set_thread_number;
 use crate::backend::CUT_VALUES;
@@ -163,11 +163,15 @@ impl Parts {
         let key = shared.keys.open(&self.source, scheme).expect("a key");
         let lanes = ledgers.iter().map(|ledger| {
             let (destination, connections) = (Arc::clone(&self.destination), Arc::clone(&self.connections));
-            let lane = Lane::new(
+            let parts = LaneParts {
                 destination,
                 connections,
-                Arc::clone(&key),
-                Policies::default(),
+                key: Arc::clone(&key),
+                policies: Policies::default(),
+                copies: None,
+            };
+            let lane = Lane::new(
+                parts,
                 Arc::clone(shared),
                 ledger,
                 #[cfg(feature = "spool")]

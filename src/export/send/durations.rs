@@ -104,6 +104,7 @@ pub(crate) fn error_type(reason: DropReason) -> &'static str {
         DropReason::SpoolDamaged => "spool_damaged",
         DropReason::Purged => "purged",
         DropReason::Quota => "quota",
+        DropReason::NoTracer => "no_tracer",
     }
 }
 

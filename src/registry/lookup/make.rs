@@ -7,11 +7,11 @@ use crate::backend::{Destination, DestinationError};
 use crate::config::{ExportMode, ResolvedBinding, ResolvedProxy};
 #[cfg(feature = "redact")]
 use crate::export::redact_attributes;
-use crate::export::{ConnectionKey, Connections, CountedLane as _, Credentials, HEALTH, Proxy};
+use crate::export::{ConnectionKey, Connections, CountedLane as _, Credentials, HEALTH, LaneParts, Proxy};
 use crate::ledger::DropReason;
-use crate::policy::Policies;
 #[cfg(feature = "redact")]
 use crate::policy::redaction::Redaction;
+use crate::policy::{Policies, Sampling};
 use crate::registry::bindings::CurrentBinding;
 use crate::registry::error::LookupError;
 use crate::registry::handle::Inner;
@@ -36,9 +36,14 @@ impl Inner {
         }
         self.warn_of_shared_project(selector, &destination, key.fingerprint());
         let ledger = self.accounting.ledger(selector, &destination.traces_url);
-        let lane = self
-            .engine
-            .open_lane(&ledger, destination, connections, key, policies, is_pooled);
+        let parts = LaneParts {
+            destination,
+            connections,
+            key,
+            policies,
+            copies: self.copies(binding),
+        };
+        let lane = self.engine.open_lane(&ledger, parts, is_pooled);
         // Again: a purge in the meantime may not have seen the lane.
         if let Err(error) = self.check_not_erased(selector) {
             lane.close(DropReason::Purged);
@@ -59,6 +64,7 @@ impl Inner {
     )]
     pub(crate) fn policies(&self, binding: &ResolvedBinding) -> Result<Policies, LookupError> {
         Ok(Policies {
+            sampling: Sampling::new(binding.sampling.ratio),
             #[cfg(feature = "redact")]
             redaction: Redaction::new(&binding.selector, &binding.redact, self.redactors.of(&binding.selector)),
             quota: self.state.quotas.of_selector(&binding.selector, &binding.quota),

@@ -157,6 +157,7 @@ fn is_refused_at_entry(reason: DropReason) -> bool {
             | DropReason::QueueFullUnavailable
             | DropReason::AfterShutdown
             | DropReason::Quota
+            | DropReason::NoTracer
             | DropReason::SpoolFull
     )
 }

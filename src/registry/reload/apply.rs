@@ -147,6 +147,7 @@ impl RegistryState {
             .forget(|selector| changed.contains(selector) || removed.contains(selector));
         reload.changed = changed.into_iter().collect();
         reload.removed = removed.into_iter().collect();
+        self.copies.note_change();
         #[cfg(feature = "spool")]
         if let Some(spool) = &self.spool {
             spool.drain.send(DrainEvent::Reloaded);

@@ -143,6 +143,7 @@ impl TracerRegistry {
         let was_on_disk = self.0.allow_on_disk(&selector)?;
         let was_erased = erased.remove(&selector) || was_on_disk;
         if was_erased {
+            self.0.state.copies.note_change();
             tracing::info!(%selector, "data is allowed again");
             self.note_action(ChangeKind::Allowed, &selector);
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::warnings::{self, CheckWarning, CheckedProject};
 use crate::backend::Destination;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, HAS_COPIES, ResolvedBinding};
 use crate::export::{Connections, ExportError, ProbeContent, SpanFate};
 use crate::registry::bindings::SourceQuery;
 use crate::registry::error::LookupError;
@@ -254,7 +254,25 @@ fn try_binding(registry: &Inner, selector: &Selector, checked: &mut CheckedBindi
     if !registry.reader.has_strict_permissions() {
         checked.warnings = warnings::of(&binding);
     }
+    checked.warnings.extend(lost_copies(registry, &binding));
     Ok((destination, connections, key))
+}
+
+/// Returns a warning for each target of a binding that would get no copies. What the configuration
+/// alone can tell is an error of the configuration.
+fn lost_copies(registry: &Inner, binding: &ResolvedBinding) -> Vec<CheckWarning> {
+    let warnings = binding.also.iter().filter_map(|target| {
+        let reason = match registry.state.bindings.resolve(target, &SourceQuery::Ask) {
+            Ok(bound) if bound.binding.also.is_empty() => return None,
+            Ok(_) => HAS_COPIES.to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Some(CheckWarning::LostCopies {
+            target: target.clone(),
+            reason,
+        })
+    });
+    warnings.collect()
 }
 
 impl CheckedBinding {

@@ -90,6 +90,7 @@ pub(super) fn tracer_status(ledger: &SelectorLedger, erased: &ErasedSelectors) -
         paused: ledger.gate.is_closed(),
         erased: erased.covers(&ledger.selector),
         destination: snapshot.destination,
+        copies: snapshot.copies,
         spans: snapshot.ledgers.spans.snapshot(),
         queued_bytes: snapshot.held_bytes,
         oldest_queued: snapshot.oldest.map(wall_time::to_millis),

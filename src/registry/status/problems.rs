@@ -202,8 +202,13 @@ fn rule_of_loss(reason: DropReason) -> Option<Rule> {
         | DropReason::Encoding
         | DropReason::SpoolExpired
         | DropReason::SpoolDamaged => Some(Rule::SpansLost),
-        // The registry is gone, or the data was erased or limited on purpose.
-        DropReason::Shutdown | DropReason::AfterShutdown | DropReason::Purged | DropReason::Quota => None,
+        // The registry is gone, the data was erased or limited on purpose, or a look-up fails, which
+        // is a problem of its own.
+        DropReason::Shutdown
+        | DropReason::AfterShutdown
+        | DropReason::Purged
+        | DropReason::Quota
+        | DropReason::NoTracer => None,
     }
 }
 

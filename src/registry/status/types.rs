@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::SpoolMode;
 use crate::context::{PropagationStatus, StaleScopeStatus};
-use crate::export::{Breakers, DestinationStatus, ErrorsStatus, ExportError, KeyStatus, RefusedSpan, RequestStatus};
+use crate::export::{
+    Breakers, CopyStatus, DestinationStatus, ErrorsStatus, ExportError, KeyStatus, RefusedSpan, RequestStatus,
+};
 use crate::ledger::LedgerSnapshot;
 use crate::registry::reload::ConfigurationStatus;
 use crate::registry::unrouted::UnroutedStatus;
@@ -135,6 +137,9 @@ pub struct TracerStatus {
     pub erased: bool,
     /// Destination of its newest tracer. `None` if it has no tracer.
     pub destination: Option<DestinationStatus>,
+    /// Tracers that get copies of the spans of its newest tracer (`also`).
+    #[serde(default)]
+    pub copies: Vec<CopyStatus>,
     /// Ledger of its spans.
     pub spans: LedgerSnapshot,
     /// Estimated memory of its queued and in-flight spans and session events, in bytes.

@@ -44,6 +44,13 @@ pub enum CheckWarning {
         /// Mode of the file. For a link, that of its target.
         mode: u32,
     },
+    /// A tracer of `also` gets no copies.
+    LostCopies {
+        /// Its selector.
+        target: Selector,
+        /// Why it gets none.
+        reason: String,
+    },
 }
 
 /// The project of a checked binding.
@@ -113,6 +120,7 @@ impl fmt::Display for CheckWarning {
                     None => write!(f, ": {advice}"),
                 }
             }
+            Self::LostCopies { target, reason } => write!(f, "its spans are not copied to {target}: {reason}"),
             Self::OpenKeyFile { file, mode } => {
                 write!(
                     f,

@@ -9,7 +9,7 @@ use prost::Message;
 use tracer_registry::ingest::Traces;
 
 /// Creates a request whose spans have these names. Each span has its own trace; ids count from 1.
-pub(super) fn request(names: &[&str]) -> ExportTraceServiceRequest {
+pub(crate) fn request(names: &[&str]) -> ExportTraceServiceRequest {
     let span = |(name, number): (&&str, u64)| Span {
         trace_id: u128::from(number).to_be_bytes().into(),
         span_id: number.to_be_bytes().into(),
@@ -32,11 +32,11 @@ pub(super) fn request(names: &[&str]) -> ExportTraceServiceRequest {
 }
 
 /// Returns the spans of the first block.
-pub(super) fn spans(request: &mut ExportTraceServiceRequest) -> &mut Vec<Span> {
+pub(crate) fn spans(request: &mut ExportTraceServiceRequest) -> &mut Vec<Span> {
     &mut request.resource_spans[0].scope_spans[0].spans
 }
 
-pub(super) fn attribute(key: &str, value: &str) -> KeyValue {
+pub(crate) fn attribute(key: &str, value: &str) -> KeyValue {
     KeyValue {
         key: key.to_owned(),
         value: Some(AnyValue {
@@ -46,10 +46,10 @@ pub(super) fn attribute(key: &str, value: &str) -> KeyValue {
     }
 }
 
-pub(super) fn checked(request: &ExportTraceServiceRequest) -> Traces {
+pub(crate) fn checked(request: &ExportTraceServiceRequest) -> Traces {
     Traces::from_protobuf(request.encode_to_vec().into()).expect("valid")
 }
 
-pub(super) fn traces(names: &[&str]) -> Traces {
+pub(crate) fn traces(names: &[&str]) -> Traces {
     checked(&request(names))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use opentelemetry::trace::Span as _;
 use serde_json::Value;
+use tracer_registry::Selector;
 use tracer_registry::config::{BackendName, Protocol};
 use tracer_registry::report::Report;
 use tracer_registry::secret::Fingerprinter;
@@ -122,6 +123,7 @@ fn statuses() -> Vec<Status> {
         of_refused_keys(),
         of_grpc(),
         of_refused_spans(),
+        of_copies(),
         of_an_open_breaker(),
         #[cfg(feature = "spool")]
         of_a_failing_disk(),
@@ -209,6 +211,15 @@ fn of_grpc() -> Status {
     registry.tenant("a").expect("configured").start_span("span").end();
     drop(registry.force_flush(LONG));
     registry.status()
+}
+
+fn of_copies() -> Status {
+    let world = World::with(&["a", "b"], |builder| {
+        let b: Selector = "tenant:b".parse().expect("a selector");
+        builder.tenant("a", binding("a").also(&b))
+    });
+    drop(world.tenant("a"));
+    world.registry.status()
 }
 
 fn of_refused_spans() -> Status {
