@@ -48,6 +48,8 @@ pub use settings::metrics::{Metrics, MetricsSettings};
 pub use settings::pool::{IdleTimeout, Pool, PoolSettings, WhenFull};
 pub use settings::proxy::Proxy;
 pub use settings::quota::Quota;
+#[cfg(feature = "redact")]
+pub(crate) use settings::redact::redact_regex;
 pub use settings::redact::{Pattern, Redact, RedactAction, RedactRule};
 pub use settings::redacted::Redacted;
 #[cfg(feature = "schema")]

@@ -22,6 +22,8 @@ mod problems;
 mod projects;
 #[cfg(all(feature = "schema", feature = "yaml"))]
 mod properties;
+#[cfg(feature = "redact")]
+mod redaction;
 #[cfg(feature = "schema")]
 mod reference;
 mod routing;

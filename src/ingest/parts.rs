@@ -41,7 +41,11 @@ pub(super) struct PartCopy(CopyPlace);
 
 enum CopyPlace {
     /// It has a place in the target's lane.
-    Placed { part: Part, spans: u64, too_large: u64 },
+    Placed {
+        part: Box<Part>,
+        spans: u64,
+        too_large: u64,
+    },
     /// The target's lane does not take it.
     Refused {
         tracer: TracerHandle,
@@ -99,6 +103,7 @@ impl Part {
 impl PartCopy {
     /// `too_large` is the number of spans that the part does not have for their size.
     pub(super) fn placed(part: Part, spans: u64, too_large: u64) -> Self {
+        let part = Box::new(part);
         Self(CopyPlace::Placed { part, spans, too_large })
     }
 

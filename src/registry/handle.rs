@@ -21,6 +21,8 @@ use crate::export::EngineMark;
 use crate::export::{Accounting, ChangeKind, Engine};
 #[cfg(feature = "gateway")]
 use crate::policy::quota::Limiter;
+#[cfg(feature = "redact")]
+use crate::policy::redaction::SharedRules;
 use crate::secret::{Fingerprinter, KeyReader};
 #[cfg(feature = "gateway")]
 use crate::selector::Slug;
@@ -45,6 +47,8 @@ pub(crate) struct Inner {
     pub(super) fingerprinter: Fingerprinter,
     pub(super) engine: Engine,
     pub(super) destinations: DestinationCache,
+    #[cfg(feature = "redact")]
+    pub(super) redact_rules: SharedRules,
     pub(super) accounting: Arc<Accounting>,
     pub(super) default_route: DefaultRoute,
     pub(super) unrouted: Arc<Unrouted>,

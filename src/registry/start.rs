@@ -32,6 +32,8 @@ use crate::config::Config;
 #[cfg(feature = "spool")]
 use crate::context;
 use crate::export::{Accounting, Engine};
+#[cfg(feature = "redact")]
+use crate::policy::redaction::SharedRules;
 use crate::secret::{Fingerprinter, KeyReader, SecretSources};
 use crate::util::fork::ForkGuard;
 
@@ -106,6 +108,8 @@ pub(crate) fn start(
         reader,
         fingerprinter,
         destinations: DestinationCache::new(engine.settings().protocol),
+        #[cfg(feature = "redact")]
+        redact_rules: SharedRules::default(),
         unrouted: Unrouted::new(engine.boundary()),
         engine,
         accounting,

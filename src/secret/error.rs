@@ -60,6 +60,9 @@ pub enum SecretErrorKind {
     /// The key is larger than the limit, in bytes.
     #[error("larger than {0} bytes")]
     TooLarge(usize),
+    /// The key is smaller than the limit, in bytes. Only keys of hashes have one.
+    #[error("smaller than {0} bytes")]
+    TooSmall(usize),
     /// The file does not exist.
     #[error("no such file")]
     NotFound,
@@ -195,6 +198,7 @@ impl SecretError {
             | SecretErrorKind::NotAscii { .. }
             | SecretErrorKind::SchemeInKey(_)
             | SecretErrorKind::TooLarge(_)
+            | SecretErrorKind::TooSmall(_)
             | SecretErrorKind::NotAFile
             | SecretErrorKind::OpenToEveryUser(_)
             | SecretErrorKind::LinkNotAllowed

@@ -22,6 +22,8 @@ mod error;
 mod exec;
 mod file;
 mod fingerprint;
+#[cfg(feature = "redact")]
+mod hash_key;
 mod key;
 mod normalize;
 mod pattern;
@@ -41,6 +43,8 @@ pub(crate) use confined::FilePattern;
 pub use error::{KeyRefusalStatus, SecretError, SecretErrorKind};
 pub(crate) use file::open_to_every_user;
 pub use fingerprint::{Fingerprint, Fingerprinter};
+#[cfg(feature = "redact")]
+pub(crate) use hash_key::HashKey;
 pub use key::ApiKey;
 pub(crate) use pattern::KeyPattern;
 pub(crate) use reader::{KeyOrigin, KeyReader};

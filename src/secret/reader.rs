@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+#[cfg(feature = "redact")]
+use super::HashKey;
 use super::rules::KeyScheme;
 use super::{ApiKey, KeyRefusalStatus, KeySource, SecretError, SecretErrorKind, SecretSources, exec, file};
 use crate::util::system_error::SystemError;
@@ -63,6 +65,13 @@ impl KeyReader {
     #[cfg(feature = "gateway")]
     pub(crate) fn read_unsent(&self, source: &KeySource) -> Result<ApiKey, SecretError> {
         source.read_by(self)
+    }
+
+    /// Reads the key of hashes in redacted data.
+    #[cfg(feature = "redact")]
+    pub(crate) fn read_hash_key(&self, source: &KeySource) -> Result<HashKey, SecretError> {
+        let key = HashKey::new(source.read_by(self)?);
+        key.map_err(|kind| SecretError::new(source.to_string(), kind))
     }
 
     /// Like [`read`](Self::read), on a thread of the registry: a panic of the program's own source

@@ -156,7 +156,7 @@ pub(crate) fn fill(
         propagate_session_id: propagation.session_id.unwrap_or(false),
         sessions: merged.sessions.unwrap_or_default(),
         weight: merged.weight.unwrap_or(DEFAULT_WEIGHT),
-        redact: ResolvedRedact::resolve(rules, merged.redact.unwrap_or_default(), selector)?,
+        redact: ResolvedRedact::resolve(rules, &merged.redact.unwrap_or_default(), selector)?,
         quota: merged.quota.map(|quota| *quota).unwrap_or_default(),
         also: merged.also.unwrap_or_default(),
         selector: selector.clone(),
@@ -164,15 +164,9 @@ pub(crate) fn fill(
 }
 
 impl ResolvedRedact {
-    fn resolve(
-        rules: Vec<(String, RedactRule)>,
-        merged: Box<Redact>,
-        selector: &Selector,
-    ) -> Result<Self, ResolveError> {
-        let key = merged
-            .key
-            .map(|source| template::fill_source(&source, selector))
-            .transpose()?;
+    fn resolve(rules: Vec<(String, RedactRule)>, merged: &Redact, selector: &Selector) -> Result<Self, ResolveError> {
+        let key = merged.key.as_ref();
+        let key = key.map(|source| template::fill_source(source, selector)).transpose()?;
         let hashes = |(_, rule): &&(String, RedactRule)| rule.action == Some(RedactAction::Hash);
         if key.is_none()
             && let Some((name, _)) = rules.iter().find(hashes)

@@ -17,6 +17,24 @@ use crate::secret::KeySource;
 /// Most rules of one table.
 const MAX_RULES: usize = 64;
 
+/// Longest name of a rule, in bytes.
+const MAX_NAME_BYTES: usize = 64;
+
+/// Most globs, and most regular expressions, of one table.
+const MAX_GLOBS: usize = 256;
+const MAX_REGEXES: usize = 32;
+
+/// Longest glob and regular expression, in bytes.
+const MAX_GLOB_BYTES: usize = 256;
+const MAX_REGEX_BYTES: usize = 4096;
+
+/// Size of a compiled regular expression, of its cache on each thread that uses it, and its deepest
+/// nesting.
+#[cfg(feature = "redact")]
+const MAX_REGEX_SIZE: usize = 512 << 10;
+#[cfg(feature = "redact")]
+const MAX_REGEX_NESTING: u32 = 64;
+
 table! {
     /// What is removed from data before it is stored or sent. Requires the feature `redact`.
     ///
@@ -138,15 +156,60 @@ impl Redact {
             problems.add(path.to_owned(), needs_feature("redaction", "redact"));
             return;
         }
-        if self.rules.len() > MAX_RULES {
-            problems.add(format!("{path}.rules"), format!("more than {MAX_RULES} rules"));
+        let lengths = |list: fn(&RedactRule) -> usize| self.rules.values().map(list).sum::<usize>();
+        let globs = lengths(|rule| rule.attributes.as_ref().map_or(0, Vec::len));
+        let regexes = lengths(|rule| rule.regex.as_ref().map_or(0, Vec::len));
+        for (what, count, max) in [
+            ("rules", self.rules.len(), MAX_RULES),
+            ("attributes", globs, MAX_GLOBS),
+            ("regular expressions", regexes, MAX_REGEXES),
+        ] {
+            if count > max {
+                problems.add(
+                    format!("{path}.rules"),
+                    format!("{count} {what}, more than the {max} of a table"),
+                );
+            }
         }
+        // A thousand regular expressions are not compiled to report that they are too many.
+        let are_few = regexes <= MAX_REGEXES;
         for (name, rule) in &self.rules {
-            for (setting, message) in rule.problems() {
+            if name.is_empty() || name.len() > MAX_NAME_BYTES {
+                let message = format!("the name of a rule must have 1 to {MAX_NAME_BYTES} bytes");
+                problems.add(format!("{path}.rules"), message);
+                continue;
+            }
+            for (setting, message) in rule.problems(are_few) {
                 problems.add(format!("{path}.rules.{}{setting}", quoted(name)), message);
             }
         }
     }
+}
+
+/// Compiles a regular expression.
+///
+/// # Errors
+/// Returns a message without the text of the expression, which may contain a secret.
+#[cfg(feature = "redact")]
+pub(crate) fn redact_regex(text: &str) -> Result<regex::Regex, String> {
+    if text.is_empty() || text.len() > MAX_REGEX_BYTES {
+        return Err(format!("a regular expression must have 1 to {MAX_REGEX_BYTES} bytes"));
+    }
+    let compiled = regex::RegexBuilder::new(text)
+        .size_limit(MAX_REGEX_SIZE)
+        .dfa_size_limit(MAX_REGEX_SIZE)
+        .nest_limit(MAX_REGEX_NESTING)
+        .build();
+    compiled.map_err(|error| match error {
+        // The message has the expression first, and the reason in its last line.
+        regex::Error::Syntax(message) => {
+            let reason = message
+                .rsplit_once("error: ")
+                .map_or("syntax error", |(_, reason)| reason);
+            format!("not a regular expression of the crate regex: {reason}")
+        }
+        _ => format!("a regular expression that compiles to more than {MAX_REGEX_SIZE} bytes"),
+    })
 }
 
 impl RedactRule {
@@ -180,17 +243,32 @@ impl RedactRule {
         self
     }
 
-    /// Returns the setting of each problem, with its leading dot, and a message.
-    fn problems(&self) -> Vec<(&'static str, String)> {
+    /// Returns the setting of each problem, with its leading dot, and a message. `compile`: whether
+    /// to compile regular expressions.
+    fn problems(&self, compile: bool) -> Vec<(String, String)> {
+        let (attributes, regex) = (self.attributes.as_deref(), self.regex.as_deref());
         let mut problems = Vec::new();
         let is_empty = |list: Option<usize>| list.is_none_or(|length| length == 0);
-        let (attributes, regex) = (self.attributes.as_deref(), self.regex.as_deref());
         if is_empty(attributes.map(<[_]>::len))
             && is_empty(regex.map(<[_]>::len))
             && is_empty(self.patterns.as_deref().map(<[_]>::len))
         {
-            problems.push(("", "a rule needs attributes, patterns or regex".to_owned()));
+            problems.push((String::new(), "a rule needs attributes, patterns or regex".to_owned()));
         }
+        for (index, glob) in attributes.into_iter().flatten().enumerate() {
+            if glob.is_empty() || glob.len() > MAX_GLOB_BYTES {
+                let message = format!("the key of an attribute must have 1 to {MAX_GLOB_BYTES} bytes");
+                problems.push((format!(".attributes[{index}]"), message));
+            }
+        }
+        #[cfg(feature = "redact")]
+        for (index, text) in regex.into_iter().flatten().enumerate().filter(|_| compile) {
+            if let Err(message) = redact_regex(text) {
+                problems.push((format!(".regex[{index}]"), message));
+            }
+        }
+        #[cfg(not(feature = "redact"))]
+        let _ = (compile, MAX_REGEX_BYTES);
         problems
     }
 }

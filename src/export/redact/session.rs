@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::backend::parse_session_id;
 use crate::config::RedactAction;
 use crate::export::queue::session_event::SessionEvent;
-use crate::policy::redaction::{Place, REDACTED, Redaction, Verdict};
+use crate::policy::redaction::{Path, REDACTED, Redaction, Verdict};
 use crate::util::json_depth::MAX_LEVELS;
 
 /// Fields that name a session or an event.
@@ -28,7 +28,7 @@ pub(crate) fn event(redaction: &Redaction, source: Option<&str>, event: &mut Ses
 }
 
 fn redact(redaction: &Redaction, source: Option<&str>, fields: &mut Map<String, Value>) {
-    let mut path = String::new();
+    let mut path = Path::default();
     fields.retain(|name, value| {
         let stays = match value {
             Value::String(id) if IDS.contains(&&**name) => parse_session_id(id).is_some(),
@@ -40,17 +40,9 @@ fn redact(redaction: &Redaction, source: Option<&str>, fields: &mut Map<String, 
 }
 
 /// Applies the rules to the member of an object. Returns false if it must be removed.
-fn member(redaction: &Redaction, path: &mut String, name: &str, value: &mut Value, level: usize) -> bool {
-    let outer = path.len();
-    if outer > 0 {
-        path.push('.');
-    }
-    path.push_str(name);
-    let whole = redaction.whole(path).or_else(|| {
-        let is_nested = outer > 0;
-        is_nested.then(|| redaction.whole(name)).flatten()
-    });
-    let keep = match whole {
+fn member(redaction: &Redaction, path: &mut Path, name: &str, value: &mut Value, level: usize) -> bool {
+    path.push(name);
+    let keep = match redaction.whole(&*path) {
         Some(RedactAction::Replace) => {
             *value = REDACTED.into();
             true
@@ -66,23 +58,30 @@ fn member(redaction: &Redaction, path: &mut String, name: &str, value: &mut Valu
         Some(RedactAction::Drop) => false,
         None => inside(redaction, path, value, level),
     };
-    path.truncate(outer);
+    path.pop();
     keep
 }
 
 /// Applies the rules to a value that no rule takes as a whole. Returns false if it must be removed.
-fn inside(redaction: &Redaction, path: &mut String, value: &mut Value, level: usize) -> bool {
+fn inside(redaction: &Redaction, path: &mut Path, value: &mut Value, level: usize) -> bool {
     let verdict = match value {
         Value::Null => Verdict::Keep,
-        Value::Bool(shown) => redaction.scalar(path, if *shown { "true" } else { "false" }),
-        Value::Number(number) => redaction.scalar(path, &number.to_string()),
-        Value::String(text) => redaction.text(Place::Attribute(path), text),
+        Value::Bool(shown) => redaction.scalar(&*path, if *shown { "true" } else { "false" }),
+        Value::Number(number) => redaction.scalar(&*path, &number.to_string()),
+        Value::String(text) => redaction.text(&*path, text),
         Value::Array(_) | Value::Object(_) if level > MAX_FIELD_LEVELS => {
             redaction.note_unreadable();
             Verdict::Drop
         }
         Value::Array(items) => {
-            items.retain_mut(|item| inside(redaction, path, item, level + 1));
+            let mut index = 0;
+            items.retain_mut(|item| {
+                path.push_index(index);
+                index += 1;
+                let keep = inside(redaction, path, item, level + 1);
+                path.pop();
+                keep
+            });
             Verdict::Keep
         }
         Value::Object(members) => {

@@ -58,7 +58,7 @@ mod tests {
             pace.keep(ready(100), |bytes| *bytes).await;
         }
         // The last one does not wait for its own bytes.
-        let expected = Duration::from_millis(49 * 100) - BURST;
+        let expected = Duration::from_millis(49 * 100).saturating_sub(BURST);
         assert!(
             begun.elapsed().abs_diff(expected) < Duration::from_millis(60),
             "{:?}",

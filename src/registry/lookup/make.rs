@@ -63,10 +63,20 @@ impl Inner {
         expect(clippy::unnecessary_wraps, reason = "no key is read")
     )]
     pub(crate) fn policies(&self, binding: &ResolvedBinding) -> Result<Policies, LookupError> {
+        #[cfg(feature = "redact")]
+        let key = {
+            let read = |source| self.reader.read_hash_key(source).map_err(LookupError::RedactKey);
+            binding.redact.key.as_ref().map(read).transpose()?
+        };
         Ok(Policies {
             sampling: Sampling::new(binding.sampling.ratio),
             #[cfg(feature = "redact")]
-            redaction: Redaction::new(&binding.selector, &binding.redact, self.redactors.of(&binding.selector)),
+            redaction: Redaction::with_rules(
+                &binding.selector,
+                self.redact_rules.get_or_compile(&binding.redact),
+                key,
+                self.redactors.of(&binding.selector),
+            ),
             quota: self.state.quotas.of_selector(&binding.selector, &binding.quota),
         })
     }
