@@ -127,8 +127,8 @@ pub mod status {
     pub use crate::context::{PropagationStatus, StaleScopeStatus};
     pub use crate::export::{
         AnswerCount, BreakerState, BreakerStatus, Breakers, Change, ChangeKind, CopyStatus, DestinationStatus,
-        ErrorsStatus, KeyRefusal, KeyStatus, Problem, RefusedBatch, RefusedSpan, RequestKind, RequestState,
-        RequestStatus, TraceExplanation, TraceFate,
+        ErrorsStatus, KeyRefusal, KeyStatus, Problem, RedactionStatus, RefusedBatch, RefusedSpan, RequestKind,
+        RequestState, RequestStatus, TraceExplanation, TraceFate,
     };
     #[cfg(feature = "macros")]
     pub use crate::integrations::trace_macro::{TraceCounts, trace_counts};

@@ -210,6 +210,20 @@ impl AttributeNames {
         converted
     }
 
+    /// Returns whether an attribute of this name may be a part of data that this crate flattened:
+    /// of a span, a session or a binding. Its name then has the path in the data.
+    #[cfg(feature = "redact")]
+    pub(crate) fn may_be_flattened(&self, name: &str) -> bool {
+        let prefixes = [
+            Some(self.data),
+            Some(self.session_data),
+            self.span_metadata,
+            self.session_metadata,
+        ];
+        let mut prefixes = prefixes.into_iter().chain([self.metadata]).flatten();
+        prefixes.any(|prefix| name.starts_with(prefix)) || name.starts_with("tracer_registry.metadata.")
+    }
+
     pub(crate) fn event_type(&self, event_type: EventType) -> KeyValue {
         KeyValue::new(self.event_type, self.event_types[event_type as usize])
     }

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{Destination, DestinationError};
-use crate::config::{Protocol, ResolvedBinding};
+use crate::config::{Protocol, ResolvedBinding, ResolvedRedact};
 use crate::secret::KeySource;
 use crate::selector::Selector;
 use crate::util::fork::ForkLock;
@@ -39,11 +39,12 @@ impl DestinationCache {
     /// # Errors
     /// As [`Destination::new`].
     pub(crate) fn get_or_create(&self, binding: &ResolvedBinding) -> Result<Arc<Destination>, DestinationError> {
-        // The selector and key source do not affect the destination. All other fields are compared,
-        // even those that it does not use.
+        // These do not affect the destination. All other fields are compared, even those that it
+        // does not use.
         let shared = ResolvedBinding {
             selector: Selector::default(),
             api_key: KeySource::env(""),
+            redact: ResolvedRedact::default(),
             ..binding.clone()
         };
         let mut recent = self.recent.lock();

@@ -54,7 +54,7 @@ pub(crate) use accounting::eviction::EvictedLedgers;
 pub(crate) use accounting::flush::after;
 pub use accounting::key_status::{KeyRefusal, KeyStatus};
 pub use accounting::lane_status::{
-    CopyStatus, DestinationStatus, ErrorsStatus, RefusedSpan, RequestKind, RequestState, RequestStatus,
+    CopyStatus, DestinationStatus, ErrorsStatus, RedactionStatus, RefusedSpan, RequestKind, RequestState, RequestStatus,
 };
 pub use accounting::refused::RefusedBatch;
 pub use accounting::report::{EvictedReport, Report, SessionEventsReport, TracerReport};

@@ -1,9 +1,13 @@
 //! Redaction of the program's data, with a real receiver and real files.
 
+mod once;
+mod property;
+mod redactors;
+
 use opentelemetry::trace::Span as _;
 use serde_json::{Value, json};
 use tracer_registry::config::{Export, Protocol, Redact, RedactRule};
-use tracer_registry::{Enrichment, RegistryBuilder, Selector};
+use tracer_registry::{Enrichment, RegistryBuilder};
 
 use crate::support::{World, binding, quick};
 
@@ -80,33 +84,5 @@ fn the_bindings_own_texts_are_redacted_once_on_spans_and_sessions() {
             json!(project.sessions()[0].metadata),
             json!({"plan": "pro", "secret": REDACTED})
         );
-    }
-}
-
-#[test]
-fn a_redactor_of_an_invalid_selector_fails_the_build() {
-    let builder = tracer_registry::TracerRegistry::builder();
-    let keep = |_: &tracer_registry::redact::Value<'_>| tracer_registry::redact::Decision::Keep;
-    let error = builder
-        .redactor_for(&Selector::tenant("Not A Slug"), Hook(keep))
-        .build()
-        .expect_err("not a slug");
-    assert!(
-        error
-            .to_string()
-            .starts_with("the selector of a redactor is invalid: tenant: "),
-        "{error}"
-    );
-}
-
-/// A redactor from a closure.
-struct Hook<F>(F);
-
-impl<F> tracer_registry::redact::Redactor for Hook<F>
-where
-    F: Fn(&tracer_registry::redact::Value<'_>) -> tracer_registry::redact::Decision + Send + Sync + 'static,
-{
-    fn redact(&self, value: &tracer_registry::redact::Value<'_>) -> tracer_registry::redact::Decision {
-        self.0(value)
     }
 }

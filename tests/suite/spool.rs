@@ -1,6 +1,6 @@
 //! Data on disk, with real files and a real receiver.
 
-mod canary;
+pub(crate) mod canary;
 mod fairness;
 #[cfg(unix)]
 mod fork;

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 use tracer_registry_spool::{Kind, RowId, Taken};
 
 use super::key_status::KeyStatus;
-use super::lane_status::{CopyStatus, DestinationStatus, ErrorsStatus, RefusedSpan, RequestStatus};
+use super::lane_status::{CopyStatus, DestinationStatus, ErrorsStatus, RedactionStatus, RefusedSpan, RequestStatus};
 use crate::export::error::ExportError;
 use crate::export::keys::rotating_key::RotatingKey;
 use crate::export::net::connections::Connections;
@@ -154,6 +154,7 @@ pub(crate) struct LaneSnapshot {
     pub(crate) failures: Option<Failures>,
     pub(crate) refused_span: Option<RefusedSpan>,
     pub(crate) last_delivery: Option<SystemTime>,
+    pub(crate) redaction: RedactionStatus,
     /// Of the newest lane, like the next three fields.
     pub(crate) breakers: Breakers,
     pub(crate) key: Option<KeyStatus>,
@@ -177,6 +178,7 @@ impl LaneSnapshot {
         self.failures = lane.failures.or(self.failures.take());
         self.refused_span = lane.refused_span.or(self.refused_span.take());
         self.last_delivery = self.last_delivery.max(lane.last_delivery);
+        self.redaction.add(&lane.redaction);
         self.breakers = lane.breakers;
         self.key = lane.key;
         self.destination = lane.destination;
@@ -197,6 +199,8 @@ pub(crate) struct LaneSummary {
     /// End time of the oldest queued span, or when it was queued if it is encoded.
     pub(crate) oldest: Option<SystemTime>,
     pub(crate) last_delivery: Option<SystemTime>,
+    #[cfg(feature = "metrics")]
+    pub(crate) redaction: RedactionStatus,
     /// When the oldest request in progress began.
     pub(crate) oldest_request: Option<SystemTime>,
     /// The receiver refuses the key. Of the newest lane, like the next three fields.
@@ -219,6 +223,8 @@ impl LaneSummary {
         self.held_bytes += lane.held_bytes;
         self.oldest = earlier(self.oldest, lane.oldest);
         self.last_delivery = self.last_delivery.max(lane.last_delivery);
+        #[cfg(feature = "metrics")]
+        self.redaction.add(&lane.redaction);
         self.oldest_request = earlier(self.oldest_request, lane.oldest_request);
         self.key_refused = lane.key_refused;
         self.key_failing = lane.key_failing;

@@ -49,6 +49,8 @@ pub(crate) struct EvictedLedgers {
     pub(crate) ledgers: Ledgers,
     #[cfg(feature = "metrics")]
     pub(crate) starts: Starts,
+    /// Values that redaction changed or dropped.
+    pub(crate) redacted: u64,
     /// The part that was reported.
     pub(super) reported: Ledgers,
 }

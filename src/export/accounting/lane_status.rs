@@ -1,5 +1,6 @@
 //! Status of a tracer's requests: destination, progress, errors, refused spans.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use opentelemetry::trace::{SpanId, TraceId};
@@ -38,6 +39,47 @@ pub struct CopyStatus {
     /// Whether it exists. If not, because its key cannot be read for example, copies are lost and
     /// count as `no_tracer` in its ledger.
     pub works: bool,
+}
+
+/// How many values redaction changed or dropped. Texts, numbers and booleans count alike.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RedactionStatus {
+    /// Values that a rule changed or dropped, by its name. Rules of several tables with one name
+    /// count together, and a value counts for each rule that matched.
+    pub rules: BTreeMap<String, u64>,
+    /// Decisions of [redactors](crate::RegistryBuilder::redactor) to replace or drop a value.
+    pub redactors: u64,
+    /// Values that were dropped because a redactor panicked.
+    pub redactor_panics: u64,
+    /// Values that were dropped because no rule could be applied to them: too large, too deep, or not
+    /// text.
+    pub unreadable: u64,
+}
+
+impl RedactionStatus {
+    /// Returns whether nothing was changed or dropped.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Returns the sum of all counts.
+    pub(crate) fn total(&self) -> u64 {
+        self.rules.values().sum::<u64>() + self.redactors + self.redactor_panics + self.unreadable
+    }
+
+    /// Adds the counts of another tracer of the selector.
+    pub(super) fn add(&mut self, other: &Self) {
+        for (rule, count) in &other.rules {
+            match self.rules.get_mut(rule) {
+                Some(sum) => *sum += count,
+                None => drop(self.rules.insert(rule.clone(), *count)),
+            }
+        }
+        self.redactors += other.redactors;
+        self.redactor_panics += other.redactor_panics;
+        self.unreadable += other.unreadable;
+    }
 }
 
 /// Kind of data in a request.

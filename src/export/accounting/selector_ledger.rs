@@ -14,7 +14,7 @@ use tracer_registry_spool::Kind;
 use super::counted_lane::Starts;
 use super::counted_lane::{CountedLane, Failures, FlushMark, LaneSnapshot, LaneSummary, Pending, Spooled};
 use super::eviction::{EvictedLedgers, Eviction, IdleSelectors};
-use super::lane_status::RefusedSpan;
+use super::lane_status::{RedactionStatus, RefusedSpan};
 use super::pause_gate::PauseGate;
 use super::refused::RefusedBatches;
 use super::report::TracerReport;
@@ -88,6 +88,7 @@ pub(super) struct Retired {
     failures: Option<Box<Failures>>,
     refused_span: Option<Box<RefusedSpan>>,
     last_delivery: Option<SystemTime>,
+    redaction: Option<Box<RedactionStatus>>,
     reported: Ledgers,
 }
 
@@ -194,6 +195,9 @@ impl SelectorLedger {
         retired.failures = snapshot.failures.map(Box::new).or(retired.failures.take());
         retired.refused_span = snapshot.refused_span.map(Box::new).or(retired.refused_span.take());
         retired.last_delivery = retired.last_delivery.max(snapshot.last_delivery);
+        if !snapshot.redaction.is_empty() {
+            retired.redaction.get_or_insert_default().add(&snapshot.redaction);
+        }
         self.list_if_idle(state);
     }
 
@@ -310,6 +314,7 @@ impl SelectorLedger {
         #[cfg(feature = "metrics")]
         evicted.starts.add(retired.starts);
         evicted.ledgers.add(&retired.ledgers);
+        evicted.redacted += retired.redaction.as_ref().map_or(0, |redaction| redaction.total());
         evicted.reported.add(&retired.reported);
     }
 
@@ -398,6 +403,8 @@ impl SelectorLedger {
             #[cfg(feature = "metrics")]
             starts: retired.starts,
             last_delivery: retired.last_delivery,
+            #[cfg(feature = "metrics")]
+            redaction: retired.redaction.as_deref().cloned().unwrap_or_default(),
             ..LaneSummary::default()
         };
         for open in &state.lanes {
@@ -508,6 +515,7 @@ impl State {
             starts: retired.starts,
             refused_span: retired.refused_span.as_deref().cloned(),
             last_delivery: retired.last_delivery,
+            redaction: retired.redaction.as_deref().cloned().unwrap_or_default(),
             ..LaneSnapshot::default()
         };
         for lane in snapshots {

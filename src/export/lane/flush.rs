@@ -14,7 +14,7 @@ use super::sync::wait_timeout;
 use crate::export::accounting::counted_lane::Starts;
 use crate::export::accounting::counted_lane::{CountedLane, FlushMark, LaneSnapshot, LaneSummary, Pending};
 use crate::export::accounting::flush::after;
-use crate::export::accounting::lane_status::RequestKind;
+use crate::export::accounting::lane_status::{RedactionStatus, RequestKind};
 use crate::export::accounting::report::TracerReport;
 use crate::export::keys::rotating_key::RotatingKey;
 use crate::export::net::connections::Connections;
@@ -22,6 +22,8 @@ use crate::export::net::connections::Connections;
 use crate::export::payload::Payload;
 #[cfg(feature = "spool")]
 use crate::export::queue::session_event::SpooledEvent;
+#[cfg(feature = "redact")]
+use crate::export::redact;
 use crate::export::schedule::engine_event::EngineEvent;
 #[cfg(feature = "spool")]
 use crate::export::send::session_queue::SessionQueue;
@@ -49,6 +51,7 @@ impl CountedLane for Lane {
             failures: state.failures().cloned(),
             refused_span: state.refused_span().cloned(),
             last_delivery: state.last_delivery,
+            redaction: self.redaction_status(),
             breakers,
             key: Some(key),
             destination: Some(self.destination_status()),
@@ -76,6 +79,8 @@ impl CountedLane for Lane {
             held_bytes: state.share.held(),
             oldest: state.oldest(),
             last_delivery: state.last_delivery,
+            #[cfg(feature = "metrics")]
+            redaction: self.redaction_status(),
             oldest_request: state.oldest_request_since(),
             key_refused: state.key_refusals().is_refused(),
             key_failing,
@@ -216,6 +221,18 @@ impl CountedLane for Lane {
 }
 
 impl Lane {
+    /// Returns what redaction changed.
+    fn redaction_status(&self) -> RedactionStatus {
+        #[cfg(not(feature = "redact"))]
+        return RedactionStatus::default();
+        #[cfg(feature = "redact")]
+        self.policies
+            .redaction
+            .as_deref()
+            .map(redact::status)
+            .unwrap_or_default()
+    }
+
     /// Returns the started spans. Call under the lock: then each span that the ledger contains has
     /// its start counted.
     #[cfg(feature = "metrics")]

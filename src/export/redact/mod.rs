@@ -10,3 +10,19 @@ mod tests;
 
 pub(crate) use session::event;
 pub(crate) use span::{attributes, span};
+
+use crate::export::accounting::lane_status::RedactionStatus;
+use crate::policy::redaction::Redaction;
+
+/// Returns what the redaction of a tracer changed so far.
+pub(crate) fn status(redaction: &Redaction) -> RedactionStatus {
+    let (rules, unreadable) = redaction.counts();
+    let (redactors, redactor_panics) = redaction.hook_counts();
+    let rules = rules.into_iter().filter(|(_, count)| *count > 0);
+    RedactionStatus {
+        rules: rules.map(|(rule, count)| (rule.to_owned(), count)).collect(),
+        redactors,
+        redactor_panics,
+        unreadable,
+    }
+}

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use crate::backend::{AttributeNames, parse_session_id};
 use crate::config::RedactAction;
-use crate::policy::redaction::{Place, REDACTED, Redaction, Verdict};
+use crate::policy::redaction::{Path, Place, REDACTED, Redaction, Spot, Verdict};
 
 /// Applies the rules to a span of the program. Call before the binding's own attributes are added.
 ///
@@ -18,13 +18,13 @@ use crate::policy::redaction::{Place, REDACTED, Redaction, Verdict};
 pub(crate) fn span(redaction: &Redaction, names: &AttributeNames, span: &mut SpanData) {
     name(redaction, &mut span.name);
     span.attributes
-        .retain_mut(|attribute| is_of_session(names, attribute) || keep(redaction, attribute));
+        .retain_mut(|attribute| is_of_session(names, attribute) || keep(redaction, names, attribute));
     for event in &mut span.events.events {
         name(redaction, &mut event.name);
-        attributes(redaction, &mut event.attributes);
+        attributes(redaction, names, &mut event.attributes);
     }
     for link in &mut span.links.links {
-        attributes(redaction, &mut link.attributes);
+        attributes(redaction, names, &mut link.attributes);
     }
     if let Status::Error { description } = &mut span.status {
         match redaction.text(Place::Status, description) {
@@ -33,12 +33,12 @@ pub(crate) fn span(redaction: &Redaction, names: &AttributeNames, span: &mut Spa
             Verdict::Drop => *description = Cow::Borrowed(""),
         }
     }
-    scope(redaction, &mut span.instrumentation_scope);
+    scope(redaction, names, &mut span.instrumentation_scope);
 }
 
 /// Applies the rules to attributes.
-pub(crate) fn attributes(redaction: &Redaction, attributes: &mut Vec<KeyValue>) {
-    attributes.retain_mut(|attribute| keep(redaction, attribute));
+pub(crate) fn attributes(redaction: &Redaction, names: &AttributeNames, attributes: &mut Vec<KeyValue>) {
+    attributes.retain_mut(|attribute| keep(redaction, names, attribute));
 }
 
 /// Returns whether an attribute is what the tracer adds for a session: its id, or the mark that
@@ -61,12 +61,12 @@ fn name(redaction: &Redaction, name: &mut Cow<'static, str>) {
 }
 
 /// Spans share a scope. One that changes becomes a scope of this span.
-fn scope(redaction: &Redaction, scope: &mut InstrumentationScope) {
+fn scope(redaction: &Redaction, names: &AttributeNames, scope: &mut InstrumentationScope) {
     if scope.attributes().next().is_none() {
         return;
     }
     let mut changed: Vec<KeyValue> = scope.attributes().cloned().collect();
-    attributes(redaction, &mut changed);
+    attributes(redaction, names, &mut changed);
     if scope.attributes().eq(&changed) {
         return;
     }
@@ -81,20 +81,40 @@ fn scope(redaction: &Redaction, scope: &mut InstrumentationScope) {
 }
 
 /// Applies the rules to an attribute. Returns false if it must be removed.
-fn keep(redaction: &Redaction, attribute: &mut KeyValue) -> bool {
+///
+/// An attribute that may be a part of flattened data counts as a member of that data: a rule that
+/// takes an object or a list takes all its members.
+fn keep(redaction: &Redaction, names: &AttributeNames, attribute: &mut KeyValue) -> bool {
     let KeyValue { key, value, .. } = attribute;
     let key = key.as_str();
+    if !names.may_be_flattened(key) {
+        return redact(redaction, Place::Attribute(key).into(), value);
+    }
+    let mut members = key.split('.');
+    let mut path = Path::new(members.next().unwrap_or_default());
+    for member in members {
+        if let Some(action) = redaction.whole(&path) {
+            return change(value, of_whole(redaction, action, value));
+        }
+        match member.parse() {
+            Ok(index) => path.push_index(index),
+            Err(_) => path.push(member),
+        }
+    }
+    redact(redaction, (&path).into(), value)
+}
+
+/// Applies the rules to a value. Returns false if its attribute must be removed.
+fn redact(redaction: &Redaction, spot: Spot<'_>, value: &mut Value) -> bool {
     let verdict = match &mut *value {
-        Value::String(text) => redaction.text(Place::Attribute(key), text.as_str()),
-        Value::Bool(shown) => redaction.scalar(key, if *shown { "true" } else { "false" }),
-        Value::I64(number) => redaction.scalar(key, &number.to_string()),
-        Value::F64(number) => redaction.scalar(key, &number.to_string()),
-        Value::Array(array) => match redaction.whole(key) {
-            Some(RedactAction::Replace) => Verdict::Replace(REDACTED.to_owned()),
-            Some(RedactAction::Hash) => Verdict::Replace(redaction.hash(json(array).to_string().as_bytes())),
-            Some(RedactAction::Drop) => Verdict::Drop,
+        Value::String(text) => redaction.text(spot, text.as_str()),
+        Value::Bool(shown) => redaction.scalar(spot, if *shown { "true" } else { "false" }),
+        Value::I64(number) => redaction.scalar(spot, &number.to_string()),
+        Value::F64(number) => redaction.scalar(spot, &number.to_string()),
+        Value::Array(array) => match redaction.whole(spot) {
+            Some(action) => of_whole(redaction, action, value),
             None => {
-                elements(redaction, key, array);
+                elements(redaction, spot, array);
                 Verdict::Keep
             }
         },
@@ -104,20 +124,38 @@ fn keep(redaction: &Redaction, attribute: &mut KeyValue) -> bool {
             Verdict::Drop
         }
     };
-    match verdict {
-        Verdict::Keep => {}
-        Verdict::Replace(text) => *value = Value::String(text.into()),
-        Verdict::Drop => return false,
+    change(value, verdict)
+}
+
+/// Returns what a rule that takes a whole value does with it.
+fn of_whole(redaction: &Redaction, action: RedactAction, value: &Value) -> Verdict {
+    match action {
+        RedactAction::Replace => Verdict::Replace(REDACTED.to_owned()),
+        RedactAction::Drop => Verdict::Drop,
+        RedactAction::Hash => Verdict::Replace(match value {
+            Value::Array(array) => redaction.hash(json(array).to_string().as_bytes()),
+            other => redaction.hash(other.as_str().as_bytes()),
+        }),
     }
-    true
+}
+
+/// Changes a value. Returns false if its attribute must be removed.
+fn change(value: &mut Value, verdict: Verdict) -> bool {
+    match verdict {
+        Verdict::Keep => true,
+        Verdict::Replace(text) => {
+            *value = Value::String(text.into());
+            true
+        }
+        Verdict::Drop => false,
+    }
 }
 
 /// Applies the rules to the elements of an array. An array of numbers or booleans becomes one of
 /// texts if an element changes, because the elements of an array have one type.
-fn elements(redaction: &Redaction, key: &str, array: &mut Array) {
-    let place = Place::Attribute(key);
+fn elements(redaction: &Redaction, spot: Spot<'_>, array: &mut Array) {
     match array {
-        Array::String(texts) => texts.retain_mut(|text| match redaction.text(place, text.as_str()) {
+        Array::String(texts) => texts.retain_mut(|text| match redaction.text(spot, text.as_str()) {
             Verdict::Keep => true,
             Verdict::Replace(replaced) => {
                 *text = replaced.into();
@@ -125,9 +163,9 @@ fn elements(redaction: &Redaction, key: &str, array: &mut Array) {
             }
             Verdict::Drop => false,
         }),
-        Array::Bool(values) => as_texts(redaction, key, values).map_or((), |texts| *array = texts),
-        Array::I64(values) => as_texts(redaction, key, values).map_or((), |texts| *array = texts),
-        Array::F64(values) => as_texts(redaction, key, values).map_or((), |texts| *array = texts),
+        Array::Bool(values) => as_texts(redaction, spot, values).map_or((), |texts| *array = texts),
+        Array::I64(values) => as_texts(redaction, spot, values).map_or((), |texts| *array = texts),
+        Array::F64(values) => as_texts(redaction, spot, values).map_or((), |texts| *array = texts),
         // A later kind of array.
         _ => {
             redaction.note_unreadable();
@@ -137,12 +175,12 @@ fn elements(redaction: &Redaction, key: &str, array: &mut Array) {
 }
 
 /// Returns the elements as texts, if the rules change one of them.
-fn as_texts(redaction: &Redaction, key: &str, values: &[impl ToString]) -> Option<Array> {
+fn as_texts(redaction: &Redaction, spot: Spot<'_>, values: &[impl ToString]) -> Option<Array> {
     let mut is_changed = false;
     let mut texts: Vec<StringValue> = Vec::with_capacity(values.len());
     for value in values {
         let shown = value.to_string();
-        match redaction.scalar(key, &shown) {
+        match redaction.scalar(spot, &shown) {
             Verdict::Keep => texts.push(shown.into()),
             Verdict::Replace(text) => {
                 is_changed = true;

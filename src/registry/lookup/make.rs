@@ -96,7 +96,7 @@ impl Inner {
             let mut is_changed = false;
             let own = Destination::with(binding, self.engine.settings().protocol, &mut |attributes| {
                 let before = attributes.clone();
-                redact_attributes(redaction, attributes);
+                redact_attributes(redaction, shared.names, attributes);
                 is_changed |= *attributes != before;
             })?;
             if is_changed {

@@ -33,6 +33,12 @@ pub(super) enum Component {
     Exporter,
 }
 
+/// Attribute with the name of a rule of redaction, or with what else changed a value.
+const RULE: &str = "tracer_registry.rule";
+
+/// Most rules of a tracer with a series of their own.
+const MAX_RULES: usize = 16;
+
 macro_rules! instruments {
     ($($name:literal $unit:literal $kind:ident $component:ident $description:literal |$of:ident| $points:expr;)*) => {
         [$(Instrument {
@@ -47,7 +53,7 @@ macro_rules! instruments {
 }
 
 /// First the names of OpenTelemetry's conventions, then those without a conventional name.
-pub(super) const INSTRUMENTS: [Instrument; 17] = instruments! {
+pub(super) const INSTRUMENTS: [Instrument; 18] = instruments! {
     "otel.sdk.span.started" "{span}" Counter None
         "Spans started, recorded or not"
         |of| vec![sampled("RECORD_AND_SAMPLE", of.recorded), sampled("DROP", of.left_out)];
@@ -90,6 +96,9 @@ pub(super) const INSTRUMENTS: [Instrument; 17] = instruments! {
     "tracer_registry.tracer.paused" "{tracer}" UpDownCounter None
         "Paused selectors"
         |of| plain(of.paused);
+    "tracer_registry.redacted" "{value}" Counter None
+        "Values that redaction changed or dropped, by rule"
+        |of| redacted(of);
     "tracer_registry.spool.span.count" "{span}" UpDownCounter None
         "Spans on disk that are not in memory"
         |of| plain(of.spans.snapshot().spooled);
@@ -119,6 +128,31 @@ fn failing(of: &Numbers) -> Vec<Point> {
         .filter(|(_, selectors)| *selectors > 0)
         .map(|(problem, selectors)| (selectors, Some(KeyValue::new("error.type", problem))))
         .collect()
+}
+
+/// Returns the values that each of the first rules changed, and the others together. Without
+/// redaction there are no points.
+fn redacted(of: &Numbers) -> Vec<Point> {
+    let status = &of.redaction;
+    let named = status.rules.iter().take(MAX_RULES);
+    let others = status.rules.values().skip(MAX_RULES).sum();
+    let mut points: Vec<Point> = named
+        .map(|(rule, count)| (*count, Some(KeyValue::new(RULE, rule.clone()))))
+        .collect();
+    for (what, count) in [
+        ("*", others),
+        ("*redactor", status.redactors),
+        ("*redactor_panic", status.redactor_panics),
+        ("*unreadable", status.unreadable),
+    ] {
+        if count > 0 {
+            points.push((count, Some(KeyValue::new(RULE, what))));
+        }
+    }
+    if of.redacted > 0 {
+        points.push((of.redacted, None));
+    }
+    points
 }
 
 fn plain(value: u64) -> Vec<Point> {

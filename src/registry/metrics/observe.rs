@@ -242,6 +242,8 @@ impl Observed {
             tracers,
             queue_capacity: tracers * self.max_queue_size,
             paused: 0,
+            redaction: summary.redaction.clone(),
+            redacted: 0,
             failing: [summary.key_refused, summary.key_failing, summary.open_breakers > 0].map(u64::from),
         }
     }

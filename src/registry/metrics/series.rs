@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::export::{EvictedLedgers, SelectorLedger, Server};
+use crate::export::{EvictedLedgers, RedactionStatus, SelectorLedger, Server};
 use crate::ledger::Ledger;
 
 /// One tracer, or all tracers without their own series.
@@ -31,6 +31,10 @@ pub(super) struct Numbers {
     pub(super) queue_capacity: u64,
     /// Paused selectors.
     pub(super) paused: u64,
+    /// What redaction changed. Empty in the shared series.
+    pub(super) redaction: RedactionStatus,
+    /// The same in the shared series, all together.
+    pub(super) redacted: u64,
     /// Selectors with each kind of problem, in the order of [`PROBLEMS`].
     pub(super) failing: [u64; PROBLEMS.len()],
 }
@@ -56,6 +60,7 @@ impl Numbers {
             events: evicted.ledgers.events,
             recorded,
             left_out,
+            redacted: evicted.redacted,
             ..Self::default()
         }
     }
@@ -69,6 +74,7 @@ impl Numbers {
         self.tracers += other.tracers;
         self.queue_capacity += other.queue_capacity;
         self.paused += other.paused;
+        self.redacted += other.redacted + other.redaction.total();
         for (sum, number) in self.failing.iter_mut().zip(other.failing) {
             *sum += number;
         }

@@ -70,6 +70,7 @@ impl TracerRegistry {
                 names: evicted.names,
                 spans: evicted.ledgers.spans.snapshot(),
                 session_events: evicted.ledgers.events.snapshot(),
+                redacted: evicted.redacted,
             },
             unrouted: self.0.unrouted.status(),
             stale_scope_spans: boundary.stale_scope_spans(),
@@ -102,6 +103,7 @@ pub(super) fn tracer_status(ledger: &SelectorLedger, erased: &ErasedSelectors) -
         errors,
         last_refused_span: snapshot.refused_span,
         last_delivery: snapshot.last_delivery.map(wall_time::to_millis),
+        redaction: snapshot.redaction,
         breakers: snapshot.breakers,
         key: snapshot.key,
     }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::SpoolMode;
 use crate::context::{PropagationStatus, StaleScopeStatus};
 use crate::export::{
-    Breakers, CopyStatus, DestinationStatus, ErrorsStatus, ExportError, KeyStatus, RefusedSpan, RequestStatus,
+    Breakers, CopyStatus, DestinationStatus, ErrorsStatus, ExportError, KeyStatus, RedactionStatus, RefusedSpan,
+    RequestStatus,
 };
 use crate::ledger::LedgerSnapshot;
 use crate::registry::reload::ConfigurationStatus;
@@ -119,6 +120,9 @@ pub struct EvictedTotals {
     pub spans: LedgerSnapshot,
     /// Ledger of the starts and enrichments of their sessions.
     pub session_events: LedgerSnapshot,
+    /// Values that redaction changed or dropped.
+    #[serde(default)]
+    pub redacted: u64,
 }
 
 /// Status of one selector. Combines its pooled tracer, its dedicated tracers and its former
@@ -169,6 +173,9 @@ pub struct TracerStatus {
     /// When the receiver last accepted data.
     #[serde(with = "wall_time::optional")]
     pub last_delivery: Option<SystemTime>,
+    /// What redaction changed in its data.
+    #[serde(default)]
+    pub redaction: RedactionStatus,
     /// State of the breakers of its newest tracer.
     pub breakers: Breakers,
     /// Key of its newest tracer. `None` if it has no tracer.

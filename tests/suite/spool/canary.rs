@@ -39,7 +39,10 @@ fn keys_headers_and_endpoints_are_in_no_byte_on_disk() {
         assert!(first.shutdown(Duration::from_secs(4)).is_complete());
         drop(first);
         assert_without(&secrets, &folder);
-        assert!(file_with(QUEUE, &folder).is_some(), "no file has the name of the queue");
+        assert!(
+            file_with(QUEUE.as_bytes(), &folder).is_some(),
+            "no file has the name of the queue"
+        );
 
         // Bodies are compressed, so a search of the files would not find what is in them.
         let spans_on_disk = bodies(&folder, Kind::Spans);
@@ -68,21 +71,22 @@ fn start_session(registry: &TracerRegistry) {
 /// Asserts that no file of the store has a text, while the store runs or not.
 fn assert_without(texts: &[String], folder: &Path) {
     for text in texts {
-        assert_eq!(file_with(text, folder), None, "{text}");
+        assert_eq!(file_with(text.as_bytes(), folder), None, "{text}");
     }
 }
 
-fn file_with(text: &str, folder: &Path) -> Option<PathBuf> {
+/// Returns a file of the store with these bytes.
+pub(crate) fn file_with(bytes: &[u8], folder: &Path) -> Option<PathBuf> {
     let files = fs::read_dir(folder)
         .expect("a folder")
         .map(|file| file.expect("a file").path());
     files
         .into_iter()
-        .find(|path| contains(&fs::read(path).unwrap_or_default(), text))
+        .find(|path| contains(&fs::read(path).unwrap_or_default(), bytes))
 }
 
 /// Returns the inflated bodies of the rows on disk.
-fn bodies(folder: &Path, kind: Kind) -> Vec<u8> {
+pub(crate) fn bodies(folder: &Path, kind: Kind) -> Vec<u8> {
     let options = Options::new(folder, 64 << 20, |_, _| false, Arc::new(|_| {}));
     let store = SqliteStore::open(options).expect("closed before");
     let (done, rows) = mpsc::channel();
@@ -109,6 +113,7 @@ fn inflated(row: &Taken) -> Vec<u8> {
     body
 }
 
-fn contains(content: &[u8], text: &str) -> bool {
-    content.windows(text.len()).any(|window| window == text.as_bytes())
+fn contains(content: &[u8], bytes: impl AsRef<[u8]>) -> bool {
+    let bytes = bytes.as_ref();
+    content.windows(bytes.len()).any(|window| window == bytes)
 }

@@ -106,7 +106,7 @@ impl Seen {
             "time" => value
                 .as_str()
                 .is_some_and(|time| time.len() == 24 && time.ends_with('Z') && time.contains('T')),
-            "numbers by reason" | "numbers by selector" => value
+            "numbers by reason" | "numbers by rule" | "numbers by selector" => value
                 .as_object()
                 .is_some_and(|counts| counts.values().all(Value::is_u64)),
             _ => false,

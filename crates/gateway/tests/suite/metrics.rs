@@ -254,6 +254,8 @@ pub(crate) fn troubled() -> Service {
         [tenants.closed]
         endpoint = "http://127.0.0.1:9"
         api_key = { file = "keys/acme" }
+        resource = { password = "secret" }
+        redact.rules.keys.attributes = ["password"]
         [gateway.callers.closed]
         token = { file = "tokens/path" }
         tenant = "closed"
