@@ -5,6 +5,8 @@ pub use crate::config::fuzzing::{config, tenant, variables};
 pub use crate::export::fuzz_answer as answer;
 #[cfg(feature = "gateway")]
 pub use crate::export::fuzz_payload as payload;
+#[cfg(all(feature = "gateway", feature = "redact"))]
+pub use crate::export::fuzz_redact_payload as redact_payload;
 #[cfg(feature = "gateway")]
 pub use crate::ingest::fuzzing::session;
 #[cfg(feature = "tower")]
@@ -66,6 +68,8 @@ mod tests {
     #[test]
     fn seeds_of_requests_keep_their_invariants() {
         replay("payload", payload);
+        #[cfg(feature = "redact")]
+        replay("redact_payload", redact_payload);
         replay("session", session);
     }
 }

@@ -89,11 +89,15 @@ pub(crate) use net::proxy::{Credentials, Proxy};
 pub use net::tls::{TlsError, TlsErrorKind};
 #[cfg(all(feature = "encoded", any(test, fuzzing)))]
 pub use payload::fuzzing::payload as fuzz_payload;
+#[cfg(all(feature = "encoded", feature = "redact", any(test, fuzzing)))]
+pub use payload::fuzzing::redact_payload as fuzz_redact_payload;
 #[cfg(feature = "encoded")]
 pub(crate) use payload::{Payload, PayloadError};
 pub(crate) use queue::session_event::SessionEvent;
 #[cfg(feature = "redact")]
 pub(crate) use redact::attributes as redact_attributes;
+#[cfg(all(feature = "gateway", feature = "redact"))]
+pub(crate) use redact::fields as redact_session;
 pub use schedule::breaker_status::{BreakerState, BreakerStatus, Breakers};
 #[cfg(feature = "metrics")]
 pub(crate) use send::durations::{Server, error_type};

@@ -8,12 +8,17 @@
 //! Only what the binding configures is added: `resource`, `metadata`, `source`, the event type and
 //! the session of the trace. What the client has set wins, with one exception: attributes by which a
 //! receiver may choose a project are always the binding's.
+//!
+//! What the binding redacts is removed before data gets a place, in memory or on disk. Nothing later
+//! redacts it again.
 
 mod accepted;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod parts;
+#[cfg(feature = "redact")]
+mod redacted;
 mod session_json;
 mod session_spans;
 mod sessions;
@@ -21,6 +26,8 @@ mod traces;
 
 pub use accepted::{Accepted, Durable};
 pub use error::{IngestError, InvalidTraces};
+#[cfg(feature = "redact")]
+pub use redacted::Redacted;
 pub use session_json::{InvalidSession, SessionCall, SessionRequest};
 pub use traces::Traces;
 
@@ -28,7 +35,6 @@ use opentelemetry::trace::TraceId;
 
 use parts::{LeftOut, Part, PartCopy};
 
-#[cfg(feature = "spool")]
 use crate::export::{CopyTarget, Lane};
 use crate::policy::quota::Amount;
 use crate::registry::TracerRegistry;
@@ -95,21 +101,34 @@ impl TracerRegistry {
     }
 }
 
-#[cfg(feature = "spool")]
 impl TracerRegistry {
-    /// Returns whether [`ingest`](Self::ingest) compresses these parts, because they go to disk. It
-    /// takes long if they are large.
-    pub fn compresses(&self, parts: &[(TracerHandle, Traces)]) -> bool {
+    /// Returns whether [`ingest`](Self::ingest) takes long if these parts are large: it applies rules
+    /// of redaction, or compresses them, because they go to disk.
+    pub fn takes_long(&self, parts: &[(TracerHandle, Traces)]) -> bool {
         parts.iter().any(|(tracer, _)| {
             let lane = tracer.lane();
             let mut targets = lane.copies.iter().flat_map(|copies| copies.targets());
-            let saves = |target: &CopyTarget<Lane>| {
+            let of_target = |target: &CopyTarget<Lane>| {
                 let tracer = target.tracer();
-                tracer.as_deref().is_some_and(|tracer| tracer.lane.saves_spans())
+                tracer.as_deref().is_some_and(|tracer| takes_long(&tracer.lane))
             };
-            lane.saves_spans() || targets.any(|target| saves(target))
+            takes_long(lane) || targets.any(|target| of_target(target))
         })
     }
+}
+
+/// Returns whether a place in a lane takes long for large data.
+fn takes_long(lane: &Lane) -> bool {
+    #[cfg(feature = "redact")]
+    if lane.policies.redaction.is_some() {
+        return true;
+    }
+    #[cfg(feature = "spool")]
+    if lane.saves_spans() {
+        return true;
+    }
+    let _ = lane;
+    false
 }
 
 /// Offers what a client sent for a tracer to the targets of its copies, as a request of their own.
@@ -165,6 +184,10 @@ fn admit(tracer: TracerHandle, Traces(mut payload): Traces) -> Result<(Part, Ing
         requests: 1,
     };
     let charge = parts::charge(&tracer, amount)?;
+    #[cfg(feature = "redact")]
+    if let Some(redaction) = &lane.policies.redaction {
+        payload.redact(redaction);
+    }
     let mut part = Part::of(tracer, payload, charge)?;
     (part.sampled_out, part.left_out) = (ingested.sampled_out, left_out);
     Ok((part, ingested))

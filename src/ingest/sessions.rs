@@ -14,6 +14,8 @@ use super::session_json::{Kind, SessionRequest};
 use super::session_spans;
 use super::traces::Traces;
 use crate::backend::Destination;
+#[cfg(feature = "redact")]
+use crate::export::redact_session;
 use crate::export::{Pushed, RequestKind, SessionEvent, SessionQueue};
 use crate::policy::quota::Amount;
 #[cfg(feature = "spool")]
@@ -34,6 +36,8 @@ impl TracerRegistry {
     ///
     /// It counts in the tenant's `quota`: one request, its uncompressed bytes and, if it becomes a
     /// span, one span.
+    ///
+    /// What the binding redacts is removed first, by the paths and names of the fields.
     ///
     /// `caller` is the caller of the gateway that sent it, as `explain` shows it.
     ///
@@ -64,9 +68,18 @@ impl TracerRegistry {
             requests: 1,
         };
         let charge = parts::charge(tracer, amount)?;
+        #[cfg(feature = "redact")]
+        let mut request = request;
+        #[cfg(feature = "redact")]
+        if let Some(redaction) = &lane.policies.redaction {
+            redact_session(redaction, None, &mut request.fields);
+        }
         if destination.sessions.is_none() {
             let payload = session_spans::payload(destination, &request);
+            // Copies get the rules of their own tracers too.
             let arrived = vec![Traces(payload.clone())];
+            #[cfg(feature = "redact")]
+            let payload = payload.with_redacted(lane.policies.redaction.is_some());
             let part = Part::of(tracer.clone(), payload, charge);
             let mut part = part.inspect_err(|_| lane.note_refused_payload(&arrived[0].0, caller))?;
             part.copies = offer(tracer, &arrived[0]);

@@ -27,6 +27,11 @@ impl Traces {
         Self(self.0.with_gzip(body))
     }
 
+    /// Returns the body: an `ExportTraceServiceRequest` in protobuf.
+    pub fn into_protobuf(self) -> Bytes {
+        self.0.bytes().clone()
+    }
+
     /// Returns the number of spans.
     pub fn spans(&self) -> usize {
         self.0.spans()

@@ -17,6 +17,8 @@ mod lookup;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod pool;
+#[cfg(all(feature = "gateway", feature = "redact"))]
+mod redaction;
 #[cfg(feature = "redact")]
 mod redactors;
 mod reload;

@@ -6,7 +6,7 @@ use http::StatusCode;
 use tracer_registry::config::ConfigError;
 use tracer_registry::secret::SecretError;
 use tracer_registry::selector::SelectorError;
-use tracer_registry::{BuildError, LookupError};
+use tracer_registry::{BuildError, LookupError, Selector};
 use tracer_registry_collector::CollectorError;
 use tracer_registry_gateway::{ClientError, StartError};
 use tracer_registry_spool::check::CheckError;
@@ -59,6 +59,16 @@ pub(super) enum CliError {
     Spool(#[source] CheckError),
     #[error("{0} has no spool.path; name another configuration with --config, or the gateway with --url")]
     NoSpool(String),
+    #[error("cannot redact for {0}")]
+    Redact(Selector, #[source] LookupError),
+    #[error("cannot read the request from standard input")]
+    Input(#[source] io::Error),
+    #[error("the request on standard input is larger than {0} bytes (gateway.max_request)")]
+    LargeInput(usize),
+    #[error("standard input is no OTLP trace request: {0}")]
+    NoTraces(String),
+    #[error("cannot print the request as JSON; use --output protobuf")]
+    Decode(#[source] prost::DecodeError),
     #[error("invalid selector")]
     Selector(#[source] SelectorError),
     #[error("admin metrics prints text and has no --json")]

@@ -11,6 +11,7 @@ mod demo;
 mod error;
 mod explain;
 mod json;
+mod redact;
 mod serve;
 mod signal;
 mod spool;
@@ -60,6 +61,8 @@ enum Command {
     Admin(admin::Arguments),
     /// Show what happened to a trace in a running gateway in the last minutes
     Explain(explain::Arguments),
+    /// Read a request from standard input and print what the rules of a tenant leave of it
+    Redact(redact::Arguments),
     /// Check the files of data on disk, or erase the data of a tenant
     Spool(spool::Arguments),
     /// Print the JSON Schema of the configuration
@@ -84,6 +87,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments, &mut out),
         Command::Admin(arguments) => admin::run(&arguments, &mut out),
         Command::Explain(arguments) => explain::run(&arguments, &mut out),
+        Command::Redact(arguments) => redact::run(&arguments, &mut out),
         Command::Spool(arguments) => spool::run(&arguments, &mut out),
         Command::Schema => json::write_pretty(&mut out, &json_schema()).map(|()| Outcome::Success),
     };

@@ -123,3 +123,4 @@ pub use answer::RefusalKind;
 pub use client::{AdminClient, ClientAnswer, ClientError, ClientStream};
 pub use counters::{ConnectionCounts, GatewayStatus, MemoryStatus, OtherSignalCounts, RequestCounts};
 pub use gateway::{Gateway, ShutdownReport, StartError};
+pub use otlp_json::{InvalidJson, traces_from_json};

@@ -1,6 +1,8 @@
-//! Fuzz target: an OTLP request in protobuf, and everything that becomes of it.
+//! Fuzz targets: an OTLP request in protobuf, and everything that becomes of it.
 
 use std::collections::HashMap;
+#[cfg(feature = "redact")]
+use std::sync::Arc;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
@@ -8,9 +10,17 @@ use opentelemetry::KeyValue;
 use prost::Message as _;
 
 use super::check::MAX_EMPTY_BLOCKS;
+#[cfg(feature = "redact")]
+use super::redact::model::redact;
 use super::reference::{Leaf, Request, decoded, edit, leaves, resource_text, spans_of, unknown_fields};
 use super::{Payload, wire};
 use crate::backend::{AttributeNames, Edits};
+#[cfg(feature = "redact")]
+use crate::config::{Pattern, RedactAction, RedactRule, ResolvedRedact};
+#[cfg(feature = "redact")]
+use crate::policy::redaction::Redaction;
+#[cfg(feature = "redact")]
+use crate::selector::Selector;
 
 const TENANT: &str = "tenant.id";
 /// Longest error: a path of eight names, and a rule.
@@ -207,4 +217,65 @@ fn spliced(payload: &Payload, request: &Request, edits: &Edits, may_be_refused: 
             assert!(!is_forced || values.len() == 1, "a forced attribute occurs once");
         }
     }
+}
+
+/// Rules of each kind: those that replace, drop and hash.
+#[cfg(feature = "redact")]
+static REDACTIONS: LazyLock<[Arc<Redaction>; 3]> = LazyLock::new(|| {
+    [RedactAction::Replace, RedactAction::Drop, RedactAction::Hash].map(|action| {
+        let patterns = [
+            Pattern::Email,
+            Pattern::Phone,
+            Pattern::Card,
+            Pattern::Iban,
+            Pattern::Ip,
+            Pattern::Jwt,
+            Pattern::ApiKey,
+        ];
+        let keys = RedactRule::new().attribute("a").attribute("*.b").attribute("*secret*");
+        let patterns = patterns.into_iter().fold(RedactRule::new(), RedactRule::pattern);
+        let rules = [keys, patterns.regex("s[e3]cret")].map(|rule| ("rule".to_owned(), rule.action(action)));
+        let rules = ResolvedRedact {
+            names: true,
+            rules: rules.into(),
+            ..ResolvedRedact::default()
+        };
+        let selector = Selector::tenant("fuzzing").try_into().expect("a tenant");
+        Redaction::new(&selector, &rules, Vec::new()).expect("rules")
+    })
+});
+
+/// Checks a request and applies rules of redaction. Returns whether it is accepted.
+///
+/// # Panics
+/// Panics if the result is invalid, lost a span, or differs from what `prost` decodes.
+#[cfg(feature = "redact")]
+pub fn redact_payload(data: &[u8]) -> bool {
+    let Ok(payload) = Payload::check(Bytes::copy_from_slice(data)) else {
+        return false;
+    };
+    let request = decoded(data);
+    // Without the fields that prost does not know.
+    let known = Payload::check(request.encode_to_vec().into()).expect("a request that was accepted");
+    for redaction in REDACTIONS.iter() {
+        let mut redacted = payload.clone();
+        redacted.redact(redaction);
+        let again = Payload::check(redacted.bytes().clone()).expect("a redacted request is valid");
+        assert_eq!(again.spans(), payload.spans());
+        let found = decoded(redacted.bytes());
+        let ids = |request: &Request| {
+            let ids =
+                spans_of(request).map(|span| (span.trace_id.clone(), span.span_id.clone(), span.start_time_unix_nano));
+            ids.collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&found), ids(&request));
+        assert_eq!(unknown_fields(redacted.bytes()), unknown_fields(payload.bytes()));
+
+        let mut expected = request.clone();
+        redact(&mut expected, redaction);
+        let mut redacted = known.clone();
+        redacted.redact(redaction);
+        assert!(decoded(redacted.bytes()).encode_to_vec() == expected.encode_to_vec());
+    }
+    true
 }

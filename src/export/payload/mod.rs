@@ -12,12 +12,15 @@
 //! | `rewrite` | cutting and inserting |
 //! | `parts` | spans and blocks of a request, requests with a part of them |
 //! | `splice` | attributes of the binding |
+//! | `redact` | what is removed from the data of clients |
 
 mod check;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod parts;
+#[cfg(feature = "redact")]
+mod redact;
 #[cfg(any(test, fuzzing))]
 mod reference;
 mod rewrite;
@@ -38,6 +41,8 @@ pub(crate) use error::PayloadError;
 
 use crate::backend::Edits;
 use crate::export::encode::otlp;
+#[cfg(feature = "redact")]
+use crate::policy::redaction::Redaction;
 
 /// A checked OTLP trace request of one tracer, as the bytes that arrived.
 #[derive(Clone, Debug)]
@@ -106,7 +111,7 @@ impl Payload {
 
     /// Marks whether the rules of redaction were applied, so that they are not applied again: that
     /// would hash hashes.
-    #[cfg(feature = "spool")]
+    #[cfg(any(feature = "spool", feature = "redact"))]
     pub(crate) fn with_redacted(self, is_redacted: bool) -> Self {
         Self { is_redacted, ..self }
     }
@@ -235,6 +240,15 @@ impl Payload {
     pub(crate) fn splice(&mut self, edits: &Edits) {
         let spliced = splice::splice(&self.bytes, edits, self.has_project_attribute);
         self.replace(spliced);
+    }
+
+    /// Applies the rules of a tracer, unless they were applied. No byte changes if none matches.
+    #[cfg(feature = "redact")]
+    pub(crate) fn redact(&mut self, redaction: &Redaction) {
+        if !std::mem::replace(&mut self.is_redacted, true) {
+            let redacted = redact::redact(&self.bytes, redaction);
+            self.replace(redacted);
+        }
     }
 
     /// Returns what identifies a span, by its order in the request.

@@ -100,6 +100,12 @@ impl<'a> Rewrite<'a> {
         keep
     }
 
+    /// Returns the length of the current message with the changes so far.
+    #[cfg(feature = "redact")]
+    pub(super) fn length(&self) -> usize {
+        self.length
+    }
+
     /// Returns the changed request, or `None` if nothing changed.
     pub(super) fn finish(self) -> Option<Bytes> {
         if self.patches.is_empty() {

@@ -17,11 +17,11 @@ use crate::backend::{Edits, EventType, event_type, trace_session_id};
 use crate::export::encode::{otlp, protobuf::ReverseWriter};
 
 /// `scope` of `ScopeSpans`.
-const SCOPE: u32 = 1;
+pub(super) const SCOPE: u32 = 1;
 /// `attributes` of a scope.
-const SCOPE_ATTRIBUTES: u32 = 3;
+pub(super) const SCOPE_ATTRIBUTES: u32 = 3;
 /// `attributes` of a span.
-const SPAN_ATTRIBUTES: u32 = 9;
+pub(super) const SPAN_ATTRIBUTES: u32 = 9;
 
 /// Returns the changed request, or `None` if nothing has to change. Without `has_project_attribute`, the
 /// request has no forced key.

@@ -3,6 +3,8 @@
 mod checking;
 mod generated;
 mod parts;
+#[cfg(feature = "redact")]
+mod redacting;
 mod splicing;
 
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};

@@ -7,6 +7,8 @@ use opentelemetry::trace::TraceId;
 
 use crate::backend::Edits;
 use crate::export::payload::Payload;
+#[cfg(all(feature = "redact", feature = "spool"))]
+use crate::policy::redaction::Redaction;
 
 /// Spans of a request that stay together.
 pub(crate) struct Encoded {
@@ -68,15 +70,29 @@ impl Encoded {
 
     /// Reduces the request to these spans and applies the changes of a binding.
     pub(super) fn finish(&mut self, edits: &Edits) {
-        if self.spans.len() < self.payload.spans() {
-            self.payload = self.payload.part(self.spans.clone());
-            self.spans = 0..self.payload.spans();
-        }
+        self.reduce();
         #[cfg(feature = "spool")]
         if self.is_finished {
             return self.payload.splice(&edits.forced());
         }
         self.payload.splice(edits);
+    }
+}
+
+impl Encoded {
+    /// Reduces the request to these spans.
+    fn reduce(&mut self) {
+        if self.spans.len() < self.payload.spans() {
+            self.payload = self.payload.part(self.spans.clone());
+            self.spans = 0..self.payload.spans();
+        }
+    }
+
+    /// Applies the rules of redaction to spans that were stored without.
+    #[cfg(all(feature = "redact", feature = "spool"))]
+    pub(super) fn redact(&mut self, redaction: &Redaction) {
+        self.reduce();
+        self.payload.redact(redaction);
     }
 }
 

@@ -21,6 +21,8 @@ use super::encoded::Encoded;
 use crate::backend::Edits;
 #[cfg(feature = "encoded")]
 use crate::export::payload::Payload;
+#[cfg(all(feature = "redact", feature = "spool"))]
+use crate::policy::redaction::Redaction;
 use crate::util::fork::ForkLock;
 
 /// Capacity in spans of a queue's first chunk, second chunk and so on. Further chunks use the last
@@ -249,6 +251,14 @@ impl Batch {
         let inside = self.chunks_of(part);
         let payloads = inside.filter_map(|(chunk, range)| Some(chunk.encoded.as_ref()?.part(range)));
         payloads.collect()
+    }
+
+    /// Applies the rules of redaction to encoded spans that were stored without. Call before
+    /// [`finish_payloads`](Self::finish_payloads).
+    #[cfg(all(feature = "redact", feature = "spool"))]
+    pub(crate) fn redact_payloads(&mut self, redaction: &Redaction) {
+        let encoded = self.chunks.iter_mut().filter_map(|chunk| chunk.encoded.as_mut());
+        encoded.for_each(|encoded| encoded.redact(redaction));
     }
 
     /// Applies the changes of a binding to encoded spans. Call once, before

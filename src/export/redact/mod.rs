@@ -9,6 +9,8 @@ mod span;
 mod tests;
 
 pub(crate) use session::event;
+#[cfg(feature = "gateway")]
+pub(crate) use session::fields;
 pub(crate) use span::{attributes, span};
 
 use crate::export::accounting::lane_status::RedactionStatus;

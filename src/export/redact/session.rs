@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::backend::parse_session_id;
+use crate::backend::{DataPart, parse_session_id};
 use crate::config::RedactAction;
 use crate::export::queue::session_event::SessionEvent;
 use crate::policy::redaction::{Path, REDACTED, Redaction, Verdict};
@@ -10,11 +10,13 @@ use crate::util::json_depth::MAX_LEVELS;
 
 /// Fields that name a session or an event.
 const IDS: [&str; 3] = ["session_id", "event_id", "parent_id"];
+/// Fields with numbers of milliseconds, which may look like numbers of cards.
+const TIMES: [&str; 3] = ["start_time", "end_time", "duration"];
 /// Nesting of a field in which each entry is nested at most [`MAX_LEVELS`] deep.
 const MAX_FIELD_LEVELS: usize = MAX_LEVELS + 1;
 
 /// Applies the rules to a session event. The path of a value starts at the fields of the session or
-/// event, as in `metadata.plan`. Ids and the source of the binding stay.
+/// event, as in `metadata.plan`. See [`fields`].
 pub(crate) fn event(redaction: &Redaction, source: Option<&str>, event: &mut SessionEvent) {
     let fields = match event {
         SessionEvent::Start(body) => body.get_mut("session").and_then(Value::as_object_mut),
@@ -22,20 +24,29 @@ pub(crate) fn event(redaction: &Redaction, source: Option<&str>, event: &mut Ses
         SessionEvent::Single(body) => body.get_mut("event").and_then(Value::as_object_mut),
         SessionEvent::Enrich(delta) => Some(delta),
     };
-    if let Some(fields) = fields {
-        redact(redaction, source, fields);
+    if let Some(of_event) = fields {
+        self::fields(redaction, source, of_event);
     }
 }
 
-fn redact(redaction: &Redaction, source: Option<&str>, fields: &mut Map<String, Value>) {
+/// Applies the rules to the fields of a session or event. Ids, times and the source of the binding
+/// stay.
+pub(crate) fn fields(redaction: &Redaction, source: Option<&str>, fields: &mut Map<String, Value>) {
     let mut path = Path::default();
     fields.retain(|name, value| {
         let stays = match value {
             Value::String(id) if IDS.contains(&&**name) => parse_session_id(id).is_some(),
             Value::String(text) => name == "source" && Some(&**text) == source,
+            Value::Number(_) => TIMES.contains(&&**name),
             _ => false,
         };
-        stays || member(redaction, &mut path, name, value, 1)
+        let is_object = value.is_object();
+        let keep = stays || member(redaction, &mut path, name, value, 1);
+        if is_object && !value.is_object() && DataPart::ALL.iter().any(|part| part.name() == name) {
+            // The session API takes only an object here.
+            *value = Value::Object(Map::new());
+        }
+        keep
     });
 }
 

@@ -96,6 +96,10 @@ impl InFlightBatch {
     fn finish(&mut self, lane: &Lane) {
         if !std::mem::replace(&mut self.finished, true) {
             lane.finish_spans(&mut self.batch);
+            #[cfg(all(feature = "redact", feature = "spool"))]
+            if let Some(redaction) = &lane.policies.redaction {
+                self.batch.redact_payloads(redaction);
+            }
             #[cfg(feature = "encoded")]
             self.batch.finish_payloads(&lane.destination.edits);
         }

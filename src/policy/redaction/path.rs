@@ -1,5 +1,7 @@
 //! The path of a value in an attribute.
 
+use std::fmt::Write as _;
+
 /// The key of an attribute, and the names and indices of members in it with dots between them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Path {
@@ -28,6 +30,15 @@ impl Path {
         }
     }
 
+    /// Starts again with the key of an attribute, in the same memory.
+    #[cfg(feature = "encoded")]
+    pub(crate) fn start(&mut self, key: &str) {
+        self.text.clear();
+        self.lower.clear();
+        self.steps.clear();
+        self.extend(key);
+    }
+
     /// Goes to the member of a map.
     pub(crate) fn push(&mut self, name: &str) {
         let parent = self.text.len();
@@ -41,7 +52,10 @@ impl Path {
     /// Goes to the element of a list.
     pub(crate) fn push_index(&mut self, index: usize) {
         let parent = self.text.len();
-        self.extend(&index.to_string());
+        self.extend("");
+        for text in [&mut self.text, &mut self.lower] {
+            write!(text, "{index}").expect("written to memory");
+        }
         self.steps.push(Step { parent, name: None });
     }
 

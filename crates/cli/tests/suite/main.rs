@@ -16,6 +16,7 @@ mod collect_memory;
 mod full_disk;
 #[cfg(unix)]
 mod kill;
+mod redact;
 #[cfg(unix)]
 mod serve;
 #[cfg(unix)]

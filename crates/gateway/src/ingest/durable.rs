@@ -23,7 +23,7 @@ impl Ingest {
         parts: Vec<(TracerHandle, Traces)>,
     ) -> Result<Vec<Ingested>, Refusal> {
         let registry = &self.registry;
-        if bytes <= LARGE_BYTES || !registry.compresses(&parts) {
+        if bytes <= LARGE_BYTES || !registry.takes_long(&parts) {
             return self.once_safe(registry.ingest(Some(caller.name()), parts)).await;
         }
         let mut turn = Turn::new(&caller.counts().large_message);

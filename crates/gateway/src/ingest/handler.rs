@@ -27,7 +27,7 @@ use crate::callers::{Caller, Reason, Target, tenant_in_path};
 use crate::config::OtherSignals;
 use crate::counters::{Counters, GatewayStatus, MemoryStatus};
 use crate::log::Log;
-use crate::otlp_json;
+use crate::otlp_json::traces_from_json;
 use crate::running::{Current, Running};
 
 /// Messages that a caller has checked one at a time are larger.
@@ -278,9 +278,7 @@ impl Ingest {
         }
         let check = move || {
             if format == Format::Json {
-                let converted = otlp_json::to_protobuf(&message);
-                let converted = converted.map_err(|error| Refusal::malformed(error.to_string()))?;
-                return Traces::from_protobuf(converted.into()).map_err(|error| invalid(&error));
+                return traces_from_json(&message).map_err(|error| Refusal::malformed(error.to_string()));
             }
             let traces = Traces::from_protobuf(message).map_err(|error| invalid(&error))?;
             Ok(match gzip {

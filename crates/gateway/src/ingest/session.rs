@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http_body::Body;
 use serde_json::json;
-use tracer_registry::ingest::{SessionCall, SessionRequest};
+use tracer_registry::ingest::{IngestError, SessionCall, SessionRequest};
 
 use super::encoding::Encoding;
 use super::handler::{Export, Ingest, LARGE_BYTES};
@@ -62,7 +62,17 @@ impl Ingest {
         let charge = self.charge_data(caller, 0, bytes)?;
         let tracer = self.look_up(caller, selector).await?;
         let id = request.id().to_string();
-        let accepted = self.registry.ingest_session(Some(caller.name()), &tracer, request);
+        let accepted = if bytes > LARGE_BYTES {
+            // Rules of redaction, and the conversion to a span, take long.
+            let mut turn = Turn::new(&caller.counts().large_message);
+            turn.take().await;
+            let (registry, name, tracer) = (self.registry.clone(), caller.name().clone(), tracer.clone());
+            let ingest = move || registry.ingest_session(Some(&name), &tracer, request);
+            let accepted = self.decode.run_there(ingest).await;
+            accepted.unwrap_or(Err(IngestError::SpoolUnavailable))
+        } else {
+            self.registry.ingest_session(Some(caller.name()), &tracer, request)
+        };
         self.once_safe(accepted).await?;
         if let Some(charge) = charge {
             charge.keep();

@@ -26,11 +26,26 @@ mod tests;
 use std::fmt;
 
 use serde::de::Error as _;
+use tracer_registry::ingest::Traces;
 
 use convert::{Step, convert};
 
 /// Names and indices in a path that an error shows.
 const MAX_STEPS: usize = 16;
+
+/// A body is not OTLP/JSON traces. The message is bounded and has no value of the body.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidJson(String);
+
+/// Reads traces in OTLP/JSON, as the gateway reads a request.
+///
+/// # Errors
+/// Returns [`InvalidJson`] with the first rule that the body breaks, and where.
+pub fn traces_from_json(body: &[u8]) -> Result<Traces, InvalidJson> {
+    let converted = to_protobuf(body).map_err(|error| InvalidJson(error.to_string()))?;
+    Traces::from_protobuf(converted.into()).map_err(|error| InvalidJson(error.to_string()))
+}
 
 /// Place and rule of the first fault of a JSON text. The text is bounded and has no value of the
 /// input.

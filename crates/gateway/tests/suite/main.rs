@@ -17,6 +17,7 @@ mod limits;
 mod metrics;
 mod pressure;
 mod quota;
+mod redaction;
 mod requests;
 mod sessions;
 mod support;

@@ -34,15 +34,24 @@ pub(super) const KEYS: [&str; 9] = [
 
 /// A valid request, encoded, with unknown fields and lengths that are not minimal.
 pub(super) fn request() -> impl Strategy<Value = Vec<u8>> {
-    (vec(resource_spans(), 0..4), any::<u64>()).prop_map(|(resource_spans, seed)| {
-        let plain = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
-        // Half of the requests stay as prost encodes them.
-        if seed % 2 == 0 {
-            plain
-        } else {
-            with_unknown_fields(&REQUEST, &plain, &mut StdRng::seed_from_u64(seed))
-        }
-    })
+    // Half of the requests stay as prost encodes them.
+    (messages(), any::<u64>()).prop_map(|(request, seed)| encoded(&request, true, seed))
+}
+
+/// A valid request, decoded.
+pub(super) fn messages() -> impl Strategy<Value = ExportTraceServiceRequest> {
+    vec(resource_spans(), 0..4).prop_map(|resource_spans| ExportTraceServiceRequest { resource_spans })
+}
+
+/// Encodes a request with lengths that are not minimal and unknown fields, also in the values of
+/// attributes or only elsewhere.
+pub(super) fn encoded(request: &ExportTraceServiceRequest, unknown_values: bool, seed: u64) -> Vec<u8> {
+    let plain = request.encode_to_vec();
+    if seed % 2 == 0 {
+        plain
+    } else {
+        with_unknown_fields(&REQUEST, &plain, unknown_values, &mut StdRng::seed_from_u64(seed))
+    }
 }
 
 fn text() -> impl Strategy<Value = String> {
@@ -215,17 +224,25 @@ fn span() -> impl Strategy<Value = Span> {
 }
 
 /// Encodes a message again, with unknown fields between its fields and longer lengths at all levels.
-fn with_unknown_fields(schema: &Schema, message: &[u8], random: &mut StdRng) -> Vec<u8> {
+fn with_unknown_fields(schema: &Schema, message: &[u8], unknown_values: bool, random: &mut StdRng) -> Vec<u8> {
     let mut out = Vec::new();
-    put_unknown_field(&mut out, random);
+    let may_have_unknown = unknown_values || !std::ptr::eq(schema, &raw const ANY_VALUE);
+    let put_unknown = |out: &mut Vec<u8>, random: &mut StdRng| {
+        if may_have_unknown {
+            put_unknown_field(out, random);
+        }
+    };
+    put_unknown(&mut out, random);
     for field in fields(message, 0..message.len()) {
         let value = &message[field.value.clone()];
         let (key, _) = tag(&message[field.whole.start..]).expect("a tag");
         let nested = match schema.field(field.number).content {
-            Content::Message(schema) | Content::Block(schema) => with_unknown_fields(schema, value, random),
-            Content::Span => with_unknown_fields(&SPAN, value, random),
-            Content::KeyValue => with_unknown_fields(&KEY_VALUE, value, random),
-            Content::Value => with_unknown_fields(&ANY_VALUE, value, random),
+            Content::Message(schema) | Content::Block(schema) => {
+                with_unknown_fields(schema, value, unknown_values, random)
+            }
+            Content::Span => with_unknown_fields(&SPAN, value, unknown_values, random),
+            Content::KeyValue => with_unknown_fields(&KEY_VALUE, value, unknown_values, random),
+            Content::Value => with_unknown_fields(&ANY_VALUE, value, unknown_values, random),
             _ => value.to_vec(),
         };
         put_long_varint(&mut out, key.into(), random);
@@ -233,7 +250,7 @@ fn with_unknown_fields(schema: &Schema, message: &[u8], random: &mut StdRng) -> 
             put_long_varint(&mut out, nested.len() as u64, random);
         }
         out.extend(nested);
-        put_unknown_field(&mut out, random);
+        put_unknown(&mut out, random);
     }
     out
 }
