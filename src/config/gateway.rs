@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bytesize::ByteSize;
 use http::HeaderName;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::config::problem::{ConfigError, Layer, Problems};
 use crate::config::read::layers;
-use crate::config::read::table::{SIZE, Table};
+use crate::config::read::table::Table;
 use crate::config::resolve::config::Config;
 use crate::config::rules::{header, values};
 use crate::config::settings::key_source;
@@ -231,11 +230,9 @@ impl GatewayTable<'_, '_> {
         Setting::take(self.0, field)
     }
 
-    /// Takes a size such as `"64MiB"`, in bytes.
+    /// Takes a size in bytes: text such as `"64MiB"`, or an integer.
     pub fn size(&mut self, field: &'static str) -> Option<usize> {
-        self.0.take_text(field, SIZE, |text| {
-            usize::try_from(text.parse::<ByteSize>().ok()?.as_u64()).ok()
-        })
+        self.0.take_size(field)
     }
 
     /// Takes a table with a quota, and lays it over the one of lower layers.

@@ -9,6 +9,7 @@ pub(crate) mod fuzzing;
 mod slug;
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
 
@@ -72,11 +73,10 @@ pub struct SelectorBuilder {
 }
 
 /// Invalid selector.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SelectorError {
     /// The name of a part breaks the rules of [`Slug`].
-    #[error("{part}: {source}")]
     Slug {
         /// Kind of the part with the invalid name.
         part: SelectorKind,
@@ -84,14 +84,28 @@ pub enum SelectorError {
         source: SlugError,
     },
     /// The selector has no part.
-    #[error("a selector needs a tenant, an environment or a feature")]
     Empty,
     /// The text is not of the form `part:name[,part:name...]`.
-    #[error("invalid selector {0}; expected tenant:acme or environment:production,tenant:acme")]
     Syntax(String),
 }
 
 debug_as_display!(SelectorError);
+
+impl fmt::Display for SelectorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Slug { part, source } => write!(f, "{part}: {source}"),
+            Self::Empty => f.write_str("a selector needs a tenant, an environment or a feature"),
+            Self::Syntax(text) => write!(
+                f,
+                "invalid selector {text}; expected tenant:acme or environment:production,tenant:acme"
+            ),
+        }
+    }
+}
+
+// Without a source: the text has it.
+impl Error for SelectorError {}
 
 impl Selector {
     /// Starts a selector with a tenant.

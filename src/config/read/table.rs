@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use bytesize::ByteSize;
 use serde::de::value::Error;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
@@ -17,7 +18,7 @@ use crate::config::problem::{Layer, Problems, quoted};
 const MIN_SIMILARITY: f64 = 0.8;
 
 pub(crate) const TEXT: &str = "a string";
-pub(crate) const SIZE: &str = "a size such as \"64MiB\" or \"500kB\"";
+const SIZE: &str = "a size such as \"64MiB\" or \"500kB\", or a number of bytes";
 pub(crate) const DURATION: &str = "a duration such as \"500ms\" or \"5m\"";
 pub(crate) const COUNT: &str = "a non-negative integer";
 
@@ -67,6 +68,17 @@ impl<'a> Table<'a> {
         read: impl Fn(&str) -> Option<T>,
     ) -> Option<T> {
         self.take_with(field, expected, |value| read(value.as_str()?))
+    }
+
+    /// Takes a size in bytes: text such as `64MiB`, or an integer.
+    pub(crate) fn take_size(&mut self, field: &'static str) -> Option<usize> {
+        self.take_with(field, SIZE, |value| {
+            let bytes = match value.as_str() {
+                Some(text) => text.parse::<ByteSize>().ok()?.as_u64(),
+                None => value.as_u64()?,
+            };
+            usize::try_from(bytes).ok()
+        })
     }
 
     /// Takes a field. In variables, where every value is a string, a string that `read` refuses is

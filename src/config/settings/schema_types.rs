@@ -80,7 +80,10 @@ pub(crate) fn attributes(_: &mut schemars::SchemaGenerator) -> schemars::Schema 
     schema!({ "type": "object", "additionalProperties": { "type": ["string", "number", "boolean"] } })
 }
 
-/// A size: `64MiB`, `500kB`, or a number of bytes.
+/// A size: `"64MiB"`, `"500kB"`, or a number of bytes.
 #[derive(JsonSchema)]
-#[schemars(extend("examples" = ["64MiB", "500kB"]))]
-pub(crate) struct Size(String);
+#[schemars(untagged, extend("examples" = ["64MiB", "500kB", 67_108_864]))]
+pub(crate) enum Size {
+    Text(String),
+    Bytes(u64),
+}

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bytesize::ByteSize;
 use serde_json::{Map, Value};
 
 use crate::config::problem::{Layer, Problems};
-use crate::config::read::table::{COUNT, DURATION, SIZE, TEXT, Table, kind};
+use crate::config::read::table::{COUNT, DURATION, TEXT, Table, kind};
 use crate::config::settings::redacted::Redacted;
 use crate::util::json_depth::bounded;
 
@@ -196,7 +195,5 @@ pub(crate) fn path(table: &mut Table<'_>, name: &'static str, expected: &str) ->
 
 /// Takes a size in bytes.
 pub(crate) fn size(table: &mut Table<'_>, name: &'static str) -> Option<usize> {
-    table.take_text(name, SIZE, |text| {
-        usize::try_from(text.parse::<ByteSize>().ok()?.as_u64()).ok()
-    })
+    table.take_size(name)
 }

@@ -126,7 +126,7 @@ fn a_problem_states_the_rule_and_a_suggestion() {
         ),
         (
             "[export]\nmax_queue_bytes = \"lots\"",
-            "export.max_queue_bytes: expected a size such as \"64MiB\" or \"500kB\", found a string",
+            "export.max_queue_bytes: expected a size such as \"64MiB\" or \"500kB\", or a number of bytes, found a string",
         ),
         (
             "[export]\nmode = 'inlined'",

@@ -33,6 +33,17 @@ fn a_mode_needs_the_feature() {
 
 #[cfg(feature = "spool")]
 #[test]
+fn a_size_may_be_a_number_of_bytes() {
+    for text in ["4294967296", "'4294967296'", "'4GiB'"] {
+        let config = toml(&format!(
+            "spool = {{ mode = 'overflow', path = 'spool', max_bytes = {text} }}"
+        ));
+        assert_eq!(config.expect(text).spool().max_bytes, Some(4_294_967_296), "{text}");
+    }
+}
+
+#[cfg(feature = "spool")]
+#[test]
 fn a_mode_needs_a_folder_and_a_size() {
     for (text, expected) in [
         (
@@ -44,7 +55,7 @@ fn a_mode_needs_a_folder_and_a_size() {
         ),
         (
             "spool = { mode = 'through', path = 'spool', max_bytes = 'lots' }",
-            &["spool.max_bytes: expected a size such as \"64MiB\" or \"500kB\", found a string"],
+            &["spool.max_bytes: expected a size such as \"64MiB\" or \"500kB\", or a number of bytes, found a string"],
         ),
         (
             "spool = { mode = 'overflow', path = '', max_bytes = '31MiB' }",

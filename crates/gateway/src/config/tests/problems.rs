@@ -10,7 +10,7 @@ fn check(result: Result<impl Sized, ConfigError>, expected: &[&str]) {
 
 #[test]
 fn all_problems_are_reported_at_once_without_values() {
-    let text = "[gateway]\nhttps = 'x'\nhttp = 'secret-value'\nmax_request = 5\nother_signals = 'refuze'\n\
+    let text = "[gateway]\nhttps = 'x'\nhttp = 'secret-value'\nmax_request = 5.5\nother_signals = 'refuze'\n\
                 trusted_proxies = ['10.0.0.0/8', 'secret-value']\n\
                 [gateway.callers.acme]\ntoken = 'secret-value'\ntenat = 'acme'\nbasic = 'secret-value'\n\
                 [gateway.callers.Globex]\ntoken = { env = 'G' }\ntenant = 'globex'";
@@ -24,7 +24,7 @@ fn all_problems_are_reported_at_once_without_values() {
         "gateway.callers.acme.token: a key is never written in the configuration; use { env = \"VARIABLE\" }, ",
         "gateway.http: expected an address such as \"127.0.0.1:4318\", or false, found a string",
         "gateway.https: unknown field; did you mean `http`?",
-        "gateway.max_request: expected a size such as \"64MiB\" or \"500kB\", found a number",
+        "gateway.max_request: expected a size such as \"64MiB\" or \"500kB\", or a number of bytes, found a number",
         "gateway.other_signals: expected one of \"refuse\", \"discard\" (did you mean \"refuse\"?), found \"refuze\"",
         "gateway.trusted_proxies: entry 1 is not a network such as \"10.0.0.0/8\"",
         "gateway.callers.acme.tenant: missing; a caller needs a tenant, an environment or a feature",
