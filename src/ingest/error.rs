@@ -110,8 +110,8 @@ impl IngestError {
     pub(super) fn of_append(error: &AppendError, selector: &Selector) -> Self {
         let selector = selector.clone();
         match error {
-            AppendError::Full | AppendError::OwnerFull => Self::SpoolFull { selector },
-            AppendError::Erased => Self::Erased { selector },
+            AppendError::Full | AppendError::OwnerFull(_) => Self::SpoolFull { selector },
+            AppendError::Erased(_) => Self::Erased { selector },
             AppendError::Closed => Self::Closed,
             _ => Self::SpoolUnavailable,
         }

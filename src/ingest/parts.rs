@@ -5,7 +5,7 @@ use std::sync::Arc;
 #[cfg(feature = "spool")]
 use tokio::sync::oneshot;
 #[cfg(feature = "spool")]
-use tracer_registry_spool::{AppendError, RowId};
+use tracer_registry_spool::{AppendError, Row, RowId};
 
 use super::accepted::Accepted;
 #[cfg(feature = "spool")]
@@ -203,6 +203,8 @@ pub(super) fn accept<T>(mut parts: Vec<Part>, arrived: Vec<Traces>, caller: Opti
     let rows = parts.iter_mut().map(|part| part.placed.take_rows());
     let rows: Vec<_> = rows.collect();
     let counts: Vec<usize> = rows.iter().map(Vec::len).collect();
+    let place = |row: &Row| (Arc::clone(&row.queue), Arc::clone(&row.owner));
+    let places: Vec<_> = rows.iter().map(|rows| rows.first().map(place)).collect();
     let first = counts.iter().position(|count| *count > 0);
     let Some(first) = first.map(|part| parts[part].tracer.clone()) else {
         for part in parts {
@@ -226,8 +228,8 @@ pub(super) fn accept<T>(mut parts: Vec<Part>, arrived: Vec<Traces>, caller: Opti
             for (part, Traces(payload)) in parts.iter().zip(&arrived) {
                 part.tracer.lane().note_refused_payload(payload, caller.as_ref());
             }
-            let erased = parts.iter().find(|part| part.tracer.lane().is_closed());
-            let tracer = erased.map_or(&first, |part| &part.tracer);
+            let refused = places.iter().position(|place| is_refused(place.as_ref(), &error));
+            let tracer = refused.map_or(&first, |part| &parts[part].tracer);
             IngestError::of_append(&error, tracer.selector())
         });
         drop(parts);
@@ -238,4 +240,14 @@ pub(super) fn accept<T>(mut parts: Vec<Part>, arrived: Vec<Traces>, caller: Opti
     // The store answers each append, unless it panics.
     let committed = async { committed.await.unwrap_or(Err(IngestError::SpoolUnavailable)) };
     Accepted::OnceDurable(Durable::new(accepted, committed))
+}
+
+/// Returns whether the store did not take the rows of this queue and owner.
+#[cfg(feature = "spool")]
+fn is_refused(place: Option<&(Arc<str>, Arc<str>)>, error: &AppendError) -> bool {
+    place.is_some_and(|(queue, owner)| match error {
+        AppendError::Erased(refused) => refused == queue,
+        AppendError::OwnerFull(refused) => refused == owner,
+        _ => false,
+    })
 }

@@ -141,7 +141,7 @@ fn start_spool(registry: &TracerRegistry, spool: &Arc<OpenSpool>) {
         spool.handle()
     };
     registry.start_drain(&spool.spool);
-    for ledger in found {
+    for ledger in found.found {
         registry.0.engine.load(&ledger);
     }
     let to_save = Arc::clone(spool);
@@ -155,8 +155,12 @@ fn start_spool(registry: &TracerRegistry, spool: &Arc<OpenSpool>) {
     registry.0.engine.spawn(async move {
         loop {
             spool.reported().await;
-            for ledger in spool.handle() {
+            let handled = spool.handle();
+            for ledger in handled.found {
                 weak.load(&ledger);
+            }
+            for selector in handled.erased {
+                weak.with(|registry| registry.0.end_purge(&selector));
             }
         }
     });

@@ -5,6 +5,8 @@ mod fairness;
 #[cfg(unix)]
 mod fork;
 mod overflow;
+#[cfg(feature = "gateway")]
+mod parts;
 mod purge;
 mod quota;
 mod reload;

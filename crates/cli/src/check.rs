@@ -1,6 +1,7 @@
 //! `check`: lists each binding of a configuration and tests its key and connection, and reads the
 //! tokens of the gateway's callers.
 
+use std::fs::DirEntry;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -100,6 +101,17 @@ fn spool_warnings(settings: &SpoolSettings) -> Vec<String> {
     }
     let mut warnings = Vec::new();
     let shown = path.display();
+    let files = || std::fs::read_dir(path).into_iter().flatten().flatten();
+    let bytes = |file: &DirEntry| file.metadata().map_or(0, |file| file.len());
+    let is_set_aside = |file: &DirEntry| file.file_name().to_string_lossy().starts_with("spool.db.");
+    let set_aside: Vec<u64> = files().filter(is_set_aside).map(|file| bytes(&file)).collect();
+    if !set_aside.is_empty() {
+        warnings.push(format!(
+            "spool.path: set-aside files in {shown}: {}, with {} MiB; look at them with `spool check`, then delete them",
+            set_aside.len(),
+            set_aside.iter().sum::<u64>() >> 20
+        ));
+    }
     // The folder is created at the start, in its parent.
     let existing = if path.exists() {
         Some(path.as_path())
@@ -114,22 +126,27 @@ fn spool_warnings(settings: &SpoolSettings) -> Vec<String> {
     }
     #[cfg(unix)]
     {
+        use std::io;
         use std::os::unix::fs::MetadataExt as _;
 
+        use rustix::fs::Access;
+
         if let Ok(folder) = path.metadata()
-            && folder.mode() & 0o077 != 0
+            && folder.mode() & 0o777 != 0o700
         {
             warnings.push(format!(
                 "spool.path: {shown} has mode {:o}, and is refused unless only its owner may use it: chmod 700",
                 folder.mode() & 0o777
             ));
         }
+        if let Some(existing) = existing
+            && let Err(error) = rustix::fs::access(existing, Access::WRITE_OK)
+        {
+            let error = io::Error::from(error);
+            warnings.push(format!("spool.path: {} cannot be written: {error}", existing.display()));
+        }
         if let Some(disk) = existing.and_then(|existing| rustix::fs::statvfs(existing).ok()) {
-            let used: u64 = std::fs::read_dir(path)
-                .into_iter()
-                .flatten()
-                .filter_map(|file| Some(file.ok()?.metadata().ok()?.len()))
-                .sum();
+            let used: u64 = files().map(|file| bytes(&file)).sum();
             let free = disk.f_bavail.saturating_mul(disk.f_frsize);
             if free.saturating_add(used) < max_bytes as u64 {
                 warnings.push(format!(

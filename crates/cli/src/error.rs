@@ -9,6 +9,7 @@ use tracer_registry::selector::SelectorError;
 use tracer_registry::{BuildError, LookupError, Selector};
 use tracer_registry_collector::CollectorError;
 use tracer_registry_gateway::{ClientError, StartError};
+use tracer_registry_spool::OpenError;
 use tracer_registry_spool::check::CheckError;
 use tracer_registry_testing::VerifyError;
 
@@ -69,6 +70,8 @@ pub(super) enum CliError {
     NoTraces(String),
     #[error("cannot print the request as JSON; use --output protobuf")]
     Decode(#[source] prost::DecodeError),
+    #[error("{used}, and {config} has no table [gateway.admin]; end the process, or add the table")]
+    SpoolInUse { used: OpenError, config: String },
     #[error("invalid selector")]
     Selector(#[source] SelectorError),
     #[error("admin metrics prints text and has no --json")]

@@ -18,6 +18,6 @@ pub use sqlite::check;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{OpenError, Options, SqliteStore};
 pub use store::{
-    AppendError, Depth, Done, Event, Failing, Health, Kind, Limit, Lost, Purged, QueueDepth, Recovery, Rest, Row,
-    RowId, Store, Taken, Usage,
+    AppendError, Depth, Done, Event, Failing, Health, Kind, Limit, Lost, Oldest, Purged, QueueDepth, Recovery, Rest,
+    Row, RowId, Store, Taken, Usage,
 };

@@ -143,12 +143,12 @@ pub enum AppendError {
     /// The bound of the store, or the disk, is full.
     #[error("the spool is full")]
     Full,
-    /// The owner's share is full.
-    #[error("the tenant's share of the spool is full")]
-    OwnerFull,
-    /// The data of the owner was purged.
-    #[error("the data of the tenant is erased")]
-    Erased,
+    /// The share of this owner is full.
+    #[error("the share of {0} of the spool is full")]
+    OwnerFull(Arc<str>),
+    /// The data of this queue was purged.
+    #[error("the data of {0} is erased")]
+    Erased(Arc<str>),
     /// The disk fails.
     #[error(transparent)]
     Failing(#[from] Failing),
@@ -248,6 +248,9 @@ pub enum Event {
     Failing(Failing),
     /// The store works again.
     Working,
+    /// The oldest rows of queues that are not taken. Sent after [`Opened`](Self::Opened), for all
+    /// queues, in several parts.
+    Oldest(Vec<Oldest>),
     /// A file that cannot be used was renamed, and a new one begun.
     SetAside {
         /// Its new name.
@@ -255,6 +258,17 @@ pub enum Event {
         /// The rule it broke.
         why: String,
     },
+}
+
+/// The oldest row of a queue and kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Oldest {
+    /// The text of the selector.
+    pub queue: Arc<str>,
+    /// The kind of data.
+    pub kind: Kind,
+    /// See [`Row::created`].
+    pub created: u64,
 }
 
 /// Why rows are gone.

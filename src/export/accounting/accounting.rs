@@ -18,7 +18,7 @@ use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use tokio::sync::Notify;
 #[cfg(feature = "spool")]
-use tracer_registry_spool::{Lost, QueueDepth, Recovery};
+use tracer_registry_spool::{Lost, Oldest, QueueDepth, Recovery};
 
 use super::eviction::{EvictedLedgers, Eviction, IdleSelectors};
 #[cfg(feature = "metrics")]
@@ -108,6 +108,14 @@ impl Accounting {
             totals.events.drop_on_disk(depth.events, reason);
             backlog.note_lost(depth);
         });
+    }
+
+    /// Notes the oldest row of a queue that an earlier process left.
+    #[cfg(feature = "spool")]
+    pub(crate) fn note_oldest(&self, oldest: &Oldest) {
+        if let Some(ledger) = selector_of(&oldest.queue).and_then(|selector| self.find(&selector)) {
+            ledger.on_disk(|backlog, _| backlog.note_found(oldest.kind, oldest.created));
+        }
     }
 
     /// Returns the ledger of a selector, if there is one. It is not evicted while the caller holds

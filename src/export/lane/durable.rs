@@ -317,7 +317,7 @@ impl Lane {
             let Some(saving) = of_lane.saving.take() else {
                 return (None, Saved::Next, false);
             };
-            of_lane.note_full_disk(matches!(result, Err(AppendError::Full | AppendError::OwnerFull)));
+            of_lane.note_full_disk(matches!(result, Err(AppendError::Full | AppendError::OwnerFull(_))));
             if state.is_closed() {
                 return (None, Saved::Next, false);
             }
@@ -337,7 +337,7 @@ impl Lane {
                     backlog.note_handed(Kind::Spans, rows, unix_millis());
                     (None, Saved::Next, true)
                 }
-                Err(AppendError::Erased) => {
+                Err(AppendError::Erased(_)) => {
                     state.drop_queued(&saving, DropReason::Purged, &self.shared.budget);
                     (None, Saved::Next, false)
                 }
@@ -425,17 +425,20 @@ impl Lane {
             state.stage(|spans| spool.next_order(spans));
         }
         for (payload, is_finished, row) in rows {
-            let (spans, bytes) = (payload.spans(), payload.byte_size());
+            let spans = payload.spans();
             let is_first = state.spans.is_empty();
+            let is_alone = is_first && state.in_flight.batches() == 0;
+            let bytes = self.shared.budget.bytes_of_row(payload.byte_size(), is_alone);
             let has_room = is_first || state.spans.len() + spans <= 2 * settings.max_export_batch_size.max(spans);
             let Some(spool) = self.spool.as_ref().filter(|_| is_open) else {
                 refused.push(row.id);
                 continue;
             };
-            if !refused.is_empty() || !has_room || !state.share.enqueue(bytes, &self.shared.budget) {
+            let bytes = bytes.filter(|_| refused.is_empty() && has_room);
+            let Some(bytes) = bytes.filter(|bytes| state.share.enqueue(*bytes, &self.shared.budget)) else {
                 refused.push(row.id);
                 continue;
-            }
+            };
             state.ledger.load(spans as u64);
             let accepted = UNIX_EPOCH + Duration::from_millis(row.created);
             let spans = Encoded::of_row(payload, is_finished, accepted).loaded_at(spool.next_order(1));

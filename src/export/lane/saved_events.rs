@@ -150,8 +150,8 @@ impl Lane {
                     return Settled::Refused(error);
                 }
                 let reason = match &error {
-                    AppendError::Erased => DropReason::Purged,
-                    AppendError::Full | AppendError::OwnerFull => DropReason::SpoolFull,
+                    AppendError::Erased(_) => DropReason::Purged,
+                    AppendError::Full | AppendError::OwnerFull(_) => DropReason::SpoolFull,
                     _ => state.receiver_health.drop_reason(RequestKind::SessionEvents),
                 };
                 let ledger = &mut state.events().ledger;
@@ -207,6 +207,8 @@ impl Lane {
         let now = self.shared.driver.now();
         let mut state = self.state.lock();
         self.check_open(&state).ok()?;
+        let is_alone = state.events_ledger().pending() == 0;
+        let bytes = self.shared.budget.bytes_of_row(bytes, is_alone)?;
         let ticket = self.reserve_event(&mut state, bytes, now)?;
         let ticket = ticket.with_order(order).with_row(row);
         let events = state.events();
@@ -334,7 +336,7 @@ impl Lane {
 /// disk fails.
 fn stays(error: &AppendError, backlog: &Backlog) -> bool {
     match error {
-        AppendError::Erased => false,
+        AppendError::Erased(_) => false,
         AppendError::Failing(_) => true,
         _ => backlog.is_empty(Kind::SessionEvents),
     }

@@ -5,15 +5,16 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::yield_now;
 use tracer_registry_spool::test::TestStore;
-use tracer_registry_spool::{AppendError, Failing, Health, Kind};
+use tracer_registry_spool::{AppendError, Failing, Health, Kind, Limit, Taken};
 
 use super::durable::Saved;
 use super::lane::Lane;
 use super::payloads::NoRoom;
 use super::place::Placed;
 use super::tests::{Parts, small};
-use crate::config::{Binding, SpoolMode};
+use crate::config::{Binding, Export, SpoolMode};
 use crate::export::accounting::counted_lane::CountedLane;
 use crate::export::accounting::lane_status::RequestKind;
 use crate::export::accounting::selector_ledger::SelectorLedger;
@@ -21,7 +22,7 @@ use crate::export::queue::span_queue::Batch;
 use crate::export::schedule::breaker_chain::AttemptSignal;
 use crate::export::schedule::engine_event::{Cause, EngineEvent};
 use crate::export::send::outcome::Outcome;
-use crate::export::spool::{Spool, persist};
+use crate::export::spool::{Spool, persist, row};
 use crate::export::test_fixtures::{payload, span};
 use crate::ledger::{DropReason, LedgerSnapshot};
 
@@ -36,10 +37,14 @@ struct World {
 impl World {
     /// The lane has room for seven spans, and sends three at a time.
     fn new(mode: SpoolMode) -> Self {
+        Self::with(mode, small())
+    }
+
+    fn with(mode: SpoolMode, export: Export) -> Self {
         let disk = TestStore::by_hand();
         let store = disk.open(&(Arc::new(|_| {}) as _));
         let spool = Spool::new(store, mode, Duration::from_secs(3600), usize::MAX);
-        let (lane, ledger, events_rx) = Parts::of(Binding::new(), small()).spooled_lane(&spool);
+        let (lane, ledger, events_rx) = Parts::of(Binding::new(), export).spooled_lane(&spool);
         Self {
             disk,
             spool,
@@ -105,6 +110,48 @@ impl World {
         });
         self.disk.run();
         result
+    }
+
+    /// Leaves a row with one span of this name on disk only.
+    fn spool(&self, name: &str) {
+        let row = row::of_payload(
+            &self.lane.place_at(self.spool.next_order(1)),
+            &payload(&[name.to_owned()]),
+            true,
+        );
+        let store = Arc::clone(&self.spool.store);
+        self.lane.append(vec![row], move |rows| {
+            store.release(rows.expect("appended").into_iter().map(|row| (row, None)).collect());
+        });
+        self.disk.run();
+    }
+
+    /// Loads all rows. Returns how many had no room.
+    fn load(&self) -> usize {
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let result = Arc::clone(&taken);
+        let all = Limit {
+            rows: 64,
+            bytes: usize::MAX,
+            before: u64::MAX,
+        };
+        let done = move |rows: Result<Vec<Taken>, _>| *result.lock().expect("not poisoned") = rows.expect("readable");
+        self.spool
+            .store
+            .take(&"tenant:acme".into(), Kind::Spans, all, Box::new(done));
+        self.disk.run();
+        let taken = std::mem::take(&mut *taken.lock().expect("not poisoned"));
+        let rows = taken.into_iter().map(|taken| {
+            let (payload, is_finished) = row::payload(&taken).expect("whole");
+            (payload, is_finished, taken)
+        });
+        let refused = self.ledger.on_disk(|_, _| self.lane.queue_loaded(rows.collect()));
+        let count = refused.len();
+        self.spool
+            .store
+            .release(refused.into_iter().map(|row| (row, None)).collect());
+        self.disk.run();
+        count
     }
 
     fn spans(&self) -> LedgerSnapshot {
@@ -236,7 +283,7 @@ fn requests_do_not_take_the_room_that_older_spans_wait_for() {
     world.lane.spill(Kind::Spans);
     // This one is on its way when the disk has no room for the others.
     let placed = world.place(1).expect("the disk has room");
-    world.break_disk(Some(AppendError::OwnerFull), Health::Working);
+    world.break_disk(Some(AppendError::OwnerFull("acme".into())), Health::Working);
     world.save();
     world.break_disk(None, Health::Working);
     world.append(placed);
@@ -311,4 +358,50 @@ fn a_paused_lane_holds_no_saved_spans() {
     world.push(2);
     world.save();
     assert_eq!(world.spans().spooled, 5);
+}
+
+#[test]
+fn a_row_larger_than_any_share_of_the_memory_is_sent_alone() {
+    let export = Export {
+        max_queue_bytes: Some(64 << 10),
+        ..small()
+    };
+    let world = World::with(SpoolMode::Through, export);
+    let [second, third] = ["2", "3"].map(|text| text.repeat(50 << 10));
+    for name in ["1", &second, &third, "4"] {
+        world.spool(name);
+    }
+    let mut sent = Vec::new();
+    for left in [3, 2, 0] {
+        assert_eq!(world.load(), left);
+        let batch = world.take();
+        assert_eq!(world.load(), left, "one in flight leaves no room");
+        world.lane.complete(batch.numbers(&(0..batch.len())), DELIVERED);
+        world.disk.run();
+        sent.extend(batch.names());
+    }
+    assert_eq!(sent, ["1", &second, &third, "4"]);
+    assert_eq!((world.disk.all().len(), world.lane.snapshot().held_bytes), (0, 0));
+}
+
+#[test]
+fn a_lane_goes_on_after_an_answer_of_the_store_was_lost() {
+    let world = World::new(SpoolMode::Through);
+    world.push(3);
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.expect("a runtime").block_on(async {
+        persist::start(&world.lane, Cause::Ready);
+        while world.disk.waiting() == 0 {
+            yield_now().await;
+        }
+        // Forgets the append, as if its answer had panicked.
+        drop(world.disk.open(&(Arc::new(|_| {}) as _)));
+        for _ in 0..100 {
+            yield_now().await;
+        }
+    });
+    assert_eq!(world.spans().dropped, [(DropReason::Encoding, 3)].into());
+    assert_eq!(world.lane.snapshot().held_bytes, 0);
+    world.push(3);
+    assert!(world.lane.start_saving(Cause::Ready), "it saves again");
 }

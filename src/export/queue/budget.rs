@@ -64,6 +64,20 @@ impl Budget {
         self.max / 2
     }
 
+    /// Returns the bytes that a row from disk counts, or `None` if it has to wait. `is_alone`: its
+    /// tracer has nothing else to send.
+    ///
+    /// A row larger than any share was saved while the limit was larger, and would never fit. So it
+    /// is sent alone, and counts as half of a share: at most three of them are in memory at a time.
+    #[cfg(feature = "spool")]
+    pub(crate) fn bytes_of_row(&self, bytes: usize, is_alone: bool) -> Option<usize> {
+        let share = self.largest_share();
+        if bytes <= share {
+            return Some(bytes);
+        }
+        is_alone.then_some(share / 2)
+    }
+
     /// Reserves `more` bytes for a tracer that has reserved `held`, if afterwards no less is free
     /// than it has reserved: `held + more <= free - more`.
     fn reserve(&self, held: usize, more: usize) -> bool {
@@ -300,6 +314,23 @@ mod tests {
         share.send(500);
         share.complete(500, &budget);
         assert_eq!((share.held(), budget.taken.load(Ordering::Relaxed)), (0, 0));
+    }
+
+    #[cfg(feature = "spool")]
+    #[test]
+    fn a_row_larger_than_any_share_is_taken_alone_by_three_tracers_at_most() {
+        let budget = Budget::new(1000);
+        assert_eq!(
+            (budget.bytes_of_row(500, false), budget.bytes_of_row(501, false)),
+            (Some(500), None)
+        );
+        let row = budget.bytes_of_row(70_000, true).expect("it is alone");
+        let mut shares: Vec<MemoryShare> = (0..9).map(|_| MemoryShare::default()).collect();
+        let taken = shares
+            .iter_mut()
+            .filter_map(|share| share.enqueue(row, &budget).then_some(()));
+        assert_eq!(taken.count(), 3);
+        assert!(MemoryShare::default().enqueue(100, &budget), "others have room");
     }
 
     proptest! {

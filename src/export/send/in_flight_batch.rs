@@ -183,7 +183,7 @@ impl InFlightBatch {
         };
         let (max_elapsed, wait) = (lane.shared().settings.retry.max_elapsed, wait_after(&error));
         match error {
-            AppendError::Erased => {
+            AppendError::Erased(_) => {
                 self.give_up(lane, part, DropReason::Purged);
                 return None;
             }

@@ -48,6 +48,10 @@ pub(crate) struct SessionQueue {
     /// For the id of a single event, the queue of its session, which takes the events of this one
     /// too.
     within: Weak<Self>,
+    /// Held while an event is appended, so that events are saved in sending order. Before the lock
+    /// of the state, which the answer of the store takes.
+    #[cfg(feature = "spool")]
+    appending: ForkLock<()>,
     state: ForkLock<State>,
 }
 
@@ -124,6 +128,8 @@ impl SessionQueue {
                 lane: Arc::clone(lane),
                 session,
                 within: Weak::clone(within),
+                #[cfg(feature = "spool")]
+                appending: ForkLock::default(),
                 state: ForkLock::default(),
             })
         })
@@ -187,6 +193,8 @@ impl SessionQueue {
             // Its row is written in this thread. Before the lock, which others wait for.
             content.redact(&self.lane);
         }
+        #[cfg(feature = "spool")]
+        let _in_order = self.lane.uses_spool().then(|| self.appending.lock());
         // Count and queue under one lock, so that events are counted in sending order.
         let mut state = self.state.lock();
         let sender_bytes = match source {

@@ -234,7 +234,7 @@ impl Backlog {
     }
 
     /// Returns the bytes on disk only, and when the oldest of them was accepted, in milliseconds
-    /// since 1970. The time is unknown until rows of an earlier process are loaded.
+    /// since 1970. The time is unknown until the store has found the rows of an earlier process.
     pub(crate) fn status(&self) -> (u64, Option<u64>) {
         let kinds = self.kinds.iter().filter(|of_kind| of_kind.rows > 0);
         (self.bytes, kinds.filter_map(|of_kind| of_kind.oldest).min())
@@ -277,6 +277,15 @@ impl Backlog {
     /// Returns whether rows that a load took may be queued.
     pub(crate) fn is_valid(&self, load: &Load) -> bool {
         self.kinds[load.kind as usize].epoch == load.epoch && self.is_loader(load.lane.as_ref())
+    }
+
+    /// Notes when the oldest row was accepted that was found at the start, unless one was loaded
+    /// since.
+    pub(crate) fn note_found(&mut self, kind: Kind, created: u64) {
+        let of_kind = self.of(kind);
+        if of_kind.rows > 0 {
+            of_kind.oldest.get_or_insert(created);
+        }
     }
 
     /// Notes when the oldest row was accepted.
@@ -378,8 +387,13 @@ mod tests {
             bytes,
         };
         backlog.note_recovered(&depth(2, 20));
-        assert_eq!(backlog.status(), (20, None), "unknown until the first load");
+        assert_eq!(backlog.status(), (20, None), "unknown");
+        backlog.note_found(Kind::SessionEvents, 3);
+        backlog.note_found(Kind::Spans, 5);
+        assert_eq!(backlog.status(), (20, Some(5)), "of those that there are");
         backlog.note_oldest(Kind::Spans, 7);
+        backlog.note_found(Kind::Spans, 5);
+        assert_eq!(backlog.status(), (20, Some(7)), "5 was loaded");
         backlog.note_handed(Kind::Spans, rows(1, 5), 9);
         backlog.note_handed(Kind::SessionEvents, rows(1, 1), 8);
         assert_eq!(backlog.status(), (26, Some(7)));

@@ -45,8 +45,9 @@ async fn save(lane: &Arc<Lane>) {
         match saved.await {
             Ok(Saved::Next) => {}
             Ok(Saved::Later(wait)) => lane.wait_before_retry(wait, flushes).await,
-            // The store is gone.
-            Err(_) => return,
+            // The answer panicked, or the store is gone. What is left of the batch is lost, and the
+            // lane goes on.
+            Err(_) => lane.drop_saving(),
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 use tracer_registry_spool::{
-    Event, Failing, Health, Lost, OpenError, Options, QueueDepth, Recovery, SqliteStore, Store,
+    Event, Failing, Health, Lost, Oldest, OpenError, Options, QueueDepth, Recovery, SqliteStore, Store,
 };
 
 use super::erased::ErasedSelectors;
@@ -71,6 +71,15 @@ pub(crate) struct OpenSpool {
 struct Reports {
     waiting: ForkLock<VecDeque<Event>>,
     reported: Notify,
+}
+
+/// What handled reports leave to the registry.
+#[derive(Default)]
+pub(crate) struct Handled {
+    /// Ledgers of selectors with data that was found on disk.
+    pub(crate) found: Vec<Arc<SelectorLedger>>,
+    /// Selectors with data that the store erases, and that memory still has.
+    pub(crate) erased: Vec<Selector>,
 }
 
 #[derive(Default)]
@@ -163,19 +172,20 @@ impl OpenSpool {
         self.reports.reported.notified().await;
     }
 
-    /// Handles what the store has reported, unless another thread is at it. Returns the ledgers of
-    /// selectors with data that was found on disk.
+    /// Handles what the store has reported, unless another thread is at it. Returns what the registry
+    /// has to do.
     ///
     /// Holds no lock that readers of the status need while it writes a line, because a subscriber may
     /// call the registry.
-    pub(crate) fn handle(&self) -> Vec<Arc<SelectorLedger>> {
+    pub(crate) fn handle(&self) -> Handled {
+        let mut handled = Handled::default();
         let Some(_in_order) = self.handling.try_lock() else {
-            return Vec::new();
+            return handled;
         };
-        let mut found = Vec::new();
         while let Some(event) = self.reports.next() {
             match event {
-                Event::Opened(recovery) => found.extend(self.opened(&recovery)),
+                Event::Opened(recovery) => self.opened(&recovery, &mut handled),
+                Event::Oldest(rows) => self.note_oldest(&rows),
                 Event::Lost { why, depth } => self.lost(why, &depth),
                 Event::Full => self.failed(Health::Full, None),
                 Event::Failing(Failing { what, error }) => {
@@ -186,29 +196,40 @@ impl OpenSpool {
                 _ => {}
             }
         }
-        found
+        handled
     }
 
-    fn opened(&self, recovery: &Recovery) -> Vec<Arc<SelectorLedger>> {
+    fn opened(&self, recovery: &Recovery, handled: &mut Handled) {
         self.spool.recover(recovery);
-        self.erased
-            .add(recovery.erased.iter().filter_map(|what| what.parse().ok()));
-        if std::mem::replace(&mut self.state.lock().has_opened, true) {
+        let is_first = !std::mem::replace(&mut self.state.lock().has_opened, true);
+        let erased = recovery.erased.iter().filter_map(|what| what.parse::<Selector>().ok());
+        let erased = erased.filter(|selector| self.erased.add([selector.clone()]));
+        let erased: Vec<Selector> = erased.collect();
+        if is_first {
+            self.quotas.restore(&recovery.usage);
+        } else {
             // It may be another file.
             self.quotas.note_all_changed();
-        } else {
-            self.quotas.restore(&recovery.usage);
+            // The store failed after it had recorded them.
+            handled.erased.extend(erased);
         }
         let Some(accounting) = self.accounting.upgrade() else {
-            return Vec::new();
+            return;
         };
-        let ledgers = accounting.recover(recovery);
+        handled.found.extend(accounting.recover(recovery));
         let sum = |count: fn(&QueueDepth) -> u64| recovery.queues.iter().map(count).sum::<u64>();
         let (spans, events) = (sum(|of| of.spans), sum(|of| of.events));
         self.state.lock().recovered += spans + events;
         let (path, selectors) = (self.path.display(), recovery.queues.len());
         tracing::info!(target: HEALTH, %path, selectors, spans, session_events = events, "the spool is open");
-        ledgers
+    }
+
+    fn note_oldest(&self, rows: &[Oldest]) {
+        if let Some(accounting) = self.accounting.upgrade() {
+            for row in rows {
+                accounting.note_oldest(row);
+            }
+        }
     }
 
     fn lost(&self, why: Lost, depth: &QueueDepth) {
@@ -235,18 +256,19 @@ impl OpenSpool {
     }
 
     fn failed(&self, health: Health, error: Option<String>) {
-        let start = {
+        let is_full = health == Health::Full;
+        let (failed, start) = {
             let state = &mut *self.state.lock();
             self.spool.note_health(health);
-            let is_full = health == Health::Full;
+            // A disk that is full does not fail any more.
+            let failed = if is_full { state.failing.end() } else { None };
             let episode = if is_full { &mut state.full } else { &mut state.failing };
-            if error.is_some() {
-                state.error.clone_from(&error);
-            }
+            state.error.clone_from(&error);
             let now = Instant::now();
             episode.note(1, now);
-            episode.begin(now, &self.lines)
+            (failed, episode.begin(now, &self.lines))
         };
+        self.ended(Problem::SpoolFailing, failed);
         let Some(Start { is_new, line }) = start else { return };
         let path = self.path.display();
         if let Some(Begun { count, left_out }) = line {
@@ -269,21 +291,22 @@ impl OpenSpool {
             state.error = None;
             (state.failing.end(), state.full.end())
         };
+        self.ended(Problem::SpoolFailing, failing);
+        self.ended(Problem::SpoolFull, full);
+    }
+
+    /// Logs and records the end of a problem.
+    fn ended(&self, problem: Problem, end: Option<End>) {
+        let Some(End { line }) = end else { return };
         let path = self.path.display();
-        if let Some(End { line }) = failing {
-            if let Some(count) = line {
-                tracing::info!(target: HEALTH, %path, count, "the spool works again");
-            }
-            let kind = ChangeKind::ProblemEnded(Problem::SpoolFailing);
-            self.changes.record(kind, None, None, None);
-        }
-        if let Some(End { line }) = full {
-            if let Some(count) = line {
+        match line {
+            Some(count) if problem == Problem::SpoolFull => {
                 tracing::info!(target: HEALTH, %path, count, "the spool has room again");
             }
-            let kind = ChangeKind::ProblemEnded(Problem::SpoolFull);
-            self.changes.record(kind, None, None, None);
+            Some(count) => tracing::info!(target: HEALTH, %path, count, "the spool works again"),
+            None => {}
         }
+        self.changes.record(ChangeKind::ProblemEnded(problem), None, None, None);
     }
 
     fn set_aside(&self, file: &Path, why: &str) {

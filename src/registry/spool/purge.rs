@@ -72,15 +72,15 @@ pub struct Erased {
 
 /// Error of [`TracerRegistry::purge`] or [`TracerRegistry::allow`]. `Debug` prints the message.
 ///
-/// Nothing was changed in memory.
+/// Nothing was changed in memory yet.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PurgeError {
     /// The selector is invalid.
     #[error(transparent)]
     Selector(#[from] SelectorError),
-    /// The disk fails. If it had recorded the purge, it continues with it once it works. Purge again
-    /// for a receipt.
+    /// The disk fails. If it had recorded the purge, the purge continues once the disk works, and
+    /// then applies in memory too. Purge again for a receipt.
     #[error("the data on disk cannot be erased or allowed now: {0}")]
     Disk(String),
     /// The process was forked after the registry was created.
@@ -114,12 +114,7 @@ impl TracerRegistry {
         let selector = selector.try_into().map_err(Into::into)?;
         self.0.check_purge()?;
         let receipt = self.0.purge(selector)?;
-        let PurgeReceipt { memory, spooled, .. } = &receipt;
-        let (spans, events) = (
-            memory.spans + spooled.spans,
-            memory.session_events + spooled.session_events,
-        );
-        tracing::info!(selector = %receipt.selector, spans, session_events = events, "data was erased");
+        receipt.log();
         self.note_action(ChangeKind::Purged, &receipt.selector);
         Ok(receipt)
     }
@@ -164,20 +159,7 @@ impl Inner {
         let erased = &self.state.erased;
         let mut generation = erased.lock();
         let is_new = erased.add([selector.clone()]);
-        let mut receipt = PurgeReceipt {
-            selector,
-            generation: *generation + 1,
-            at: wall_time::to_millis(at),
-            took_ms: 0,
-            selectors: Vec::new(),
-            memory: Erased::default(),
-            in_flight_spans: 0,
-            in_flight_session_events: 0,
-            spooled: Erased::default(),
-            rows: 0,
-            file_bytes_before: 0,
-            file_bytes_after: 0,
-        };
+        let mut receipt = PurgeReceipt::new(selector, *generation + 1, at);
         let mut selectors = BTreeSet::new();
         if let Err(error) = self.purge_disk(&mut receipt, &mut selectors) {
             if is_new {
@@ -186,6 +168,14 @@ impl Inner {
             return Err(error);
         }
         *generation = receipt.generation;
+        self.purge_memory(&mut receipt, &mut selectors);
+        receipt.selectors = selectors.into_iter().collect();
+        receipt.took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(receipt)
+    }
+
+    /// Erases what is in memory, and counts it and what was on disk.
+    fn purge_memory(&self, receipt: &mut PurgeReceipt, selectors: &mut BTreeSet<Selector>) {
         self.forget_tracers(&receipt.selector);
         for ledger in self.accounting.all().0 {
             if ledger.selector.contains(&receipt.selector) {
@@ -197,9 +187,22 @@ impl Inner {
                 selectors.insert(ledger.selector.clone());
             }
         }
-        receipt.selectors = selectors.into_iter().collect();
-        receipt.took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(receipt)
+    }
+
+    /// Ends a purge that the store had recorded when it failed. It deletes the rows by itself.
+    #[cfg(feature = "spool")]
+    pub(crate) fn end_purge(&self, selector: &Selector) {
+        let _others_wait = self.state.erased.lock();
+        if !self.state.erased.covers(selector) {
+            // It is allowed again.
+            return;
+        }
+        let mut receipt = PurgeReceipt::new(selector.clone(), 0, SystemTime::now());
+        self.purge_memory(&mut receipt, &mut BTreeSet::new());
+        receipt.log();
+        self.engine
+            .changes()
+            .record(ChangeKind::Purged, Some(selector), None, None);
     }
 
     /// Erases what is on disk. Adds it, and the selectors that it had.
@@ -266,6 +269,32 @@ fn wait<T: Send + 'static>(ask: impl FnOnce(Done<Result<T, Failing>>)) -> Result
 }
 
 impl PurgeReceipt {
+    fn new(selector: Selector, generation: u64, at: SystemTime) -> Self {
+        Self {
+            selector,
+            generation,
+            at: wall_time::to_millis(at),
+            took_ms: 0,
+            selectors: Vec::new(),
+            memory: Erased::default(),
+            in_flight_spans: 0,
+            in_flight_session_events: 0,
+            spooled: Erased::default(),
+            rows: 0,
+            file_bytes_before: 0,
+            file_bytes_after: 0,
+        }
+    }
+
+    fn log(&self) {
+        let Self { memory, spooled, .. } = self;
+        let (spans, events) = (
+            memory.spans + spooled.spans,
+            memory.session_events + spooled.session_events,
+        );
+        tracing::info!(selector = %self.selector, spans, session_events = events, "data was erased");
+    }
+
     /// Closes the lanes of a selector, and counts what they and the disk had.
     fn close(&mut self, ledger: &Arc<SelectorLedger>) {
         let before = ledger.summary();

@@ -223,14 +223,18 @@ fn a_purge_needs_a_selector_and_a_running_registry() {
 #[cfg(feature = "spool")]
 mod on_disk {
     use std::path::Path;
-    use std::sync::{Arc, mpsc};
+    use std::sync::{Arc, OnceLock, mpsc};
     use std::time::{Instant, SystemTime};
 
     use bytes::Bytes;
     use tracer_registry::config::{Spool, SpoolMode};
     use tracer_registry::secret::Fingerprinter;
     use tracer_registry::status::Status;
-    use tracer_registry_spool::{Kind, Options, Row, SqliteStore, Store as _};
+    use tracer_registry_spool::test::TestStore;
+    use tracer_registry_spool::{
+        AppendError, Depth, Done, Event, Failing, Kind, Limit, Options, Purged, Recovery, Rest, Row, RowId,
+        SqliteStore, Store, Taken, Usage,
+    };
 
     use super::*;
 
@@ -370,6 +374,94 @@ mod on_disk {
         world.tenant("acme").start_span("new").end();
         world.flush();
         assert_eq!(world.names("acme"), ["new"]);
+    }
+
+    /// A store that fails after it has recorded a purge.
+    struct FailsPurges(Arc<dyn Store>);
+
+    impl Store for FailsPurges {
+        fn append(&self, rows: Vec<Row>, done: Done<Result<Vec<RowId>, AppendError>>) {
+            self.0.append(rows, done);
+        }
+
+        fn take(&self, queue: &Arc<str>, kind: Kind, limit: Limit, done: Done<Result<Vec<Taken>, Failing>>) {
+            self.0.take(queue, kind, limit, done);
+        }
+
+        fn release(&self, rows: Vec<(RowId, Option<Rest>)>) {
+            self.0.release(rows);
+        }
+
+        fn complete(&self, rows: Vec<RowId>) {
+            self.0.complete(rows);
+        }
+
+        fn save_usage(&self, usage: Vec<Usage>) {
+            self.0.save_usage(usage);
+        }
+
+        fn purge(&self, what: &str, done: Done<Result<Purged, Failing>>) {
+            let failing = Failing {
+                what: "erase",
+                error: "asked for by a test".to_owned(),
+            };
+            self.0.purge(what, Box::new(move |_| done(Err(failing))));
+        }
+
+        fn allow(&self, what: &str, done: Done<Result<bool, Failing>>) {
+            self.0.allow(what, done);
+        }
+
+        fn depth(&self) -> Depth {
+            self.0.depth()
+        }
+
+        fn close(&self, deadline: Instant) {
+            self.0.close(deadline);
+        }
+    }
+
+    #[test]
+    fn a_purge_that_the_disk_recorded_before_it_failed_ends_by_itself() {
+        let (disk, reports) = (Arc::new(TestStore::new()), Arc::new(OnceLock::new()));
+        let (on_disk, report_to) = (Arc::clone(&disk), Arc::clone(&reports));
+        let world = World::with(&["acme", "globex"], |builder| {
+            builder.store(SpoolMode::Through, move |report| {
+                drop(report_to.set(Arc::clone(&report)));
+                Ok(Arc::new(FailsPurges(on_disk.open(&report))) as _)
+            })
+        });
+        world.collector.fault(Fault::status(503));
+        let tracer = world.tenant("acme");
+        (0..5).for_each(|number| tracer.start_span(format!("{number}")).end());
+        let spans = || world.registry.spool_status().expect("a spool").spans;
+        wait_for("all on disk", spans, |spans| *spans == 5);
+        let failed = world.registry.purge(acme()).expect_err("the disk fails");
+        assert!(matches!(failed, PurgeError::Disk(_)), "{failed}");
+        assert!(world.registry.get(acme()).is_ok(), "nothing changed in memory");
+        // The store has opened its file again.
+        let opened = Event::Opened(Recovery {
+            queues: Vec::new(),
+            next_order: 0,
+            generation: 1,
+            erased: vec!["tenant:acme".to_owned()],
+            usage: Vec::new(),
+        });
+        reports.get().expect("opened")(opened);
+        let status = wait_for(
+            "the end of the purge",
+            || world.of(&acme()),
+            |status| erased(status) == (5, 0),
+        );
+        assert!(status.erased, "{status:?}");
+        assert_eq!(
+            (status.spans.pending(), status.spans.spooled, status.queued_bytes),
+            (0, 0, 0)
+        );
+        assert_eq!(world.registry.get(acme()), Err(LookupError::Erased(acme())));
+        assert!(world.registry.tenant("globex").is_ok());
+        tracer.start_span("late").end();
+        assert_eq!(erased(&world.of(&acme())), (6, 0));
     }
 
     #[test]

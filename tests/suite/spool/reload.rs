@@ -78,6 +78,9 @@ fn rows_without_a_binding_wait_until_a_reload_adds_one() {
     files.world.collector.clear_fault(fault);
     let registry = &files.world.registry;
     wait_until_spooled(registry, "acme", 5);
+    let age = || status(registry, "acme").and_then(|status| status.oldest_spooled);
+    let oldest = wait_for("its age", age, Option::is_some);
+    assert_eq!(registry.status().spool.expect("a spool").oldest, oldest);
     let error = registry.tenant("acme").expect_err("without a binding");
     assert!(error.is_unknown(), "{error}");
     // It does not keep others from sending.
@@ -104,6 +107,9 @@ fn removing_a_tracer_sends_what_is_on_disk_with_the_next_one() {
     let registry = &files.world.registry;
     wait_until_spooled(registry, "acme", 20);
     assert!(registry.remove(held.selector()).expect("a selector"));
+    // Nothing looks the tenant up: the rows need another tracer than the one that is held.
+    let tracers = || status(registry, "acme").map(|status| status.tracers);
+    wait_for("the next tracer", tracers, |tracers| *tracers == Some(2));
     files.world.collector.clear_fault(fault);
     let received = wait_for("all spans", || files.world.names("acme"), |names| names.len() >= 20);
     assert_eq!(received, expected);

@@ -95,6 +95,33 @@ fn a_disk_that_fails_or_is_full_is_a_problem_until_it_works() {
 }
 
 #[test]
+fn a_disk_that_is_full_after_it_failed_does_not_fail_any_more() {
+    let disk = Arc::new(TestStore::new());
+    let world = start(&disk, HOUR);
+    let registry = &world.registry;
+    let (failing, full) = (Problem::SpoolFailing, Problem::SpoolFull);
+    let wait_for_problems = |expected: &[(Problem, bool)]| {
+        wait_for("changes", || problems(registry), |problems| *problems == expected);
+        registry.spool_status().expect("a spool")
+    };
+    disk.break_disk();
+    let broken = wait_for_problems(&[(failing, true)]);
+    assert!(broken.error.is_some());
+    disk.fail(Some(AppendError::Full));
+    let all = [(failing, true), (failing, false), (full, true), (full, false)];
+    let spool = wait_for_problems(&all[..3]);
+    assert_eq!((spool.health, spool.error), (SpoolHealth::Full, None));
+    assert!(spool.since.is_some());
+    assert_eq!(rules(registry), ["spool_full"]);
+    disk.fail(None);
+    let working = wait_for_problems(&all);
+    assert_eq!(
+        (working.health, working.error, working.since),
+        (SpoolHealth::Working, None, None)
+    );
+}
+
+#[test]
 fn sums_of_metrics_hold_with_data_on_disk_and_after_a_restart() {
     let disk = Arc::new(TestStore::new());
     let sums = |world: &World| {
@@ -142,9 +169,11 @@ fn data_that_waits_for_half_of_the_longest_age_needs_attention() {
         wait_for("a row", || disk.all().len(), |rows| *rows == 1);
     }
     disk.edit("tenant:acme", |row| row.created -= 400_000);
-    // Without retries, so that the row goes back to disk at once.
+    // Without retries, so that the row goes back to disk at once. It is not sent before the fault.
+    disk.hold_takes(true);
     let world = start_with(once(), &disk, age);
     world.collector.fault(Fault::status(503));
+    disk.hold_takes(false);
     wait_for("an old row", || rules(&world.registry), |rules| *rules == ["spool_old"]);
     let oldest = world.of_acme().oldest_spooled.expect("known after a load");
     let waits = SystemTime::now().duration_since(oldest).expect("past");

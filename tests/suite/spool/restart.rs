@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracer_registry::RegistryBuilder;
-use tracer_registry::config::{Spool, SpoolMode};
+use tracer_registry::config::{Export, Spool, SpoolMode};
 use tracer_registry::status::DropReason;
 use tracer_registry_collector::Fault;
 use tracer_registry_spool::test::TestStore;
@@ -43,6 +43,25 @@ fn what_a_shutdown_leaves_on_disk_is_sent_by_the_next_registry_in_order() {
         assert_eq!(disk.names("a").len(), 300, "sent once");
         let third = disk.start();
         assert!(status(&third, "a").is_none(), "nothing is left");
+    }
+}
+
+#[test]
+fn each_tenant_gets_what_it_left_and_nothing_of_another() {
+    let tenants = ["a", "b", "c"];
+    let disk = Disk::new(SpoolMode::Through, &tenants);
+    let fault = disk.collector.fault(Fault::status(503));
+    let first = disk.start();
+    for tenant in tenants {
+        end_spans(&first, tenant, &names(tenant, 50));
+    }
+    assert!(first.shutdown(SHUTDOWN).is_complete());
+    drop(first);
+    disk.collector.clear_fault(fault);
+    let second = disk.start();
+    for tenant in tenants {
+        disk.wait_for_names(tenant, &names(tenant, 50));
+        wait_until_delivered(&second, tenant);
     }
 }
 
@@ -92,6 +111,29 @@ fn a_backlog_much_larger_than_the_memory_of_a_lane_arrives_in_order() {
     wait_for("all spans", poll, |delivered| *delivered == Some(3_000));
     assert_eq!(disk.names("a"), expected);
     assert!(most < 4 << 20, "{most} bytes in memory");
+}
+
+#[test]
+fn what_was_saved_with_a_larger_limit_of_memory_is_sent() {
+    let disk = Disk::new(SpoolMode::Through, &["a"]);
+    let fault = disk.collector.fault(Fault::status(503));
+    let first = disk.start();
+    let expected = [names("small", 2), names("x".repeat(700_000), 2), names("last", 2)].concat();
+    for name in &expected {
+        end_spans(&first, "a", std::slice::from_ref(name));
+    }
+    wait_until_spooled(&first, "a", expected.len());
+    assert!(first.shutdown(SHUTDOWN).is_complete());
+    drop(first);
+    disk.collector.clear_fault(fault);
+    let second = disk.start_with(|builder| {
+        builder.export(Export {
+            max_queue_bytes: Some(1 << 20),
+            ..impatient()
+        })
+    });
+    disk.wait_for_names("a", &expected);
+    wait_until_delivered(&second, "a");
 }
 
 #[test]

@@ -204,12 +204,39 @@ fn of_spool(spool: &SpoolStatus) -> String {
         SpoolMode::Through => "through",
         _ => "overflow",
     };
-    let health = match spool.health {
-        SpoolHealth::Working => "",
-        SpoolHealth::Full => ", full",
-        _ => ", failing",
+    let health = match (spool.health, &spool.error) {
+        (SpoolHealth::Working, _) => String::new(),
+        (SpoolHealth::Full, _) => ", full".to_owned(),
+        (_, Some(error)) => format!(", failing ({})", printable(error)),
+        (_, None) => ", failing".to_owned(),
     };
     let (used, max) = (spool.bytes >> 20, spool.max_bytes >> 20);
     let recovered = spool.recovered;
     format!("{mode}{health}, {used} MiB of {max} MiB, {recovered} spans and session events recovered")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_line_of_a_spool_that_fails_says_why() {
+        let line = |health: &str, error: Option<&str>| {
+            let status = json!({
+                "mode": "through", "path": "/spool", "health": health, "error": error, "since": null, "bytes": 3 << 20,
+                "max_bytes": 9 << 20, "rows": 1, "spans": 1, "session_events": 0, "oldest": null, "recovered": 7,
+                "expired": 0, "set_aside": [],
+            });
+            of_spool(&serde_json::from_value(status).expect("a status"))
+        };
+        let rest = "3 MiB of 9 MiB, 7 spans and session events recovered";
+        assert_eq!(line("working", None), format!("through, {rest}"));
+        assert_eq!(line("full", None), format!("through, full, {rest}"));
+        assert_eq!(
+            line("failing", Some("open: read-only")),
+            format!("through, failing (open: read-only), {rest}")
+        );
+    }
 }

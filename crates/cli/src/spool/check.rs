@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Args;
 use serde_json::{Value, json};
+use tracer_registry::Selector;
 use tracer_registry::text::printable;
 use tracer_registry_spool::QueueDepth;
 use tracer_registry_spool::Usage;
@@ -35,7 +36,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
     }
     let checked = check::check(&file).map_err(CliError::Spool)?;
     let repaired = match &arguments.repair {
-        Some(to) => Some((to, check::repair(&file, to).map_err(CliError::Spool)?)),
+        Some(to) => Some((to, check::repair(&file, to, covers).map_err(CliError::Spool)?)),
         None => None,
     };
     if arguments.json {
@@ -44,6 +45,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
             let (spans, events, rows) = sums(&repaired.queues);
             document["repaired"] = json!({
                 "file": to, "rows": rows, "spans": spans, "session_events": events, "lost_rows": repaired.lost_rows,
+                "erased_rows": repaired.erased_rows,
             });
         }
         json::write_pretty(out, &document)?;
@@ -52,14 +54,22 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
         if let Some((to, repaired)) = &repaired {
             let (spans, events, rows) = sums(&repaired.queues);
             let line = format!(
-                "copied {rows} rows with {spans} spans and {events} session events to {}; {} rows are lost",
+                "copied {rows} rows with {spans} spans and {events} session events to {}; {} rows are lost, \
+                 {} were erased since",
                 to.display(),
-                repaired.lost_rows
+                repaired.lost_rows,
+                repaired.erased_rows
             );
             writeln!(out, "{}", printable(&line))?;
         }
     }
     Ok(Outcome::success_if(checked.damage.is_empty()))
+}
+
+/// Returns whether what is erased covers a queue. Both are texts of selectors.
+pub(super) fn covers(erased: &str, queue: &str) -> bool {
+    let of = |text: &str| text.parse::<Selector>();
+    matches!((of(erased), of(queue)), (Ok(erased), Ok(queue)) if queue.contains(&erased))
 }
 
 /// Returns the spans, the session events and the rows of all queues.

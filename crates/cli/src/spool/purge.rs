@@ -12,6 +12,7 @@ use tracer_registry::config::Config;
 use tracer_registry_spool::check::{self, CheckError};
 use tracer_registry_spool::{OpenError, Purged};
 
+use super::check::covers;
 use crate::admin::actions;
 use crate::admin::connect::{CONFIG, Connection, Gateway};
 use crate::error::CliError;
@@ -40,11 +41,11 @@ pub(super) fn purge(arguments: &Arguments, out: &mut impl Write) -> Result<(), C
     let what = selector.to_string();
     let (at, began) = (SystemTime::now(), Instant::now());
     match offline(connection, |folder| check::purge(folder, &what, covers))? {
-        Some(purged) => {
+        Offline::Done(purged) => {
             let receipt = receipt(&what, &purged, at, began);
             actions::write_receipt(&receipt, connection.json, out)
         }
-        None => actions::purge(&Gateway::connect(connection)?, &what, connection.json, out),
+        Offline::Gateway(gateway) => actions::purge(&gateway, &what, connection.json, out),
     }
 }
 
@@ -52,41 +53,45 @@ pub(super) fn allow(arguments: &Arguments, out: &mut impl Write) -> Result<(), C
     let (connection, selector) = (&arguments.connection, arguments.of.selector()?);
     let what = selector.to_string();
     match offline(connection, |folder| check::allow(folder, &what, covers))? {
-        Some(changed) => {
+        Offline::Done(changed) => {
             let answer = json!({"erased": false, "changed": changed});
             actions::write_allowed(&answer, &what, connection.json, out)
         }
-        None => actions::allow(&Gateway::connect(connection)?, &what, connection.json, out),
+        Offline::Gateway(gateway) => actions::allow(&gateway, &what, connection.json, out),
     }
 }
 
-/// Works on the folder of the configuration. `None` if a process uses it, or if an option names a
-/// gateway.
+/// Works on the folder of the configuration, or returns the gateway that does: it uses the folder, or
+/// an option names it.
 fn offline<T>(
     connection: &Connection,
     work: impl FnOnce(&Path) -> Result<T, CheckError>,
-) -> Result<Option<T>, CliError> {
+) -> Result<Offline<T>, CliError> {
     if connection.url.is_some() {
-        return Ok(None);
+        return Gateway::connect(connection).map(Offline::Gateway);
     }
     let file = connection.config.as_deref().unwrap_or(Path::new(CONFIG));
     match work(&folder_of(file)?) {
-        Ok(done) => Ok(Some(done)),
-        Err(CheckError::Open(OpenError::Locked { .. })) => Ok(None),
+        Ok(done) => Ok(Offline::Done(done)),
+        Err(CheckError::Open(used @ OpenError::Locked { .. })) => match Gateway::connect(connection) {
+            Err(CliError::NoAdmin(config)) => Err(CliError::SpoolInUse { used, config }),
+            gateway => gateway.map(Offline::Gateway),
+        },
         Err(error) => Err(CliError::Spool(error)),
     }
+}
+
+/// What became of work on a folder.
+enum Offline<T> {
+    Done(T),
+    /// This gateway has to do it.
+    Gateway(Gateway),
 }
 
 fn folder_of(file: &Path) -> Result<PathBuf, CliError> {
     let config = Config::load_for_gateway(file).map_err(CliError::Config)?;
     let path = config.spool().path.clone();
     path.ok_or_else(|| CliError::NoSpool(file.display().to_string()))
-}
-
-/// Returns whether what is erased covers a queue. Both are texts of selectors.
-fn covers(erased: &str, queue: &str) -> bool {
-    let of = |text: &str| text.parse::<Selector>();
-    matches!((of(erased), of(queue)), (Ok(erased), Ok(queue)) if queue.contains(&erased))
 }
 
 /// Returns the receipt of a purge of files, in the form of that of a gateway.

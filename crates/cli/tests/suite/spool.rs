@@ -287,11 +287,39 @@ fn a_check_warns_of_a_folder_that_is_refused_and_of_a_small_disk() {
     assert_eq!(page["spool"]["warnings"].as_array().expect("a list").len(), 2);
     let refused = run(&["serve", "--config", &setup.config]);
     assert_eq!(refused.status.code(), Some(1));
-    assert!(
-        text(&refused.stderr).contains("cannot open the spool: "),
-        "{}",
-        text(&refused.stderr)
+    let message = format!(
+        "cannot open the spool: {} must not be accessible to other users",
+        setup.spool().canonicalize().expect("a folder").display()
     );
+    assert!(text(&refused.stderr).contains(&message), "{}", text(&refused.stderr));
+    fs::set_permissions(setup.spool(), fs::Permissions::from_mode(0o500)).expect("set");
+    let shown = warnings(false);
+    assert!(shown.contains("spool has mode 500, and is refused"), "{shown}");
+    assert!(!shown.contains("set-aside"), "{shown}");
+    fs::write(setup.spool().join("spool.db.damaged-1767225600000"), "").expect("written");
+    let shown = warnings(false);
+    assert!(shown.contains("spool: 1, with 0 MiB; look at them"), "{shown}");
+}
+
+#[test]
+fn a_folder_in_use_by_a_process_without_an_admin_listener_is_refused_with_the_process() {
+    let setup = Setup::new();
+    let config = fs::read_to_string(&setup.config).expect("written");
+    let without = config.lines().filter(|line| !line.starts_with("admin"));
+    fs::write(&setup.config, without.collect::<Vec<_>>().join("\n")).expect("written");
+    let options = Options::new(setup.spool(), 64 << 20, |_, _| false, Arc::new(drop));
+    let store = SqliteStore::open(options).expect("a folder of this process alone");
+    for command in ["purge", "allow"] {
+        let refused = setup.run(&[command, "--tenant", "gone"]);
+        assert_eq!(refused.status.code(), Some(1));
+        let message = text(&refused.stderr);
+        let process = format!(" is in use by process {}, and ", std::process::id());
+        assert!(
+            message.contains(&process) && message.contains("[gateway.admin]"),
+            "{message}"
+        );
+    }
+    store.close(Instant::now() + LONG);
 }
 
 #[test]
@@ -308,11 +336,9 @@ fn one_tenant_or_one_selector_is_erased() {
     for arguments in [["--tenant", "GONE"], ["--selector", "gone"], ["--selector", ""]] {
         let output = setup.run(&[&["purge"], &arguments[..]].concat());
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
-        assert!(
-            text(&output.stderr).starts_with("error: invalid selector\n"),
-            "{}",
-            text(&output.stderr)
-        );
+        let message = text(&output.stderr);
+        assert!(message.starts_with("error: invalid selector\n"), "{message}");
+        assert_eq!(message.lines().count(), 2, "one cause: {message}");
     }
     fs::write(&setup.config, "[defaults]\n").expect("written");
     let output = setup.run(&["purge", "--tenant", "gone"]);

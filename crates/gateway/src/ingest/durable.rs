@@ -1,9 +1,13 @@
 //! Waiting until accepted data is safe.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracer_registry::TracerHandle;
+use tracer_registry::gateway::Charge;
 use tracer_registry::ingest::{Accepted, IngestError, Ingested, Traces};
 
 use super::handler::{Ingest, LARGE_BYTES};
@@ -14,26 +18,52 @@ use crate::callers::Caller;
 /// How long a request waits until its data is on disk. Its memory stays reserved.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
+/// Data that is accepted, and counted once it is safe.
+pub(super) enum Counted<T> {
+    Now(T),
+    /// Counts although the client leaves.
+    OnceSafe(JoinHandle<Result<T, IngestError>>),
+}
+
 impl Ingest {
     /// Queues the parts of a message of `bytes`, and returns what became of them once they are safe.
     pub(super) async fn take(
         &self,
         caller: &Caller,
+        charge: Option<Charge>,
         bytes: usize,
         parts: Vec<(TracerHandle, Traces)>,
     ) -> Result<Vec<Ingested>, Refusal> {
         let registry = &self.registry;
+        let count = self.count_spans(caller, charge);
         if bytes <= LARGE_BYTES || !registry.takes_long(&parts) {
-            return self.once_safe(registry.ingest(Some(caller.name()), parts)).await;
+            let accepted = registry.ingest(Some(caller.name()), parts);
+            return self.once_safe(counted(&Handle::current(), accepted, count)).await;
         }
         let mut turn = Turn::new(&caller.counts().large_message);
         turn.take().await;
-        let (registry, name) = (registry.clone(), caller.name().clone());
-        let ingest = move || registry.ingest(Some(&name), parts);
+        let (registry, name, runtime) = (registry.clone(), caller.name().clone(), Handle::current());
+        let ingest = move || counted(&runtime, registry.ingest(Some(&name), parts), count);
         let accepted = self.decode.run_there(ingest).await;
         drop(turn);
         self.once_safe(accepted.unwrap_or(Err(IngestError::SpoolUnavailable)))
             .await
+    }
+
+    /// Returns what counts accepted spans, and keeps the charge of the caller's quota.
+    fn count_spans(&self, caller: &Caller, charge: Option<Charge>) -> impl FnOnce(&Vec<Ingested>) + Send + 'static {
+        let (caller, counters) = (Arc::clone(caller.counts()), Arc::clone(&self.counters));
+        move |ingested| {
+            let sum = |count: fn(&Ingested) -> u64| ingested.iter().map(count).sum();
+            let accepted = sum(|part| part.accepted);
+            caller.accept(accepted);
+            counters.spans_accepted.add(accepted);
+            counters.spans_sampled_out.add(sum(|part| part.sampled_out));
+            counters.spans_too_large.add(sum(|part| part.too_large));
+            if let Some(charge) = charge {
+                charge.keep();
+            }
+        }
     }
 
     /// Returns what was accepted once it is safe: at once if it is queued in memory.
@@ -43,15 +73,36 @@ impl Ingest {
     /// may still be sent.
     ///
     /// # Cancel safety
-    /// Dropping the future does not undo anything: the data is sent once it is on disk.
-    pub(super) async fn once_safe<T: Unpin>(&self, accepted: Result<Accepted<T>, IngestError>) -> Result<T, Refusal> {
+    /// Dropping the future does not undo anything: the data is sent and counted once it is on disk.
+    pub(super) async fn once_safe<T>(&self, accepted: Result<Counted<T>, IngestError>) -> Result<T, Refusal> {
         let safe = match accepted {
-            Ok(Accepted::Now(value)) => Ok(value),
-            Ok(Accepted::OnceDurable(durable)) => in_time(durable).await,
+            Ok(Counted::Now(value)) => Ok(value),
+            Ok(Counted::OnceSafe(task)) => {
+                in_time(async { task.await.unwrap_or(Err(IngestError::SpoolUnavailable)) }).await
+            }
             Err(error) => Err(error),
         };
         safe.map_err(|error| self.not_queued(&error))
     }
+}
+
+/// Calls `count` with what was accepted, once it is safe.
+pub(super) fn counted<T: Send + Unpin + 'static>(
+    runtime: &Handle,
+    accepted: Result<Accepted<T>, IngestError>,
+    count: impl FnOnce(&T) + Send + 'static,
+) -> Result<Counted<T>, IngestError> {
+    Ok(match accepted? {
+        Accepted::Now(value) => {
+            count(&value);
+            Counted::Now(value)
+        }
+        Accepted::OnceDurable(durable) => Counted::OnceSafe(runtime.spawn(async move {
+            let value = durable.await?;
+            count(&value);
+            Ok(value)
+        })),
+    })
 }
 
 /// Waits for data to reach the disk, within a limit.

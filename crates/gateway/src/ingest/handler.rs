@@ -228,11 +228,8 @@ impl Ingest {
         for (selector, traces) in split(target, traces)? {
             parts.push((self.look_up(caller, selector).await?, traces));
         }
-        let ingested = self.take(caller, bytes, parts).await?;
-        if let Some(charge) = charge {
-            charge.keep();
-        }
-        Ok(self.queued(format, caller, &ingested))
+        let ingested = self.take(caller, charge, bytes, parts).await?;
+        Ok(self.queued(format, &ingested))
     }
 
     /// Takes a request of the caller's quota, before its body is read. It counts whatever becomes of
@@ -323,15 +320,10 @@ impl Ingest {
         }
     }
 
-    /// Counts and answers a request whose spans are queued.
-    fn queued(&self, format: Format, caller: &Caller, ingested: &[Ingested]) -> Answer {
-        let sum = |count: fn(&Ingested) -> u64| ingested.iter().map(count).sum();
-        let (accepted, too_large) = (sum(|part| part.accepted), sum(|part| part.too_large));
-        caller.counts().accept(accepted);
+    /// Counts and answers a request with accepted spans.
+    fn queued(&self, format: Format, ingested: &[Ingested]) -> Answer {
+        let too_large = ingested.iter().map(|part| part.too_large).sum();
         let counters = &self.counters;
-        counters.spans_accepted.add(accepted);
-        counters.spans_sampled_out.add(sum(|part| part.sampled_out));
-        counters.spans_too_large.add(too_large);
         counters.succeeded.add(1);
         counters.partial.add(u64::from(too_large > 0));
         answer::exported(format, too_large, "spans are larger than the limit of the tenant")

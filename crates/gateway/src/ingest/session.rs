@@ -1,10 +1,14 @@
 //! Requests to the session API.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http_body::Body;
 use serde_json::json;
+use tokio::runtime::Handle;
 use tracer_registry::ingest::{IngestError, SessionCall, SessionRequest};
 
+use super::durable::counted;
 use super::encoding::Encoding;
 use super::handler::{Export, Ingest, LARGE_BYTES};
 use super::read::{self, MinRate, Shape};
@@ -73,12 +77,15 @@ impl Ingest {
         } else {
             self.registry.ingest_session(Some(caller.name()), &tracer, request)
         };
-        self.once_safe(accepted).await?;
-        if let Some(charge) = charge {
-            charge.keep();
-        }
-        caller.counts().accept_session_request();
-        self.counters.session_requests.add(1);
+        let (counts, counters) = (Arc::clone(caller.counts()), Arc::clone(&self.counters));
+        let count = move |(): &()| {
+            counts.accept_session_request();
+            counters.session_requests.add(1);
+            if let Some(charge) = charge {
+                charge.keep();
+            }
+        };
+        self.once_safe(counted(&Handle::current(), accepted, count)).await?;
         self.counters.succeeded.add(1);
         Ok(answer::json(&if is_start {
             // Clients require all five. Only the receiver knows the last three.

@@ -134,6 +134,13 @@ fn data_of_a_client_that_leaves_before_the_commit_is_sent() {
     assert_eq!(service.spans("acme"), ["left"]);
     service.flush();
     assert_eq!(ledgers(&service, "acme")[0].delivered, 1);
+    let counted = || {
+        let callers = service.gateway().callers();
+        let acme = callers.iter().find(|caller| caller.caller == "acme-backend").unwrap();
+        (acme.requests, acme.spans, service.status().requests.spans_accepted)
+    };
+    until(|| counted() == (1, 1, 1));
+    assert_eq!(service.status().requests.succeeded, 0, "it was not answered");
 }
 
 #[test]
@@ -177,8 +184,8 @@ fn a_disk_that_takes_nothing_is_503_and_an_erased_tenant_is_403_in_each_format()
     for (error, expected) in [
         (AppendError::Busy, 503),
         (AppendError::Full, 503),
-        (AppendError::OwnerFull, 503),
-        (AppendError::Erased, 403),
+        (AppendError::OwnerFull("acme".into()), 503),
+        (AppendError::Erased("tenant:acme".into()), 403),
     ] {
         store.fail(Some(error.clone()));
         for format in FORMATS {

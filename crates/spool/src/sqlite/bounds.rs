@@ -294,7 +294,7 @@ impl<'a> Bounds<'a> {
         for (&owner, &add) in &adds {
             let held = self.counts.owners.get(owner).unwrap_or(&0) + self.added.get(owner).unwrap_or(&0);
             if held + add > (self.free - total).min(self.owner_max) {
-                return Err(AppendError::OwnerFull);
+                return Err(AppendError::OwnerFull(Arc::clone(owner)));
             }
         }
         for (owner, add) in adds {

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use super::bounds::{self, Changes, Counts, Held};
-use super::erased::{Erased, set_generation};
+use super::erased::{Erased, Purges, set_generation};
 use super::files::{self, DATABASE, Folder, FolderError, SPARE};
 use super::health::Fault;
 use super::lock::{Lock, LockError};
@@ -50,8 +51,10 @@ pub struct Checked {
 pub struct Repaired {
     /// The queues of the new file.
     pub queues: Vec<QueueDepth>,
-    /// Rows that are not in the new file.
+    /// Rows that cannot be read, and are not in the new file.
     pub lost_rows: u64,
+    /// Rows that were purged since, and are not in the new file.
+    pub erased_rows: u64,
 }
 
 /// Why a file was not checked, repaired or purged.
@@ -174,20 +177,30 @@ pub fn check(file: &Path) -> Result<Checked, CheckError> {
 
 /// Copies what can be read of a file to a new one. The new file may take the place of `spool.db`.
 ///
-/// A row is copied only if the table and the index agree to which queue it belongs.
+/// A row is copied only if the table and the index agree to which queue it belongs. Of a file that
+/// was set aside, nothing is copied that was purged since: the `spool.db` beside it has the list,
+/// which the new file gets too.
 ///
 /// # Errors
-/// If a process uses the file, if it is no spool, or if the new file exists or cannot be written.
-pub fn repair(file: &Path, to: &Path) -> Result<Repaired, CheckError> {
+/// If a process uses the file or its folder, if it is no spool, if the `spool.db` beside it cannot be
+/// read, or if the new file exists or cannot be written.
+pub fn repair(file: &Path, to: &Path, covers: fn(&str, &str) -> bool) -> Result<Repaired, CheckError> {
     let source = Source::open(file)?;
+    let current = source.current()?;
+    let (lines, generation) = Erased::rescue(&source.db);
+    let (lines, generation) = match &current {
+        Some(current) => Erased::merge((lines, generation), Erased::read(&current.db)?),
+        None => (lines, generation),
+    };
+    let mut purges = Purges::default();
+    purges.replace(lines);
     files::create(to).map_err(|error| CheckError::Io {
         file: to.to_owned(),
         error,
     })?;
     let target = schema::open_writer(to, schema::STEPS, bounds::log_bytes(u64::MAX))?;
-    let (purges, generation) = Erased::rescue(&source.db);
     let mut counts = Counts::default();
-    let mut lost_rows = 0;
+    let (mut lost_rows, mut erased_rows) = (0, 0);
     let ids: Vec<i64> = source.ids().into_iter().collect();
     for part in ids.chunks(64) {
         let transaction = Transaction::new_unchecked(&target, TransactionBehavior::Immediate)?;
@@ -198,6 +211,10 @@ pub fn repair(file: &Path, to: &Path) -> Result<Repaired, CheckError> {
                 lost_rows += 1;
                 continue;
             };
+            if purges.refuses(&row, covers) {
+                erased_rows += 1;
+                continue;
+            }
             let queue = changes.queue(&transaction, &counts, &row)?;
             insert.row(id, queue, &row)?;
             changes.add(&counts, queue, &row);
@@ -208,7 +225,7 @@ pub fn repair(file: &Path, to: &Path) -> Result<Repaired, CheckError> {
         counts.apply(changes);
         schema::checkpoint(&target, "PASSIVE")?;
     }
-    for purge in purges {
+    for purge in purges.iter() {
         purge.write(&target)?;
     }
     set_generation(&target, generation)?;
@@ -219,7 +236,11 @@ pub fn repair(file: &Path, to: &Path) -> Result<Repaired, CheckError> {
         .values()
         .map(|queue| queue.held.depth(&queue.name))
         .collect();
-    Ok(Repaired { queues, lost_rows })
+    Ok(Repaired {
+        queues,
+        lost_rows,
+        erased_rows,
+    })
 }
 
 /// Purges a tenant in the files of a folder. See [`Store::purge`](crate::Store::purge).
@@ -264,6 +285,7 @@ fn offline<T: Send + 'static>(
 
 /// A file to read from.
 struct Source {
+    file: PathBuf,
     db: Connection,
     version: usize,
     bytes: u64,
@@ -343,6 +365,7 @@ impl Source {
             return Err(no_spool("it is empty".to_owned()));
         }
         Ok(Self {
+            file,
             db,
             version,
             bytes: total,
@@ -350,6 +373,17 @@ impl Source {
             _made: made,
             _lock: lock,
         })
+    }
+
+    /// Opens the `spool.db` beside a file that was set aside, if there is one.
+    fn current(&self) -> Result<Option<Self>, CheckError> {
+        let name = self.file.file_name().and_then(OsStr::to_str);
+        let is_set_aside = name.is_some_and(|name| name.strip_prefix(DATABASE).is_some_and(|rest| !rest.is_empty()));
+        let current = self.file.with_file_name(DATABASE);
+        if !is_set_aside || !current.exists() {
+            return Ok(None);
+        }
+        Self::open(&current).map(Some)
     }
 
     fn integrity(&self) -> Vec<String> {

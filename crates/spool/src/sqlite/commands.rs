@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use super::body;
 use super::bounds::Held;
 use super::health::Fault;
-use super::shared::{call, closed};
+use super::shared::{PANICKED, Shared, call, closed, guard};
 use crate::{AppendError, Done, Failing, Kind, Limit, Purged, Rest, Row, RowId, Taken, Usage};
 
 /// For the thread that writes.
@@ -41,7 +41,46 @@ pub(super) struct Append {
     /// The rows, or why they were refused already.
     pub(super) rows: Result<Vec<Row>, AppendError>,
     pub(super) bytes: u64,
-    pub(super) done: Done<Result<Vec<RowId>, AppendError>>,
+    pub(super) answer: Answer,
+}
+
+/// The answer of an append. Dropped without one, it answers that the append failed.
+pub(super) struct Answer {
+    done: Option<Done<Result<Vec<RowId>, AppendError>>>,
+    /// What the append holds of the bytes that may wait.
+    waiting: u64,
+    shared: Arc<Shared>,
+}
+
+impl Answer {
+    pub(super) fn new(done: Done<Result<Vec<RowId>, AppendError>>, waiting: u64, shared: &Arc<Shared>) -> Self {
+        Self {
+            done: Some(done),
+            waiting,
+            shared: Arc::clone(shared),
+        }
+    }
+
+    pub(super) fn give(mut self, result: Result<Vec<RowId>, AppendError>) {
+        self.end(result);
+    }
+
+    fn end(&mut self, result: Result<Vec<RowId>, AppendError>) {
+        if let Some(done) = self.done.take() {
+            guard(&self.shared.state).depth.waiting_bytes -= self.waiting;
+            call(done, result);
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        let why = Failing {
+            what: "append",
+            error: PANICKED.to_owned(),
+        };
+        self.end(Err(why.into()));
+    }
 }
 
 impl Append {
@@ -60,7 +99,9 @@ impl Write {
             _ => closed(what),
         };
         match self {
-            Self::Append(append) => call(append.done, Err(append.rows.err().unwrap_or_else(|| why.clone()))),
+            Self::Append(append) => append
+                .answer
+                .give(Err(append.rows.err().unwrap_or_else(|| why.clone()))),
             Self::Purge(_, done) => call(done, Err(failing("purge"))),
             Self::Allow(_, done) => call(done, Err(failing("allow"))),
             _ => {}
@@ -88,6 +129,8 @@ pub(super) enum Read {
         file: u32,
         opening: u64,
     },
+    /// Searches for expired rows now. After the opening was reported, because it reports too.
+    Expire,
     /// Closes the connection. Takes fail with this.
     Close(Failing, Sender<()>),
     /// Waits until the sender of the last one is gone: no statement runs meanwhile.

@@ -39,11 +39,24 @@ impl Erased {
 
     /// Reads what can be read of a damaged file: its lines, and its generation.
     pub(crate) fn rescue(db: &Connection) -> (Vec<Self>, u64) {
-        let generation = db.query_row("SELECT value FROM meta WHERE name = 'generation'", [], |row| row.get(0));
-        (
-            Self::load(db).unwrap_or_default(),
-            u64::try_from(generation.unwrap_or(0_i64)).unwrap_or(0),
-        )
+        let lines = Self::load(db).unwrap_or_default();
+        (lines, generation(db).unwrap_or(0))
+    }
+
+    /// Reads the lines and the generation of a file.
+    pub(crate) fn read(db: &Connection) -> rusqlite::Result<(Vec<Self>, u64)> {
+        Ok((Self::load(db)?, generation(db)?))
+    }
+
+    /// Adds the lines of a later file to those of an earlier one. The later one knows better.
+    pub(crate) fn merge(earlier: (Vec<Self>, u64), later: (Vec<Self>, u64)) -> (Vec<Self>, u64) {
+        let (mut lines, generation) = later;
+        for line in earlier.0 {
+            if lines.iter().all(|known| known.what != line.what) {
+                lines.push(line);
+            }
+        }
+        (lines, generation.max(earlier.1))
     }
 
     pub(crate) fn write(&self, db: &Connection) -> rusqlite::Result<()> {
@@ -107,6 +120,11 @@ impl Purges {
         self.before.insert(row.queue.clone(), before);
         row.generation < before
     }
+}
+
+fn generation(db: &Connection) -> rusqlite::Result<u64> {
+    let value: i64 = db.query_row("SELECT value FROM meta WHERE name = 'generation'", [], |row| row.get(0))?;
+    Ok(u64::try_from(value).unwrap_or(0))
 }
 
 pub(crate) fn set_generation(db: &Connection, generation: u64) -> rusqlite::Result<()> {

@@ -155,6 +155,7 @@ impl Writer {
             usage,
         };
         report(&self.options.notify, Event::Opened(recovery));
+        let _ = self.reader.send(Read::Expire);
         if self.folder().allocate_spare(2 * self.log_bytes()).is_err() {
             self.disk_full = Some(DiskFull::now());
         }

@@ -100,7 +100,7 @@ pub enum OpenError {
         by: Option<u32>,
     },
     /// A folder or file breaks a rule of ownership.
-    #[error("spool: {} {rule}", path.display())]
+    #[error("{} {rule}", path.display())]
     Folder {
         /// The folder or file.
         path: PathBuf,
@@ -108,6 +108,6 @@ pub enum OpenError {
         rule: &'static str,
     },
     /// A thread did not start.
-    #[error("spool: cannot start a thread: {0}")]
+    #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
 }

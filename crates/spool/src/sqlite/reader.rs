@@ -1,6 +1,7 @@
 //! The thread that takes rows, and knows which are taken.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
@@ -13,9 +14,9 @@ use super::commands::{Completed, Entry, Read, Size, Write};
 use super::files::now_ms;
 use super::health::Fault;
 use super::options::{Notify, Point};
-use super::shared::{Shared, call, guard, report};
+use super::shared::{PANICKED, Shared, call, guard, report};
 use super::{body, schema};
-use crate::{Event, Failing, Kind, Limit, Lost, RowId, Taken};
+use crate::{Event, Failing, Kind, Limit, Lost, Oldest, RowId, Taken};
 
 /// Queues that one step of the search for expired rows looks at.
 const EXPIRY_QUEUES: i64 = 256;
@@ -59,6 +60,10 @@ struct Expiry {
     after: i64,
     /// When the oldest row was created that the running search left.
     oldest: u64,
+    /// Whether the first search of this opening runs, which reports the oldest rows.
+    is_first: bool,
+    /// What it found and has not reported.
+    found: Vec<Oldest>,
 }
 
 impl Reader {
@@ -135,6 +140,7 @@ impl Reader {
                     Err(error) => drop(self.fail(state, error.into())),
                 }
             }
+            Read::Expire => state.expiry.next = Instant::now(),
             Read::Close(why, closed) => {
                 state.db = Err(why);
                 state.hidden.clear();
@@ -178,7 +184,9 @@ impl Reader {
                 return Err(why);
             }
         };
-        let result = step(state, &db);
+        // After a panic, the writer opens the file again.
+        let result = catch_unwind(AssertUnwindSafe(|| step(state, &db)));
+        let result = result.unwrap_or_else(|_| Err(Fault::failing("take", PANICKED)));
         state.db = Ok(db);
         result.map_err(|fault| self.fail(state, fault))
     }
@@ -243,6 +251,10 @@ impl Reader {
         });
         match found {
             Ok((rows, more)) => {
+                let oldest = std::mem::take(&mut state.expiry.found);
+                if !oldest.is_empty() {
+                    report(&self.notify, Event::Oldest(oldest));
+                }
                 if !rows.is_empty() {
                     let ids = rows.iter().map(|row| row.id).collect();
                     state.taken.extend(rows.into_iter().map(|row| (row.id, row)));
@@ -261,10 +273,12 @@ impl Expiry {
     fn new() -> Self {
         let now = Instant::now();
         Self {
-            next: now,
+            next: now + EXPIRY_EVERY,
             earliest: now,
             after: 0,
             oldest: u64::MAX,
+            is_first: true,
+            found: Vec::new(),
         }
     }
 
@@ -284,7 +298,7 @@ impl Expiry {
         let now = Instant::now();
         self.earliest = now + EXPIRY_EVERY.min(max_age / 8).max(Duration::from_millis(10));
         self.next = self.earliest.max(now + left(self.oldest, max_age));
-        (self.after, self.oldest) = (0, u64::MAX);
+        (self.after, self.oldest, self.is_first) = (0, u64::MAX, false);
     }
 }
 
@@ -398,6 +412,10 @@ impl State {
                         let created = row.get::<_, i64>(3)?.cast_unsigned();
                         if created >= before {
                             self.expiry.oldest = self.expiry.oldest.min(created);
+                            if self.expiry.is_first {
+                                let queue = Arc::clone(&name);
+                                self.expiry.found.push(Oldest { queue, kind, created });
+                            }
                             break;
                         }
                         let size = Size {

@@ -1,5 +1,6 @@
 //! The thread that writes: one transaction for all that waits.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use super::health::Fault;
 use super::opening::Stop;
 use super::options::OpenError;
 use super::schema;
-use super::shared::{closed, guard};
+use super::shared::{PANICKED, closed, guard};
 use super::writer::{
     BETWEEN_COMMITS, COMMIT_BYTES, DELETE_AFTER, DELETES, IDLE, IDLE_VACUUM_BYTES, Job, MAX_BACK_OFF, Writer,
 };
@@ -24,7 +25,9 @@ impl Writer {
             let fault = match self.open(aside.take()) {
                 Ok(db) => {
                     let _ = opened.send(Ok(()));
-                    match self.work(&db) {
+                    // The file is opened again after a panic too, so that all calls are answered.
+                    let worked = catch_unwind(AssertUnwindSafe(|| self.work(&db)));
+                    match worked.unwrap_or_else(|_| Err(Fault::failing("write", PANICKED))) {
                         Ok(()) => {
                             self.finish(db);
                             break;
@@ -113,7 +116,7 @@ impl Writer {
             Write::Fault(..) => {}
             Write::End(end) => self.closing = Some(end),
             command @ (Write::Append(_) | Write::Purge(..) | Write::Allow(..)) => {
-                self.refuse(command, &AppendError::Closed);
+                command.refuse(&AppendError::Closed);
             }
         }
         if self.deletes_at.is_none() && !(self.deletes.is_empty() && self.rests.is_empty()) {
@@ -207,7 +210,7 @@ impl Writer {
         self.reader_fault = None;
         self.append_bytes = 0;
         for append in std::mem::take(&mut self.appends) {
-            self.refuse(Write::Append(append), &AppendError::Failing(why.clone()));
+            Write::Append(append).refuse(&AppendError::Failing(why.clone()));
         }
         self.refuse_jobs(why);
     }
@@ -229,7 +232,7 @@ impl Writer {
                 .recv_timeout(until.saturating_duration_since(Instant::now()))
             {
                 Ok(command @ (Write::Append(_) | Write::Purge(..) | Write::Allow(..))) => {
-                    self.refuse(command, &AppendError::Failing(why.clone()));
+                    command.refuse(&AppendError::Failing(why.clone()));
                 }
                 Ok(command) => self.note(command),
                 Err(RecvTimeoutError::Timeout) => return true,
@@ -257,7 +260,7 @@ impl Writer {
             match command {
                 Write::End(End::Dropped) => return,
                 Write::End(End::Closed(closed)) => drop(closed),
-                command => self.refuse(command, &AppendError::Closed),
+                command => command.refuse(&AppendError::Closed),
             }
         }
     }

@@ -6,6 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::options::Notify;
 use crate::{Depth, Done, Event, Failing, Health};
 
+/// The error of a step that panicked.
+pub(super) const PANICKED: &str = "the thread panicked";
+
 /// What callers and both threads see.
 pub(super) struct Shared {
     pub(super) state: Mutex<State>,

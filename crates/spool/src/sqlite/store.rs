@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::bounds;
-use super::commands::{Append, Completed, End, Read, Size, Write};
+use super::commands::{Answer, Append, Completed, End, Read, Size, Write};
 use super::options::{OpenError, Options};
 use super::reader::Reader;
 use super::shared::{Shared, closed, guard, nothing};
@@ -86,20 +86,13 @@ impl Store for SqliteStore {
             *waiting += if is_busy { 0 } else { bytes };
             is_busy
         };
-        let append = if is_busy {
-            Append {
-                rows: Err(AppendError::Busy),
-                bytes: 0,
-                done,
-            }
+        let (rows, bytes) = if is_busy {
+            (Err(AppendError::Busy), 0)
         } else {
-            Append {
-                rows: Ok(rows),
-                bytes,
-                done,
-            }
+            (Ok(rows), bytes)
         };
-        inner.write(Write::Append(append));
+        let answer = Answer::new(done, bytes, &inner.shared);
+        inner.write(Write::Append(Append { rows, bytes, answer }));
     }
 
     fn take(&self, queue: &Arc<str>, kind: Kind, limit: Limit, done: Done<Result<Vec<Taken>, Failing>>) {

@@ -11,7 +11,7 @@ use super::commands::{Append, Completed, Entry, Read, Size};
 use super::files::now_ms;
 use super::health::Fault;
 use super::options::Point;
-use super::shared::{call, guard, report};
+use super::shared::{guard, report};
 use super::usage::Unsaved;
 use super::writer::{BACK_OFF, COMMIT_BYTES, DELETE_BYTES, DELETES, Writer};
 use super::{body, schema};
@@ -67,8 +67,9 @@ impl Writer {
         let mut is_full = false;
         for append in batch {
             let Ok(rows) = &append.rows else { continue };
-            let refused = if rows.iter().any(|row| self.erased.refuses(row, self.options.covers)) {
-                Err(AppendError::Erased)
+            let erased = rows.iter().find(|row| self.erased.refuses(row, self.options.covers));
+            let refused = if let Some(row) = erased {
+                Err(AppendError::Erased(Arc::clone(&row.queue)))
             } else if self.disk_full.is_some() {
                 Err(AppendError::Full)
             } else {
@@ -104,14 +105,13 @@ impl Writer {
             _ => {}
         }
         for append in batch {
-            guard(&self.shared.state).depth.waiting_bytes -= append.bytes;
-            let answer = match (append.rows, &fault) {
+            let result = match (append.rows, &fault) {
                 (Err(refused), _) => Err(refused),
                 (Ok(_), None) => Ok(ids.next().unwrap_or_default()),
                 (Ok(_), Some(Fault::Full)) => Err(AppendError::Full),
                 (Ok(_), Some(fault)) => Err(AppendError::Failing(fault.report())),
             };
-            call(append.done, answer);
+            append.answer.give(result);
         }
         match fault {
             None => measured
@@ -128,11 +128,12 @@ impl Writer {
         if nothing_else && batch.iter().all(|append| append.rows.is_err()) {
             return Ok(Vec::new());
         }
-        let mut added = Vec::new();
+        let (mut added, sure) = (Vec::new(), self.unsure.len());
         let result = self.try_commit(db, batch, &mut added);
         if let Err(fault) = &result {
-            if !matches!(fault, Fault::Full | Fault::Refused(_)) {
-                self.unsure.extend(added.iter().map(|row: &RowId| row.id));
+            // The others may have reached the disk.
+            if matches!(fault, Fault::Full | Fault::Refused(_)) {
+                self.unsure.truncate(sure);
             }
             let _ = self.reader.send(Read::Gone(added));
         }
@@ -160,6 +161,8 @@ impl Writer {
         })?;
         // Before the commit, after which a take could find them.
         added.extend(entries.iter().map(|entry| entry.id));
+        let sure = self.unsure.len();
+        self.unsure.extend(added.iter().map(|row| row.id));
         let _ = self.reader.send(Read::Taken(entries));
         (self.options.at)(Point::BeforeCommit);
         transaction.commit()?;
@@ -179,6 +182,7 @@ impl Writer {
             let _ = self.reader.send(Read::Release(shortened));
         }
         self.publish();
+        self.unsure.truncate(sure);
         for (queue, held) in expired {
             report(
                 &self.options.notify,
@@ -418,6 +422,7 @@ mod tests {
 
     use super::*;
     use crate::Row;
+    use crate::sqlite::commands::Answer;
     use crate::sqlite::options::Options;
     use crate::sqlite::shared::Shared;
 
@@ -436,7 +441,7 @@ mod tests {
         Append {
             rows: Ok(vec![row]),
             bytes: 0,
-            done: Box::new(|_| {}),
+            answer: Answer::new(Box::new(|_| {}), 0, &Arc::new(Shared::new(0))),
         }
     }
 

@@ -14,7 +14,7 @@ use super::lock::Lock;
 use super::options::Options;
 use super::shared::{Shared, guard, report};
 use super::usage::Unsaved;
-use crate::{AppendError, Done, Event, Failing, Health, Purged, QueueDepth, Rest, RowId};
+use crate::{Done, Event, Failing, Health, Purged, QueueDepth, Rest, RowId};
 
 /// A transaction begins at least so long after the last one, unless it is large.
 pub(super) const BETWEEN_COMMITS: Duration = Duration::from_millis(4);
@@ -123,13 +123,6 @@ impl Writer {
                 _ => Event::Working,
             },
         );
-    }
-
-    pub(super) fn refuse(&self, command: Write, why: &AppendError) {
-        if let Write::Append(append) = &command {
-            guard(&self.shared.state).depth.waiting_bytes -= append.bytes;
-        }
-        command.refuse(why);
     }
 
     pub(super) fn folder_bytes(&self) -> u64 {

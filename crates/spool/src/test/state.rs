@@ -139,10 +139,10 @@ impl State {
                 covers(what, &row.queue) && (!is_allowed || row.generation < *generation)
             };
             if self.erased.iter().any(is_erased) {
-                return Err(AppendError::Erased);
+                return Err(AppendError::Erased(Arc::clone(&row.queue)));
             }
             if self.script.full_owners.contains(&*row.owner) {
-                return Err(AppendError::OwnerFull);
+                return Err(AppendError::OwnerFull(Arc::clone(&row.owner)));
             }
             let is_same = |other: &Row| (&other.queue, other.kind, other.order) == (&row.queue, row.kind, row.order);
             if self.rows.values().any(is_same) {

@@ -6,7 +6,7 @@ use tracer_registry_spool::{
     AppendError, Event, Health, Kind, Limit, OpenError, Point, Rest, Row, SqliteStore, Store as _,
 };
 
-use crate::support::{ALL, Spool, channel, orders, row, until, wait};
+use crate::support::{ALL, Spool, channel, now_ms, orders, row, until, wait};
 
 #[test]
 fn rows_survive_a_restart_in_order_with_all_their_fields() {
@@ -316,4 +316,42 @@ fn a_take_that_meets_a_commit_does_not_return_rows_that_the_append_holds() {
     assert!(taken.recv().expect("answered").expect("works").is_empty());
     spool.store().release(vec![(rows[0], None)]);
     assert_eq!(orders(&spool.take("acme", Kind::Spans, ALL).expect("works")), [1]);
+}
+
+#[test]
+fn an_opened_file_reports_the_oldest_row_of_each_queue_and_kind() {
+    let mut spool = Spool::new();
+    let event = |order, created| Row {
+        kind: Kind::SessionEvents,
+        created,
+        ..row("acme", order, "event")
+    };
+    let now = now_ms();
+    let rows = (1..=3).map(|order| Row {
+        created: now - 1_000 + order,
+        ..row("acme", order, "spans")
+    });
+    spool
+        .append(rows.chain([event(1, now - 500), event(2, now - 400)]).collect())
+        .expect("works");
+    spool.append(vec![row("globex", 1, "spans")]).expect("works");
+    spool.restart();
+    let oldest = || spool.oldest.lock().expect("no panic").clone();
+    until(|| oldest().len() >= 3);
+    let mut found: Vec<_> = oldest()
+        .into_iter()
+        .map(|row| (row.queue.to_string(), row.kind, row.created))
+        .collect();
+    found.sort_unstable();
+    let globex = found[2].2;
+    assert!(globex >= now);
+    let expected = [
+        ("acme", Kind::Spans, now - 999),
+        ("acme", Kind::SessionEvents, now - 500),
+        ("globex", Kind::Spans, globex),
+    ];
+    assert_eq!(
+        found,
+        expected.map(|(queue, kind, created)| (queue.to_owned(), kind, created))
+    );
 }

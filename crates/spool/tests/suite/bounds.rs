@@ -27,12 +27,12 @@ fn files(spool: &Spool) -> u64 {
 fn one_tenant_gets_half_of_the_disk_and_others_still_append() {
     let spool = Spool::with(32 * MIB, |_| {});
     let (rows, error) = fill(&spool, "acme");
-    assert!(matches!(error, AppendError::OwnerFull), "{error}");
+    assert!(matches!(error, AppendError::OwnerFull(_)), "{error}");
     // 32 MiB without three times 2 MiB for the log and the spare file, halved.
     assert!((125..=132).contains(&rows), "{rows} rows of 100,000 bytes in 13 MiB");
     assert_eq!(spool.store().depth().health, Health::Working);
     let (others, error) = fill(&spool, "globex/search");
-    assert!(matches!(error, AppendError::OwnerFull), "{error}");
+    assert!(matches!(error, AppendError::OwnerFull(_)), "{error}");
     assert!((60..=67).contains(&others), "half of the rest: {others}");
     assert!(
         spool.append(vec![row("acme/other", 1, vec![7; 100_000])]).is_err(),
@@ -48,11 +48,11 @@ fn one_tenant_gets_half_of_the_disk_and_others_still_append() {
 fn a_tenant_bound_holds_and_others_in_the_same_transaction_are_not_touched() {
     let spool = Spool::with(64 * MIB, |options| options.owner_max_bytes = Some(2 * MIB));
     let (rows, error) = fill(&spool, "acme");
-    assert!(matches!(error, AppendError::OwnerFull), "{error}");
+    assert!(matches!(error, AppendError::OwnerFull(_)), "{error}");
     assert!((18..=20).contains(&rows), "{rows}");
     let both = vec![row("globex", 1, "small"), row("acme", 99, vec![7; 100_000])];
     assert!(
-        matches!(spool.append(both), Err(AppendError::OwnerFull)),
+        matches!(spool.append(both), Err(AppendError::OwnerFull(_))),
         "all rows of an append, or none"
     );
     assert_eq!(spool.store().depth().rows, rows);

@@ -89,11 +89,11 @@ fn a_damaged_file_is_repaired_as_far_as_it_can_be_read() {
     let checked = check(&file).expect("a spool");
     assert!(!checked.damage.is_empty());
     let to = spool.file("repaired.db");
-    let repaired = repair(&file, &to).expect("repaired");
+    let repaired = repair(&file, &to, covers).expect("repaired");
     let saved: u64 = repaired.queues.iter().map(|queue| queue.span_rows).sum();
     assert!(saved > 60, "two pages of noise: {repaired:?}, {checked:?}");
     assert!(
-        matches!(repair(&file, &to), Err(CheckError::Io { .. })),
+        matches!(repair(&file, &to, covers), Err(CheckError::Io { .. })),
         "an existing file is not replaced"
     );
     assert!(check(&to).expect("a spool").damage.is_empty());
@@ -136,7 +136,7 @@ fn a_purge_of_a_closed_folder_is_the_same_as_one_of_a_store() {
     spool.open().expect("closed before");
     assert!(matches!(
         spool.append(vec![row("acme", 99, "late")]),
-        Err(AppendError::Erased)
+        Err(AppendError::Erased(_))
     ));
     assert_eq!(
         orders(&spool.take("globex", Kind::Spans, ALL).expect("works")).len(),
@@ -151,6 +151,49 @@ fn a_purge_of_a_closed_folder_is_the_same_as_one_of_a_store() {
         ..row("acme", 100, "new")
     };
     spool.append(vec![new]).expect("allowed");
+}
+
+#[test]
+fn a_repair_copies_nothing_that_was_purged_after_the_file_was_set_aside() {
+    let mut spool = closed();
+    // Damage of the header alone: all rows can be read after it is undone.
+    let file = spool.file("spool.db");
+    let header = fs::read(&file).expect("a file")[..100].to_vec();
+    let write = |path: &std::path::Path, bytes: &[u8]| {
+        let open = fs::OpenOptions::new().write(true).open(path).expect("a file");
+        open.write_all_at(bytes, 0).expect("written");
+    };
+    write(&file, &[7; 100]);
+    spool.take_events();
+    spool.open().expect("set aside");
+    let events = spool.take_events();
+    let Some(Event::SetAside { file: aside, .. }) = events.first() else {
+        panic!("{events:?}")
+    };
+    write(aside, &header);
+    spool.purge("acme").expect("works");
+    let to = spool.file("repaired.db");
+    let in_use = repair(aside, &to, covers).expect_err("a later purge would be missed");
+    assert!(matches!(in_use, CheckError::Open(_)), "{in_use}");
+    assert!(!to.exists());
+    spool.close();
+    let repaired = repair(aside, &to, covers).expect("repaired");
+    assert_eq!((repaired.lost_rows, repaired.erased_rows), (0, 50));
+    let left: Vec<_> = repaired.queues.iter().map(|queue| &*queue.queue).collect();
+    assert_eq!(left, ["globex"]);
+    assert_eq!(check(&to).expect("a spool").erased.len(), 2, "it keeps both purges");
+
+    // What was allowed again is not what was erased before.
+    assert!(allow(&spool.options.folder, "acme", covers).expect("allowed"));
+    fs::remove_file(&to).expect("removed");
+    assert_eq!(repair(aside, &to, covers).expect("repaired").erased_rows, 50);
+    fs::remove_file(&to).expect("removed");
+    fs::remove_file(&file).expect("removed");
+    assert_eq!(
+        repair(aside, &to, covers).expect("repaired").erased_rows,
+        0,
+        "the file alone does not know"
+    );
 }
 
 /// Moves a row to another queue, in the table alone: its index still names the old one.
@@ -177,7 +220,7 @@ fn a_row_whose_index_names_another_tenant_reaches_neither() {
     let checked = check(&file).expect("a spool");
     assert_eq!(checked.damaged_rows, 1, "{checked:?}");
     let to = spool.file("repaired.db");
-    assert_eq!(repair(&file, &to).expect("repaired").lost_rows, 1);
+    assert_eq!(repair(&file, &to, covers).expect("repaired").lost_rows, 1);
     spool.open().expect("closed before");
     assert!(spool.take("acme", Kind::Spans, ALL).is_err(), "the damage is found");
     spool.wait_for(|event| matches!(event, Event::SetAside { .. }));

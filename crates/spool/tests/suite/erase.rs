@@ -55,7 +55,7 @@ fn a_purge_deletes_all_queues_of_a_tenant_and_counts_them() {
 fn an_erased_tenant_is_refused_until_it_is_allowed_also_after_a_restart() {
     let mut spool = Spool::new();
     spool.purge("acme").expect("works");
-    let refused = |spool: &Spool, row: Row| matches!(spool.append(vec![row]), Err(AppendError::Erased));
+    let refused = |spool: &Spool, row: Row| matches!(spool.append(vec![row]), Err(AppendError::Erased(_)));
     assert!(refused(&spool, row("acme", 1, "old")));
     assert!(refused(
         &spool,

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tracer_registry_spool::{AppendError, Event, Health, Kind, Lost, Store as _};
+use tracer_registry_spool::{AppendError, Event, Health, Kind, Lost, Point, Store as _};
 
 use crate::support::{ALL, MIB, Spool, ids, now_ms, orders, row, until};
 
@@ -133,7 +134,10 @@ fn a_full_file_system_refuses_and_heals() {
 fn child_with_a_limit_of_file_sizes() {
     let mut spool = Spool::with(64 * MIB, |_| {});
     let (kept, error) = fill(&spool, "acme", 1, 200_000);
-    assert!(matches!(error, AppendError::Full | AppendError::OwnerFull), "{error}");
+    assert!(
+        matches!(error, AppendError::Full | AppendError::OwnerFull(_)),
+        "{error}"
+    );
     assert!(spool.store().depth().health != Health::Failing);
     spool.restart();
     assert_eq!(drain(&spool, "acme"), kept);
@@ -368,13 +372,13 @@ fn damage_that_a_take_finds_sets_the_file_aside_and_reports_what_was_not_taken()
     assert_eq!(drain(&spool, "acme"), [90]);
     let refused = spool.append(vec![row("initech", 1, "erased before")]);
     assert!(
-        matches!(refused, Err(AppendError::Erased)),
+        matches!(refused, Err(AppendError::Erased(_))),
         "a purge survives the file: {refused:?}"
     );
     spool.restart();
     assert!(matches!(
         spool.append(vec![row("initech", 1, "erased")]),
-        Err(AppendError::Erased)
+        Err(AppendError::Erased(_))
     ));
 }
 
@@ -431,7 +435,7 @@ fn a_file_of_another_program_or_a_newer_version_is_set_aside_untouched() {
         assert_eq!(rows, 80);
         // A purge holds although the file is another one.
         let refused = spool.append(vec![row("initech", 1, "erased before")]);
-        assert!(matches!(refused, Err(AppendError::Erased)), "{refused:?}");
+        assert!(matches!(refused, Err(AppendError::Erased(_))), "{refused:?}");
     }
 }
 
@@ -450,4 +454,38 @@ fn a_crash_between_two_renames_keeps_the_log_with_its_database() {
     found.close();
     let checked = tracer_registry_spool::check::check(&folder.join("spool.db.damaged-1")).expect("readable");
     assert_eq!(checked.queues.len(), 1, "{checked:?}");
+}
+
+#[test]
+fn a_panic_of_a_thread_is_a_failure_after_which_the_store_goes_on() {
+    static PANICS: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
+    let at = |point| {
+        let panics = match point {
+            Point::AfterCommit => &PANICS[0],
+            Point::BeforeSnapshot => &PANICS[1],
+            _ => return,
+        };
+        assert!(!panics.swap(false, Ordering::SeqCst), "on purpose");
+    };
+    let spool = Spool::with(256 * MIB, |options| options.at = at);
+    spool.append(vec![row("acme", 1, "before")]).expect("works");
+    spool.take_events();
+    for (panics, after) in PANICS.iter().zip([2, 3]) {
+        panics.store(true, Ordering::SeqCst);
+        if after == 2 {
+            let error = spool.append(vec![row("acme", after, "lost")]).expect_err("panics");
+            assert!(matches!(error, AppendError::Failing(_)), "{error}");
+        } else {
+            let error = spool.take("acme", Kind::Spans, ALL).expect_err("panics");
+            assert_eq!(error.error, "the thread panicked");
+        }
+        spool.wait_for(|event| matches!(event, Event::Failing(failing) if failing.error == "the thread panicked"));
+        spool.wait_for(is_working);
+        assert_eq!(spool.store().depth().waiting_bytes, 0);
+        spool.append(vec![row("acme", after, "after")]).expect("works");
+    }
+    let ids = spool.append(vec![row("acme", 4, "last")]).expect("works");
+    spool.store().release(ids.into_iter().map(|id| (id, None)).collect());
+    assert_eq!(orders(&spool.take("acme", Kind::Spans, ALL).expect("works")), [4]);
+    assert_eq!(spool.store().depth().rows, 4, "nothing of the failed commit");
 }

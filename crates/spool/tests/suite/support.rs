@@ -10,7 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use tempfile::TempDir;
 use tracer_registry_spool::{
-    AppendError, Done, Event, Failing, Kind, Limit, OpenError, Options, Purged, Row, RowId, SqliteStore, Store, Taken,
+    AppendError, Done, Event, Failing, Kind, Limit, Oldest, OpenError, Options, Purged, Row, RowId, SqliteStore, Store,
+    Taken,
 };
 
 pub(crate) const MIB: u64 = 1 << 20;
@@ -34,6 +35,7 @@ pub(crate) struct Spool {
     pub(crate) store: Option<Arc<SqliteStore>>,
     pub(crate) options: Options,
     pub(crate) events: Events,
+    pub(crate) oldest: Arc<Mutex<Vec<Oldest>>>,
     _folder: Option<TempDir>,
 }
 
@@ -55,15 +57,20 @@ impl Spool {
     }
 
     pub(crate) fn at(folder: PathBuf, max_bytes: u64, change: impl FnOnce(&mut Options)) -> Self {
-        let events = Events::default();
-        let notify = events.clone();
-        let notify = Arc::new(move |event| notify.lock().expect("no panic").push(event));
+        let (events, oldest) = (Events::default(), Arc::<Mutex<Vec<Oldest>>>::default());
+        let (to_events, to_oldest) = (events.clone(), oldest.clone());
+        // At any time after an opening, so apart from the others.
+        let notify = Arc::new(move |event| match event {
+            Event::Oldest(rows) => to_oldest.lock().expect("no panic").extend(rows),
+            event => to_events.lock().expect("no panic").push(event),
+        });
         let mut options = Options::new(folder, max_bytes, covers, notify);
         change(&mut options);
         let mut spool = Self {
             store: None,
             options,
             events,
+            oldest,
             _folder: None,
         };
         spool.open().expect("a new folder");

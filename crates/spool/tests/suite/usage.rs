@@ -6,7 +6,7 @@ use std::time::Instant;
 use tracer_registry_spool::check::{check, repair};
 use tracer_registry_spool::{Event, Store as _, Usage};
 
-use crate::support::{Spool, row, until};
+use crate::support::{Spool, covers, row, until};
 
 fn usage(owner: &str, day: i64, count: u64) -> Usage {
     Usage {
@@ -51,7 +51,7 @@ fn the_last_usage_of_each_owner_is_found_at_the_next_start() {
     spool.close();
     let checked = check(&spool.file("spool.db")).expect("a spool");
     assert_eq!((&checked.usage[..], checked.version), (&expected[..], 2));
-    repair(&spool.file("spool.db"), &spool.file("repaired")).expect("readable");
+    repair(&spool.file("spool.db"), &spool.file("repaired"), covers).expect("readable");
     let checked = check(&spool.file("repaired")).expect("a spool");
     assert_eq!(checked.usage, expected);
 }

@@ -33,7 +33,7 @@ const LONGEST_BREAKER_WAIT: Duration = Duration::from_secs(1);
 const SAVE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 impl SessionQueue {
-    /// Queues an event, or saves it first.
+    /// Queues an event, or saves it first. Call with appends locked out.
     pub(super) fn enqueue_spooled(
         self: &Arc<Self>,
         mut state: MutexGuard<'_, State>,
@@ -53,16 +53,15 @@ impl SessionQueue {
             }
             EventPlace::Disk(saving) => saving,
         };
+        drop(state);
         let needs_spill = saving.is_without_room();
         let (done, saved) = oneshot::channel();
-        // Under the lock of the queue, so that events are saved in sending order.
         let row = self.row(&mut content, by_id.as_ref(), saving.order());
         let (queue, bytes) = (Arc::clone(self), row.body.len() as u64);
         self.lane.append(vec![row], move |result| {
             let row = result.map(|rows| SavedRow { id: rows[0], bytes });
             drop(done.send(queue.settle(content, by_id, saving, row)));
         });
-        drop(state);
         if needs_spill {
             self.lane.spill(Kind::SessionEvents);
         }
@@ -243,13 +242,13 @@ impl SessionQueue {
 
     /// Returns whether what cannot be saved now must neither be sent nor dropped.
     fn must_wait(&self, error: &AppendError) -> bool {
-        let is_full = matches!(error, AppendError::Full | AppendError::OwnerFull | AppendError::Busy);
+        let is_full = matches!(error, AppendError::Full | AppendError::OwnerFull(_) | AppendError::Busy);
         is_full && self.lane.has_events_on_disk() && !self.lane.is_handing_over() && !self.lane.is_closed()
     }
 
     fn after_failed_save(&self, events: &mut [QueuedEvent], error: &AppendError, outcome: Outcome) -> Leaving {
         match error {
-            AppendError::Erased => Leaving::Dropped(Outcome::Dropped(DropReason::Purged)),
+            AppendError::Erased(_) => Leaving::Dropped(Outcome::Dropped(DropReason::Purged)),
             // The end of the shutdown counts what is left.
             _ if self.lane.is_handing_over() => Leaving::Left,
             AppendError::Failing(_) | AppendError::Closed if outcome.is_expired() => Leaving::Dropped(outcome),

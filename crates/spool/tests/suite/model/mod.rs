@@ -205,7 +205,7 @@ impl Model {
                         assert!(before.is_none());
                     }
                 }
-                Err(error) => assert!(!is_accepted && matches!(error, AppendError::Erased), "{error}"),
+                Err(error) => assert!(!is_accepted && matches!(error, AppendError::Erased(_)), "{error}"),
             }
             assert!(answer.try_recv().is_err(), "answered once");
         }

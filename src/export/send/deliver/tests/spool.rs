@@ -256,16 +256,20 @@ fn while_the_disk_fails_an_expired_batch_is_dropped() {
 #[test]
 fn a_purge_ends_requests_at_once() {
     on_a_paused_clock(async {
-        let (mut world, disk) = world(SpoolMode::Overflow, 3, retry(5 * MINUTE), |_| (503, ""));
+        let (mut world, disk) = world(SpoolMode::Overflow, 3, retry(5 * MINUTE), |_| {
+            (503, "retry-after: 200\r\n")
+        });
         world.push(3);
         world
             .until("a refusal", World::last_error, |error| !error.is_empty())
             .await;
+        let began = tokio::time::Instant::now();
         world.lane.close(DropReason::Purged);
         let requests = |world: &World| (disk.spans(), world.lane.snapshot().oldest_request);
         world
             .until("no request", requests, |(_, request)| request.is_none())
             .await;
+        assert!(began.elapsed() < MINUTE, "without the wait that the receiver asked for");
         assert_eq!(world.spans().dropped, [(DropReason::Purged, 3)].into());
         assert_eq!(disk.store.all().len(), 0);
     });

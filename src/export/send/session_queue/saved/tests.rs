@@ -4,6 +4,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use proptest::prelude::*;
@@ -200,7 +203,7 @@ fn a_purge_refuses_what_waits() {
     let world = World::new(SpoolMode::Through);
     let queue = world.queue(0);
     queue.push(event(1));
-    world.disk.fail(Some(AppendError::Erased));
+    world.disk.fail(Some(AppendError::Erased("tenant:acme".into())));
     world.disk.run();
     let ledger = world.snapshot();
     assert_eq!(ledger.dropped, [(DropReason::Purged, 1)].into());
@@ -219,6 +222,21 @@ fn a_shutdown_counts_events_with_rows_as_spooled_and_others_as_lost() {
     world.lane.abandon();
     let ledger = world.snapshot();
     assert_eq!((ledger.accepted, ledger.spooled, ledger.lost()), (4, 3, 1));
+}
+
+#[test]
+fn a_store_that_answers_at_once_blocks_no_program() {
+    let world = World::new(SpoolMode::Through);
+    world.spool.store.close(Instant::now());
+    let (queue, (done, is_done)) = (world.queue(0), channel());
+    let pushed = Arc::clone(&queue);
+    thread::spawn(move || {
+        pushed.push(event(1));
+        done.send(()).expect("awaited");
+    });
+    let waited = is_done.recv_timeout(Duration::from_secs(20));
+    assert!(waited.is_ok(), "it waits for its own lock");
+    assert_eq!(deliver(&world, &queue), [1], "sent from memory");
 }
 
 #[derive(Clone, Copy, Debug)]
