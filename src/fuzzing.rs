@@ -11,6 +11,8 @@ pub use crate::export::fuzz_redact_payload as redact_payload;
 pub use crate::ingest::fuzzing::session;
 #[cfg(feature = "tower")]
 pub use crate::integrations::tower::fuzzing::tower;
+#[cfg(feature = "redact")]
+pub use crate::policy::redaction::fuzzing::redact;
 pub use crate::propagation::fuzzing::propagation;
 pub use crate::selector::fuzzing::selector;
 
@@ -62,6 +64,12 @@ mod tests {
     #[test]
     fn seeds_of_answers_keep_their_invariants() {
         replay("answer", answer);
+    }
+
+    #[cfg(feature = "redact")]
+    #[test]
+    fn seeds_of_redaction_keep_their_invariants() {
+        replay("redact", redact);
     }
 
     #[cfg(feature = "gateway")]

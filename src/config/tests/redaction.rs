@@ -84,7 +84,7 @@ fn with_file(text: &str) -> Result<ResolvedBinding, ResolveError> {
         (
             "default.toml",
             &format!(
-                "tenants_dir = 'tenants.d'\n{DEFAULTS}[tenants.'*']\nbackend = 'otlp'\nendpoint = 'https://operators.example'\n\
+                "tenants_dir = 'tenants.d'\n{DEFAULTS}[tenants.'*']\n\
                  [untrusted]\nkeys = ['env:OF_{{tenant}}']\nendpoints = ['https://*.vendor.example']"
             ),
         ),

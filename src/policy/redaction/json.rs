@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn tokens_have_their_positions() {
-        use Token::*;
+        use Token::{Close, Name, OpenList, OpenObject, Scalar, Text};
         let expected = vec![
             (OpenObject, "{"),
             (Name, r#""a""#),

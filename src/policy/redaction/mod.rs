@@ -16,6 +16,8 @@
 
 mod decoded;
 mod evaluate;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod glob;
 mod hash;
 mod hook;

@@ -535,3 +535,96 @@ fn the_documented_example_does_what_its_table_says() {
     }
     assert_eq!(seen, 5);
 }
+
+/// Ten rules of each kind, and a span of ten attributes of 60 bytes in which none matches.
+fn usual_span() -> (Arc<Redaction>, [(&'static str, &'static str); 10]) {
+    let patterns = [
+        Pattern::Email,
+        Pattern::Phone,
+        Pattern::Card,
+        Pattern::Ip,
+        Pattern::ApiKey,
+    ];
+    let rules = ["*.password", "http.request.header.*", "gen_ai.prompt*"].map(|glob| rule().attribute(glob));
+    let rules = rules.into_iter().chain(patterns.map(|pattern| rule().pattern(pattern)));
+    let rules = rules.chain(["ACME-[0-9]{6}", "(?i)internal use only"].map(|regex| rule().regex(regex)));
+    let attributes = [
+        (
+            "http.route",
+            "/api/v1/tenants/{tenant}/projects/{project}/sessions/current",
+        ),
+        (
+            "url.full",
+            "https://service.example/api/v1/projects/search?sort=name&asc",
+        ),
+        (
+            "session.id",
+            "7f3d3f3c-58a6-4b4c-9b39-5f0d8f6f6a11 in region eu-central-1a",
+        ),
+        (
+            "gen_ai.completion",
+            "The capital of France is Paris, which is a city on the Seine",
+        ),
+        (
+            "db.query.text",
+            "SELECT id, name FROM projects WHERE tenant = $1 ORDER BY name",
+        ),
+        (
+            "user_agent.original",
+            "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/126.0",
+        ),
+        (
+            "exception.message",
+            "connection to the receiver was reset after 12 of 14 messages",
+        ),
+        (
+            "code.function",
+            "tracer_registry::export::send::deliver::Deliver::next_attempt",
+        ),
+        (
+            "started",
+            "2026-01-01T12:30:45.123456789Z, finished 12 milliseconds late",
+        ),
+        (
+            "k8s.pod.name",
+            "gateway-deployment-7c9d8f6b5-x2x4z on node pool-1-large-00017",
+        ),
+    ];
+    (redaction(rules), attributes)
+}
+
+#[test]
+fn a_text_without_matches_takes_no_memory() {
+    let (redaction, attributes) = usual_span();
+    let all = || {
+        for (key, text) in attributes {
+            assert!((59..=61).contains(&text.len()), "{} bytes: {text}", text.len());
+            assert_eq!(redaction.text(key, text), Verdict::Keep, "{key}: {text}");
+        }
+    };
+    // Caches of keys and of regular expressions.
+    all();
+    assert_eq!(allocation_counter::measure(all).count_total, 0);
+}
+
+#[test]
+#[ignore = "measures times: cargo test --release -p tracer-registry --all-features --lib -- --ignored --nocapture times_of_rules"]
+fn times_of_rules() {
+    const ROUNDS: u32 = 100_000;
+    let (redaction, attributes) = usual_span();
+    let mut best = std::time::Duration::MAX;
+    for _ in 0..5 {
+        let start = std::time::Instant::now();
+        for _ in 0..ROUNDS {
+            for (key, text) in attributes {
+                assert_eq!(
+                    redaction.text(std::hint::black_box(key), std::hint::black_box(text)),
+                    Verdict::Keep
+                );
+            }
+        }
+        best = best.min(start.elapsed() / ROUNDS);
+    }
+    println!("a span of ten attributes of 60 bytes with ten rules: {best:?}");
+    assert!(best < std::time::Duration::from_micros(2), "{best:?}");
+}
