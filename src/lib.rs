@@ -133,6 +133,7 @@ pub mod status {
     #[cfg(feature = "macros")]
     pub use crate::integrations::trace_macro::{TraceCounts, trace_counts};
     pub use crate::ledger::{DropReason, LedgerSnapshot};
+    pub use crate::policy::quota::QuotaUse;
     pub use crate::registry::{
         Attention, ConfigurationStatus, EndpointStatus, EvictedTotals, PoolStatus, Severity, SpoolHealth, SpoolStatus,
         Status, TracerFilter, TracerOrder, TracerPage, TracerPosition, TracerQuery, TracerStatus, UnroutedStatus,

@@ -17,6 +17,7 @@ use crate::export::payload::Payload;
 use crate::export::queue::session_event::SpooledEvent;
 use crate::export::schedule::breaker_status::Breakers;
 use crate::ledger::{DropReason, Ledgers};
+use crate::policy::quota::QuotaUse;
 use crate::util::wall_time;
 
 /// A lane as its selector's ledger uses it.
@@ -160,6 +161,7 @@ pub(crate) struct LaneSnapshot {
     pub(crate) key: Option<KeyStatus>,
     pub(crate) destination: Option<DestinationStatus>,
     pub(crate) copies: Vec<CopyStatus>,
+    pub(crate) quota: Vec<QuotaUse>,
     /// The oldest request in progress.
     pub(crate) oldest_request: Option<RequestStatus>,
 }
@@ -183,6 +185,7 @@ impl LaneSnapshot {
         self.key = lane.key;
         self.destination = lane.destination;
         self.copies = lane.copies;
+        self.quota = lane.quota;
     }
 }
 

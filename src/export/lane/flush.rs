@@ -56,6 +56,12 @@ impl CountedLane for Lane {
             key: Some(key),
             destination: Some(self.destination_status()),
             copies: self.copy_statuses(),
+            quota: self
+                .policies
+                .quota
+                .as_ref()
+                .map(|quota| quota.status())
+                .unwrap_or_default(),
             oldest_request: state.oldest_request(|kind| match kind {
                 RequestKind::Spans => [breakers.spans, breakers.endpoint],
                 RequestKind::SessionEvents => [breakers.session_events, breakers.endpoint],

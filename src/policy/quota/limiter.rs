@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::clock::{Clock, Periods, wall_seconds};
 use super::rate::SECOND;
-use super::usage::{Amount, Limits, Usage, Wait};
+use super::usage::{Amount, Limits, QuotaUse, Usage, Wait};
 use crate::config::Quota;
 
 /// The longest time that a client is told to wait.
@@ -100,6 +100,42 @@ impl Limiter {
         let taken = Some(self.take(amount)?);
         let limiter = Arc::clone(self);
         Ok(Charge { limiter, taken })
+    }
+
+    /// Returns how much of each limit is used. Of a rate, it is the burst.
+    pub(crate) fn status(&self) -> Vec<QuotaUse> {
+        let now = self.clock.now();
+        let bursts = self.usage.bursts(&self.limits, now);
+        let counts = self.usage.counts_of(self.clock.periods(now, wall_seconds));
+        let quota = self.quota.with_bursts();
+        let burst = |rate: Option<usize>, burst: Option<usize>| rate.and(burst);
+        let limits = [
+            (
+                "spans_burst",
+                burst(quota.spans_per_second, quota.spans_burst),
+                bursts[0],
+            ),
+            (
+                "bytes_burst",
+                burst(quota.bytes_per_second, quota.bytes_burst),
+                bursts[1],
+            ),
+            (
+                "requests_burst",
+                burst(quota.requests_per_second, quota.requests_burst),
+                bursts[2],
+            ),
+            ("spans_per_day", quota.spans_per_day, counts[0]),
+            ("bytes_per_day", quota.bytes_per_day, counts[1]),
+            ("spans_per_month", quota.spans_per_month, counts[2]),
+            ("bytes_per_month", quota.bytes_per_month, counts[3]),
+        ];
+        let used = limits.into_iter().filter_map(|(setting, limit, used)| {
+            let limit = limit? as u64;
+            let setting = setting.to_owned();
+            Some(QuotaUse { setting, used, limit })
+        });
+        used.collect()
     }
 
     /// Converts what the owner owes for a new quota, so that it owes as many items as before.

@@ -31,4 +31,4 @@ pub use limiter::Charge;
 pub use limiter::Limiter;
 pub(crate) use limiter::Taken;
 pub(crate) use quotas::Quotas;
-pub use usage::Amount;
+pub use usage::{Amount, QuotaUse};

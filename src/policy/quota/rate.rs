@@ -68,6 +68,13 @@ impl Rate {
         });
     }
 
+    /// Returns how many items are owed: how much of the burst is used.
+    pub(super) fn used(self, word: &AtomicU64, now: u64) -> u64 {
+        let owed = u128::from(word.load(Ordering::Relaxed).saturating_sub(now));
+        let items = (owed * u128::from(self.per_second)).div_ceil(u128::from(SECOND));
+        u64::try_from(items).unwrap_or(u64::MAX)
+    }
+
     /// Returns the word after these items, or how long they have to wait.
     fn next(self, whole_at: u64, items: u64, now: u64) -> Result<u64, u64> {
         let from = whole_at.max(now);

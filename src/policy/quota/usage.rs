@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use super::clock::Periods;
 use super::count;
 use super::rate::Rate;
@@ -17,6 +19,18 @@ pub struct Amount {
     pub bytes: u64,
     /// Requests of clients.
     pub requests: u64,
+}
+
+/// How much of a limit is used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct QuotaUse {
+    /// Name of its setting, such as `spans_per_day`. Of a rate, it is that of the burst.
+    pub setting: String,
+    /// What is used now. Of a burst, more than the limit after a request larger than it.
+    pub used: u64,
+    /// The limit.
+    pub limit: u64,
 }
 
 /// What an owner has used: the words of its rates and counts.
@@ -163,6 +177,11 @@ impl Usage {
             Limit::Rate(at, rate) => rate.refund(&self.rates[at], items),
             Limit::Count(at, _) => count::refund(&self.counts[at], items, period(at, periods)),
         }
+    }
+
+    /// Returns how much of the burst of each rate is used.
+    pub(super) fn bursts(&self, limits: &Limits, now: u64) -> [u64; 3] {
+        [0, 1, 2].map(|at| limits.rates[at].map_or(0, |rate| rate.used(&self.rates[at], now)))
     }
 
     /// Returns the counts of the current periods.

@@ -105,6 +105,7 @@ pub(super) fn tracer_status(ledger: &SelectorLedger, erased: &ErasedSelectors) -
         last_delivery: snapshot.last_delivery.map(wall_time::to_millis),
         redaction: snapshot.redaction,
         breakers: snapshot.breakers,
+        quota: snapshot.quota,
         key: snapshot.key,
     }
 }

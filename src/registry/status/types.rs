@@ -12,6 +12,7 @@ use crate::export::{
     RequestStatus,
 };
 use crate::ledger::LedgerSnapshot;
+use crate::policy::quota::QuotaUse;
 use crate::registry::reload::ConfigurationStatus;
 use crate::registry::unrouted::UnroutedStatus;
 use crate::selector::Selector;
@@ -178,6 +179,10 @@ pub struct TracerStatus {
     pub redaction: RedactionStatus,
     /// State of the breakers of its newest tracer.
     pub breakers: Breakers,
+    /// How much of each limit of its newest tracer's quota is used. All selectors of a tenant share
+    /// what it has used.
+    #[serde(default)]
+    pub quota: Vec<QuotaUse>,
     /// Key of its newest tracer. `None` if it has no tracer.
     pub key: Option<KeyStatus>,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use opentelemetry::trace::Span as _;
 use serde_json::Value;
 use tracer_registry::Selector;
-use tracer_registry::config::{BackendName, Protocol};
+use tracer_registry::config::{BackendName, Protocol, Quota};
 use tracer_registry::report::Report;
 use tracer_registry::secret::Fingerprinter;
 use tracer_registry::status::{Status, TracerQuery};
@@ -223,7 +223,13 @@ fn of_copies() -> Status {
 }
 
 fn of_refused_spans() -> Status {
-    let world = World::with(&["a"], |builder| builder.export(inline()));
+    let quota = Quota {
+        spans_per_day: Some(5),
+        ..Quota::default()
+    };
+    let world = World::with(&["a"], |builder| {
+        builder.export(inline()).tenant("a", binding("a").quota(quota))
+    });
     world.collector.fault(Fault::status(400).times(1));
     for _ in 0..2 {
         world.tenant("a").start_span("span").end();

@@ -177,12 +177,12 @@ fn a_client_far_beyond_its_quota_gets_what_it_allows_and_the_others_lose_nothing
         let got = (accepted * SPANS) as u128;
         let allowed = |time: Duration| RATE + RATE * time.as_millis() / 1000;
         let most = allowed(begin.elapsed());
-        let least = allowed(last.duration_since(first.expect("one request")));
+        let minimum = allowed(last.duration_since(first.expect("one request")));
         assert!(got <= most, "{got} of {most}");
         // To a hundredth, and the part of a request that did not fit.
         assert!(
-            got + SPANS as u128 >= least * 99 / 100,
-            "{got} of {least}, {asked} asked"
+            got + SPANS as u128 >= minimum * 99 / 100,
+            "{got} of {minimum}, {asked} asked"
         );
         assert!((asked * SPANS) as u128 > 2 * most, "{asked} are too few to tell");
         (accepted * SPANS, other.join().unwrap())
@@ -282,6 +282,36 @@ fn a_reload_that_changes_a_quota_applies_to_the_next_request_and_keeps_what_was_
     refused(&post(&["d"]));
     reload("");
     assert_eq!(post(&["d"; 100]).status, 200);
+}
+
+#[test]
+fn the_status_of_a_tenant_has_what_is_used_of_each_limit() {
+    let service = Service::with(
+        "",
+        &quota_of(
+            "acme",
+            "spans_per_day = 10\nbytes_per_month = \"1KB\"\nrequests_per_second = 5",
+        ),
+    );
+    let message = body(&["a", "b", "c"]);
+    let bytes = message.len() as u64;
+    assert_eq!(service.post(ACME, &[], message).status, 200);
+    let status = service
+        .gateway()
+        .registry()
+        .tracer_status("tenant:acme".parse::<tracer_registry::Selector>().unwrap());
+    let quota = status.unwrap().unwrap().quota;
+    let used = |setting: &str| {
+        let of_setting = quota.iter().find(|quota| quota.setting == setting).unwrap();
+        (of_setting.used, of_setting.limit)
+    };
+    assert_eq!(
+        (used("spans_per_day"), used("bytes_per_month")),
+        ((3, 10), (bytes, 1000))
+    );
+    let (requests, burst) = used("requests_burst");
+    assert!(requests <= 1 && burst == 5, "{requests}");
+    assert_eq!(quota.len(), 3);
 }
 
 #[test]
