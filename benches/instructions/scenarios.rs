@@ -18,9 +18,9 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, SpanData, SpanExporter};
 use prost::Message as _;
-use tracer_registry::config::{Compression, Export, Pool};
+use tracer_registry::config::{Binding, Compression, Export, Pool};
 use tracer_registry::ingest::Traces;
-use tracer_registry::{TracerHandle, TracerRegistry, trace};
+use tracer_registry::{KeySource, Selector, TracerHandle, TracerRegistry, trace};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::fixture::{builder, builder_to, ours, ours_with_registry, span, span_of_session, stock};
@@ -117,6 +117,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     }),
     scenario("enqueue", enqueue),
     scenario("enqueue, peer", enqueue_in_stock),
+    scenario("enqueue with a copy", enqueue_with_copy),
     Scenario {
         name: "encode a span",
         counted: "*export::encode::otlp::request*",
@@ -224,6 +225,19 @@ const QUEUE: usize = 4_096;
 fn enqueue() {
     let registry = builder().export(export()).build().expect("a valid configuration");
     let tracer = registry.tenant("a").expect("any tenant").tracer("bench");
+    measure(|| span(&tracer));
+    std::process::exit(0);
+}
+
+/// A span that is queued for its tracer and for the target of its copies.
+fn enqueue_with_copy() {
+    let target: Selector = "environment:operations".parse().expect("a selector");
+    let key = KeySource::provider("fixed", "key");
+    let binding = Binding::new().endpoint("http://127.0.0.1:9").api_key(key);
+    let builder = builder().tenant("copied", binding.clone().also(&target));
+    let builder = builder.environment("operations", binding);
+    let registry = builder.export(export()).build().expect("a valid configuration");
+    let tracer = registry.tenant("copied").expect("configured").tracer("bench");
     measure(|| span(&tracer));
     std::process::exit(0);
 }
