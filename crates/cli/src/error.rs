@@ -61,7 +61,7 @@ pub(super) enum CliError {
     #[error("{0} has no spool.path; name another configuration with --config, or the gateway with --url")]
     NoSpool(String),
     #[error("cannot redact for {0}")]
-    Redact(Selector, #[source] LookupError),
+    Redact(Selector, #[source] Box<LookupError>),
     #[error("cannot read the request from standard input")]
     Input(#[source] io::Error),
     #[error("the request on standard input is larger than {0} bytes (gateway.max_request)")]

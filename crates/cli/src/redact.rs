@@ -73,7 +73,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
     let spans = traces.spans();
     let redacted = registry
         .redact(&selector, traces)
-        .map_err(|source| CliError::Redact(selector.clone(), source))?;
+        .map_err(|source| CliError::Redact(selector.clone(), Box::new(source)))?;
     report(&selector, spans, &redacted)?;
     let body = redacted.traces.into_protobuf();
     match arguments.output {

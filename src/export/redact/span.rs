@@ -111,13 +111,14 @@ fn redact(redaction: &Redaction, spot: Spot<'_>, value: &mut Value) -> bool {
         Value::Bool(shown) => redaction.scalar(spot, if *shown { "true" } else { "false" }),
         Value::I64(number) => redaction.scalar(spot, &number.to_string()),
         Value::F64(number) => redaction.scalar(spot, &number.to_string()),
-        Value::Array(array) => match redaction.whole(spot) {
-            Some(action) => of_whole(redaction, action, value),
-            None => {
+        Value::Array(array) => {
+            if let Some(action) = redaction.whole(spot) {
+                of_whole(redaction, action, value)
+            } else {
                 elements(redaction, spot, array);
                 Verdict::Keep
             }
-        },
+        }
         // A later kind of value, which no rule can be applied to.
         _ => {
             redaction.note_unreadable();

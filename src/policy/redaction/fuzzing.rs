@@ -41,6 +41,9 @@ static REDACTIONS: LazyLock<[Arc<Redaction>; 2]> = LazyLock::new(|| {
 
 /// Applies rules to a text. Its verdict does not depend on their order, no text that a rule finds is
 /// left, and JSON stays JSON. Accepts texts that are not dropped.
+///
+/// # Panics
+/// If one of these does not hold.
 pub fn redact(data: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(data) else {
         let [redaction, _] = &*REDACTIONS;

@@ -68,24 +68,29 @@ fn offline<T>(
     work: impl FnOnce(&Path) -> Result<T, CheckError>,
 ) -> Result<Offline<T>, CliError> {
     if connection.url.is_some() {
-        return Gateway::connect(connection).map(Offline::Gateway);
+        return gateway(connection);
     }
     let file = connection.config.as_deref().unwrap_or(Path::new(CONFIG));
     match work(&folder_of(file)?) {
         Ok(done) => Ok(Offline::Done(done)),
-        Err(CheckError::Open(used @ OpenError::Locked { .. })) => match Gateway::connect(connection) {
+        Err(CheckError::Open(used @ OpenError::Locked { .. })) => match gateway(connection) {
             Err(CliError::NoAdmin(config)) => Err(CliError::SpoolInUse { used, config }),
-            gateway => gateway.map(Offline::Gateway),
+            gateway => gateway,
         },
         Err(error) => Err(CliError::Spool(error)),
     }
+}
+
+fn gateway<T>(connection: &Connection) -> Result<Offline<T>, CliError> {
+    let gateway = Gateway::connect(connection)?;
+    Ok(Offline::Gateway(Box::new(gateway)))
 }
 
 /// What became of work on a folder.
 enum Offline<T> {
     Done(T),
     /// This gateway has to do it.
-    Gateway(Gateway),
+    Gateway(Box<Gateway>),
 }
 
 fn folder_of(file: &Path) -> Result<PathBuf, CliError> {

@@ -153,7 +153,8 @@ mod tests {
         // Not more than the limit, which only an append exceeds.
         buffer.make_room(500_000).await.unwrap();
         assert_eq!(buffer.bytes.capacity(), 600_000);
-        assert_eq!(buffer.append(&[0; 500_000]).unwrap_err().kind, RefusalKind::TooLarge);
+        let more = vec![0; 500_000];
+        assert_eq!(buffer.append(&more).unwrap_err().kind, RefusalKind::TooLarge);
     }
 
     #[tokio::test]
@@ -161,7 +162,7 @@ mod tests {
         let budget = Budget::new(300_000);
         let mut reserved = budget.reservation(&Arc::default());
         let mut buffer = Buffer::new(1 << 20, &mut reserved);
-        buffer.append(&[7; 200_000]).unwrap();
+        buffer.append(&vec![7; 200_000]).unwrap();
         buffer.make_room(50_000).await.unwrap();
         assert_eq!((buffer.bytes.capacity(), budget.used()), (250_000, 250_000));
         assert_eq!(

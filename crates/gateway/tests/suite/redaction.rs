@@ -2,6 +2,7 @@
 //! receiver gets and those on disk.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -141,16 +142,20 @@ fn iban(account: &str) -> String {
     format!("DE{:02}{account}", 98 - rest)
 }
 
-fn value(kind: Kind) -> Option<AnyValue> {
-    Some(AnyValue { value: Some(kind) })
-}
-
 fn keyed(key: &str, kind: Kind) -> KeyValue {
     KeyValue {
         key: key.to_owned(),
-        value: value(kind),
+        value: Some(AnyValue { value: Some(kind) }),
         ..KeyValue::default()
     }
+}
+
+/// Returns attributes that no rule finds by their own key.
+fn renamed(mut attributes: Vec<KeyValue>, key: &str) -> Vec<KeyValue> {
+    for attribute in &mut attributes {
+        key.clone_into(&mut attribute.key);
+    }
+    attributes
 }
 
 /// Returns a request with a secret for each rule in each field.
@@ -180,24 +185,19 @@ fn request(secrets: &mut Secrets) -> ExportTraceServiceRequest {
             values: values.map(|kind| AnyValue { value: Some(kind) }).into(),
         })
     }));
-    let mut in_map = attributes("entry of a map", |text, key| {
+    let in_map = attributes("entry of a map", |text, key| {
         let values = vec![
             keyed("first", Kind::BoolValue(true)),
             keyed(key, Kind::StringValue(text)),
         ];
         Kind::KvlistValue(KeyValueList { values })
     });
-    // The attribute itself is not to be found by its key.
-    in_map.iter_mut().for_each(|attribute| attribute.key = "map".to_owned());
-    of_span.extend(in_map);
+    of_span.extend(renamed(in_map, "map"));
     of_span.extend(attributes("bytes", |text, _| Kind::BytesValue(text.into_bytes())));
-    let mut in_json = attributes("member of JSON in a text", |text, key| {
+    let in_json = attributes("member of JSON in a text", |text, key| {
         Kind::StringValue(json!({"first": 1, "inner": [{ key: text }]}).to_string())
     });
-    in_json
-        .iter_mut()
-        .for_each(|attribute| attribute.key = "json".to_owned());
-    of_span.extend(in_json);
+    of_span.extend(renamed(in_json, "json"));
     for rule in [Rule::Key, Rule::Card, Rule::Regex] {
         let number = secrets.plant("number", rule).parse().unwrap();
         of_span.push(keyed(&key(rule), Kind::IntValue(number)));
@@ -296,7 +296,7 @@ impl Seen {
     fn add(&mut self, body: &[u8]) {
         self.0.push_str(&String::from_utf8_lossy(body));
         if let Ok(request) = ExportTraceServiceRequest::decode(body) {
-            self.0.push_str(&format!("{request:?}"));
+            write!(self.0, "{request:?}").unwrap();
         }
     }
 

@@ -192,6 +192,9 @@ impl Ledger {
     }
 }
 
+/// Attribute of each span that some members redact.
+pub(super) const PLANTED_KEY: &str = "planted";
+
 /// Reference to an open span.
 #[derive(Clone)]
 pub(super) enum Active {
@@ -207,6 +210,14 @@ impl Active {
                 span.set_attribute(key, value);
             }
             Self::Context(cx) => cx.span().set_attribute(KeyValue::new(key, value)),
+        }
+    }
+
+    pub(super) fn plant(&self, text: String) {
+        let planted = KeyValue::new(PLANTED_KEY, text);
+        match self {
+            Self::Span(span) => span.set_attribute(planted.key, planted.value),
+            Self::Context(cx) => cx.span().set_attribute(planted),
         }
     }
 

@@ -47,7 +47,7 @@ pub(super) fn messages() -> impl Strategy<Value = ExportTraceServiceRequest> {
 /// attributes or only elsewhere.
 pub(super) fn encoded(request: &ExportTraceServiceRequest, unknown_values: bool, seed: u64) -> Vec<u8> {
     let plain = request.encode_to_vec();
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         plain
     } else {
         with_unknown_fields(&REQUEST, &plain, unknown_values, &mut StdRng::seed_from_u64(seed))

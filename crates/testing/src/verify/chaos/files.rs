@@ -185,7 +185,13 @@ fn binding(member: &Member, at: Setting, url: &str) -> Value {
         SessionMode::AutoCreate => "auto_create",
         other => unreachable!("{other:?} is not in the cast"),
     };
+    let rules = if member.redacts() {
+        json!({"planted": {"patterns": ["email"]}})
+    } else {
+        json!({})
+    };
     json!({
+        "redact": {"rules": rules},
         "backend": backend,
         "endpoint": format!("{url}{path}"),
         "source": member.source_at(at),

@@ -6,7 +6,7 @@ use std::fmt;
 use memchr::{memchr_iter, memmem};
 use uuid::Uuid;
 
-use super::super::program::cast::{CANARY, Member};
+use super::super::program::cast::{CANARY, Member, PLANTED};
 use super::finding::{FindingKind, Findings};
 use tracer_registry_collector::RecordedRequest;
 
@@ -39,7 +39,9 @@ pub(in super::super) fn scan<'a>(
     let scanner = Scanner {
         owners,
         tokens: tokens.chain(strangers).collect(),
+        redacting: cast.iter().map(Member::redacts).collect(),
         canary: memmem::Finder::new(CANARY),
+        planted: memmem::Finder::new(PLANTED),
     };
     let mut bytes = 0;
     for request in requests {
@@ -67,6 +69,7 @@ pub(in super::super) fn scan<'a>(
 enum Found<'t> {
     Token(&'t [u8]),
     Canary(&'t [u8]),
+    Planted(&'t [u8]),
     Session(&'t [u8]),
     Trace([u8; TRACE_ID_LENGTH]),
 }
@@ -76,6 +79,11 @@ impl fmt::Display for Found<'_> {
         match self {
             Self::Token(text) => write!(f, "the token {}", String::from_utf8_lossy(text)),
             Self::Canary(text) => write!(f, "the canary {}", String::from_utf8_lossy(text)),
+            Self::Planted(text) => write!(
+                f,
+                "the address {}, which must be removed,",
+                String::from_utf8_lossy(text)
+            ),
             Self::Session(text) => write!(f, "the session {}", String::from_utf8_lossy(text)),
             Self::Trace(id) => write!(f, "the trace {}", Uuid::from_bytes(*id).simple()),
         }
@@ -86,7 +94,10 @@ struct Scanner<'a> {
     owners: &'a Owners,
     /// Owner of each token.
     tokens: HashMap<&'a [u8], Option<usize>>,
+    /// Members that remove planted addresses.
+    redacting: Vec<bool>,
     canary: memmem::Finder<'static>,
+    planted: memmem::Finder<'static>,
 }
 
 impl Scanner<'_> {
@@ -100,6 +111,15 @@ impl Scanner<'_> {
             let length = CANARY.len() + token.len() + 1 + digits;
             let shown = text.get(start..start + length).unwrap_or(&text[start..]);
             on_match(self.tokens.get(token).copied().flatten(), Found::Canary(shown));
+        }
+        for start in self.planted.find_iter(text) {
+            let rest = &text[start + PLANTED.len()..];
+            let token = rest.split(|byte| *byte == b'-').next().unwrap_or_default();
+            let owner = self.tokens.get(token).copied().flatten();
+            if owner.is_none_or(|owner| self.redacting[owner]) {
+                let end = (start + PLANTED.len() + token.len()).min(text.len());
+                on_match(None, Found::Planted(&text[start..end]));
+            }
         }
         // Tokens in sources, keys, headers and settings.
         each_run(text, TOKEN_LENGTH, |start, run| {

@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::super::oracle::env::{InSession, Parent};
 use super::super::oracle::expect::ExpectedSession;
+use super::super::program::cast::PLANTED;
 use super::super::program::operation::OpId;
+use super::super::subject::PLANTED_KEY;
 use super::finding::FindingKind;
 use super::{Check, parse_canary, session_of_trace};
 use tracer_registry_collector::{Operation, OperationKind, Project, Session};
@@ -111,6 +113,15 @@ impl Check<'_> {
         let others = found.metadata.iter().filter(|(key, value)| {
             if *key == "plan" {
                 return value.as_str() != Some(&setting);
+            }
+            if *key == PLANTED_KEY {
+                // Each enrichment overwrites it.
+                let text = value.as_str().unwrap_or_default();
+                return if of.redacts() {
+                    text != of.planted(op)
+                } else {
+                    !text.contains(PLANTED)
+                };
             }
             let canary = value.as_str().and_then(parse_canary);
             !own(key) || enriched(key).is_some_and(|op| canary.map(|(_, found)| found) != Some(op))

@@ -12,6 +12,7 @@ use super::super::ours::traced::{TRACED, TRACED_AS};
 use super::super::program::cast::{Backend, Setting};
 use super::super::program::operation::{OpId, TracerRef};
 use super::super::run::late_key;
+use super::super::subject::PLANTED_KEY;
 use super::finding::FindingKind;
 use super::{Arrival, Check, SpanOrigin, parse_canary};
 use tracer_registry_collector::{Project, Span};
@@ -281,6 +282,17 @@ impl Check<'_> {
                 Some(op),
                 "its own `work` attribute",
                 "a missing or different one",
+            );
+        }
+        let planted = self.cast[span.target.member].planted(op);
+        if text(PLANTED_KEY) != Some(&planted) {
+            let found = format!("{:?}", text(PLANTED_KEY));
+            self.find(
+                FindingKind::WrongAttribute,
+                span.target.member,
+                Some(op),
+                planted,
+                found,
             );
         }
         if expected != seen || other_value.is_some() {

@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use super::super::program::cast::planted;
+use super::super::subject::PLANTED_KEY;
 use super::content::{self, SentBlock, session_id};
 use super::oracle::{owner, owners};
 use super::program::{Action, Call, Credential, Encoding, Export, Flaw, Format, SessionCall, TRACES};
@@ -230,7 +232,7 @@ pub(super) fn prepare_session(
                 "session_name": canary,
                 "session_id": session_id.unwrap_or("not-an-id"),
                 "inputs": {"i": canary},
-                "metadata": {"m": canary},
+                "metadata": {"m": canary, PLANTED_KEY: planted(&canary)},
                 "user_properties": {"u": canary},
                 "project": project,
             });
@@ -238,7 +240,10 @@ pub(super) fn prepare_session(
             (Method::POST, if bare { start } else { json!({"session": start}) })
         }
         Action::Enrich { in_path, .. } => {
-            let mut delta = json!({"metadata": {format!("e{id}"): canary, "last": canary}, "project_name": project});
+            let mut delta = json!({
+                "metadata": {format!("e{id}"): canary, "last": canary, PLANTED_KEY: planted(&canary)},
+                "project_name": project,
+            });
             if in_path {
                 suffix = format!("/v1/events/{}", session_id.unwrap_or_default());
             } else {
@@ -251,7 +256,7 @@ pub(super) fn prepare_session(
                 "event_name": canary,
                 "event_type": "tool",
                 "session_id": session_id,
-                "metadata": {"m": canary},
+                "metadata": {"m": canary, PLANTED_KEY: planted(&canary)},
                 "project": project,
             });
             (Method::POST, json!({"event": event}))

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::super::program::cast::{Backend, CANARY};
+use super::super::program::cast::{Backend, CANARY, Member, PLANTED, planted};
 use super::super::program::operation::OpId;
+use super::super::subject::PLANTED_KEY;
 use super::program::{Block, Span};
 use super::world::{TENANT_ATTRIBUTE, World};
 
@@ -91,7 +92,10 @@ pub(super) fn canary(world: &World, owner: Option<usize>, op: OpId) -> String {
 pub(super) fn block(world: &World, seed: u64, block: &Block, owner: Option<usize>) -> SentBlock {
     let canary = canary(world, owner, block.id);
     let lies = || lies(block.lies, &canary);
-    let mut resource = vec![("service.name".to_owned(), json!(canary))];
+    let mut resource = vec![
+        ("service.name".to_owned(), json!(canary)),
+        (PLANTED_KEY.to_owned(), json!(planted(&canary))),
+    ];
     resource.extend(block.named.iter().map(|named| {
         let value = named.as_ref().map_or(json!(7), |name| json!(name));
         (TENANT_ATTRIBUTE.to_owned(), value)
@@ -119,6 +123,7 @@ fn span(world: &World, seed: u64, span: &Span, owner: Option<usize>) -> SentSpan
     let start = START + u64::from(span.id) * 1_000_000;
     let mut attributes = vec![
         ("work".to_owned(), json!(canary)),
+        (PLANTED_KEY.to_owned(), json!(planted(&canary))),
         ("number".to_owned(), json!(i64::from(span.id) - 1000)),
     ];
     if let Some(session) = span.session {
@@ -128,7 +133,8 @@ fn span(world: &World, seed: u64, span: &Span, owner: Option<usize>) -> SentSpan
         }
     }
     if has(6) {
-        attributes.push(("nested".to_owned(), json!({"list": [canary, true, 0.5], "empty": ""})));
+        let nested = json!({"list": [canary, true, 0.5, planted(&canary)], "empty": ""});
+        attributes.push(("nested".to_owned(), nested));
     }
     if has(8) {
         attributes.push(("honeyhive_event_type".to_owned(), json!("model")));
@@ -140,7 +146,17 @@ fn span(world: &World, seed: u64, span: &Span, owner: Option<usize>) -> SentSpan
     if span.is_big {
         attributes.push(("big".to_owned(), json!(format!("{canary} {}", "x".repeat(BIG)))));
     }
-    let own = || vec![("own".to_owned(), json!(canary))];
+    if has(11) {
+        // As language models get it.
+        let messages = json!([{"role": "user", "content": planted(&canary)}]).to_string();
+        attributes.push(("messages".to_owned(), json!(messages)));
+    }
+    let own = || {
+        vec![
+            ("own".to_owned(), json!(canary)),
+            (PLANTED_KEY.to_owned(), json!(planted(&canary))),
+        ]
+    };
     SentSpan {
         trace_id: trace_id(seed, span.trace),
         span_id: span_id(seed, span.trace, span.number),
@@ -157,6 +173,37 @@ fn span(world: &World, seed: u64, span: &Span, owner: Option<usize>) -> SentSpan
             .map(|(trace, number)| (trace_id(seed, trace), span_id(seed, trace, number), own())),
         status: has(4).then(|| (canary.clone(), 2)),
         unknown: has(7).then(|| canary.clone()),
+    }
+}
+
+impl SentBlock {
+    /// Returns what a member gets of it, of which the binding removes the planted addresses.
+    pub(super) fn received_by(mut self, member: &Member) -> Self {
+        if !member.redacts() {
+            return self;
+        }
+        let spans = self.spans.iter_mut().flat_map(|span| {
+            let event = span.event.iter_mut().map(|(_, _, attributes)| attributes);
+            let link = span.link.iter_mut().map(|(_, _, attributes)| attributes);
+            std::iter::once(&mut span.attributes).chain(event).chain(link)
+        });
+        let all = spans.chain(&mut self.resource).chain([&mut self.scope.attributes]);
+        all.flatten().for_each(|(_, value)| redact(value));
+        self
+    }
+}
+
+fn redact(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Some((before, address)) = text.split_once(PLANTED) {
+                let (_, after) = address.split_once(".com").expect("an address");
+                *text = format!("{before}[redacted]{after}");
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(redact),
+        Value::Object(fields) => fields.values_mut().for_each(redact),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use super::super::program::cast::{Backend, Member, REGISTRIES};
 use super::EXPLAINED;
-use tracer_registry::config::{BackendName, Binding, Explain, Export, Protocol};
+use tracer_registry::config::{BackendName, Binding, Explain, Export, Pattern, Protocol, Redact, RedactRule};
 use tracer_registry::secret::{Fingerprinter, SecretError};
 use tracer_registry::selector::SelectorKind;
 use tracer_registry::{BuildError, KeySource, RegistryBuilder, TracerRegistry};
@@ -74,6 +74,12 @@ fn bind(builder: RegistryBuilder, member: &Member, collector: &LocalCollector) -
         .sessions(member.sessions)
         .trust_remote_parent(member.trusts_parents)
         .propagate_session_id(member.takes_sessions);
+    let binding = if member.redacts() {
+        let emails = RedactRule::new().pattern(Pattern::Email);
+        binding.redact(Redact::new().rule("planted", emails))
+    } else {
+        binding
+    };
     match member.parts.as_slice() {
         [(SelectorKind::Tenant, name)] => builder.tenant(name, binding),
         [(SelectorKind::Environment, name)] => builder.environment(name, binding),

@@ -13,10 +13,10 @@ use uuid::Uuid;
 
 use super::super::chaos::{Chaos, Registries, VAULT};
 use super::super::error::VerifyError;
-use super::super::program::cast::{Member, ONLY_IN_SECOND, REGISTRIES};
+use super::super::program::cast::{Member, ONLY_IN_SECOND, REGISTRIES, planted};
 use super::super::program::operation::{Disturbance, How, Misname};
 use super::super::run::current;
-use super::super::subject::{Active, Flushed, Found, Ledger, Request, Subject, Tally, Work};
+use super::super::subject::{Active, Flushed, Found, Ledger, PLANTED_KEY, Request, Subject, Tally, Work};
 use super::build;
 use super::requests::{self, Server};
 use super::subscriber::Subscriber;
@@ -300,6 +300,7 @@ impl Subject for Ours {
         let session = tracer
             .session(name)
             .metadata("m", canary.clone())
+            .metadata(PLANTED_KEY, planted(&canary))
             .input("i", canary.clone())
             .user_property("u", canary);
         match id {
@@ -321,7 +322,11 @@ impl Subject for Ours {
     }
 
     fn enrich(&self, session: &Session, key: String, canary: String) {
-        session.enrich(Enrichment::new().metadata(key, canary.clone()).metadata("last", canary));
+        let enrichment = Enrichment::new()
+            .metadata(PLANTED_KEY, planted(&canary))
+            .metadata(key, canary.clone())
+            .metadata("last", canary);
+        session.enrich(enrichment);
     }
 
     fn end_session(&self, session: &Session) {

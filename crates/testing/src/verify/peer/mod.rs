@@ -61,6 +61,8 @@ pub(super) fn cast(members: &[Member]) -> Arc<[Member]> {
         backend: Backend::Otlp,
         sessions: SessionMode::Explicit,
         takes_sessions: true,
+        // No redaction.
+        has_key_in_vault: true,
         ..member.clone()
     });
     plain.collect()

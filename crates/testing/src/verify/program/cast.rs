@@ -19,6 +19,15 @@ pub(crate) const KEYS: usize = 4;
 /// Prefix of every canary.
 pub(crate) const CANARY: &str = "canary-";
 
+/// Start of the e-mail addresses that some members remove.
+pub(crate) const PLANTED: &str = "planted-";
+
+/// Returns a text with an e-mail address that belongs to a canary.
+pub(crate) fn planted(canary: &str) -> String {
+    let owner = canary.strip_prefix(CANARY).unwrap_or(canary);
+    format!("write to {PLANTED}{owner}@example.com")
+}
+
 /// A tracer of the cast and its project.
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
@@ -123,6 +132,20 @@ impl Member {
     /// Returns a text that only this member's project may contain.
     pub(crate) fn canary(&self, op: OpId) -> String {
         format!("{CANARY}{}-{op}", self.token)
+    }
+
+    /// Returns whether its binding removes e-mail addresses: about half of the members do.
+    pub(crate) fn redacts(&self) -> bool {
+        !self.has_key_in_vault
+    }
+
+    /// Returns the text of [`planted`] as its project gets it.
+    pub(crate) fn planted(&self, op: OpId) -> String {
+        if self.redacts() {
+            "write to [redacted]".to_owned()
+        } else {
+            planted(&self.canary(op))
+        }
     }
 
     /// Returns a value of a setting that only this member's project may contain.

@@ -10,8 +10,9 @@ use opentelemetry::trace::{Span as _, TraceContextExt as _};
 use opentelemetry::{Context, KeyValue};
 
 use super::super::headers;
+use super::super::program::cast::planted;
 use super::super::program::operation::{Forgery, Kind, Op, OpId, TracerRef};
-use super::super::subject::{Active, Subject, given_id};
+use super::super::subject::{Active, PLANTED_KEY, Subject, given_id};
 use super::state::{Root, Run, Wrong};
 use crate::lock::lock;
 
@@ -71,6 +72,7 @@ impl<S: Subject> Interpreter<S> {
     /// span.
     pub(super) fn in_span(&self, target: TracerRef, op: &Op, span: Active) -> Self {
         span.set("work".to_owned(), self.name(target, op));
+        span.plant(planted(&self.name(target, op)));
         if op.id.is_multiple_of(4) {
             span.event(self.name(target, op));
         }
@@ -126,6 +128,7 @@ impl<S: Subject> Interpreter<S> {
     fn loose_of(&self, tracer: &S::Tracer, target: TracerRef, op: &Op) -> S::Span {
         let mut span = self.run.subject.start(tracer, self.name(target, op));
         span.set_attribute(KeyValue::new("work", self.name(target, op)));
+        span.set_attribute(KeyValue::new(PLANTED_KEY, planted(&self.name(target, op))));
         span
     }
 

@@ -18,7 +18,7 @@ pub(super) use self::state::Observed;
 pub(super) use self::state::Wrong;
 use self::state::{Job, Run};
 use self::tasks::root;
-use super::program::cast::Member;
+use super::program::cast::{Member, planted};
 use super::program::operation::{How, Program};
 use super::subject::Subject;
 use crate::lock::lock;
@@ -45,6 +45,7 @@ pub(super) fn run<S: Subject>(
             let name = cast[target.member].canary(*op);
             threads.spawn(move || {
                 subject.span_sync(How::Closure, &tracer, name.clone(), |span| {
+                    span.plant(planted(&name));
                     span.set("work".to_owned(), name);
                     for job in receiver {
                         job();

@@ -10,8 +10,9 @@ use opentelemetry::trace::{FutureExt as _, Span as _};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{JoinError, JoinSet, spawn_blocking, yield_now};
 
+use super::super::program::cast::planted;
 use super::super::program::operation::{Block, Carried, Forgery, How, Kind, Mode, Op, OpId, TracerRef};
-use super::super::subject::{Active, Request, Subject};
+use super::super::subject::{Active, PLANTED_KEY, Request, Subject};
 use super::interpreter::{Interpreter, Reach};
 use super::state::{OpenOnDrop, Root, Run};
 use super::sync::{PlannedPanic, end, ended_as_planned};
@@ -28,6 +29,7 @@ impl<S: Subject> Drop for OnDrop<S> {
     fn drop(&mut self) {
         let mut span = self.run.subject.start(&self.tracer, self.name.clone());
         span.set_attribute(KeyValue::new("work", self.name.clone()));
+        span.set_attribute(KeyValue::new(PLANTED_KEY, planted(&self.name)));
         span.end();
     }
 }

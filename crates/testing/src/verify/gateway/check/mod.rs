@@ -207,10 +207,12 @@ impl<'a> Check<'a> {
             let blocks = export.blocks.iter().zip(owners(self.world, export));
             let blocks: HashMap<OpId, Arc<SentBlock>> = blocks
                 .map(|(block, owner)| {
-                    (
-                        block.id,
-                        Arc::new(content::block(self.world, self.program.seed, block, owner)),
-                    )
+                    let sent = content::block(self.world, self.program.seed, block, owner);
+                    let received = match owner {
+                        Some(owner) => sent.received_by(&self.world.members[owner]),
+                        None => sent,
+                    };
+                    (block.id, Arc::new(received))
                 })
                 .collect();
             for (member, block, span) in arriving(self.world, self.program.seed, export, &success.members) {
