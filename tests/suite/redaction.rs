@@ -4,10 +4,14 @@ mod once;
 mod property;
 mod redactors;
 
+use opentelemetry::KeyValue;
 use opentelemetry::trace::Span as _;
+use secrecy::SecretString;
 use serde_json::{Value, json};
-use tracer_registry::config::{Export, Protocol, Redact, RedactRule};
-use tracer_registry::{Enrichment, RegistryBuilder};
+use tracer_registry::check::CheckMode;
+use tracer_registry::config::{Export, Protocol, Redact, RedactAction, RedactRule};
+use tracer_registry::secret::SecretError;
+use tracer_registry::{Enrichment, KeySource, LookupError, RegistryBuilder, Selector};
 
 use crate::support::{World, binding, quick};
 
@@ -85,4 +89,37 @@ fn the_bindings_own_texts_are_redacted_once_on_spans_and_sessions() {
             json!({"plan": "pro", "secret": REDACTED})
         );
     }
+}
+
+#[test]
+fn a_key_of_hashes_that_cannot_be_read_fails_that_look_up_alone() {
+    let hashing = |key: &str| {
+        let rule = RedactRule::new().attribute("secret").action(RedactAction::Hash);
+        let redact = Redact::new().rule("users", rule);
+        redact.key(KeySource::provider("hash_keys", key))
+    };
+    let world = World::with(&["a", "b", "c"], |builder| {
+        builder
+            .secret_source("hash_keys", |name: &str| match name {
+                "none" => Err(SecretError::refused("the vault is sealed")),
+                key => Ok(SecretString::from(key)),
+            })
+            .tenant("a", binding("a").redact(hashing("none")))
+            .tenant("b", binding("b").redact(hashing("too short")))
+            .tenant("c", binding("c").redact(hashing("long enough for a key")))
+    });
+    let errors = ["a", "b"].map(|tenant| {
+        let error = world.registry.tenant(tenant).expect_err("its key cannot be read");
+        assert!(matches!(error, LookupError::RedactKey(_)), "{error}");
+        let checked = world.registry.check_selector(Selector::tenant(tenant), CheckMode::Keys);
+        assert_eq!(checked.expect("a valid selector").error, Some(error.clone()));
+        error
+    });
+    assert_eq!(errors.map(|error| error.is_temporary()), [true, false]);
+    let mut span = world.tenant("c").start_span("answer");
+    span.set_attribute(KeyValue::new("secret", SECRET));
+    span.end();
+    world.flush();
+    let hash = world.span("c", "answer").attributes["secret"].to_string();
+    assert!(hash.starts_with("\"[hash:"), "{hash}");
 }

@@ -178,6 +178,15 @@ mod on_disk {
     }
 
     #[test]
+    fn what_an_earlier_process_stored_without_rules_is_redacted_when_it_is_loaded() {
+        let expected = hash();
+        for mode in [SpoolMode::Through, SpoolMode::Overflow] {
+            let project = through_a_restart(mode, |builder| builder, |builder| builder.tenant("a", hashing()));
+            assert_eq!(hash_in(&project), expected, "{mode:?}");
+        }
+    }
+
+    #[test]
     fn what_was_stored_with_rules_stays_redacted_without_them() {
         let expected = hash();
         let project = through_a_restart(
