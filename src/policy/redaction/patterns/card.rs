@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{before, byte, is_alphanumeric, is_decimal_after, is_decimal_before, is_digit, overlaps_uuid};
+use super::bytes::{before, byte, is_alphanumeric, is_decimal_after, is_decimal_before, is_digit, overlaps_uuid};
 
 pub(super) const MIN_DIGITS: usize = 12;
 const MAX_DIGITS: usize = 19;

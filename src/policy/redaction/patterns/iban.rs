@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{before, byte, is_alphanumeric, overlaps_uuid};
+use super::bytes::{before, byte, is_alphanumeric, overlaps_uuid};
 
 /// Lengths by country, as in the registry of IBANs, and those of countries outside of it.
 const LENGTHS: &str = "AD24 AE23 AL28 AO25 AT20 AZ28 BA20 BE16 BF28 BG22 BH22 BI27 BJ28 BR29 BY28 \

@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 use std::ops::Range;
 
-use super::{before, byte, count, is_alphanumeric};
+use super::bytes::{before, byte, count, is_alphanumeric};
 
 /// Longest text of an IPv6 address: eight groups, or six and an IPv4 address.
 const MAX_V6: usize = 45;

@@ -3,10 +3,12 @@
 //!
 //! A pattern never matches inside a UUID, or next to a letter or digit.
 
+mod bytes;
 mod card;
 mod email;
 mod iban;
 mod ip;
+mod pattern_set;
 mod phone;
 mod token;
 
@@ -17,33 +19,8 @@ use std::ops::Range;
 
 use crate::config::Pattern;
 
+pub(super) use pattern_set::PatternSet;
 pub(super) use token::Anchors;
-
-/// A set of patterns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct PatternSet(u8);
-
-impl PatternSet {
-    pub(super) fn insert(&mut self, pattern: Pattern) {
-        self.0 |= 1 << pattern as u8;
-    }
-
-    pub(super) fn extend(&mut self, other: Self) {
-        self.0 |= other.0;
-    }
-
-    pub(super) fn contains(self, pattern: Pattern) -> bool {
-        self.0 & (1 << pattern as u8) != 0
-    }
-
-    pub(super) fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    pub(super) fn uses_anchors(self) -> bool {
-        self.contains(Pattern::Jwt) || self.contains(Pattern::ApiKey)
-    }
-}
 
 /// What occurs in a text: decides which patterns can match at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,49 +83,4 @@ pub(super) fn find(
     {
         anchors.find(text, wanted, found);
     }
-}
-
-fn count(text: &[u8], wanted: u8) -> usize {
-    text.iter().map(|byte| usize::from(*byte == wanted)).sum()
-}
-
-/// Returns the byte at a position, or 0 outside the text.
-fn byte(text: &[u8], at: usize) -> u8 {
-    text.get(at).copied().unwrap_or(0)
-}
-
-fn before(text: &[u8], at: usize, back: usize) -> u8 {
-    at.checked_sub(back).map_or(0, |at| byte(text, at))
-}
-
-fn is_digit(text: &[u8], at: usize) -> bool {
-    byte(text, at).is_ascii_digit()
-}
-
-fn is_alphanumeric(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-}
-
-/// Whether a decimal point and a digit follow.
-fn is_decimal_after(text: &[u8], end: usize) -> bool {
-    matches!(byte(text, end), b'.' | b',') && is_digit(text, end + 1)
-}
-
-/// Whether a digit and a decimal point precede.
-fn is_decimal_before(text: &[u8], start: usize) -> bool {
-    matches!(before(text, start, 1), b'.' | b',') && before(text, start, 2).is_ascii_digit()
-}
-
-/// Whether a range shares bytes with a UUID.
-fn overlaps_uuid(text: &[u8], range: &Range<usize>) -> bool {
-    const LENGTH: usize = 36;
-    let is_uuid = |start: usize| {
-        let bytes = text.get(start..start + LENGTH);
-        bytes.is_some_and(|bytes| {
-            [8, 13, 18, 23].iter().all(|at| bytes[*at] == b'-')
-                && count(bytes, b'-') == 4
-                && bytes.iter().all(|byte| *byte == b'-' || byte.is_ascii_hexdigit())
-        })
-    };
-    (range.start.saturating_sub(LENGTH - 1)..range.end).any(is_uuid)
 }

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::{before, byte, is_alphanumeric, is_decimal_after, is_decimal_before, is_digit, overlaps_uuid};
+use super::bytes::{before, byte, is_alphanumeric, is_decimal_after, is_decimal_before, is_digit, overlaps_uuid};
 
 /// Most digits of an international number (ITU-T E.164).
 const MAX_DIGITS: usize = 15;

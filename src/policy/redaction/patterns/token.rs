@@ -6,7 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use regex::bytes::{Regex, RegexBuilder};
 
-use super::{PatternSet, before, byte, is_alphanumeric};
+use super::bytes::{before, byte, is_alphanumeric};
+use super::pattern_set::PatternSet;
 use crate::config::Pattern;
 
 /// Longest header of a JSON Web Token that is decoded.
