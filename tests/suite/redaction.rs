@@ -1,5 +1,6 @@
 //! Redaction of the program's data, with a real receiver and real files.
 
+mod matrix;
 mod once;
 mod property;
 mod redactors;
