@@ -69,6 +69,20 @@ impl Model<'_> {
 
     /// Applies the rules to the value at a path. Returns whether to keep its owner.
     fn keeps(&self, path: &Path, value: &mut AnyValue) -> bool {
+        // The verdict on a scalar includes the rules for whole values, and a pattern that drops wins.
+        let is_scalar = matches!(
+            value.value,
+            Some(
+                Kind::StringValue(_)
+                    | Kind::BoolValue(_)
+                    | Kind::IntValue(_)
+                    | Kind::DoubleValue(_)
+                    | Kind::BytesValue(_)
+            )
+        );
+        if is_scalar {
+            return self.keeps_content(path, value);
+        }
         let text = match self.0.whole(path) {
             None => return self.keeps_content(path, value),
             Some(RedactAction::Drop) => return false,
