@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
 use prost::Message as _;
 use tracer_registry::Selector;
@@ -191,11 +191,11 @@ fn load(service: &Service) {
                 scrapes += 1;
             }
         });
-        for client in clients {
-            client.join().unwrap();
-        }
+        let clients: Vec<_> = clients.into_iter().map(ScopedJoinHandle::join).collect();
+        // Before a panic of a client goes on, which waits for the reader.
         done.store(true, Ordering::SeqCst);
         reader.join().unwrap();
+        clients.into_iter().for_each(|client| client.unwrap());
     });
 }
 
