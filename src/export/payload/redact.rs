@@ -12,6 +12,7 @@
 
 #[cfg(any(test, fuzzing))]
 pub(super) mod model;
+mod numbers;
 mod shown;
 mod value;
 

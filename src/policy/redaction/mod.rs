@@ -196,6 +196,7 @@ impl Redaction {
 
     /// Decides about bytes: as text if they are UTF-8. Otherwise a rule with patterns cannot be
     /// applied, and they are dropped.
+    #[cfg(any(feature = "encoded", test, fuzzing))]
     pub(crate) fn bytes<'a>(&self, spot: impl Into<Spot<'a>>, bytes: &[u8]) -> Verdict {
         let spot = spot.into();
         if let Ok(text) = std::str::from_utf8(bytes) {

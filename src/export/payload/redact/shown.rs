@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value};
 
-use super::value::{BOOL, BYTES, DOUBLE, KEY, LIST, MAP, STRING, STRING_INDEX, VALUE, VALUES};
+use super::numbers::{BOOL, BYTES, DOUBLE, KEY, LIST, MAP, STRING, STRING_INDEX, VALUE, VALUES};
 use crate::export::payload::parts::fields_of;
 use crate::export::payload::wire::{Field, fields, varint};
 

@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+use super::numbers::{
+    BOOL, BYTES, DOUBLE, INT, KEY, LAST_OF_KEY_VALUE, LIST, MAP, STRING, STRING_INDEX, VALUE, VALUES,
+};
 use super::shown;
 use super::{Walk, put_text};
 use crate::config::RedactAction;
@@ -9,24 +12,6 @@ use crate::export::payload::parts::fields_of;
 use crate::export::payload::rewrite::Rewrite;
 use crate::export::payload::wire::{Field, fields, put_header};
 use crate::policy::redaction::{REDACTED, Spot, Verdict};
-
-/// `key` and `value` of an attribute.
-pub(super) const KEY: u32 = 1;
-pub(super) const VALUE: u32 = 2;
-/// `key_strindex` of an attribute, the last known field.
-const LAST_OF_KEY_VALUE: u32 = 3;
-/// Elements of a list, and entries of a map.
-pub(super) const VALUES: u32 = 1;
-
-/// Fields of an `AnyValue`.
-pub(super) const STRING: u32 = 1;
-pub(super) const BOOL: u32 = 2;
-const INT: u32 = 3;
-pub(super) const DOUBLE: u32 = 4;
-pub(super) const LIST: u32 = 5;
-pub(super) const MAP: u32 = 6;
-pub(super) const BYTES: u32 = 7;
-pub(super) const STRING_INDEX: u32 = 8;
 
 /// Most work of comparing paths with rules: bytes of the paths of all values in lists and maps, each
 /// times its levels. Usual requests of 4 MiB need a fifth of it.
