@@ -71,12 +71,15 @@ impl Inner {
         Ok(Policies {
             sampling: Sampling::new(binding.sampling.ratio),
             #[cfg(feature = "redact")]
-            redaction: Redaction::with_rules(
-                &binding.selector,
-                self.redact_rules.get_or_compile(&binding.redact),
-                key,
-                self.redactors.of(&binding.selector),
-            ),
+            redaction: {
+                let redactors = self.redactors.of(&binding.selector);
+                if binding.redact.rules.is_empty() && redactors.is_empty() {
+                    None
+                } else {
+                    let rules = self.redact_rules.get_or_compile(&binding.redact);
+                    Redaction::with_rules(&binding.selector, rules, key, redactors)
+                }
+            },
             quota: self.state.quotas.of_selector(&binding.selector, &binding.quota),
         })
     }
