@@ -24,13 +24,13 @@ pub(crate) fn operations() -> Selector {
     OPERATIONS.parse().expect("a selector")
 }
 
-/// The tenants with the target, whose project is `ops`.
+/// The projects of the tenants, and `ops`, that of the target.
 fn projects<'a>(tenants: &[&'a str]) -> Vec<&'a str> {
     tenants.iter().copied().chain(["ops"]).collect()
 }
 
-/// A world whose tenants `copied` are copied to the environment `operations`, with the key and the
-/// project `ops`.
+/// A world in which the tenants `copied` have copies in the environment `operations`, which has the
+/// key and the project `ops`.
 pub(crate) fn world(copied: &[&str], adapt: impl FnOnce(RegistryBuilder) -> RegistryBuilder) -> World {
     World::with(&projects(copied), |builder| {
         let builder = copied.iter().fold(builder, |builder, tenant| {

@@ -9,7 +9,7 @@ use super::rate::SECOND;
 use super::usage::{Amount, Limits, QuotaUse, Usage, Wait};
 use crate::config::Quota;
 
-/// The longest time that a client is told to wait.
+/// The longest time to wait that a refusal states.
 const MAX_WAIT: Duration = Duration::from_secs(60 * 60);
 
 /// A quota, with what its owner has used of it.

@@ -74,7 +74,7 @@ fn a_full_queue_of_one_drops_nothing_of_the_other() {
     }
 }
 
-/// A secret source whose key of `ops` cannot be read until it is allowed.
+/// A secret source that refuses the key of `ops` until it is allowed.
 fn gated(allowed: &Arc<AtomicBool>) -> impl Fn(&str) -> Result<SecretString, SecretError> + Send + Sync + 'static {
     let allowed = Arc::clone(allowed);
     move |name: &str| {

@@ -1,6 +1,5 @@
 //! Finding the tracers of targets: at first, after a reload, and in a full pool.
 
-use std::thread;
 use std::time::Duration;
 
 use opentelemetry::trace::Span as _;
@@ -134,18 +133,22 @@ fn small_pool(max_tracers: usize, when_full: WhenFull) -> Pool {
 
 #[test]
 fn a_target_stays_while_a_source_lives_and_goes_after_it() {
-    let world = world(&["a"], |builder| builder.pool(small_pool(8, WhenFull::Reject)));
+    let world = world(&["a"], |builder| {
+        let builder = builder.tenant("idle", binding("a"));
+        builder.pool(small_pool(8, WhenFull::Reject))
+    });
     let a = world.tenant("a");
     let evicted = || world.registry.status().pool.evicted;
-    // A tracer that nothing holds is evicted meanwhile.
+    // The target was used before the tracer that is evicted now, and nothing but the source holds it.
     drop(world.registry.environment("operations"));
-    thread::sleep(Duration::from_millis(200));
-    assert_eq!((status_of(&world.registry, OPERATIONS).tracers, evicted()), (1, 0));
+    drop(world.registry.tenant("idle"));
+    wait_for("an idle tracer is evicted", evicted, |evicted| *evicted == 1);
+    assert_eq!(status_of(&world.registry, OPERATIONS).tracers, 1);
     a.start_span("copied").end();
     world.flush();
     assert_eq!(world.names("ops"), ["copied"]);
     drop(a);
-    wait_for("both are evicted", evicted, |evicted| *evicted == 2);
+    wait_for("both are evicted", evicted, |evicted| *evicted == 3);
     wait_for(
         "its lane ends",
         || status_of(&world.registry, OPERATIONS).tracers,

@@ -10,7 +10,7 @@ use crate::callers::{self, Reason};
 
 /// Seconds after which a client may send a request again that the gateway had no room for.
 const RETRY_AFTER_SECONDS: u16 = 1;
-/// The longest time that a client is told to wait, in seconds.
+/// The longest time to wait that an answer states, in seconds.
 const MAX_RETRY_AFTER_SECONDS: u16 = 3600;
 
 /// Why a request was refused.

@@ -327,7 +327,7 @@ impl Seen {
         seen
     }
 
-    /// Returns the cell of each field: the letters of the rules whose secrets are all gone.
+    /// Returns the cell of each field: a letter for each kind of rule that left none of its secrets.
     fn cells(&self, secrets: &Secrets, fields: &[&'static str]) -> Vec<String> {
         let of_field = |field: &&'static str| {
             let letters = [('K', &[Rule::Key][..]), ('P', &PATTERNS), ('R', &[Rule::Regex])];

@@ -211,7 +211,7 @@ fn request_with(span: impl AsRef<[u8]>) -> Vec<u8> {
     field(1, field(2, field(2, [&ids, span.as_ref()].concat())))
 }
 
-/// Returns an attribute of a span, whose value has this content.
+/// Returns an attribute of a span with this content as its value.
 fn attribute(key: &str, value: impl AsRef<[u8]>) -> Vec<u8> {
     field(9, [field(1, key), field(2, value)].concat())
 }
