@@ -195,7 +195,9 @@ fn load(service: &Service) {
         // Before a panic of a client goes on, which waits for the reader.
         done.store(true, Ordering::SeqCst);
         reader.join().unwrap();
-        clients.into_iter().for_each(|client| client.unwrap());
+        for client in clients {
+            client.unwrap();
+        }
     });
 }
 

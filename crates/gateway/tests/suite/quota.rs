@@ -11,31 +11,14 @@ use tracer_registry::config::SpoolMode;
 use tracer_registry_gateway::RefusalKind;
 use tracer_registry_spool::test::TestStore;
 
+use crate::answers::RpcStatus;
 use crate::limits::Raw;
 use crate::requests::EXPORT;
 use crate::support::{ACME, GLOBEX, Reply, SHARED, SPLIT, Service, body, framed, resources, until};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
-/// `google.rpc.Status`, with the details that a retry needs.
-#[derive(Clone, PartialEq, prost::Message)]
-struct RpcStatus {
-    #[prost(int32, tag = "1")]
-    code: i32,
-    #[prost(string, tag = "2")]
-    message: String,
-    #[prost(message, repeated, tag = "3")]
-    details: Vec<Any>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Any {
-    #[prost(string, tag = "1")]
-    type_url: String,
-    #[prost(message, optional, tag = "2")]
-    retry: Option<RetryInfo>,
-}
-
+/// `google.rpc.RetryInfo`
 #[derive(Clone, PartialEq, prost::Message)]
 struct RetryInfo {
     #[prost(message, optional, tag = "1")]
@@ -73,7 +56,8 @@ fn refused_grpc(reply: &Reply) -> i64 {
     assert_eq!((status.code, status.details.len()), (8, 1));
     let detail = &status.details[0];
     assert_eq!(detail.type_url, "type.googleapis.com/google.rpc.RetryInfo");
-    detail.retry.as_ref().unwrap().delay.as_ref().unwrap().seconds
+    let retry = RetryInfo::decode(&detail.value[..]).unwrap();
+    retry.delay.unwrap().seconds
 }
 
 #[test]
