@@ -18,6 +18,9 @@ const MAX_KEYS: usize = 1024;
 /// Longest key to remember.
 const MAX_REMEMBERED_KEY: usize = 128;
 
+/// Most regular expressions that are searched for one after the other.
+const MAX_SEPARATE_REGEXES: usize = 8;
+
 /// Longest key or path that globs are compared with.
 pub(super) const MAX_PATH: usize = 4096;
 
@@ -36,7 +39,7 @@ pub(crate) struct Rules {
     pub(super) has_globs: bool,
     /// Cost of comparing a path with all globs: a constant, and that of each of its bytes.
     pub(super) glob_cost: (usize, usize),
-    /// Matches if any regular expression does.
+    /// Matches if any regular expression does. `None` for few, each of which is faster alone.
     set: Option<RegexSet>,
     pub(super) anchors: Option<Anchors>,
     by_key: RwLock<HashMap<Box<str>, Option<Arc<KeyRules>>, RandomState>>,
@@ -82,8 +85,11 @@ impl Rules {
             rules.push(Rule::compile(index, rule));
         }
         let globs = || rules.iter().flat_map(|rule: &Rule| &rule.globs);
-        let texts = rules.iter().flat_map(|rule| &rule.regexes).map(Regex::as_str);
-        let set = RegexSetBuilder::new(texts).size_limit(MAX_SET_SIZE).build().ok();
+        let regexes = || rules.iter().flat_map(|rule| &rule.regexes);
+        let set = (regexes().count() > MAX_SEPARATE_REGEXES).then(|| {
+            let mut set = RegexSetBuilder::new(regexes().map(Regex::as_str));
+            set.size_limit(MAX_SET_SIZE).build().ok()
+        });
         let mut active = Active::default();
         for (index, rule) in rules.iter().enumerate() {
             if rule.globs.is_empty() {
@@ -104,7 +110,7 @@ impl Rules {
             names,
             names_too: resolved.names,
             base,
-            set,
+            set: set.flatten(),
             anchors: uses_anchors.then(Anchors::new),
             by_key: RwLock::default(),
             all: rules,
