@@ -65,7 +65,14 @@ fn phone_at(text: &[u8], start: usize) -> Option<usize> {
     if first == b'0' && byte(text, start + 1) == b'0' {
         return international(text, start + 2, 9);
     }
-    let shapes = SHAPES.iter().filter_map(|shape| shape_at(text, start, shape));
+    let digits = text[start..].iter().take(4).take_while(|byte| byte.is_ascii_digit());
+    let may_have_shape = match digits.count() {
+        0 | 3 => true,
+        1 => first == b'1',
+        _ => false,
+    };
+    let shapes = SHAPES.iter().filter(|_| may_have_shape);
+    let shapes = shapes.filter_map(|shape| shape_at(text, start, shape));
     shapes.max().or_else(|| with_trunk_prefix(text, start))
 }
 
