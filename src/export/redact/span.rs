@@ -115,7 +115,7 @@ fn redact(redaction: &Redaction, spot: Spot<'_>, value: &mut Value) -> bool {
             if let Some(action) = redaction.whole(spot) {
                 of_whole(redaction, action, value)
             } else {
-                elements(redaction, spot, array);
+                elements(redaction, &mut spot.path(), array);
                 Verdict::Keep
             }
         }
@@ -152,21 +152,26 @@ fn change(value: &mut Value, verdict: Verdict) -> bool {
     }
 }
 
-/// Applies the rules to the elements of an array. An array of numbers or booleans becomes one of
-/// texts if an element changes, because the elements of an array have one type.
-fn elements(redaction: &Redaction, spot: Spot<'_>, array: &mut Array) {
+/// Applies the rules to the elements of an array at a path. A dropped element is removed. An array
+/// of numbers or booleans becomes one of texts if an element is replaced, because the elements of an
+/// array have one type.
+fn elements(redaction: &Redaction, path: &mut Path, array: &mut Array) {
     match array {
-        Array::String(texts) => texts.retain_mut(|text| match redaction.text(spot, text.as_str()) {
-            Verdict::Keep => true,
-            Verdict::Replace(replaced) => {
-                *text = replaced.into();
-                true
-            }
-            Verdict::Drop => false,
-        }),
-        Array::Bool(values) => as_texts(redaction, spot, values).map_or((), |texts| *array = texts),
-        Array::I64(values) => as_texts(redaction, spot, values).map_or((), |texts| *array = texts),
-        Array::F64(values) => as_texts(redaction, spot, values).map_or((), |texts| *array = texts),
+        Array::String(texts) => {
+            let verdicts = verdicts(path, texts, |path, text| redaction.text(path, text.as_str()));
+            let mut verdicts = verdicts.into_iter();
+            texts.retain_mut(|text| match verdicts.next() {
+                Some(Verdict::Keep) => true,
+                Some(Verdict::Replace(replaced)) => {
+                    *text = replaced.into();
+                    true
+                }
+                Some(Verdict::Drop) | None => false,
+            });
+        }
+        Array::Bool(values) => numbers(redaction, path, values).map_or((), |texts| *array = texts),
+        Array::I64(values) => numbers(redaction, path, values).map_or((), |texts| *array = texts),
+        Array::F64(values) => numbers(redaction, path, values).map_or((), |texts| *array = texts),
         // A later kind of array.
         _ => {
             redaction.note_unreadable();
@@ -175,22 +180,34 @@ fn elements(redaction: &Redaction, spot: Spot<'_>, array: &mut Array) {
     }
 }
 
-/// Returns the elements as texts, if the rules change one of them.
-fn as_texts(redaction: &Redaction, spot: Spot<'_>, values: &[impl ToString]) -> Option<Array> {
-    let mut is_changed = false;
-    let mut texts: Vec<StringValue> = Vec::with_capacity(values.len());
-    for value in values {
-        let shown = value.to_string();
-        match redaction.scalar(spot, &shown) {
-            Verdict::Keep => texts.push(shown.into()),
-            Verdict::Replace(text) => {
-                is_changed = true;
-                texts.push(text.into());
-            }
-            Verdict::Drop => is_changed = true,
-        }
+/// Applies the rules to numbers or booleans. Returns the texts in their place if one is replaced.
+fn numbers<T: ToString>(redaction: &Redaction, path: &mut Path, values: &mut Vec<T>) -> Option<Array> {
+    let verdicts = verdicts(path, values, |path, value| redaction.scalar(path, &value.to_string()));
+    if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Replace(_))) {
+        let texts = values
+            .iter()
+            .zip(verdicts)
+            .filter_map(|(value, verdict)| match verdict {
+                Verdict::Keep => Some(value.to_string().into()),
+                Verdict::Replace(text) => Some(text.into()),
+                Verdict::Drop => None,
+            });
+        return Some(Array::String(texts.collect()));
     }
-    is_changed.then_some(Array::String(texts))
+    let mut verdicts = verdicts.into_iter();
+    values.retain(|_| verdicts.next() == Some(Verdict::Keep));
+    None
+}
+
+/// Returns the verdicts on the elements of an array, each at its own path.
+fn verdicts<T>(path: &mut Path, elements: &[T], decide: impl Fn(&Path, &T) -> Verdict) -> Vec<Verdict> {
+    let of_element = |(index, element)| {
+        path.push_index(index);
+        let verdict = decide(path, element);
+        path.pop();
+        verdict
+    };
+    elements.iter().enumerate().map(of_element).collect()
 }
 
 /// Returns an array as JSON, as for arrays of encoded spans.

@@ -1,3 +1,6 @@
+#[cfg(feature = "encoded")]
+mod walks;
+
 use std::sync::Arc;
 
 use opentelemetry::trace::{Event, Link, SpanContext, SpanId, Status, TraceFlags, TraceId, TraceState};
@@ -113,6 +116,40 @@ fn a_dropped_array_is_removed_and_does_not_count_as_dropped_by_a_limit() {
     span(&redaction, &AttributeNames::HONEYHIVE, &mut dropped);
     assert_eq!(places(&dropped), [const { Vec::<KeyValue>::new() }; 4]);
     assert_eq!(dropped.dropped_attributes_count, 0);
+}
+
+#[test]
+fn an_element_of_an_array_is_redacted_by_its_path() {
+    let redaction = redaction(&[
+        ("secret.1", RedactAction::Replace),
+        ("secret.2", RedactAction::Drop),
+        ("only.*", RedactAction::Drop),
+        ("first.0", RedactAction::Drop),
+    ]);
+    let texts = |texts: &[&'static str]| {
+        Value::Array(
+            texts
+                .iter()
+                .map(|text| StringValue::from(*text))
+                .collect::<Vec<_>>()
+                .into(),
+        )
+    };
+    let mut redacted = with_attributes(&[
+        secret(texts(&["a", "b", "c", "d"])),
+        KeyValue::new("secret", Value::Array(vec![1, 2, 3, 4].into())),
+        KeyValue::new("only", Value::Array(vec![true, false].into())),
+        KeyValue::new("first", Value::Array(vec![0.5, 1.5].into())),
+    ]);
+    span(&redaction, &AttributeNames::HONEYHIVE, &mut redacted);
+    let [attributes, ..] = places(&redacted);
+    let expected = [
+        secret(texts(&["a", REDACTED, "d"])),
+        secret(texts(&["1", REDACTED, "4"])),
+        KeyValue::new("only", Value::Array(Vec::<bool>::new().into())),
+        KeyValue::new("first", Value::Array(vec![1.5].into())),
+    ];
+    assert_eq!(attributes, expected);
 }
 
 #[test]

@@ -44,7 +44,7 @@ struct Container {
     member: Option<KeyRules>,
     /// A pattern that drops matched its name.
     drops_member: bool,
-    /// Start of its name.
+    /// Its start.
     member_start: usize,
     /// Number of edits before it.
     edits: usize,
@@ -266,7 +266,7 @@ impl<'r> Evaluation<'r> {
                 continue;
             }
             if let Some(container) = container.as_mut().filter(|container| !container.is_object) {
-                self.element(container, path, edits.len())?;
+                self.element(container, path, range.start, &mut edits)?;
             }
             // What applies to this value.
             let (whole, value_active) = match container.as_mut() {
@@ -355,8 +355,14 @@ impl<'r> Evaluation<'r> {
     }
 
     /// Starts the next element of a list.
-    fn element(&mut self, list: &mut Container, path: &mut Path, edits: usize) -> Result<(), Malformed> {
-        list.edits = edits;
+    fn element(
+        &mut self,
+        list: &mut Container,
+        path: &mut Path,
+        start: usize,
+        edits: &mut Edits,
+    ) -> Result<(), Malformed> {
+        list.start_member(start, edits);
         if self.rules.has_globs {
             path.push_index(list.index);
             list.member = self.member(&list.active, path)?;
@@ -444,15 +450,10 @@ impl Container {
                 self.keep(value.end);
                 edits.push((value, json::quoted(&by)));
             }
-            Verdict::Drop if self.is_object => {
+            Verdict::Drop => {
                 edits.truncate(self.edits);
                 self.dropped.get_or_insert(self.member_start);
                 self.member_start = value.end;
-            }
-            // The indices of the others stay.
-            Verdict::Drop => {
-                edits.truncate(self.edits);
-                edits.push((value, "\"\"".to_owned()));
             }
         }
     }
@@ -462,7 +463,7 @@ impl Container {
         self.kept_end = Some(end);
     }
 
-    /// Removes dropped members at the end of an object, with the comma in front of them.
+    /// Removes dropped members at the end, with the comma in front of them.
     fn remove_dropped(&mut self, edits: &mut Edits) {
         if let Some(dropped) = self.dropped {
             // `member_start` is the end of the last one.

@@ -87,7 +87,7 @@ impl<'a> Spot<'a> {
         }
     }
 
-    fn path(self) -> Path {
+    pub(crate) fn path(self) -> Path {
         match self {
             Self::At(Place::Attribute(key)) => Path::new(key),
             Self::At(Place::Status | Place::Name) => Path::default(),

@@ -226,6 +226,24 @@ fn json_in_texts_is_read_by_name_and_by_path() {
 }
 
 #[test]
+fn dropped_elements_of_lists_in_json_are_removed() {
+    let redaction = redaction([
+        rule().attribute("key.1").action(RedactAction::Drop),
+        rule().regex("x").action(RedactAction::Drop),
+    ]);
+    for (text, expected) in [
+        (r#"["x"]"#, "[]"),
+        (r#"["x", "x" , 1]"#, "[1]"),
+        (r#"[1 , 2, "x", "x",3, "x"]"#, "[1 , 3]"),
+        (r#"[ 1, {"a": "x"}, {"a": "x"}, [2, "x"] ]"#, "[ 1, {}, [2] ]"),
+        (r#"[["x", ["x"]], "y", ["a", "b"]]"#, r#"[[[]], ["a", "b"]]"#),
+        (r#"["x", 2, 3]"#, "[3]"),
+    ] {
+        assert_eq!(after(&redaction, "key", text).as_deref(), Some(expected), "{text}");
+    }
+}
+
+#[test]
 fn json_that_cannot_be_read_is_dropped() {
     let deep = |depth| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
     let nested = |levels| (0..levels).fold("x".to_owned(), |text, _| serde_json::json!([text]).to_string());
@@ -249,7 +267,7 @@ fn json_that_cannot_be_read_is_dropped() {
         assert_eq!(counts(&redaction), (vec![0], unreadable), "{text:.40}");
     }
     // The innermost member that cannot be read is removed.
-    let expected = r#"{"a":{},"b":[""],"c":1}"#;
+    let expected = r#"{"a":{},"b":[],"c":1}"#;
     assert_eq!(
         after(&redaction, "a", r#"{"a":{"x":"{\"y"},"b":["{\"y"],"c":1}"#).as_deref(),
         Some(expected)
