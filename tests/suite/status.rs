@@ -186,10 +186,14 @@ fn two_statuses_of_one_state_are_equal() {
     // The opening that a flush cut short ends with another failure, and then nothing is tried for half an hour at least.
     let lasts = |status: &Status| {
         let a = &status.tracers[0];
-        // The breaker hears of a failure a moment earlier.
-        let is_counted = a.errors.as_ref().map(|errors| errors.count) == Some(a.breakers.spans.failures.into());
+        // The breaker and the request hear of a failure at other moments than the errors do.
+        let failures = a.breakers.spans.failures;
+        let is_counted = a.errors.as_ref().map(|errors| errors.count) == Some(failures.into());
+        let waits =
+            |request: &RequestStatus| request.state == RequestState::WaitsAtBreaker && request.attempt == failures + 1;
+        let has_ended = is_counted && a.oldest_request.as_ref().is_some_and(waits);
         match a.breakers.spans.state {
-            BreakerState::Open { until } => is_counted && until > SystemTime::now() + LONG,
+            BreakerState::Open { until } => has_ended && until > SystemTime::now() + LONG,
             _ => false,
         }
     };

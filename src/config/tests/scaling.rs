@@ -55,6 +55,7 @@ fn load(folder: &Folder) -> Config {
 }
 
 #[test]
+#[ignore = "measures times: cargo test -p tracer-registry --lib --all-features -- --ignored linear_time"]
 fn overlaying_and_checking_routes_takes_linear_time() {
     let document = |count: usize| {
         let route = |number: usize| Route {
