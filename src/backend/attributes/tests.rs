@@ -156,3 +156,17 @@ fn each_backend_has_its_own_event_types() {
         ["chat", "execute_tool", "invoke_workflow"]
     );
 }
+
+#[cfg(feature = "redact")]
+#[test]
+fn rules_of_redaction_know_the_names_of_flattened_data_of_each_backend() {
+    let of_backends = [
+        AttributeNames::OPENTELEMETRY,
+        AttributeNames::HONEYHIVE,
+        AttributeNames::LANGFUSE,
+        AttributeNames::LANGSMITH,
+    ];
+    for prefix in of_backends.iter().flat_map(AttributeNames::prefixes) {
+        assert!(crate::policy::redaction::is_flattened(prefix), "{prefix}");
+    }
+}

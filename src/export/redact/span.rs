@@ -18,13 +18,13 @@ use crate::policy::redaction::{Path, Place, REDACTED, Redaction, Spot, Verdict};
 pub(crate) fn span(redaction: &Redaction, names: &AttributeNames, span: &mut SpanData) {
     name(redaction, &mut span.name);
     span.attributes
-        .retain_mut(|attribute| is_of_session(names, attribute) || keep(redaction, names, attribute));
+        .retain_mut(|attribute| is_of_session(names, attribute) || keep(redaction, attribute));
     for event in &mut span.events.events {
         name(redaction, &mut event.name);
-        attributes(redaction, names, &mut event.attributes);
+        attributes(redaction, &mut event.attributes);
     }
     for link in &mut span.links.links {
-        attributes(redaction, names, &mut link.attributes);
+        attributes(redaction, &mut link.attributes);
     }
     if let Status::Error { description } = &mut span.status {
         match redaction.text(Place::Status, description) {
@@ -33,12 +33,12 @@ pub(crate) fn span(redaction: &Redaction, names: &AttributeNames, span: &mut Spa
             Verdict::Drop => *description = Cow::Borrowed(""),
         }
     }
-    scope(redaction, names, &mut span.instrumentation_scope);
+    scope(redaction, &mut span.instrumentation_scope);
 }
 
 /// Applies the rules to attributes.
-pub(crate) fn attributes(redaction: &Redaction, names: &AttributeNames, attributes: &mut Vec<KeyValue>) {
-    attributes.retain_mut(|attribute| keep(redaction, names, attribute));
+pub(crate) fn attributes(redaction: &Redaction, attributes: &mut Vec<KeyValue>) {
+    attributes.retain_mut(|attribute| keep(redaction, attribute));
 }
 
 /// Returns whether an attribute is what the tracer adds for a session: its id, or the mark that
@@ -61,12 +61,12 @@ fn name(redaction: &Redaction, name: &mut Cow<'static, str>) {
 }
 
 /// Spans share a scope. One that changes becomes a scope of this span.
-fn scope(redaction: &Redaction, names: &AttributeNames, scope: &mut InstrumentationScope) {
+fn scope(redaction: &Redaction, scope: &mut InstrumentationScope) {
     if scope.attributes().next().is_none() {
         return;
     }
     let mut changed: Vec<KeyValue> = scope.attributes().cloned().collect();
-    attributes(redaction, names, &mut changed);
+    attributes(redaction, &mut changed);
     if scope.attributes().eq(&changed) {
         return;
     }
@@ -81,27 +81,9 @@ fn scope(redaction: &Redaction, names: &AttributeNames, scope: &mut Instrumentat
 }
 
 /// Applies the rules to an attribute. Returns false if it must be removed.
-///
-/// An attribute that may be a part of flattened data counts as a member of that data: a rule that
-/// takes an object or a list takes all its members.
-fn keep(redaction: &Redaction, names: &AttributeNames, attribute: &mut KeyValue) -> bool {
-    let KeyValue { key, value, .. } = attribute;
-    let key = key.as_str();
-    if !names.may_be_flattened(key) {
-        return redact(redaction, Place::Attribute(key).into(), value);
-    }
-    let mut members = key.split('.');
-    let mut path = Path::new(members.next().unwrap_or_default());
-    for member in members {
-        if let Some(action) = redaction.whole(&path) {
-            return change(value, of_whole(redaction, action, value));
-        }
-        match member.parse() {
-            Ok(index) => path.push_index(index),
-            Err(_) => path.push(member),
-        }
-    }
-    redact(redaction, (&path).into(), value)
+fn keep(redaction: &Redaction, attribute: &mut KeyValue) -> bool {
+    let place = Place::Attribute(attribute.key.as_str());
+    redact(redaction, place.into(), &mut attribute.value)
 }
 
 /// Applies the rules to a value. Returns false if its attribute must be removed.

@@ -6,6 +6,9 @@ use std::ops::Range;
 /// Deepest nesting of objects and lists.
 pub(super) const MAX_DEPTH: usize = 64;
 
+/// Files of some programs start with it, and readers skip it.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// How a text starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Start {
@@ -18,8 +21,9 @@ pub(super) enum Start {
     Json,
 }
 
-/// Returns how a text starts after blanks.
+/// Returns how a text starts after a byte order mark and blanks.
 pub(super) fn start(text: &str) -> Start {
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let mut bytes = text.bytes().filter(|byte| !is_blank(*byte));
     match (bytes.next(), bytes.next()) {
         (Some(b'{'), Some(b'"' | b'}')) | (Some(b'['), Some(b'"' | b'{' | b'[' | b']')) => Start::Json,
@@ -76,7 +80,11 @@ impl<'t> Reader<'t> {
     pub(super) fn new(text: &'t str) -> Self {
         Self {
             bytes: text.as_bytes(),
-            at: 0,
+            at: if text.starts_with(BYTE_ORDER_MARK) {
+                BYTE_ORDER_MARK.len_utf8()
+            } else {
+                0
+            },
             expected: Expected::Value,
             open: Vec::new(),
             is_sure: false,

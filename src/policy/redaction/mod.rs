@@ -6,7 +6,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `rules` | compiled rules, shared by tracers; which rules apply to a key |
-//! | `glob`, `path` | keys, and members in maps and JSON |
+//! | `glob`, `path`, `flattened` | keys, and members in maps, JSON and flattened data |
 //! | `patterns` | the built-in patterns |
 //! | `decoded` | other spellings of a text |
 //! | `json` | the tokens of JSON in texts |
@@ -16,6 +16,7 @@
 
 mod decoded;
 mod evaluate;
+mod flattened;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod glob;
@@ -35,6 +36,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+#[cfg(test)]
+pub(crate) use flattened::is_flattened;
 pub use hook::{Decision, Place, Redactor, Value};
 pub(crate) use path::Path;
 pub(crate) use rules::{Rules, SharedRules};

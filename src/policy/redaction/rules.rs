@@ -6,6 +6,7 @@ use std::sync::{Arc, RwLock, TryLockError, Weak};
 use foldhash::fast::RandomState;
 use regex::{Regex, RegexSet, RegexSetBuilder};
 
+use super::flattened;
 use super::glob::Glob;
 use super::path::{Member, Path};
 use super::patterns::{Anchors, PatternSet};
@@ -128,7 +129,7 @@ impl Rules {
     }
 
     /// Calls a function with what applies to an attribute, or with `None` if its key is too long
-    /// to know.
+    /// or too deep to know.
     pub(super) fn of_key<R>(&self, key: &str, with: impl FnOnce(Option<&KeyRules>) -> R) -> R {
         if !self.has_globs {
             return with(Some(&self.base));
@@ -142,7 +143,11 @@ impl Rules {
             Err(TryLockError::WouldBlock) => None,
             Err(TryLockError::Poisoned(known)) => known.into_inner().get(key).cloned(),
         };
-        let of_key = known.unwrap_or_else(|| self.remember(key));
+        let of_key = match known {
+            Some(of_key) => of_key,
+            None if flattened::is_too_deep(key) => return with(None),
+            None => self.remember(key),
+        };
         with(Some(of_key.as_deref().unwrap_or(&self.base)))
     }
 
@@ -177,11 +182,16 @@ impl Rules {
     #[cold]
     fn remember(&self, key: &str) -> Option<Arc<KeyRules>> {
         let lower = key.to_ascii_lowercase();
-        let member = Member {
-            path: &lower,
-            name: None,
+        let of_key = if flattened::is_flattened(&lower) {
+            self.of_flattened(&lower)
+        } else {
+            let member = Member {
+                path: &lower,
+                name: None,
+            };
+            self.of_member(&self.base.active, member)
         };
-        let of_key = self.of_member(&self.base.active, member).map(Arc::new);
+        let of_key = of_key.map(Arc::new);
         if key.len() <= MAX_REMEMBERED_KEY
             && let Ok(mut known) = self.by_key.try_write()
         {
@@ -191,6 +201,24 @@ impl Rules {
             known.insert(key.into(), of_key.clone());
         }
         of_key
+    }
+
+    /// Returns what applies to an attribute that is a part of flattened data. A rule that takes an
+    /// object or a list takes all attributes of its members.
+    fn of_flattened(&self, key: &str) -> Option<KeyRules> {
+        let mut rules: Option<KeyRules> = None;
+        for member in flattened::members(key) {
+            let active = rules.as_ref().map_or(&self.base.active, |rules| &rules.active);
+            let Some(of_member) = self.of_member(active, member) else {
+                continue;
+            };
+            let is_whole = of_member.whole.is_some();
+            rules = Some(of_member);
+            if is_whole {
+                break;
+            }
+        }
+        rules
     }
 
     /// Returns what applies to a member of a value for which `parent` is active. `None` if this

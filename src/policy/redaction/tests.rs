@@ -212,6 +212,15 @@ fn json_in_texts_is_read_by_name_and_by_path() {
             "{\"password\":\"x\"}\n{\"password\":\"y\"} alice@example.com",
             "{\"password\":\"[redacted]\"}\n{\"password\":\"[redacted]\"} [redacted]",
         ),
+        ("\u{feff}{\"password\":\"x\"}", "\u{feff}{\"password\":\"[redacted]\"}"),
+        (
+            "{\"password\":\"x\"}\u{feff} {\"password\":\"y\"}",
+            "{\"password\":\"[redacted]\"}\u{feff} {\"password\":\"[redacted]\"}",
+        ),
+        (
+            r#"{"args": "\ufeff{\"password\":\"x\"}"}"#,
+            r#"{"args": "﻿{\"password\":\"[redacted]\"}"}"#,
+        ),
         ("[INFO] mail of alice@example.com", "[INFO] mail of [redacted]"),
         (
             "[2026-01-01 10:00] {\"password\":1}",
@@ -318,6 +327,42 @@ fn members_of_maps_match_by_name_and_by_path() {
         redaction.text(&path, json),
         Verdict::Replace(r#"{"password":"[redacted]"}"#.to_owned())
     );
+}
+
+#[test]
+fn attributes_of_flattened_data_match_by_name_and_by_path() {
+    let redaction = redaction([
+        rule().attribute("password").attribute("honeyhive_inputs.list"),
+        rule().attribute("user").pattern(Pattern::Email),
+    ]);
+    for (key, text, is_changed) in [
+        ("honeyhive_outputs.password", "x", true),
+        ("honeyhive_outputs.user.PassWord.0.name", "x", true),
+        ("tracer_registry.session.metadata.password", "x", true),
+        ("langfuse.observation.metadata.a.password", "x", true),
+        ("langfuse.trace.metadata.password", "x", true),
+        ("langsmith.metadata.password", "x", true),
+        ("honeyhive_inputs.list.0", "x", true),
+        ("HoneyHive_Inputs.Password", "x", true),
+        ("honeyhive_inputs.user.name", MAIL, true),
+        ("honeyhive_inputs.user.name", "x", false),
+        ("honeyhive_inputs.users", MAIL, false),
+        ("honeyhive_inputs.lists", "x", false),
+        ("other.password", "x", false),
+    ] {
+        let expected = if is_changed { REDACTED } else { text };
+        // Twice: what applies to a key is remembered.
+        for _ in 0..2 {
+            assert_eq!(after(&redaction, key, text).as_deref(), Some(expected), "{key}: {text}");
+        }
+        let json = serde_json::json!({ "a": text }).to_string();
+        let of_json = after(&redaction, key, &json).expect("kept");
+        assert_eq!(of_json != json, is_changed, "{key}: {json}");
+    }
+    // Too many members to compare each with the rules.
+    let deep = format!("honeyhive_inputs{}", ".a".repeat(32));
+    assert_eq!(after(&redaction, &deep, "x"), None);
+    assert_eq!(redaction.counts().1, 1);
 }
 
 #[test]

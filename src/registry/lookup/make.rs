@@ -99,7 +99,7 @@ impl Inner {
             let mut is_changed = false;
             let own = Destination::with(binding, self.engine.settings().protocol, &mut |attributes| {
                 let before = attributes.clone();
-                redact_attributes(redaction, shared.names, attributes);
+                redact_attributes(redaction, attributes);
                 is_changed |= *attributes != before;
             })?;
             if is_changed {

@@ -296,7 +296,11 @@ fn an_entry_of_a_map_is_found_by_its_path_and_by_its_key_at_every_level() {
             "{levels} levels"
         );
     }
-    // A key with dots is one key.
+    // So are the members of data that was flattened, which keys of attributes name.
+    let key = "honeyhive_inputs.user.password.0";
+    let after = redacted(request_with(attribute(key, field(1, "secret"))), &redaction);
+    assert!(!after.bytes().windows(6).any(|bytes| bytes == b"secret"));
+    // Any other key with dots is one key.
     let after = redacted(request_with(attribute("user.password", field(1, "kept"))), &redaction);
     assert!(after.gzip().is_some());
 }

@@ -364,7 +364,7 @@ proptest! {
         for after in &mut after {
             span(&by_span, &AttributeNames::HONEYHIVE, after);
         }
-        attributes(&by_span, &AttributeNames::HONEYHIVE, &mut resource_after);
+        attributes(&by_span, &mut resource_after);
         let of_spans = encoded(&after, &resource_after, Protocol::HttpProtobuf);
 
         let by_bytes = redaction(&rules, names);

@@ -23,14 +23,14 @@ pub(super) fn is_alphanumeric(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
 }
 
-/// Whether a decimal point and a digit follow.
+/// Whether a decimal point and a digit follow. A comma is more often that of a list.
 pub(super) fn is_decimal_after(text: &[u8], end: usize) -> bool {
-    matches!(byte(text, end), b'.' | b',') && is_digit(text, end + 1)
+    byte(text, end) == b'.' && is_digit(text, end + 1)
 }
 
 /// Whether a digit and a decimal point precede.
 pub(super) fn is_decimal_before(text: &[u8], start: usize) -> bool {
-    matches!(before(text, start, 1), b'.' | b',') && before(text, start, 2).is_ascii_digit()
+    before(text, start, 1) == b'.' && before(text, start, 2).is_ascii_digit()
 }
 
 /// Whether a range shares bytes with a UUID.

@@ -55,7 +55,7 @@ fn phone_at(text: &[u8], start: usize) -> Option<usize> {
     // Part of another number, a time or a name.
     let earlier = before(text, start, 2);
     let is_part = match previous {
-        b'-' | b'.' | b',' | b'+' => is_alphanumeric(earlier),
+        b'-' | b'.' | b'+' => is_alphanumeric(earlier),
         b':' | b'/' => earlier.is_ascii_digit(),
         _ => false,
     };
@@ -122,7 +122,7 @@ fn shape_at(text: &[u8], start: usize, shape: &str) -> Option<usize> {
 /// Whether neither a word nor another group of digits continues a national number.
 fn is_end(text: &[u8], end: usize) -> bool {
     let next = byte(text, end);
-    let continues = matches!(next, b'-' | b'.' | b'/' | b':' | b',') && is_digit(text, end + 1);
+    let continues = matches!(next, b'-' | b'.' | b'/' | b':') && is_digit(text, end + 1);
     !is_alphanumeric(next) && next != b'_' && !continues
 }
 
