@@ -68,13 +68,18 @@ impl TracerRegistry {
             requests: 1,
         };
         let charge = parts::charge(tracer, amount)?;
-        #[cfg(feature = "redact")]
         let mut request = request;
+        let is_event = destination.sessions.is_some();
+        if is_event && request.kind != Kind::Enrich {
+            // Before redaction, which also applies to the binding's metadata.
+            add_binding(destination, &mut request.fields);
+        }
         #[cfg(feature = "redact")]
         if let Some(redaction) = &lane.policies.redaction {
-            redact_session(redaction, None, &mut request.fields);
+            let source = destination.source.as_deref().filter(|_| is_event);
+            redact_session(redaction, source, &mut request.fields);
         }
-        if destination.sessions.is_none() {
+        if !is_event {
             let payload = session_spans::payload(destination, &request);
             // Copies get the rules of their own tracers too.
             let arrived = vec![Traces(payload.clone())];
@@ -93,8 +98,8 @@ impl TracerRegistry {
             ..
         } = request;
         let event = match kind {
-            Kind::Start => SessionEvent::Start(json!({ "session": with_binding(destination, fields) })),
-            Kind::Single => SessionEvent::Single(json!({ "event": with_binding(destination, fields) })),
+            Kind::Start => SessionEvent::Start(json!({ "session": fields })),
+            Kind::Single => SessionEvent::Single(json!({ "event": fields })),
             Kind::Enrich => SessionEvent::Enrich(fields),
         };
         let bytes = event.byte_size() + SessionQueue::SENDER_BYTES;
@@ -136,7 +141,7 @@ impl TracerRegistry {
 }
 
 /// Adds the binding's source and metadata, unless the client has set them.
-fn with_binding(destination: &Destination, mut fields: Map<String, Value>) -> Map<String, Value> {
+fn add_binding(destination: &Destination, fields: &mut Map<String, Value>) {
     if let Some(source) = &destination.source {
         let given = fields.entry("source").or_insert(Value::Null);
         if given.is_null() {
@@ -151,5 +156,4 @@ fn with_binding(destination: &Destination, mut fields: Map<String, Value>) -> Ma
         }
         *given = metadata.into();
     }
-    fields
 }

@@ -85,6 +85,43 @@ fn requests_of_clients_and_of_the_program_for_one_session_keep_their_order() {
     assert!(world.collector.project("b").expect("configured").sessions().is_empty());
 }
 
+#[cfg(feature = "redact")]
+#[test]
+fn rules_of_redaction_also_apply_to_the_metadata_of_the_binding() {
+    use tracer_registry::config::{Pattern, Redact, RedactRule};
+
+    let world = world(BackendName::Honeyhive, quick(), |builder| {
+        let rules = Redact::new()
+            .rule("mail", RedactRule::new().pattern(Pattern::Email))
+            .rule("secrets", RedactRule::new().attribute("password"));
+        let binding = binding("a")
+            .source("mail-of-bob@example.com")
+            .metadata("owner", "alice@example.com")
+            .metadata("password", "hunter2");
+        builder.tenant("a", binding.redact(rules))
+    });
+    world.ingest_session(
+        "a",
+        start(&json!({"session_id": ID.to_string(), "metadata": {"plan": "pro of bob@example.com"}})),
+    );
+    let event = json!({"session_id": ID.to_string(), "event_name": "answer"});
+    world.ingest_session("a", read(&SessionCall::BareEvent, &event));
+    world.flush();
+    let project = world.collector.project("a").expect("it received something");
+    let arrived = &project.session(&ID.to_string()).expect("started").operations[0].body;
+    let redacted = "[redacted]";
+    assert_eq!(
+        arrived["metadata"],
+        json!({"owner": redacted, "password": redacted, "plan": "pro of [redacted]"})
+    );
+    // The source of the binding stays, as in requests of the program.
+    assert_eq!(arrived["source"], json!("mail-of-bob@example.com"));
+    let [event] = project.events() else {
+        panic!("{:?}", project.events())
+    };
+    assert_eq!(event.body["metadata"], json!({"owner": redacted, "password": redacted}));
+}
+
 #[test]
 fn one_id_in_two_tenants_is_two_sessions() {
     let world = world(BackendName::Honeyhive, quick(), |builder| builder);
