@@ -138,6 +138,13 @@ impl Limiter {
         used.collect()
     }
 
+    /// Converts what the owner owes, if its last quota was another one. For owners with one quota at
+    /// a time.
+    #[cfg(feature = "gateway")]
+    pub(super) fn follow_change(&self) {
+        self.usage.follow(&self.quota, self.clock.now());
+    }
+
     /// Converts what the owner owes for a new quota, so that it owes as many items as before.
     pub(crate) fn convert(&self, to: &Quota) {
         self.usage.convert(&self.quota, to, self.clock.now());

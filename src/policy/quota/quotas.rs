@@ -51,10 +51,13 @@ impl Quotas {
         Limiter::new(quota, || self.usage(&owner()), &self.clock)
     }
 
-    /// Returns the limiter of a caller of the gateway, or `None` without a limit.
+    /// Returns the limiter of a caller of the gateway, or `None` without a limit. After a change of
+    /// its quota, it owes as many items as before.
     #[cfg(feature = "gateway")]
     pub(crate) fn of_caller(&self, caller: &str, quota: &Quota) -> Option<Arc<Limiter>> {
-        Limiter::new(quota, || self.usage(&format!("{CALLER}{caller}")), &self.clock)
+        let limiter = Limiter::new(quota, || self.usage(&format!("{CALLER}{caller}")), &self.clock)?;
+        limiter.follow_change();
+        Some(limiter)
     }
 
     fn usage(&self, owner: &str) -> Arc<Usage> {

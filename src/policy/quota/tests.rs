@@ -413,6 +413,29 @@ fn a_quota_that_is_raised_or_lowered_converts_what_is_owed() {
     assert_eq!(one.take(spans(1), 5), seconds(1));
 }
 
+#[cfg(feature = "gateway")]
+#[test]
+fn a_caller_with_a_changed_quota_owes_as_many_requests_as_before() {
+    let quotas = Quotas::default();
+    let limiter = |per_second| {
+        let quota = Quota {
+            requests_per_second: Some(per_second),
+            requests_burst: Some(100),
+            ..Quota::default()
+        };
+        quotas.of_caller("agent", &quota).expect("a limit")
+    };
+    let wait = |per_second| limiter(per_second).take(amount(0, 0, 100)).err();
+    assert_eq!(wait(1), None);
+    // The second one is a reload without a change of the quota.
+    for (per_second, expected) in [(1, 100), (1, 100), (2, 50), (1, 100)] {
+        let wait = wait(per_second).unwrap_or_default();
+        // Some time passes meanwhile.
+        let range = Duration::from_secs(expected * 4 / 5)..=Duration::from_secs(expected + 1);
+        assert!(range.contains(&wait), "{per_second} per second: {wait:?}");
+    }
+}
+
 #[test]
 fn limits_of_any_size_do_not_overflow() {
     let huge = Quota {

@@ -203,6 +203,13 @@ impl Usage {
         self.rates.iter().any(owes) || self.counts_of(periods).iter().any(|count| *count > 0)
     }
 
+    /// Converts what is owed from the last quota to this one.
+    #[cfg(feature = "gateway")]
+    pub(super) fn follow(&self, quota: &Quota, now: u64) {
+        let last = self.converted.lock().map_or(*quota, |(_, last)| last);
+        self.convert(&last, quota, now);
+    }
+
     /// Converts what is owed after a change of the quota, once if several selectors have the same
     /// change.
     pub(super) fn convert(&self, from: &Quota, to: &Quota, now: u64) {
