@@ -117,10 +117,7 @@ impl Fate {
             (self.accepted, "accepted"),
             (self.sampled_out, "sampled out"),
             (self.too_large, "too large for the tenant"),
-            (
-                self.refused,
-                "refused, which the client sends again unless the request is too large",
-            ),
+            (self.refused, "refused, with an answer that says whether to send again"),
         ];
         line("spans", listed(&counts));
         if self.batches > 0 {

@@ -101,6 +101,12 @@ impl<'a> Table<'a> {
         let text = value.as_str().filter(|_| in_variables).map(str::to_owned);
         let taken = read(value).or_else(|| read(serde_json::from_str(&text?).ok()?));
         if taken.is_none() {
+            let is_other_list = found == "a list" && expected.starts_with("a list of");
+            let found = if is_other_list {
+                "a list with another entry"
+            } else {
+                found
+            };
             self.problem(field, format!("expected {expected}, found {found}"));
         }
         taken

@@ -5,7 +5,9 @@ use std::time::SystemTime;
 
 use humantime::{format_duration, format_rfc3339_seconds};
 use serde::Deserialize;
-use tracer_registry::status::{BreakerState, BreakerStatus, KeyStatus, LedgerSnapshot, RequestState, TracerStatus};
+use tracer_registry::status::{
+    BreakerState, BreakerStatus, KeyStatus, LedgerSnapshot, QuotaUse, RequestState, TracerStatus,
+};
 use tracer_registry::text::printable;
 
 use crate::error::CliError;
@@ -64,6 +66,26 @@ pub(super) fn write_one(tracer: &TracerStatus, out: &mut impl Write) -> Result<(
         line("key", &format!("{fingerprint} since {}", time(*since)))?;
     }
     line("spans", &counts(&tracer.spans))?;
+    if !tracer.quota.is_empty() {
+        let used = |limit: &QuotaUse| format!("{} {} of {}", limit.setting, limit.used, limit.limit);
+        let used: Vec<String> = tracer.quota.iter().map(used).collect();
+        line("quota used", &used.join(", "))?;
+    }
+    let redacted = &tracer.redaction;
+    let rules = redacted.rules.iter().map(|(rule, count)| (rule.as_str(), *count));
+    let others = [
+        ("unreadable", redacted.unreadable),
+        ("by redactors", redacted.redactors),
+        ("panics of redactors", redacted.redactor_panics),
+    ];
+    let others = others.into_iter().filter(|(_, count)| *count > 0);
+    let redacted: Vec<String> = rules
+        .chain(others)
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    if !redacted.is_empty() {
+        line("redacted values", &redacted.join(", "))?;
+    }
     if tracer.session_events.accepted > 0 {
         line("session events", &counts(&tracer.session_events))?;
     }

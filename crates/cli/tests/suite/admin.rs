@@ -37,7 +37,7 @@ impl Gateway {
         // A command's key changes only when it is asked for again: no file is watched.
         let config = format!(
             "[defaults]\nbackend = \"otlp\"\nendpoint = \"{}\"\napi_key = {{ exec = [\"cat\", \"{}/keys/{{tenant}}\"] }}\n\
-             [tenants.acme]\n[tenants.globex]\nsampling.ratio = 0.0\n[tenants.initech]\n\
+             [tenants.acme]\nquota.spans_per_day = 100\n[tenants.globex]\nsampling.ratio = 0.0\n[tenants.initech]\n\
              [export]\nscheduled_delay = \"50ms\"\nexplain.max_traces = 1000\ndead_letters.max_batches = 4\n\
              [gateway]\nhttp = \"127.0.0.1:0\"\ngrpc = false\n\
              admin = {{ listen = \"127.0.0.1:0\", token = {{ file = \"admin\" }} }}\n\
@@ -148,6 +148,10 @@ fn pages_have_the_same_content_as_text_and_as_json() {
     assert!(tenant.starts_with("tenant:acme\n"), "{tenant}");
     assert!(
         tenant.contains("  spans           1 accepted, 1 delivered\n"),
+        "{tenant}"
+    );
+    assert!(
+        tenant.contains("  quota used      spans_per_day 1 of 100\n"),
         "{tenant}"
     );
     assert_eq!(gateway.json(&["admin", "tenant", "tenant:acme"]), tenants["tenants"][0]);
