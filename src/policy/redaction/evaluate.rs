@@ -70,7 +70,7 @@ impl<'r> Evaluation<'r> {
 
     /// Decides about a text, also about the JSON in it. `path` returns where it is.
     pub(super) fn text(&mut self, active: &Arc<Active>, path: impl FnOnce() -> Path, text: &str) -> Verdict {
-        if json::start(text) == Start::Text {
+        if json::start(text) == Start::Text && json::in_string(text).is_none() {
             return self.plain(active, text);
         }
         let mut path = if self.rules.has_globs { path() } else { Path::default() };
@@ -79,6 +79,16 @@ impl<'r> Evaluation<'r> {
 
     /// `level`: number of JSON texts that the text is in.
     fn text_at_level(&mut self, active: &Arc<Active>, path: &mut Path, text: &str, level: usize) -> Verdict {
+        if let Some((string, content)) = json::in_string(text) {
+            if level == MAX_LEVELS {
+                self.is_unreadable = true;
+                return Verdict::Drop;
+            }
+            return match self.text_at_level(active, path, &content, level + 1) {
+                Verdict::Replace(by) => Verdict::Replace(splice(text, &[(string, json::quoted(&by))])),
+                verdict => verdict,
+            };
+        }
         let mut edits = Edits::new();
         let mut at = 0;
         while at < text.len() {

@@ -32,6 +32,26 @@ pub(super) fn start(text: &str) -> Start {
     }
 }
 
+/// Returns the position and the content of a text that is one JSON string with JSON in it:
+/// `"{\"a\":1}"`.
+pub(super) fn in_string(text: &str) -> Option<(Range<usize>, Cow<'_, str>)> {
+    const BLANKS: [char; 4] = [' ', '\t', '\n', '\r'];
+    let string = text.trim_start_matches(BLANKS);
+    let start = text.len() - string.len();
+    let string = string.trim_end_matches(BLANKS);
+    let content = string.strip_prefix('"')?.strip_suffix('"')?;
+    let mut bytes = content.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => _ = bytes.next()?,
+            b'"' => return None,
+            _ => {}
+        }
+    }
+    let content = decode(content).ok()?;
+    (self::start(&content) != Start::Text).then_some((start..start + string.len(), content))
+}
+
 fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }

@@ -212,6 +212,15 @@ fn json_in_texts_is_read_by_name_and_by_path() {
             "{\"password\":\"x\"}\n{\"password\":\"y\"} alice@example.com",
             "{\"password\":\"[redacted]\"}\n{\"password\":\"[redacted]\"} [redacted]",
         ),
+        (
+            r#" "{\"password\": \"x\", \"to\": \"alice@example.com\"}" "#,
+            r#" "{\"password\": \"[redacted]\", \"to\": \"[redacted]\"}" "#,
+        ),
+        (
+            r#"["\"{\\\"password\\\":1}\""]"#,
+            r#"["\"{\\\"password\\\":\\\"[redacted]\\\"}\""]"#,
+        ),
+        (r#""a" and "{\"password\": 1}""#, r#""a" and "{\"password\": 1}""#),
         ("\u{feff}{\"password\":\"x\"}", "\u{feff}{\"password\":\"[redacted]\"}"),
         (
             "{\"password\":\"x\"}\u{feff} {\"password\":\"y\"}",
