@@ -37,6 +37,13 @@ pub enum IngestError {
         /// The limit.
         max: usize,
     },
+    /// The rules of redaction would change so many values of a part that the changes take more than 32 MiB. It is
+    /// refused on each attempt.
+    #[error("redaction changes too many values of data of {selector} at once")]
+    TooLargeToRedact {
+        /// Selector of the tracer.
+        selector: Selector,
+    },
     /// More than the tenant's quota allows. A later attempt may succeed.
     #[error("data of {selector} is more than the tenant's quota; it may fit in {retry_after:?}")]
     Quota {
@@ -85,7 +92,7 @@ impl IngestError {
     pub(super) fn drop_reason(&self) -> DropReason {
         match self {
             Self::Full { reason, .. } => *reason,
-            Self::TooLarge { .. } => DropReason::TooLarge,
+            Self::TooLarge { .. } | Self::TooLargeToRedact { .. } => DropReason::TooLarge,
             Self::Quota { .. } => DropReason::Quota,
             Self::Closed => DropReason::AfterShutdown,
             Self::Json => DropReason::Encoding,

@@ -186,7 +186,10 @@ fn admit(tracer: TracerHandle, Traces(mut payload): Traces) -> Result<(Part, Ing
     let charge = parts::charge(&tracer, amount)?;
     #[cfg(feature = "redact")]
     if let Some(redaction) = &lane.policies.redaction {
-        payload.redact(redaction);
+        payload.redact_bounded(redaction).map_err(|_| {
+            let selector = tracer.selector().clone();
+            IngestError::TooLargeToRedact { selector }
+        })?;
     }
     let mut part = Part::of(tracer, payload, charge)?;
     (part.sampled_out, part.left_out) = (ingested.sampled_out, left_out);

@@ -37,6 +37,11 @@ impl Traces {
         self.0.spans()
     }
 
+    /// Returns the number of bytes of the body, as quotas count it.
+    pub fn byte_size(&self) -> usize {
+        self.0.bytes().len()
+    }
+
     /// Splits the traces by the value of a resource attribute: `None` if it is absent or not a
     /// string. Parts are in the order of first occurrence. An empty body has none.
     ///

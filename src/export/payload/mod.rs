@@ -43,6 +43,8 @@ use crate::backend::Edits;
 use crate::export::encode::otlp;
 #[cfg(feature = "redact")]
 use crate::policy::redaction::Redaction;
+#[cfg(feature = "redact")]
+use redact::TooManyChanges;
 
 /// A checked OTLP trace request of one tracer, as the bytes that arrived.
 #[derive(Clone, Debug)]
@@ -245,10 +247,28 @@ impl Payload {
     /// Applies the rules of a tracer, unless they were applied. No byte changes if none matches.
     #[cfg(feature = "redact")]
     pub(crate) fn redact(&mut self, redaction: &Redaction) {
-        if !std::mem::replace(&mut self.is_redacted, true) {
-            let redacted = redact::redact(&self.bytes, redaction);
+        let redacted = self.redact_within(redaction, usize::MAX);
+        debug_assert!(redacted.is_ok(), "no changes take so much memory");
+    }
+
+    /// Applies the rules of a tracer to what a client sent, as [`redact`](Self::redact) does, in bounded
+    /// memory.
+    ///
+    /// # Errors
+    /// The changes take too much memory. The payload must not be used.
+    #[cfg(all(feature = "gateway", feature = "redact"))]
+    pub(crate) fn redact_bounded(&mut self, redaction: &Redaction) -> Result<(), TooManyChanges> {
+        self.redact_within(redaction, redact::MAX_MEMORY)
+    }
+
+    #[cfg(feature = "redact")]
+    fn redact_within(&mut self, redaction: &Redaction, max_memory: usize) -> Result<(), TooManyChanges> {
+        if !self.is_redacted {
+            let redacted = redact::redact(&self.bytes, redaction, max_memory)?;
+            self.is_redacted = true;
             self.replace(redacted);
         }
+        Ok(())
     }
 
     /// Returns what identifies a span, by its order in the request.

@@ -43,8 +43,20 @@ const STATUS_MESSAGE: u32 = 2;
 /// Longest header of a field: its tag and its length.
 const HEADER_BYTES: usize = 10;
 
+/// Most memory of the changes of one request. A value takes about 130 bytes: if values are small,
+/// changes take many times their bytes.
+#[cfg(feature = "gateway")]
+pub(super) const MAX_MEMORY: usize = 32 << 20;
+
+/// The changes of a request would take more memory than they may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooManyChanges;
+
 /// Returns the changed request, or `None` if no rule changes anything.
-pub(super) fn redact(source: &[u8], redaction: &Redaction) -> Option<Bytes> {
+///
+/// # Errors
+/// The changes take more than `max_memory` bytes, beyond those that they replace.
+pub(super) fn redact(source: &[u8], redaction: &Redaction, max_memory: usize) -> Result<Option<Bytes>, TooManyChanges> {
     let mut walk = Walk {
         source,
         redaction,
@@ -53,12 +65,18 @@ pub(super) fn redact(source: &[u8], redaction: &Redaction) -> Option<Bytes> {
         level: 0,
         path_work: 0,
         shown: String::new(),
+        max_memory,
+        is_over: false,
     };
     let mut rewrite = Rewrite::new(source);
     for block in fields_of(source, 0..source.len(), RESOURCE_SPANS) {
         rewrite.message(&block, |rewrite| walk.resource_spans(rewrite, &block));
     }
-    rewrite.finish()
+    if walk.is_over {
+        Err(TooManyChanges)
+    } else {
+        Ok(rewrite.finish())
+    }
 }
 
 struct Walk<'a> {
@@ -74,11 +92,23 @@ struct Walk<'a> {
     path_work: usize,
     /// The text of a number.
     shown: String,
+    max_memory: usize,
+    /// The changes take more memory. The walk ends.
+    is_over: bool,
 }
 
 impl Walk<'_> {
+    /// Returns whether the changes take too much memory.
+    fn is_over(&mut self, rewrite: &Rewrite<'_>) -> bool {
+        self.is_over |= rewrite.memory() > self.max_memory;
+        self.is_over
+    }
+
     fn resource_spans(&mut self, rewrite: &mut Rewrite<'_>, block: &Field) -> bool {
         for field in fields(self.source, block.value.clone()) {
+            if self.is_over(rewrite) {
+                break;
+            }
             match field.number {
                 RESOURCE => self.owner(rewrite, block, &field, RESOURCE_ATTRIBUTES),
                 CHILDREN => {
@@ -92,6 +122,9 @@ impl Walk<'_> {
 
     fn scope_spans(&mut self, rewrite: &mut Rewrite<'_>, block: &Field) -> bool {
         for field in fields(self.source, block.value.clone()) {
+            if self.is_over(rewrite) {
+                break;
+            }
             match field.number {
                 SCOPE => self.owner(rewrite, block, &field, SCOPE_ATTRIBUTES),
                 CHILDREN => {
@@ -125,6 +158,9 @@ impl Walk<'_> {
 
     fn span(&mut self, rewrite: &mut Rewrite<'_>, span: &Field) -> bool {
         for field in fields(self.source, span.value.clone()) {
+            if self.is_over(rewrite) {
+                break;
+            }
             match field.number {
                 SPAN_NAME => self.text(rewrite, &field, Place::Name),
                 SPAN_ATTRIBUTES => self.attribute(rewrite, &field),
@@ -150,6 +186,9 @@ impl Walk<'_> {
 
     fn event(&mut self, rewrite: &mut Rewrite<'_>, event: &Field) -> bool {
         for field in fields(self.source, event.value.clone()) {
+            if self.is_over(rewrite) {
+                break;
+            }
             match field.number {
                 EVENT_NAME => self.text(rewrite, &field, Place::Name),
                 EVENT_ATTRIBUTES => self.attribute(rewrite, &field),
@@ -161,6 +200,9 @@ impl Walk<'_> {
 
     fn attributes(&mut self, rewrite: &mut Rewrite<'_>, owner: &Field, number: u32) -> bool {
         for attribute in fields_of(self.source, owner.value.clone(), number) {
+            if self.is_over(rewrite) {
+                break;
+            }
             self.attribute(rewrite, &attribute);
         }
         true

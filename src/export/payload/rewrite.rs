@@ -16,6 +16,8 @@ pub(super) struct Rewrite<'a> {
     length: usize,
     /// Patches before this index are complete.
     complete: usize,
+    /// Bytes of the source that all patches cut.
+    cut_bytes: usize,
 }
 
 /// Replaces `cut` bytes at a position of the source.
@@ -33,12 +35,14 @@ impl<'a> Rewrite<'a> {
             inserted: Vec::new(),
             length: source.len(),
             complete: 0,
+            cut_bytes: 0,
         }
     }
 
     /// Removes a range of the current message.
     pub(super) fn cut(&mut self, range: &Range<usize>) {
         self.length -= range.len();
+        self.cut_bytes += range.len();
         self.patch_at(range.start).cut += range.len();
     }
 
@@ -73,6 +77,7 @@ impl<'a> Rewrite<'a> {
     /// Changes a nested message, and its length if necessary. `edit` returns whether to keep it.
     pub(super) fn message(&mut self, field: &Field, edit: impl FnOnce(&mut Self) -> bool) -> bool {
         let (slot, complete, outer) = (self.patches.len(), self.complete, self.length);
+        let (inserted, cut) = (self.inserted.len(), self.cut_bytes);
         // Becomes the new header if anything in the message changes.
         self.patches.push(Patch {
             at: field.whole.start,
@@ -85,12 +90,14 @@ impl<'a> Rewrite<'a> {
         let length = std::mem::replace(&mut self.length, outer);
         if !keep || self.patches.len() == slot + 1 {
             self.patches.truncate(slot);
-            self.complete = complete;
+            self.inserted.truncate(inserted);
+            (self.complete, self.cut_bytes) = (complete, cut);
             if !keep {
                 self.cut(&field.whole);
             }
             return keep;
         }
+        self.cut_bytes += field.value.start - field.whole.start;
         let start = self.inserted.len();
         put_header(&mut self.inserted, field.number, length);
         let header = start..self.inserted.len();
@@ -104,6 +111,12 @@ impl<'a> Rewrite<'a> {
     #[cfg(feature = "redact")]
     pub(super) fn length(&self) -> usize {
         self.length
+    }
+
+    /// Returns the bytes that the changes take in memory, beyond those that they replace.
+    #[cfg(feature = "redact")]
+    pub(super) fn memory(&self) -> usize {
+        self.patches.len() * size_of::<Patch>() + self.inserted.len().saturating_sub(self.cut_bytes)
     }
 
     /// Returns the changed request, or `None` if nothing changed.

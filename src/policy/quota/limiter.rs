@@ -9,9 +9,6 @@ use super::rate::SECOND;
 use super::usage::{Amount, Limits, QuotaUse, Usage, Wait};
 use crate::config::Quota;
 
-/// The longest time to wait that a refusal states.
-const MAX_WAIT: Duration = Duration::from_secs(60 * 60);
-
 /// A quota, with what its owner has used of it.
 pub struct Limiter {
     quota: Quota,
@@ -37,6 +34,9 @@ pub struct Charge {
 }
 
 impl Limiter {
+    /// The longest time to wait that a refusal states.
+    pub const MAX_WAIT: Duration = Duration::from_secs(60 * 60);
+
     /// Returns `None` if the quota has no limit.
     pub(super) fn new(quota: &Quota, usage: impl FnOnce() -> Arc<Usage>, clock: &Arc<Clock>) -> Option<Arc<Self>> {
         Some(Arc::new(Self {
@@ -69,7 +69,7 @@ impl Limiter {
         let wait = |wait| longest = longest.max(self.time_of(wait, now));
         match self.usage.take(&self.limits, amount, (now, periods), wait) {
             Some(periods) => Ok(Taken { amount, periods }),
-            None => Err(longest.min(MAX_WAIT)),
+            None => Err(longest.min(Self::MAX_WAIT)),
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::decoded;
 use super::hash::Hashes;
 use super::json::{self, Malformed, Reader, Start, Token};
-use super::matches::{Matches, splice};
+use super::matches::{MAX_EDITS, Matches, splice};
 use super::path::Path;
 use super::patterns::{self, Survey};
 use super::rules::{Active, KeyRules, MAX_PATH, Rules};
@@ -150,7 +150,7 @@ impl<'r> Evaluation<'r> {
                 is_whole &= self.search(active, decoded, Survey::of(decoded.as_bytes()), &mut add);
             }
         }
-        if !is_whole {
+        if !is_whole || matches.are_too_many() {
             self.is_unreadable = true;
             return Verdict::Drop;
         }
@@ -261,6 +261,10 @@ impl<'r> Evaluation<'r> {
         let mut edits = Edits::new();
         let mut open: Vec<Container> = Vec::new();
         while let Some((token, range)) = reader.next()? {
+            if edits.len() > MAX_EDITS {
+                self.is_unreadable = true;
+                return Err(Malformed);
+            }
             let mut container = open.last_mut();
             if token == Token::Name {
                 let container = container.as_mut().expect("a name is in an object");

@@ -4,11 +4,16 @@ use std::ops::Range;
 
 use crate::config::RedactAction;
 
+/// Most replacements in one text, each of which takes about 70 bytes of memory. A text that is JSON
+/// may consist of single digits.
+pub(super) const MAX_EDITS: usize = 1 << 18;
+
 /// Matches of all rules in one text.
 #[derive(Default)]
 pub(super) struct Matches {
     found: Vec<(Range<usize>, RedactAction)>,
     drops: bool,
+    are_too_many: bool,
 }
 
 impl Matches {
@@ -22,9 +27,16 @@ impl Matches {
         while !text.is_char_boundary(end) {
             end += 1;
         }
-        if start < end {
+        if self.found.len() == MAX_EDITS {
+            self.are_too_many = true;
+        } else if start < end {
             self.found.push((start..end, action));
         }
+    }
+
+    /// Returns whether there were more matches than are kept.
+    pub(super) fn are_too_many(&self) -> bool {
+        self.are_too_many
     }
 
     /// Returns whether a rule that drops matched.

@@ -299,6 +299,23 @@ fn json_that_cannot_be_read_is_dropped() {
 }
 
 #[test]
+fn a_text_with_too_many_matches_is_dropped() {
+    let redaction = redaction([rule().pattern(Pattern::Email).attribute("*").action(RedactAction::Hash)]);
+    let digits = |count: usize| format!("[{}1]", "1,".repeat(count - 1));
+    let hashed = super::tests::redaction([rule().attribute("key.*").action(RedactAction::Hash)]);
+    for (count, is_readable) in [(1000, true), (300_000, false)] {
+        let mails = "a@b.co ".repeat(count);
+        assert_eq!(after(&redaction, "key", &mails).is_some(), is_readable, "{count}");
+        let mut after_hash = None;
+        let text = digits(count);
+        let spent = allocation_counter::measure(|| after_hash = after(&hashed, "key", &text));
+        assert_eq!(after_hash.is_some(), is_readable, "{count}");
+        assert!(spent.bytes_max < 64 << 20, "{}", spent.bytes_max);
+    }
+    assert_eq!((redaction.counts().1, hashed.counts().1), (1, 1));
+}
+
+#[test]
 fn members_of_maps_match_by_name_and_by_path() {
     let redaction = redaction([
         rule().attribute("password").attribute("map.list.0"),

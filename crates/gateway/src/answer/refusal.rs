@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde::Serialize;
+use tracer_registry::gateway::Limiter;
 
 use crate::callers::{self, Reason};
 
 /// Seconds after which a client may send a request again that the gateway had no room for.
 const RETRY_AFTER_SECONDS: u16 = 1;
-/// The longest time to wait that an answer states, in seconds.
-const MAX_RETRY_AFTER_SECONDS: u16 = 3600;
 
 /// Why a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -181,6 +180,13 @@ impl Refusal {
         )
     }
 
+    pub(crate) fn too_large_to_redact() -> Self {
+        Self::new(
+            RefusalKind::TooLarge,
+            "the rules of the tenant change too many values at once; send fewer spans in a request",
+        )
+    }
+
     pub(crate) fn too_slow() -> Self {
         Self::new(RefusalKind::TooSlow, "the body arrives too slowly")
     }
@@ -195,10 +201,9 @@ impl Refusal {
 
     /// More than a quota allows, which may fit after this time. `of` is "tenant" or "caller".
     pub(crate) fn quota(of: &str, retry_after: Duration) -> Self {
+        let retry_after = retry_after.min(Limiter::MAX_WAIT);
         let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
-        let seconds = u16::try_from(seconds)
-            .unwrap_or(u16::MAX)
-            .clamp(1, MAX_RETRY_AFTER_SECONDS);
+        let seconds = u16::try_from(seconds).unwrap_or(u16::MAX).max(1);
         Self {
             retry_after: seconds,
             ..Self::new(

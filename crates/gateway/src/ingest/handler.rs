@@ -223,7 +223,7 @@ impl Ingest {
         let traces = self.check(format, inflated, &mut turn).await?;
         // A look-up may take long.
         drop(turn);
-        let charge = self.charge_data(caller, traces.spans(), bytes)?;
+        let charge = self.charge_data(caller, traces.spans(), traces.byte_size())?;
         let mut parts = Vec::new();
         for (selector, traces) in split(target, traces)? {
             parts.push((self.look_up(caller, selector).await?, traces));
@@ -306,6 +306,7 @@ impl Ingest {
     pub(super) fn not_queued(&self, error: &IngestError) -> Refusal {
         match error {
             IngestError::TooLarge { max, .. } => Refusal::too_large(*max),
+            IngestError::TooLargeToRedact { .. } => Refusal::too_large_to_redact(),
             IngestError::Closed => Refusal::shutting_down(),
             IngestError::Erased { .. } => Refusal::erased(),
             IngestError::Quota { retry_after, .. } => Refusal::quota("tenant", *retry_after),

@@ -10,6 +10,7 @@ mod admin_pages;
 mod answers;
 mod bytes;
 mod clients;
+mod copies;
 mod durable;
 mod hostile;
 mod lifecycle;

@@ -14,7 +14,9 @@ use tracer_registry_spool::test::TestStore;
 use crate::answers::RpcStatus;
 use crate::limits::Raw;
 use crate::requests::EXPORT;
-use crate::support::{ACME, GLOBEX, Reply, SHARED, SPLIT, Service, body, framed, resources, until};
+use crate::support::{
+    ACME, GLOBEX, Reply, SHARED, SPLIT, Service, attribute, body, framed, gzip, resources, spans, until,
+};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
@@ -33,6 +35,17 @@ struct Delay {
 
 fn quota_of(tenant: &str, limits: &str) -> String {
     format!("[tenants.{tenant}.quota]\n{limits}\n")
+}
+
+/// Returns what a tenant has used of its only limit, one of bytes.
+fn used_bytes(service: &Service, tenant: &str) -> u64 {
+    let selector: tracer_registry::Selector = format!("tenant:{tenant}").parse().unwrap();
+    let status = service.gateway().registry().tracer_status(selector);
+    let [quota] = &status.unwrap().unwrap().quota[..] else {
+        panic!("one limit");
+    };
+    assert_eq!(quota.setting, "bytes_per_day");
+    quota.used
 }
 
 fn post_json(service: &Service, path: &str, body: &Value) -> Reply {
@@ -323,5 +336,85 @@ fn a_quota_of_a_caller_that_is_invalid_is_a_fault() {
         let callers = format!("[gateway.callers.shared-api.quota]\n{limits}");
         let error = Service::prepare("", &callers).start_again().err().unwrap().to_string();
         assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn the_bytes_of_a_quota_are_those_that_arrived_inflated_and_in_protobuf() {
+    let mut request = spans(&["JSON"]);
+    let span = &mut request.resource_spans[0].scope_spans[0].spans[0];
+    span.attributes = vec![attribute("text", &"x".repeat(10_000))];
+    let message = request.encode_to_vec();
+    // Redaction removes most of each request. The caller may send as much as five of them.
+    let tables = quota_of("acme", "bytes_per_day = \"1GiB\"")
+        + &format!(
+            "[tenants.acme.redact.rules.text]\nattributes = [\"text\"]\naction = \"drop\"\n\
+             [gateway.callers.acme-backend.quota]\nbytes_per_day = {}",
+            5 * message.len()
+        );
+    let service = Service::with("", &tables);
+    let used = |tenant: &str| used_bytes(&service, tenant);
+    let post = |encoding: &str, body: Vec<u8>| {
+        let headers = [("content-encoding", encoding)];
+        let headers = if encoding.is_empty() { &[][..] } else { &headers[..] };
+        assert_eq!(service.post(ACME, headers, body).status, 200, "{encoding}");
+    };
+    let json = json!({"resourceSpans": [{"resource": {}, "scopeSpans": [{"spans": [{
+        "traceId": "07".repeat(16), "spanId": "09".repeat(8), "name": "JSON", "kind": 1,
+        "startTimeUnixNano": "1700000000000000000", "endTimeUnixNano": "1700000000500000000",
+        "attributes": [{"key": "text", "value": {"stringValue": "x".repeat(10_000)}}],
+    }]}]}]});
+    let formats: [(&str, &dyn Fn()); 5] = [
+        ("protobuf", &|| post("", message.clone())),
+        ("gzip", &|| post("gzip", gzip(&message))),
+        ("zstd", &|| post("zstd", zstd::bulk::compress(&message, 1).unwrap())),
+        ("gRPC", &|| {
+            let reply = service.call(EXPORT, ACME, &[], framed(false, &message));
+            assert_eq!(reply.grpc_status(), 0);
+        }),
+        ("JSON", &|| {
+            assert_eq!(post_json(&service, "/v1/traces", &json).status, 200)
+        }),
+    ];
+    for ((format, send), number) in formats.into_iter().zip(1..) {
+        send();
+        let expected = number * message.len() as u64;
+        assert_eq!(used("acme"), expected, "{format}");
+    }
+    let refusal = service.post(ACME, &[], body(&["n"]));
+    refused(&refusal);
+    let message = RpcStatus::decode(refusal.body).unwrap().message;
+    assert!(message.contains("of the caller"), "{message}");
+    service.flush();
+    let project = service.collector.project("acme").unwrap();
+    assert!(project.spans().iter().all(|span| span.attributes.is_empty()));
+}
+
+#[test]
+fn a_request_with_one_byte_more_than_the_quota_is_refused_however_it_is_compressed() {
+    let message = body(&["n"; 100]);
+    for (limit, status) in [(message.len(), 200), (message.len() - 1, 429)] {
+        let service = Service::with("", &quota_of("acme", &format!("bytes_per_day = {limit}")));
+        let packed = gzip(&message);
+        assert!(packed.len() < limit / 4);
+        let reply = service.post(ACME, &[("content-encoding", "gzip")], packed);
+        assert_eq!(reply.status, status, "{limit}");
+        assert_eq!(
+            service.post(ACME, &[], body(&["n"])).status,
+            if status == 200 { 429 } else { 200 }
+        );
+    }
+}
+
+#[test]
+fn a_split_request_counts_for_each_tenant_with_its_part_alone() {
+    let quotas = quota_of("acme", "bytes_per_day = \"1MiB\"") + &quota_of("globex", "bytes_per_day = \"1MiB\"");
+    let service = Service::with("", &quotas);
+    let block = |tenant, names: &[&str]| resources(&[(&[("tenant.id", tenant)], names)]);
+    let (of_acme, of_globex) = (block("acme", &["a"; 50]), block("globex", &["b"]));
+    let whole = [of_acme.encode_to_vec(), of_globex.encode_to_vec()];
+    assert_eq!(service.post(SPLIT, &[], whole.concat()).status, 200);
+    for (tenant, part) in ["acme", "globex"].into_iter().zip(&whole) {
+        assert_eq!(used_bytes(&service, tenant), part.len() as u64, "{tenant}");
     }
 }

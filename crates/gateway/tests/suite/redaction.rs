@@ -22,7 +22,7 @@ use tracer_registry_collector::Fault;
 use tracer_registry_spool::test::TestStore;
 
 use crate::requests::EXPORT;
-use crate::support::{ACME, GLOBEX, Reply, Service, framed, gzip, until};
+use crate::support::{ACME, GLOBEX, Reply, Service, framed, gzip, spans, until};
 
 /// Rules of acme. Globex has none.
 const RULES: &str = r#"
@@ -582,4 +582,41 @@ fn large_requests_are_redacted_too() {
         &[(Method::POST, "/session/start", json!({ "session": session }))],
     );
     check("session API");
+}
+
+#[test]
+fn a_request_of_which_redaction_changes_too_much_is_refused_and_not_sent_again() {
+    let rules = "[tenants.acme.redact.rules.digits]\nregex = [\"[0-9]\"]\n[tenants.acme.quota]\nspans_per_day = 2";
+    let service = Service::with("", rules);
+    let digit = AnyValue {
+        value: Some(Kind::IntValue(7)),
+    };
+    let list = |count: usize| {
+        let mut request = spans(&["span"]);
+        let values = vec![digit.clone(); count];
+        request.resource_spans[0].scope_spans[0].spans[0].attributes = vec![KeyValue {
+            key: "list".to_owned(),
+            value: Some(AnyValue {
+                value: Some(Kind::ArrayValue(ArrayValue { values })),
+            }),
+            ..KeyValue::default()
+        }];
+        request.encode_to_vec()
+    };
+    for _ in 0..2 {
+        let reply = service.post(ACME, &[], list(600_000));
+        assert_eq!(reply.status, 413, "{reply:?}");
+        assert!(
+            String::from_utf8_lossy(&reply.body).contains("change too many values"),
+            "{reply:?}"
+        );
+    }
+    let reply = service.call(EXPORT, ACME, &[], framed(false, &list(600_000)));
+    assert_eq!(reply.grpc_status(), 8);
+    // It counts in no quota, and others are served.
+    assert_eq!(service.post(ACME, &[], list(1000)).status, 200);
+    assert_eq!(service.post(GLOBEX, &[], list(600_000)).status, 200);
+    assert_eq!(service.post(ACME, &[], list(1)).status, 200);
+    service.flush();
+    assert_eq!((service.spans("acme").len(), service.spans("globex").len()), (2, 1));
 }

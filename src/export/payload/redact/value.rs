@@ -175,6 +175,9 @@ impl<'a> Walk<'a> {
         self.level += 1;
         rewrite.message(container, |rewrite| {
             for (index, member) in fields_of(self.source, container.value.clone(), VALUES).enumerate() {
+                if self.is_over(rewrite) {
+                    break;
+                }
                 if container.number == LIST {
                     self.path.push_index(index);
                     rewrite.message(&member, |rewrite| self.may_compare() && self.element(rewrite, &member));

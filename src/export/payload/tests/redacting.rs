@@ -360,6 +360,53 @@ fn a_resource_that_would_be_too_large_is_removed() {
 }
 
 #[test]
+fn changes_that_take_too_much_memory_are_refused() {
+    const MAX: usize = 1 << 20;
+    let redaction = redaction(vec![RedactRule::new().regex("7").action(RedactAction::Hash)]);
+    let digit = field(1, [0x18, 7]);
+    let event = |count: usize| field(11, field(2, "7")).repeat(count);
+    let key_value = [field(1, "k"), field(2, [0x18, 7])].concat();
+    let resource = |count: usize| {
+        let span = field(2, field(2, [field(1, TRACE), field(2, SPAN)].concat()));
+        field(1, [field(1, field(1, &key_value).repeat(count)), span].concat())
+    };
+    let requests: [(&str, &dyn Fn(usize) -> Vec<u8>); 6] = [
+        ("list", &|count| {
+            request_with(attribute("k", field(5, digit.repeat(count))))
+        }),
+        ("map", &|count| {
+            request_with(attribute("k", field(6, field(1, &key_value).repeat(count))))
+        }),
+        ("attributes", &|count| request_with(field(9, &key_value).repeat(count))),
+        ("events", &|count| request_with(event(count))),
+        ("spans", &|count| request_with(field(5, "7")).repeat(count)),
+        ("resource", &resource),
+    ];
+    for (name, request) in requests {
+        for (count, fits) in [(1000, true), (20_000, false)] {
+            let mut payload = payload(request(count));
+            let before = payload.bytes().clone();
+            let mut outcome = Ok(());
+            let spent = allocation_counter::measure(|| outcome = payload.redact_within(&redaction, MAX));
+            // The list of changes may have grown just before, and the copy at the end has them too.
+            let most = 6 * MAX as u64 + before.len() as u64;
+            assert!(spent.bytes_max < most, "{name}: {} bytes", spent.bytes_max);
+            assert_eq!(outcome.is_ok(), fits, "{name}: {count}");
+            assert_eq!(payload.bytes() == &before, !fits, "{name}: {count}");
+        }
+    }
+    // What is only removed takes no more memory, however much it is.
+    let redaction = super::redacting::redaction(vec![drop_of("k")]);
+    let mut payload = payload(request_with(field(9, &key_value).repeat(100_000)));
+    assert_eq!(payload.redact_within(&redaction, MAX), Ok(()));
+    // A large text that replaces a large one is no change of this kind.
+    let redaction = super::redacting::redaction(vec![RedactRule::new().regex("7")]);
+    let text = format!("{}7", "x".repeat(4 * MAX));
+    let mut payload = super::payload(request_with(attribute("k", field(1, text))));
+    assert_eq!(payload.redact_within(&redaction, MAX), Ok(()));
+}
+
+#[test]
 fn a_request_without_a_match_allocates_nothing_for_its_spans() {
     let redaction = redaction(vec![drop_of("absent")]);
     let attributes = [
