@@ -85,7 +85,7 @@ impl TracerRegistry {
         let arrived = if is_explained { parts.clone() } else { Vec::new() };
         let is_copied = parts.iter().any(|(tracer, _)| tracer.lane().copies.is_some());
         let originals = if is_copied { parts.clone() } else { Vec::new() };
-        let admitted = parts.into_iter().map(|(tracer, traces)| admit(tracer, traces));
+        let admitted = parts.into_iter().map(|(tracer, traces)| admit(tracer, traces, true));
         let admitted: Result<(Vec<Part>, Vec<Ingested>), _> = admitted.collect();
         let (mut parts, ingested) = admitted.inspect_err(|_| {
             for (tracer, Traces(payload)) in &arrived {
@@ -94,7 +94,7 @@ impl TracerRegistry {
         })?;
         // After all parts have a place: a copy takes room from none of them.
         for (part, (tracer, traces)) in parts.iter_mut().zip(originals) {
-            part.copies = offer(&tracer, &traces);
+            part.copies = offer(&tracer, &traces, true);
         }
         let arrived = arrived.into_iter().map(|(_, traces)| traces).collect();
         Ok(parts::accept(parts, arrived, caller, ingested))
@@ -132,28 +132,29 @@ fn takes_long(lane: &Lane) -> bool {
 }
 
 /// Offers what a client sent for a tracer to the targets of its copies, as a request of their own.
-/// What one of them refuses is counted once the request itself is accepted.
-fn offer(source: &TracerHandle, original: &Traces) -> Vec<PartCopy> {
+/// What one of them refuses is counted once the request itself is accepted. `samples` says whether
+/// their ratios apply.
+fn offer(source: &TracerHandle, original: &Traces, samples: bool) -> Vec<PartCopy> {
     let targets = source.lane().copies.iter().flat_map(|copies| copies.targets());
     let copies = targets.map(|target| {
         let Some(tracer) = target.tracer().as_deref().and_then(TracerHandle::of_target) else {
             return PartCopy::lost(target, original.spans());
         };
-        match admit(tracer.clone(), original.clone()) {
+        match admit(tracer.clone(), original.clone(), samples) {
             Ok((part, ingested)) => PartCopy::placed(part, ingested.accepted, ingested.too_large),
             Err(error) => {
                 let Traces(payload) = original.clone();
                 let rules = tracer.payload_rules();
-                let sampled = payload.retain(|trace_id, _| rules.is_sampled(trace_id));
-                PartCopy::refused(tracer, &sampled, error.drop_reason())
+                let wanted = payload.retain(|trace_id, _| !samples || rules.is_sampled(trace_id));
+                PartCopy::refused(tracer, &wanted, error.drop_reason())
             }
         }
     });
     copies.collect()
 }
 
-/// Finds a place for the spans that the binding lets pass.
-fn admit(tracer: TracerHandle, Traces(mut payload): Traces) -> Result<(Part, Ingested), IngestError> {
+/// Finds a place for the spans that the binding lets pass. `samples` says whether its ratio applies.
+fn admit(tracer: TracerHandle, Traces(mut payload): Traces, samples: bool) -> Result<(Part, Ingested), IngestError> {
     let (rules, lane) = (tracer.payload_rules(), tracer.lane());
     let bytes = payload.bytes().len();
     if let Some(max) = rules.request_bytes.filter(|max| bytes > *max) {
@@ -165,7 +166,7 @@ fn admit(tracer: TracerHandle, Traces(mut payload): Traces) -> Result<(Part, Ing
     if rules.may_leave_out() {
         payload = payload.retain(|trace_id, bytes| {
             let key = || lane.trace_keys(|| vec![TraceId::from_bytes(trace_id)]);
-            if !rules.is_sampled(trace_id) {
+            if samples && !rules.is_sampled(trace_id) {
                 ingested.sampled_out += 1;
                 left_out.sampled_out.extend(key());
             } else if rules.span_bytes.is_some_and(|max| bytes > max) {

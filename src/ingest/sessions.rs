@@ -87,7 +87,8 @@ impl TracerRegistry {
             let payload = payload.with_redacted(lane.policies.redaction.is_some());
             let part = Part::of(tracer.clone(), payload, charge);
             let mut part = part.inspect_err(|_| lane.note_refused_payload(&arrived[0].0, caller))?;
-            part.copies = offer(tracer, &arrived[0]);
+            // The tenant's own ratio does not apply either.
+            part.copies = offer(tracer, &arrived[0], false);
             return Ok(parts::accept(vec![part], arrived, caller, ()));
         }
         let SessionRequest {

@@ -41,10 +41,17 @@ impl Lane {
         self.stripes.index_of_thread()
     }
 
-    /// Queues a synthetic span from `began` to now, in its own trace. Not sampled. Never blocks.
+    /// Queues a synthetic span from `began` to now, in its own trace. Not sampled. Never blocks. Copies
+    /// get it as the rules of the binding leave it.
     pub(crate) fn record(self: &Arc<Self>, name: &'static str, began: Moment, attributes: Vec<KeyValue>) {
         let span = span(name, began, attributes);
         if let Some(copies) = &self.copies {
+            #[cfg(feature = "redact")]
+            let mut span = span.clone();
+            #[cfg(feature = "redact")]
+            if let Some(redaction) = &self.policies.redaction {
+                redact::span(redaction, self.destination.names, &mut span);
+            }
             self.copy_to_targets(copies, &span, |_| true);
         }
         self.note_started();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tracer_registry::config::{Export, Limits, Protocol};
-use tracer_registry::ingest::{Accepted, IngestError, Traces};
+use tracer_registry::ingest::{Accepted, IngestError, SessionCall, SessionRequest, Traces};
 use tracer_registry::status::DropReason;
 use tracer_registry::{RegistryBuilder, TracerRegistry};
 use tracer_registry_collector::Fault;
@@ -209,6 +209,22 @@ fn each_ratio_decides_on_the_same_trace_ids() {
         copies.len()
     );
     assert_eq!(ledger_of(&world.registry, OPERATIONS).accepted, copies.len() as u64);
+}
+
+#[test]
+fn requests_to_the_session_api_are_copied_without_sampling() {
+    let world = plain_world(&["a", "ops"], |builder| {
+        builder
+            .tenant("a", binding("a").sampling_ratio(0.0).also(&operations()))
+            .environment("operations", binding("ops").sampling_ratio(0.0))
+    });
+    let body = br#"{"session_id": "67e55044-10b1-426f-9247-bb680e5fe0c8"}"#;
+    let request = SessionRequest::from_json(&SessionCall::BareStart, body).expect("valid");
+    now(world.registry.ingest_session(None, &world.tenant("a"), request));
+    world.flush();
+    for project in ["a", "ops"] {
+        assert_eq!(world.names(project), ["session.start"], "{project}");
+    }
 }
 
 #[test]

@@ -2,10 +2,16 @@
 //! see one.
 
 use opentelemetry::trace::Span as _;
+#[cfg(feature = "redact")]
+use tracer_registry::Enrichment;
 use tracer_registry::config::Binding;
+#[cfg(feature = "redact")]
+use tracer_registry::config::{Pattern, Redact, RedactRule};
 use tracer_registry::secret::Fingerprinter;
 use tracer_registry::selector::Slug;
 
+#[cfg(feature = "redact")]
+use super::plain_world;
 use super::{OPERATIONS, operations, world};
 use crate::reload::{Files, table};
 use crate::support::{World, binding, collector, key_of, registry};
@@ -121,4 +127,28 @@ fn attributes_and_names_of_spans_choose_no_target() {
         world.registry.tracer_status(operations()).expect("valid").is_none(),
         "it was never looked up"
     );
+}
+
+#[cfg(feature = "redact")]
+#[test]
+fn session_data_that_becomes_spans_is_copied_as_the_rules_of_its_tracer_leave_it() {
+    let rules = Redact::new().rule("users", RedactRule::new().pattern(Pattern::Email));
+    let world = plain_world(&["a", "ops"], |builder| {
+        builder
+            .tenant("a", binding("a").redact(rules).also(&operations()))
+            .environment("operations", binding("ops"))
+    });
+    let session = world.tenant("a").session("chat").metadata("user", "alice@example.com");
+    let session = session.input("question", "what bob@example.com asked").start();
+    session.enrich(Enrichment::new().metadata("user", "bob@example.com"));
+    session.end();
+    world.flush();
+    for project in ["a", "ops"] {
+        assert_eq!(world.names(project), ["session.start", "session.enrich", "session.end"]);
+        let requests = requests_of(&world, project);
+        assert!(
+            requests.contains("[redacted]") && !requests.contains("@example.com"),
+            "{project}"
+        );
+    }
 }
