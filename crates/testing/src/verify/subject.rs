@@ -1,6 +1,6 @@
 //! System under test: this crate, or plain SDK providers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -151,6 +151,10 @@ pub(super) struct Instance {
 pub(super) struct Flushed {
     /// Tracers that were replaced or replace others, by instance number.
     pub(super) instances: HashMap<usize, Instance>,
+    /// Settings of each member since the last flush. Empty if they do not change.
+    pub(super) settings: Vec<Vec<Setting>>,
+    /// Targets that could not get all copies.
+    pub(super) unable: BTreeSet<usize>,
     /// Ledger of each member since the last flush. Empty if the subject has no ledgers.
     pub(super) ledgers: Vec<Ledger>,
     /// Evictions and refusals since the start.

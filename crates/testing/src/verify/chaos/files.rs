@@ -116,6 +116,11 @@ impl Files {
         fs::rename(new, self.key(member))
     }
 
+    /// Removes a member's key.
+    pub(super) fn remove_key(&self, member: &Member) -> io::Result<()> {
+        fs::remove_file(self.key(member))
+    }
+
     /// Returns a secret source with the keys by token. It does not announce changes.
     pub(super) fn vault(&self) -> impl SecretSource + use<> {
         let folder = self.folder.path().to_owned();
@@ -190,8 +195,11 @@ fn binding(member: &Member, at: Setting, url: &str) -> Value {
     } else {
         json!({})
     };
+    let also: Vec<String> = member.also.iter().map(|name| format!("environment:{name}")).collect();
     json!({
         "redact": {"rules": rules},
+        "sampling": {"ratio": member.ratio},
+        "also": also,
         "backend": backend,
         "endpoint": format!("{url}{path}"),
         "source": member.source_at(at),

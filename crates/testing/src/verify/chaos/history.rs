@@ -79,12 +79,15 @@ impl History {
         Permitted { settings, unknown }
     }
 
-    /// Removes outdated settings. No look-up may be running.
-    pub(super) fn forget(&self) {
+    /// Returns all settings of each member, and removes outdated ones. No look-up may be running.
+    pub(super) fn take(&self) -> Vec<Vec<Setting>> {
         let mut past = lock(&self.past);
-        for past in past.iter_mut() {
+        let settings = past.iter_mut().map(|past| {
+            let all = past.iter().filter_map(|(_, setting)| *setting).collect();
             past.drain(..past.len() - 1);
-        }
+            all
+        });
+        settings.collect()
     }
 }
 
@@ -132,7 +135,8 @@ mod tests {
         assert_eq!(history.permitted(0, history.start()), Permitted { settings, unknown });
         history.begin(&[(0, Some(setting(1)))]);
         history.done();
-        history.forget();
+        assert_eq!(history.take(), [[setting(0), setting(1)]]);
+        assert_eq!(history.take(), [[setting(1)]]);
         let (settings, unknown) = (vec![setting(1)], false);
         assert_eq!(history.permitted(0, history.start()), Permitted { settings, unknown });
     }

@@ -7,12 +7,14 @@
 //! | `files` | configuration and key files |
 //! | `rotation` | refused keys |
 //! | `keys` | rotation of keys, and its checks |
+//! | `targets` | targets of copies that refuse requests, or have no key |
 
 pub(super) mod files;
 mod history;
 mod instances;
 mod keys;
 pub(super) mod rotation;
+mod targets;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -56,6 +58,8 @@ pub(super) struct Chaos {
     gates: Vec<RwLock<()>>,
     /// A tracer of each removed tenant, for code that still uses it.
     retained: Mutex<HashMap<usize, (TracerHandle, usize)>>,
+    /// Targets that could not get all copies.
+    unable: Mutex<BTreeSet<usize>>,
 }
 
 /// State of the configuration files.
@@ -105,6 +109,7 @@ impl Chaos {
                 disturbances: 0,
             }),
             retained: Mutex::default(),
+            unable: Mutex::default(),
             cast: cast.to_vec(),
         })
     }
@@ -186,6 +191,11 @@ impl Chaos {
             Disturbance::Broken { registry } => self.write_broken(registries, &state, registry),
             Disturbance::Rotate { member } => self.rotate(registries, &state, member),
             Disturbance::Pause { member } => Self::pause(registries, member),
+            Disturbance::Refuse { member } => {
+                self.refuse_requests(member);
+                Ok(())
+            }
+            Disturbance::Withhold { member } => self.withhold(registries, &mut state, member),
             Disturbance::Vanish { member } if self.may_vanish(member) => self.vanish(registries, &mut state, member),
             Disturbance::Vanish { member } => self.rebind(registries, &mut state, member, 1),
         };
@@ -208,9 +218,18 @@ impl Chaos {
         Ok(())
     }
 
+    /// Returns the settings of each member since the last call. No look-up may be running.
+    pub(super) fn take_settings(&self) -> Vec<Vec<Setting>> {
+        self.history.take()
+    }
+
+    /// Returns the targets that could not get all copies since the last call.
+    pub(super) fn take_unable(&self) -> BTreeSet<usize> {
+        std::mem::take(&mut lock(&self.unable))
+    }
+
     /// Returns the instances found since the last call. No look-up may be running.
     pub(super) fn take_instances(&self) -> HashMap<usize, Instance> {
-        self.history.forget();
         let state = lock(&self.state);
         let instances = self.instances.take();
         let mut retained = lock(&self.retained);

@@ -56,6 +56,16 @@ impl Rotation {
         Ok(key)
     }
 
+    /// Returns the current key of a member.
+    pub(in super::super) fn current(&self, index: usize, member: &Member) -> String {
+        let (current, _) = lock(&self.state).members[index];
+        std::mem::take(&mut member.keys()[current])
+    }
+
+    pub(super) fn collector(&self) -> &LocalCollector {
+        &self.collector
+    }
+
     /// Returns the number of refused requests of all members.
     pub(in super::super) fn refused(&self) -> u64 {
         self.hits(|_| true)

@@ -1,5 +1,6 @@
 //! Compares the data in the collector with the oracle's expectation and the program's observations.
 
+mod copies;
 mod events;
 pub(super) mod finding;
 mod outgoing;
@@ -21,7 +22,7 @@ use super::oracle::expect::Expected;
 use super::program::cast::{Backend, CANARY, Member, Setting};
 use super::program::operation::{OpId, TracerRef};
 use super::run::Observed;
-use super::subject::{Flushed, Instance};
+use super::subject::Flushed;
 use tracer_registry_collector::{LocalCollector, Project, Span};
 
 /// Result of a round.
@@ -56,10 +57,12 @@ struct Check<'a> {
     expected: &'a Expected,
     observed: &'a Observed,
     projects: Vec<Option<Project>>,
-    instances: &'a HashMap<usize, Instance>,
+    flushed: &'a Flushed,
     /// Settings of each tracer instance, found on its spans.
     settings: HashMap<usize, Setting>,
     arrived: BTreeMap<SpanOrigin, Vec<Arrival>>,
+    /// Spans of a source in the project of a target.
+    copied: BTreeMap<(SpanOrigin, usize), Vec<Arc<Span>>>,
     /// Whether sessions have starts, data and enrichments, not only ids.
     reports_sessions: bool,
     findings: Findings,
@@ -82,21 +85,23 @@ pub(super) fn check(
         names,
         expected,
         observed,
-        instances: &flushed.instances,
+        flushed,
         settings: HashMap::new(),
         arrived: BTreeMap::new(),
+        copied: BTreeMap::new(),
         reports_sessions,
         findings: Findings::default(),
     };
     check.sort_spans();
     check.check_spans();
+    let copies = check.check_copies();
     if reports_sessions {
         check.check_sessions();
     }
     check.check_events();
     check.check_headers();
     check.check_current();
-    check.check_ledgers(flushed);
+    check.check_ledgers();
     check.check_explained(delivered);
     check.check_requests(collector);
     for wrong in &observed.wrong {
@@ -113,7 +118,12 @@ pub(super) fn check(
     let requests = collector.requests();
     let bytes = scan(requests.iter().map(AsRef::as_ref), cast, &owners, &mut check.findings);
     Checked {
-        spans: check.arrived.values().map(|arrivals| arrivals.len() as u64).sum(),
+        spans: copies
+            + check
+                .arrived
+                .values()
+                .map(|arrivals| arrivals.len() as u64)
+                .sum::<u64>(),
         sessions: if reports_sessions {
             expected.sessions.len() as u64
         } else {
@@ -146,8 +156,13 @@ impl Check<'_> {
     /// Returns the span of an operation if exactly one arrived, in its own project.
     fn own_span(&self, op: OpId) -> Option<&Span> {
         let target = self.expected.spans.get(&op)?.target;
-        match self.arrived.get(&SpanOrigin::Span(op))?.as_slice() {
-            [only] if only.member == target.member => Some(&only.span),
+        self.own(SpanOrigin::Span(op), target.member).map(AsRef::as_ref)
+    }
+
+    /// Returns the span of an origin if exactly one arrived, in the project of its member.
+    fn own(&self, origin: SpanOrigin, member: usize) -> Option<&Arc<Span>> {
+        match self.arrived.get(&origin)?.as_slice() {
+            [only] if only.member == member => Some(&only.span),
             _ => None,
         }
     }
@@ -243,7 +258,12 @@ impl Check<'_> {
     /// Returns the settings of a tracer: known ones, or the possible ones that `fits` accepts.
     fn setting(&self, target: TracerRef, fits: impl Fn(Setting) -> bool) -> Setting {
         let known = self.settings.get(&target.instance).copied();
-        let possible = || self.instances.get(&target.instance).map(|instance| &instance.settings);
+        let possible = || {
+            self.flushed
+                .instances
+                .get(&target.instance)
+                .map(|instance| &instance.settings)
+        };
         let fitting = || possible()?.iter().copied().find(|setting| fits(*setting));
         let first = || possible()?.first().copied();
         known.or_else(fitting).or_else(first).unwrap_or_default()
@@ -251,7 +271,7 @@ impl Check<'_> {
 
     /// Checks that each tracer has settings that were valid at the time of its look-ups.
     fn check_instances(&mut self) {
-        for (number, instance) in self.instances {
+        for (number, instance) in &self.flushed.instances {
             if instance.settings.is_empty() {
                 let ops = self.observed.instances.iter();
                 let op = ops.filter(|(_, found)| *found == number).map(|(op, _)| *op).min();
@@ -261,10 +281,17 @@ impl Check<'_> {
         }
     }
 
-    /// Returns the settings that the tracers of a member may have had.
+    /// Returns the settings that the tracers of a member may have had: those that look-ups found, also
+    /// before this program, and others, because programs do not look targets up.
     fn settings_of(&self, member: usize) -> Vec<Setting> {
-        let of_member = self.instances.values().filter(|instance| instance.member == member);
-        let settings: Vec<Setting> = of_member.flat_map(|instance| instance.settings.clone()).collect();
+        let of_member = self
+            .flushed
+            .instances
+            .values()
+            .filter(|instance| instance.member == member);
+        let found = of_member.flat_map(|instance| &instance.settings);
+        let settings = found.chain(self.flushed.settings.get(member).into_iter().flatten());
+        let settings: Vec<Setting> = settings.copied().collect();
         if settings.is_empty() {
             vec![Setting::default()]
         } else {

@@ -39,7 +39,6 @@ pub(in super::super) fn scan<'a>(
     let scanner = Scanner {
         owners,
         tokens: tokens.chain(strangers).collect(),
-        redacting: cast.iter().map(Member::redacts).collect(),
         canary: memmem::Finder::new(CANARY),
         planted: memmem::Finder::new(PLANTED),
     };
@@ -53,7 +52,7 @@ pub(in super::super) fn scan<'a>(
         for text in headers.chain([request.path.as_bytes(), &request.body]) {
             bytes += text.len() as u64;
             scanner.each_owned(text, |owner, found| {
-                if owner.is_none() || owner != project {
+                if !is_permitted(cast, owner, project, &found) {
                     let tenant = owner.map_or_else(|| "no tracer".to_owned(), |owner| cast[owner].name());
                     let key = project.map_or_else(|| "an unknown key".to_owned(), |project| cast[project].name());
                     let seen = format!("{found} in {} under the key of {key}", request.path);
@@ -63,6 +62,20 @@ pub(in super::super) fn scan<'a>(
         }
     }
     bytes
+}
+
+/// Returns whether data of a member may be under the key of a project: its own, or that of a target
+/// of its copies. A target never gets its settings.
+fn is_permitted(cast: &[Member], owner: Option<usize>, project: Option<usize>, found: &Found<'_>) -> bool {
+    let (Some(owner), Some(project)) = (owner, project) else {
+        return false;
+    };
+    let is_copied = || cast[owner].copies_to(&cast[project]);
+    match found {
+        Found::Token(_) => owner == project,
+        Found::Planted(_) => !cast[project].redacts() && (owner == project || is_copied()),
+        Found::Canary(_) | Found::Session(_) | Found::Trace(_) => owner == project || is_copied(),
+    }
 }
 
 /// A match in a text.
@@ -79,11 +92,7 @@ impl fmt::Display for Found<'_> {
         match self {
             Self::Token(text) => write!(f, "the token {}", String::from_utf8_lossy(text)),
             Self::Canary(text) => write!(f, "the canary {}", String::from_utf8_lossy(text)),
-            Self::Planted(text) => write!(
-                f,
-                "the address {}, which must be removed,",
-                String::from_utf8_lossy(text)
-            ),
+            Self::Planted(text) => write!(f, "the address {}", String::from_utf8_lossy(text)),
             Self::Session(text) => write!(f, "the session {}", String::from_utf8_lossy(text)),
             Self::Trace(id) => write!(f, "the trace {}", Uuid::from_bytes(*id).simple()),
         }
@@ -94,8 +103,6 @@ struct Scanner<'a> {
     owners: &'a Owners,
     /// Owner of each token.
     tokens: HashMap<&'a [u8], Option<usize>>,
-    /// Members that remove planted addresses.
-    redacting: Vec<bool>,
     canary: memmem::Finder<'static>,
     planted: memmem::Finder<'static>,
 }
@@ -115,16 +122,16 @@ impl Scanner<'_> {
         for start in self.planted.find_iter(text) {
             let rest = &text[start + PLANTED.len()..];
             let token = rest.split(|byte| *byte == b'-').next().unwrap_or_default();
-            let owner = self.tokens.get(token).copied().flatten();
-            if owner.is_none_or(|owner| self.redacting[owner]) {
-                let end = (start + PLANTED.len() + token.len()).min(text.len());
-                on_match(None, Found::Planted(&text[start..end]));
-            }
+            let end = (start + PLANTED.len() + token.len()).min(text.len());
+            on_match(
+                self.tokens.get(token).copied().flatten(),
+                Found::Planted(&text[start..end]),
+            );
         }
         // Tokens in sources, keys, headers and settings.
         each_run(text, TOKEN_LENGTH, |start, run| {
-            let in_canary = text[..start].ends_with(CANARY.as_bytes());
-            if let Some(owner) = self.tokens.get(run).filter(|_| !in_canary) {
+            let is_of = |prefix: &str| text[..start].ends_with(prefix.as_bytes());
+            if let Some(owner) = self.tokens.get(run).filter(|_| !is_of(CANARY) && !is_of(PLANTED)) {
                 on_match(*owner, Found::Token(run));
             }
         });

@@ -32,6 +32,8 @@ impl Check<'_> {
             };
             known.insert((member, id.clone()));
             if !self.cast[member].has_calls() {
+                // A copied start may create the session for a target too.
+                known.extend(self.targets_of(member).map(|target| (target, id.clone())));
                 continue;
             }
             match self.session(member, id) {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::super::oracle::env::{InSession, Parent};
-use super::super::oracle::expect::ExpectedSpan;
+use super::super::oracle::expect::{ExpectedSession, ExpectedSpan};
 use super::super::ours::traced::{TRACED, TRACED_AS};
-use super::super::program::cast::{Backend, Setting};
+use super::super::program::cast::{Backend, Member, Setting};
 use super::super::program::operation::{OpId, TracerRef};
 use super::super::run::late_key;
 use super::super::subject::PLANTED_KEY;
@@ -25,6 +25,29 @@ struct Wanted {
     session_data: Option<OpId>,
 }
 
+/// What the settings of a tracer decide of a span.
+pub(super) struct Settings<'s> {
+    source: Option<&'s str>,
+    era: Option<&'s str>,
+}
+
+impl<'s> Settings<'s> {
+    pub(super) fn of(span: &'s Span) -> Self {
+        let text = |name: &str| {
+            let values = [span.attributes.get(name), span.resource.attributes.get(name)];
+            values.into_iter().flatten().find_map(Value::as_str)
+        };
+        Self {
+            source: text("honeyhive.source").or_else(|| text("deployment.environment.name")),
+            era: span.resource.attributes.get("era").and_then(Value::as_str),
+        }
+    }
+
+    pub(super) fn fit(&self, member: &Member, at: Setting) -> bool {
+        self.source == Some(&member.source_at(at)) && self.era == at.era().as_deref()
+    }
+}
+
 impl Check<'_> {
     /// Groups the received spans by origin.
     pub(super) fn sort_spans(&mut self) {
@@ -34,8 +57,12 @@ impl Check<'_> {
                     self.find(FindingKind::Unexpected, member, None, "no such span", &span.name);
                     continue;
                 };
-                if token != self.cast[member].token {
-                    let owner = self.cast.iter().position(|owner| owner.token == token);
+                let owner = self.cast.iter().position(|owner| owner.token == token);
+                if owner.is_some_and(|owner| self.cast[owner].copies_to(&self.cast[member])) {
+                    self.copied.entry((origin, member)).or_default().push(Arc::clone(span));
+                    continue;
+                }
+                if owner != Some(member) {
                     let seen = format!("{origin:?} in the project of {}", self.names[member]);
                     self.find(
                         FindingKind::Leaked,
@@ -78,14 +105,7 @@ impl Check<'_> {
             if self.cast[session.target.member].has_calls() || !self.reports_sessions {
                 continue;
             }
-            let origins = session.enrichments.iter().map(|enriched| {
-                if enriched.op == *op {
-                    SpanOrigin::SessionEnd(*op)
-                } else {
-                    SpanOrigin::Enrichment(enriched.op)
-                }
-            });
-            for origin in origins.chain([SpanOrigin::SessionStart(*op)]) {
+            for origin in session_origins(*op, session) {
                 let Some(found) = self.only(origin, session.target) else {
                     continue;
                 };
@@ -214,37 +234,11 @@ impl Check<'_> {
             let (expected, seen) = (shown(wanted.session.as_deref()), shown(found.session_id.as_deref()));
             self.find(FindingKind::WrongSession, member, Some(op), expected, seen);
         }
-        let resource = |name: &str| found.resource.attributes.get(name).and_then(Value::as_str);
-        let on_span = |name: &str| found.attributes.get(name).and_then(Value::as_str);
-        let source = |name: &str| on_span(name).or_else(|| resource(name));
-        let source = source("honeyhive.source").or_else(|| source("deployment.environment.name"));
-        let era = resource("era");
-        let of = &self.cast[member];
-        let fits = |at: Setting| source == Some(&of.source_at(at)) && era == at.era().as_deref();
-        let at = self.setting(wanted.target, fits);
+        let at = self.setting(wanted.target, |at| Settings::of(found).fit(&self.cast[member], at));
         self.settings.insert(wanted.target.instance, at);
-        if source != Some(&of.source_at(at)) {
-            let (expected, seen) = (of.source_at(at), source.unwrap_or("none"));
-            self.findings
-                .add(FindingKind::WrongSource, &self.names[member], Some(op), expected, seen);
-        }
+        self.check_settings(op, member, at, found);
         if !self.reports_sessions {
             return;
-        }
-        let plan = match of.backend {
-            Backend::Honeyhive => on_span("honeyhive_metadata.plan"),
-            Backend::Otlp => resource("tracer_registry.metadata.plan"),
-        };
-        let seen = [plan, resource("team"), resource("tracer_registry.selector"), era];
-        let expected = [
-            Some(of.own_at("plan", at)),
-            Some(of.own_at("team", at)),
-            Some(of.selector()),
-            at.era(),
-        ];
-        if seen != expected.each_ref().map(Option::as_deref) {
-            let (expected, seen) = (format!("the settings {expected:?}"), format!("{seen:?}"));
-            self.find(FindingKind::WrongAttribute, member, Some(op), expected, seen);
         }
         // Backends with a session API have no session data on spans.
         let session = wanted.session_data.filter(|_| !self.cast[member].has_calls());
@@ -258,6 +252,34 @@ impl Check<'_> {
                 let (expected, seen) = (format!("{part} {expected:?}"), format!("{seen:?}"));
                 self.find(FindingKind::WrongAttribute, member, Some(op), expected, seen);
             }
+        }
+    }
+
+    /// Checks what the binding of a member adds to a span.
+    pub(super) fn check_settings(&mut self, op: OpId, member: usize, at: Setting, found: &Span) {
+        let (of, seen) = (&self.cast[member], Settings::of(found));
+        if seen.source != Some(&of.source_at(at)) {
+            let (expected, seen) = (of.source_at(at), seen.source.unwrap_or("none"));
+            self.find(FindingKind::WrongSource, member, Some(op), expected, seen);
+        }
+        if !self.reports_sessions {
+            return;
+        }
+        let resource = |name: &str| found.resource.attributes.get(name).and_then(Value::as_str);
+        let plan = match of.backend {
+            Backend::Honeyhive => found.attributes.get("honeyhive_metadata.plan").and_then(Value::as_str),
+            Backend::Otlp => resource("tracer_registry.metadata.plan"),
+        };
+        let seen = [plan, resource("team"), resource("tracer_registry.selector"), seen.era];
+        let expected = [
+            Some(of.own_at("plan", at)),
+            Some(of.own_at("team", at)),
+            Some(of.selector()),
+            at.era(),
+        ];
+        if seen != expected.each_ref().map(Option::as_deref) {
+            let (expected, seen) = (format!("the settings {expected:?}"), format!("{seen:?}"));
+            self.find(FindingKind::WrongAttribute, member, Some(op), expected, seen);
         }
     }
 
@@ -317,6 +339,18 @@ impl SpanOrigin {
             Self::Span(op) | Self::SessionStart(op) | Self::Enrichment(op) | Self::SessionEnd(op) => op,
         }
     }
+}
+
+/// Returns the spans of a session whose backend gets it as spans.
+pub(super) fn session_origins(op: OpId, session: &ExpectedSession) -> impl Iterator<Item = SpanOrigin> {
+    let enrichments = session.enrichments.iter().map(move |enriched| {
+        if enriched.op == op {
+            SpanOrigin::SessionEnd(op)
+        } else {
+            SpanOrigin::Enrichment(enriched.op)
+        }
+    });
+    enrichments.chain([SpanOrigin::SessionStart(op)])
 }
 
 fn shown_parent(parent: Parent) -> String {

@@ -119,8 +119,9 @@ impl Service {
             ReceiverFault::LoseAnswer => (Fault::lose_answer().times(2), true),
             ReceiverFault::Partial => (Fault::partial_success(2).times(1), false),
         };
-        // The canaries of a member are in all of its requests.
-        let id = self.collector.fault(fault.when_body_contains(&project.token));
+        // Its data is also in the requests of targets.
+        let key = self.rotation.current(member, project);
+        let id = self.collector.fault(fault.only(key));
         self.add_fault(PlantedFault { member, id, repeats });
     }
 }

@@ -12,9 +12,7 @@ use super::super::chaos::files::{bindings, pool};
 use super::super::ours::EXPLAINED;
 use super::super::program::cast::Member;
 use super::program::Spool;
-use super::world::{
-    Basic, Caller, MAX_REQUEST, MAX_SPAN, RATIO, Rule, State, TENANT_ATTRIBUTE, TENANT_HEADER, TOKENS, World,
-};
+use super::world::{Basic, Caller, MAX_REQUEST, MAX_SPAN, Rule, State, TENANT_ATTRIBUTE, TENANT_HEADER, TOKENS, World};
 use crate::lock::lock;
 
 /// Small, so that queues are full now and then.
@@ -109,9 +107,6 @@ impl Files {
                     for added in ["source", "metadata", "resource"] {
                         table.remove(added);
                     }
-                }
-                if rules.is_sampled {
-                    binding["sampling"] = json!({"ratio": RATIO});
                 }
                 if rules.is_limited {
                     binding["limits"] = json!({"span_bytes": format!("{MAX_SPAN}B")});

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::program::cast::is_in_ratio;
 use super::content::trace_id;
 use super::program::{Block, Call, Credential, Export, Flaw, Format, Kind, SessionCall, Span};
 use super::world::{Rule, State, World};
@@ -81,17 +82,22 @@ pub(super) fn owner(world: &World, session: &SessionCall) -> Option<usize> {
         .filter(|_| expected.refusals.is_empty())
 }
 
-/// Returns the spans of a successful request that arrive, with their blocks and members.
+/// Returns the spans of a successful request that arrive, with their blocks, the members that they
+/// belong to, and those that get them: also targets of copies.
 pub(super) fn arriving<'e>(
     world: &World,
     seed: u64,
     export: &'e Export,
     members: &[usize],
-) -> Vec<(usize, &'e Block, &'e Span)> {
+) -> Vec<([usize; 2], &'e Block, &'e Span)> {
     let blocks = export.blocks.iter().zip(members.iter().copied());
-    let spans = blocks.flat_map(|(block, member)| block.spans.iter().map(move |span| (member, block, span)));
-    let kept =
-        spans.filter(|(member, _, span)| is_sampled(world, seed, *member, span) && !is_too_large(world, *member, span));
+    let spans = blocks.flat_map(|(block, member)| {
+        let receivers = world.receivers(member);
+        receivers.flat_map(move |receiver| block.spans.iter().map(move |span| ([member, receiver], block, span)))
+    });
+    let kept = spans.filter(|([_, receiver], _, span)| {
+        is_sampled(world, seed, *receiver, span) && !is_too_large(world, *receiver, span)
+    });
     kept.collect()
 }
 
@@ -108,11 +114,8 @@ fn is_too_large(world: &World, member: usize, span: &Span) -> bool {
     world.rules[member].is_limited && span.is_big
 }
 
-/// A sampler keeps the traces whose second half is below its share of all numbers.
 fn is_sampled(world: &World, seed: u64, member: usize, span: &Span) -> bool {
-    let second_half = u128::from_be_bytes(trace_id(seed, span.trace)) & u128::from(u64::MAX);
-    // The share is one half.
-    !world.rules[member].is_sampled || second_half < 1 << 63
+    !world.members[member].is_sampled() || is_in_ratio(trace_id(seed, span.trace))
 }
 
 /// Returns the gRPC code for a status, from the table of answers.

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::super::chaos::rotation::Rotation;
 use super::super::check::finding::FindingKind;
 use super::super::error::VerifyError;
+use super::super::program::cast::Member;
 use super::super::program::operation::OpId;
 use super::super::stage::collector;
 use super::check::counts::{Counts, counts};
@@ -66,8 +67,11 @@ pub(super) struct PlantedFault {
 pub(super) struct Seen {
     /// Delivered spans, by selector.
     pub(super) delivered: BTreeMap<String, u64>,
-    /// Spans and session events that the gateways report as dropped or pending.
-    pub(super) dropped: Vec<String>,
+    /// Dropped spans, by selector. Targets of copies may drop some, because nobody waits for them.
+    pub(super) dropped: BTreeMap<String, u64>,
+    /// Reports of dropped or pending spans and session events, but those of targets that only
+    /// dropped spans.
+    pub(super) incomplete: Vec<String>,
     /// Spans and session events that the last gateway left on disk.
     pub(super) spooled: u64,
     /// Whether a gateway ended with the exit code for lost data.
@@ -177,8 +181,11 @@ impl Service {
                 if reported.spooled > 0 {
                     left.insert(reported.selector.to_owned(), reported.spooled);
                 }
-                if reported.has_more {
-                    seen.dropped.push(line.clone());
+                *seen.dropped.entry(reported.selector.to_owned()).or_default() += reported.dropped;
+                let is_target = |member: &Member| member.is_target() && member.selector() == reported.selector;
+                let may_drop = self.world.members.iter().any(is_target);
+                if reported.has_more || (reported.dropped > 0 && !may_drop) {
+                    seen.incomplete.push(line.clone());
                 }
             }
         }
@@ -313,9 +320,13 @@ impl Service {
 }
 
 impl Seen {
-    /// Returns how often a span or a request to the session API was in flight at a cut.
-    pub(super) fn repeats(&self, op: OpId) -> u64 {
-        let in_flight = self.cuts.iter().filter(|cut| cut.after.get(&op) > cut.before.get(&op));
+    /// Returns how often a span or a request to the session API was in flight to a member at a cut.
+    pub(super) fn repeats(&self, name: &str, op: OpId) -> u64 {
+        let key = (name.to_owned(), op);
+        let in_flight = self
+            .cuts
+            .iter()
+            .filter(|cut| cut.after.get(&key) > cut.before.get(&key));
         in_flight.count() as u64
     }
 }
@@ -328,7 +339,9 @@ pub(super) struct Reported<'l> {
     pub(super) delivered: u64,
     /// Spans and session events that are on disk.
     pub(super) spooled: u64,
-    /// Whether something was dropped, or is pending.
+    /// Spans that were dropped.
+    pub(super) dropped: u64,
+    /// Whether session events were dropped, or something is pending.
     pub(super) has_more: bool,
 }
 
@@ -346,6 +359,7 @@ impl<'l> Reported<'l> {
             selector,
             delivered: count(delivered, [" spans delivered", " span delivered"])?,
             spooled: 0,
+            dropped: 0,
             has_more: false,
         };
         for fact in facts {
@@ -353,8 +367,12 @@ impl<'l> Reported<'l> {
                 let events = count(fact, [" session events", " session event"]);
                 events.or_else(|| fact.parse().ok())
             });
+            let dropped = fact
+                .split_once(" dropped (")
+                .and_then(|(count, _)| count.parse::<u64>().ok());
             reported.spooled += spooled.unwrap_or_default();
-            reported.has_more |= spooled.is_none();
+            reported.dropped += dropped.unwrap_or_default();
+            reported.has_more |= spooled.is_none() && dropped.is_none();
         }
         Some(reported)
     }

@@ -1,9 +1,10 @@
 //! Tenants, callers, and the state of the configuration.
 
 use std::collections::BTreeSet;
+use std::iter;
 use std::sync::{Mutex, MutexGuard};
 
-use super::super::program::cast::{Backend, Member, Setting, cast};
+use super::super::program::cast::{Backend, Member, RATIO, Setting, cast};
 use crate::lock::lock;
 use tracer_registry::config::SessionMode;
 use tracer_registry::selector::SelectorKind;
@@ -16,8 +17,6 @@ pub(super) const TENANT_ATTRIBUTE: &str = "tenant.id";
 pub(super) const MAX_REQUEST: usize = 256 << 10;
 /// Largest span of a tenant with this limit.
 pub(super) const MAX_SPAN: usize = 4096;
-/// Share of the traces of a tenant with sampling.
-pub(super) const RATIO: f64 = 0.5;
 
 /// Everything that does not change during a run.
 #[derive(Debug)]
@@ -35,8 +34,6 @@ pub(super) struct World {
 pub(super) struct MemberRules {
     /// Whether the binding adds nothing, so that a compressed request is sent unchanged.
     pub(super) is_plain: bool,
-    /// Whether it keeps [`RATIO`] of its traces.
-    pub(super) is_sampled: bool,
     /// Whether spans above [`MAX_SPAN`] are refused.
     pub(super) is_limited: bool,
 }
@@ -93,7 +90,10 @@ impl World {
         let mut members = cast(tenants);
         members.retain(|member| member.registry == 0);
         let rules: Vec<MemberRules> = (0..members.len()).map(|index| rules(index, tenants)).collect();
-        for (member, rules) in members.iter_mut().zip(&rules) {
+        for (index, (member, rules)) in members.iter_mut().zip(&rules).enumerate() {
+            if index < tenants && index % 5 == 2 {
+                member.ratio = RATIO;
+            }
             if rules.is_plain {
                 member.backend = Backend::Otlp;
                 member.sessions = SessionMode::Explicit;
@@ -111,7 +111,7 @@ impl World {
                 others,
             });
         };
-        for (index, member) in members.iter().enumerate() {
+        for (index, member) in members.iter().enumerate().filter(|(_, member)| !member.is_target()) {
             let (tenant, others): (Vec<_>, Vec<_>) = member
                 .parts
                 .iter()
@@ -149,6 +149,12 @@ impl World {
             tokens: vec![0; self.callers.len()],
             narrowed: BTreeSet::new(),
         }
+    }
+
+    /// Returns the members that get the spans of a member: itself, and the targets of its copies.
+    pub(super) fn receivers(&self, member: usize) -> impl Iterator<Item = usize> + use<'_> {
+        let is_target = move |target: &usize| self.members[member].copies_to(&self.members[*target]);
+        iter::once(member).chain((0..self.members.len()).filter(is_target))
     }
 
     /// Returns the member with these parts of a selector.
@@ -223,7 +229,6 @@ fn rules(index: usize, tenants: usize) -> MemberRules {
     }
     MemberRules {
         is_plain: index % 6 == 1,
-        is_sampled: index % 5 == 2,
         is_limited: index % 4 == 3,
     }
 }

@@ -15,6 +15,14 @@ impl Generator<'_> {
             Some(member) if self.rng.random_bool(0.5) => *member,
             _ => self.rng.random_range(0..self.cast.len()),
         };
+        let targets: Vec<usize> = (0..self.cast.len()).filter(|at| self.cast[*at].is_target()).collect();
+        if let (Some(&member), true) = (targets.choose(&mut self.rng), self.rng.random_ratio(1, 8)) {
+            return if self.rng.random_bool(0.5) {
+                Disturbance::Refuse { member }
+            } else {
+                Disturbance::Withhold { member }
+            };
+        }
         match self.rng.random_range(0..14) {
             0..3 => Disturbance::Remove { member },
             3..6 => Disturbance::Rebind {
@@ -37,7 +45,8 @@ impl Generator<'_> {
     pub(super) fn refused(&mut self) -> Option<Op> {
         let is_eligible =
             |member: &Member| member.has_key_in_vault && !matches!(*member.parts, [(SelectorKind::Tenant, _)]);
-        let members: Vec<usize> = (0..self.cast.len()).filter(|at| is_eligible(&self.cast[*at])).collect();
+        let members = self.members.iter().copied();
+        let members: Vec<usize> = members.filter(|at| is_eligible(&self.cast[*at])).collect();
         let member = *members.choose(&mut self.rng)?;
         self.left -= 1;
         Some(Op {

@@ -40,9 +40,11 @@ pub(crate) fn generate_disturbed(seed: u64, operations: usize, threads: usize, c
 }
 
 fn generate_program(seed: u64, operations: usize, threads: usize, cast: &[Member], disturbed: bool) -> Program {
+    let members: Vec<usize> = (0..cast.len()).filter(|member| !cast[*member].is_target()).collect();
     let mut generator = Generator {
         rng: StdRng::seed_from_u64(seed),
         cast,
+        members,
         disturbed,
         next: 1,
         tree_members: Vec::new(),
@@ -55,7 +57,7 @@ fn generate_program(seed: u64, operations: usize, threads: usize, cast: &[Member
         .map(|_| {
             (
                 generator.id(),
-                TracerRef::pooled(generator.rng.random_range(0..cast.len())),
+                TracerRef::pooled(generator.members[generator.rng.random_range(0..generator.members.len())]),
             )
         })
         .collect();
@@ -71,6 +73,8 @@ fn generate_program(seed: u64, operations: usize, threads: usize, cast: &[Member
 struct Generator<'a> {
     rng: StdRng,
     cast: &'a [Member],
+    /// Members that programs use.
+    members: Vec<usize>,
     disturbed: bool,
     next: OpId,
     /// Members that the current tree uses.
@@ -107,10 +111,10 @@ impl Generator<'_> {
                 block.extend(self.refused());
                 continue;
             }
-            let members: Vec<usize> = (0..self.cast.len()).collect();
             self.tree = self.rng.random_range(1..=MAX_TREE);
             self.depth = self.rng.random_range(3..=MAX_DEPTH);
-            self.tree_members = members.choose_multiple(&mut self.rng, TREE_MEMBERS).copied().collect();
+            let members = self.members.choose_multiple(&mut self.rng, TREE_MEMBERS);
+            self.tree_members = members.copied().collect();
             let position = Position {
                 mode,
                 env: Env::default(),

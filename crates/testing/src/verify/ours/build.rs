@@ -10,8 +10,8 @@ use super::super::program::cast::{Backend, Member, REGISTRIES};
 use super::EXPLAINED;
 use tracer_registry::config::{BackendName, Binding, Explain, Export, Pattern, Protocol, Redact, RedactRule};
 use tracer_registry::secret::{Fingerprinter, SecretError};
-use tracer_registry::selector::SelectorKind;
-use tracer_registry::{BuildError, KeySource, RegistryBuilder, TracerRegistry};
+use tracer_registry::selector::{SelectorBuilder, SelectorKind};
+use tracer_registry::{BuildError, KeySource, RegistryBuilder, Selector, TracerRegistry};
 use tracer_registry_collector::LocalCollector;
 
 /// Larger than the spans and session events of one tracer in a round.
@@ -72,6 +72,7 @@ fn bind(builder: RegistryBuilder, member: &Member, collector: &LocalCollector) -
         .metadata("plan", member.own("plan"))
         .resource("team", member.own("team"))
         .sessions(member.sessions)
+        .sampling_ratio(member.ratio)
         .trust_remote_parent(member.trusts_parents)
         .propagate_session_id(member.takes_sessions);
     let binding = if member.redacts() {
@@ -80,6 +81,12 @@ fn bind(builder: RegistryBuilder, member: &Member, collector: &LocalCollector) -
     } else {
         binding
     };
+    let targets = member.also.iter().filter_map(|name| {
+        let selector = SelectorBuilder::default().environment(name);
+        Selector::try_from(selector).ok()
+    });
+    // A route inherits the copies of its tenant.
+    let binding = targets.fold(binding.without_copies(), |binding, target| binding.also(&target));
     match member.parts.as_slice() {
         [(SelectorKind::Tenant, name)] => builder.tenant(name, binding),
         [(SelectorKind::Environment, name)] => builder.environment(name, binding),

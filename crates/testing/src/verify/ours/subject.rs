@@ -24,6 +24,7 @@ use super::traced;
 use crate::lock::lock;
 use tracer_registry::config::Config;
 use tracer_registry::integrations::{RegistrySpan, RoutingProvider};
+use tracer_registry::report::{Report, TracerReport};
 use tracer_registry::secret::{Fingerprint, Fingerprinter};
 use tracer_registry::selector::SelectorKind;
 use tracer_registry::{
@@ -392,17 +393,28 @@ impl Subject for Ours {
             .iter()
             .map(|registry| registry.force_flush(timeout))
             .collect();
+        let unable = self.chaos.as_ref().map(Chaos::take_unable).unwrap_or_default();
+        let may_lose = |registry: usize, of: &TracerReport| {
+            let is_of = |member: &usize| self.members[*member] == (registry, of.selector.clone());
+            of.pending == 0 && of.session_events.pending == 0 && unable.iter().any(is_of)
+        };
+        let is_complete = |registry: usize, report: &Report| {
+            let mut tracers = report.tracers.iter();
+            report.evicted_totals.lost() == 0 && tracers.all(|of| of.is_complete() || may_lose(registry, of))
+        };
+        let reports = reports.iter().enumerate();
         let incomplete: Vec<String> = reports
-            .iter()
-            .filter(|report| !report.is_complete())
-            .map(ToString::to_string)
+            .filter(|(registry, report)| !is_complete(*registry, report))
+            .map(|(_, report)| report.to_string())
             .collect();
         let now = self.ledgers();
         let mut last = lock(&self.last_ledgers);
         let ledgers = now.iter().zip(last.iter()).map(|(now, last)| now.since(last)).collect();
         *last = now;
         Flushed {
+            settings: self.chaos.as_ref().map(Chaos::take_settings).unwrap_or_default(),
             instances: self.chaos.as_ref().map(Chaos::take_instances).unwrap_or_default(),
+            unable,
             tally: self.tally(),
             ledgers,
             incomplete: (!incomplete.is_empty()).then(|| incomplete.concat()),

@@ -61,8 +61,9 @@ pub(super) fn cast(members: &[Member]) -> Arc<[Member]> {
         backend: Backend::Otlp,
         sessions: SessionMode::Explicit,
         takes_sessions: true,
-        // No redaction.
+        // No redaction, and no copies.
         has_key_in_vault: true,
+        also: Vec::new(),
         ..member.clone()
     });
     plain.collect()

@@ -13,6 +13,14 @@ pub(crate) const REGISTRIES: usize = 2;
 /// Name, without its number, of an environment that only the second registry has.
 pub(crate) const ONLY_IN_SECOND: &str = "x";
 
+/// Number of targets of copies, by registry.
+const TARGETS: [usize; REGISTRIES] = [2, 1];
+/// Name, without its number, of their environments.
+const TARGET: &str = "copies";
+
+/// Share of its traces that a member with sampling keeps.
+pub(crate) const RATIO: f64 = 0.5;
+
 /// Keys of a project; rotation cycles through them.
 pub(crate) const KEYS: usize = 4;
 
@@ -22,10 +30,20 @@ pub(crate) const CANARY: &str = "canary-";
 /// Start of the e-mail addresses that some members remove.
 pub(crate) const PLANTED: &str = "planted-";
 
+/// The text of [`planted`] without its address.
+pub(crate) const REDACTED: &str = "write to [redacted]";
+
 /// Returns a text with an e-mail address that belongs to a canary.
 pub(crate) fn planted(canary: &str) -> String {
     let owner = canary.strip_prefix(CANARY).unwrap_or(canary);
     format!("write to {PLANTED}{owner}@example.com")
+}
+
+/// Returns whether a member with [`RATIO`] keeps a trace: those with a second half below this share
+/// of all numbers.
+pub(crate) fn is_in_ratio(trace_id: [u8; 16]) -> bool {
+    // The share is one half.
+    u128::from_be_bytes(trace_id) & u128::from(u64::MAX) < 1 << 63
 }
 
 /// A tracer of the cast and its project.
@@ -39,6 +57,10 @@ pub(crate) struct Member {
     pub(crate) takes_sessions: bool,
     /// Whether a disturbed run reads its key from the vault instead of a file.
     pub(crate) has_key_in_vault: bool,
+    /// Environments with the tracers that get copies of its spans.
+    pub(crate) also: Vec<String>,
+    /// Share of the traces that it keeps: all, or [`RATIO`].
+    pub(crate) ratio: f64,
     /// Unique part of the project's canaries, settings and key.
     pub(crate) token: String,
     pub(crate) key: String,
@@ -97,10 +119,30 @@ impl Member {
             trusts_parents: index % 4 == 2,
             takes_sessions: index % 5 > 2,
             has_key_in_vault: index % 2 == 1,
+            also: Vec::new(),
+            ratio: 1.0,
             key: format!("key-of-{token}"),
             source: format!("source-of-{token}"),
             token,
         }
+    }
+
+    /// Returns whether it gets copies. Programs do not use its tracer.
+    pub(crate) fn is_target(&self) -> bool {
+        let is_named = |name: &str| name.starts_with(TARGET);
+        matches!(self.parts.as_slice(), [(SelectorKind::Environment, name)] if is_named(name))
+    }
+
+    /// Returns whether it keeps [`RATIO`] of the traces.
+    pub(crate) fn is_sampled(&self) -> bool {
+        self.ratio < 1.0
+    }
+
+    /// Returns whether its spans are copied to a target.
+    pub(crate) fn copies_to(&self, target: &Self) -> bool {
+        let is_named =
+            |name: &String| matches!(target.parts.as_slice(), [(SelectorKind::Environment, of)] if of == name);
+        self.registry == target.registry && self.also.iter().any(is_named)
     }
 
     /// Returns whether its sessions use the session API instead of span attributes.
@@ -142,7 +184,7 @@ impl Member {
     /// Returns the text of [`planted`] as its project gets it.
     pub(crate) fn planted(&self, op: OpId) -> String {
         if self.redacts() {
-            "write to [redacted]".to_owned()
+            REDACTED.to_owned()
         } else {
             planted(&self.canary(op))
         }
@@ -193,7 +235,7 @@ impl Member {
 }
 
 /// Returns tenants, environments and features of the first registry, and a quarter as many tenants
-/// of the same names in the second.
+/// of the same names in the second. Targets of copies come last.
 pub(crate) fn cast(tenants: usize) -> Vec<Member> {
     let named = |part: SelectorKind, name: &str, index: usize| vec![(part, format!("{name}{index}"))];
     let mut members = Vec::new();
@@ -219,5 +261,21 @@ pub(crate) fn cast(tenants: usize) -> Vec<Member> {
     };
     (0..tenants.div_ceil(4)).for_each(|index| add(1, named(SelectorKind::Tenant, "t", index)));
     add(1, named(SelectorKind::Environment, ONLY_IN_SECOND, 0));
+    for (index, member) in members.iter_mut().enumerate() {
+        let targets: &[usize] = [&[0][..], &[1], &[], &[0, 1]][index % 4];
+        let targets = targets.iter().filter(|target| **target < TARGETS[member.registry]);
+        member.also = targets.map(|target| format!("{TARGET}{target}")).collect();
+    }
+    let targets = (0..REGISTRIES).flat_map(|registry| (0..TARGETS[registry]).map(move |target| (registry, target)));
+    for (index, (registry, target)) in targets.enumerate() {
+        let parts = named(SelectorKind::Environment, TARGET, target);
+        members.push(Member {
+            backend: if index == 1 { Backend::Otlp } else { Backend::Honeyhive },
+            sessions: SessionMode::Explicit,
+            has_key_in_vault: index == 0,
+            ratio: if index == 1 { RATIO } else { 1.0 },
+            ..Member::new(members.len(), registry, parts)
+        });
+    }
     members
 }

@@ -156,6 +156,11 @@ pub(crate) enum Disturbance {
     Rotate { member: usize },
     /// Pauses the selector, and resumes it after a moment.
     Pause { member: usize },
+    /// Refuses the requests of a target of copies for a moment.
+    Refuse { member: usize },
+    /// Takes the key of a target of copies away for a moment, and reloads files with another
+    /// binding of it.
+    Withhold { member: usize },
 }
 
 /// API that makes a span current.
@@ -320,6 +325,8 @@ impl Disturbance {
             Self::Vanish { .. } => "chaos: tenant removed or restored",
             Self::Rotate { .. } => "chaos: rotated key",
             Self::Pause { .. } => "chaos: paused and resumed",
+            Self::Refuse { .. } => "chaos: refused copies",
+            Self::Withhold { .. } => "chaos: target without a key",
         }
     }
 }

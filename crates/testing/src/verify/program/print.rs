@@ -207,6 +207,13 @@ impl Printer<'_> {
             Disturbance::Broken { registry } => format!("reload of registry {registry} with invalid files"),
             Disturbance::Rotate { member } => format!("rotate the key of {}", name(member)),
             Disturbance::Pause { member } => format!("registry.pause({}), and resume", name(member)),
+            Disturbance::Refuse { member } => format!("refuse the requests of {}", name(member)),
+            Disturbance::Withhold { member } => {
+                format!(
+                    "reload with a new binding of {} and without its key, and return it",
+                    name(member)
+                )
+            }
             Disturbance::Vanish { member } => format!("reload with {} removed or restored", name(member)),
         }
     }

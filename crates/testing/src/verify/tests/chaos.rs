@@ -83,7 +83,7 @@ fn disturbed_programs_are_valid_and_contain_every_kind_of_operation() {
         });
         kinds.len()
     };
-    assert_eq!(kinds(generate_disturbed(1, 20_000, 4, &cast)), 44);
+    assert_eq!(kinds(generate_disturbed(1, 20_000, 4, &cast)), 46);
     assert_eq!(kinds(generate(1, 20_000, 4, &cast)), 37);
 }
 
@@ -209,6 +209,27 @@ fn a_span_sent_with_a_refused_key_is_sent_again() {
         assert!(performed.observed.wrong.is_empty(), "{:?}", performed.observed.wrong);
         let refused = performed.flushed.tally.refused;
         assert!(refused >= times.count() as u64, "at least once per key: {refused}");
+    });
+    assert_eq!(kinds, BTreeSet::new());
+}
+
+#[test]
+fn a_target_that_refuses_copies_or_has_no_key_does_not_touch_its_sources() {
+    let targets: Vec<usize> = (0..members().len()).filter(|at| members()[*at].is_target()).collect();
+    let disturbed = (10..).step_by(10).zip(&targets).flat_map(|(id, member)| {
+        let member = *member;
+        let disturb = |id, disturbance| op(id, Kind::Disturb(disturbance), vec![]);
+        [
+            span(id, A, vec![]),
+            disturb(id + 1, Disturbance::Refuse { member }),
+            span(id + 2, B, vec![]),
+            disturb(id + 3, Disturbance::Withhold { member }),
+            span(id + 4, B, vec![]),
+        ]
+    });
+    let kinds = found_in(&program(disturbed.collect()), |performed| {
+        assert!(performed.observed.wrong.is_empty(), "{:?}", performed.observed.wrong);
+        assert_eq!(performed.flushed.unable, targets.iter().copied().collect());
     });
     assert_eq!(kinds, BTreeSet::new());
 }

@@ -238,6 +238,44 @@ fn swapped_keys_leak() {
     );
 }
 
+/// Index of the first target, which gets copies of `A` and `B`. The second one samples.
+const TARGET: usize = 11;
+
+/// Returns the findings for a subject with an altered cast.
+fn found_with(alter: impl FnOnce(&mut [Member])) -> Kinds {
+    let fixture = Fixture::with(alter);
+    let (expected, performed) = fixture.perform();
+    fixture.judge(&expected, &performed)
+}
+
+#[test]
+fn missing_and_forbidden_copies_are_found() {
+    assert!(members()[TARGET].is_target() && members()[A.member].copies_to(&members()[TARGET]));
+    assert_eq!(found_with(|cast| cast[A.member].also.clear()), only(FindingKind::Lost));
+    let kinds = found_with(|cast| {
+        // It would not take each trace.
+        cast[TARGET + 1].ratio = 1.0;
+        cast[A.member].also = cast[B.member].also.clone();
+    });
+    assert!(kinds.contains(&FindingKind::Leaked), "{kinds:?}");
+    let kinds = found(|_, performed| performed.flushed.ledgers[TARGET].dropped += 1);
+    assert_eq!(kinds, only(FindingKind::WrongLedger));
+}
+
+#[test]
+fn copies_with_the_redaction_or_the_settings_of_others_are_found() {
+    let kinds = found_with(|cast| cast[TARGET].has_key_in_vault = false);
+    assert_eq!(kinds, only(FindingKind::WrongAttribute), "redacted");
+    let kinds = found_with(|cast| {
+        cast[TARGET].has_key_in_vault = false;
+        cast[TARGET].source = cast[A.member].source.clone();
+    });
+    assert!(
+        kinds.is_superset(&Kinds::from([FindingKind::WrongSource, FindingKind::Leaked])),
+        "{kinds:?}"
+    );
+}
+
 #[test]
 fn a_wrong_source_is_found() {
     let fixture = Fixture::with(|cast| cast[A.member].source = "elsewhere".to_owned());

@@ -19,6 +19,8 @@ pub(super) struct SentSession {
     pub(super) id: String,
     pub(super) min: u64,
     pub(super) max: u64,
+    /// The most arrivals of a copy, if the receiver of the target takes no request twice.
+    pub(super) copies: u64,
     /// Permitted arrivals besides, of what was in flight at a cut.
     pub(super) repeats: u64,
     pub(super) period: Period,

@@ -39,7 +39,8 @@ impl Check<'_> {
                     min,
                     period: observed.period,
                     max: if is_repeated { u64::MAX } else { max },
-                    repeats: self.left.seen.repeats(op.id),
+                    copies: max,
+                    repeats: self.left.seen.repeats(&self.names[member], op.id),
                     arrived: BTreeMap::new(),
                     has_wrong_session: false,
                 };
@@ -74,7 +75,16 @@ impl Check<'_> {
         for (op, sent) in &sessions {
             let member = Some(sent.member);
             let wanted = format!("{} to {} arrivals", sent.min, sent.max);
-            for (other, count) in sent.arrived.iter().filter(|(other, _)| **other != sent.member) {
+            // Calls of a session API are not copied.
+            let targets = self.world.receivers(sent.member).skip(1);
+            let targets: Vec<usize> = targets
+                .filter(|_| !self.world.members[sent.member].has_calls())
+                .collect();
+            for target in &targets {
+                self.check_copies_of_session(*op, sent, *target);
+            }
+            let is_elsewhere = |other: &usize| *other != sent.member && !targets.contains(other);
+            for (other, count) in sent.arrived.iter().filter(|(other, _)| is_elsewhere(other)) {
                 let seen = format!("{count} in the project of {}", self.names[*other]);
                 self.find(FindingKind::Leaked, member, *op, "its own project", seen);
             }

@@ -53,19 +53,27 @@ fn data_that_stays_on_disk_is_found() {
 
 #[test]
 fn the_report_of_a_gateway_is_understood() {
-    let of = |line| Reported::of(line).map(|of| (of.selector, of.delivered, of.spooled, of.has_more));
-    assert_eq!(of("tenant:a: 1 span delivered"), Some(("tenant:a", 1, 0, false)));
+    let of = |line| {
+        let reported = Reported::of(line)?;
+        let counts = [reported.delivered, reported.spooled, reported.dropped];
+        Some((reported.selector, counts, reported.has_more))
+    };
+    assert_eq!(of("tenant:a: 1 span delivered"), Some(("tenant:a", [1, 0, 0], false)));
     assert_eq!(
         of("feature:f,tenant:a: 0 spans delivered, 12 spooled, 1 session event spooled"),
-        Some(("feature:f,tenant:a", 0, 13, false))
+        Some(("feature:f,tenant:a", [0, 13, 0], false))
     );
     assert_eq!(
         of("tenant:a: 2 spans delivered, 3 dropped (shutdown), 4 spooled, 5 session events pending"),
-        Some(("tenant:a", 2, 4, true))
+        Some(("tenant:a", [2, 4, 3], true))
     );
     assert_eq!(
         of("tenant:a: 2 spans delivered, 1 dropped (shutdown), 4 spooled; last error: status 503, 6 spooled"),
-        Some(("tenant:a", 2, 4, true))
+        Some(("tenant:a", [2, 4, 1], false))
+    );
+    assert_eq!(
+        of("tenant:a: 2 spans delivered, 1 session event dropped (shutdown)"),
+        Some(("tenant:a", [2, 0, 0], true))
     );
     assert_eq!(of("  spool          through, 0 MiB of 64 MiB"), None);
 }
