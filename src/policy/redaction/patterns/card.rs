@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use super::bytes::{before, byte, is_alphanumeric, is_decimal_after, is_decimal_before, is_digit, overlaps_uuid};
+use super::bytes::{
+    before, byte, end_of_digits, is_alphanumeric, is_decimal_after, is_decimal_before, is_digit, next_digit,
+    overlaps_uuid,
+};
 
 pub(super) const MIN_DIGITS: usize = 12;
 const MAX_DIGITS: usize = 19;
@@ -12,19 +15,13 @@ const MIN_GROUP: usize = 4;
 
 pub(super) fn find(text: &[u8], found: &mut dyn FnMut(Range<usize>)) {
     let mut at = 0;
-    while let Some(offset) = text[at..].iter().position(u8::is_ascii_digit) {
-        let start = at + offset;
+    while let Some(start) = next_digit(text, at) {
         let end = card_at(text, start).filter(|end| !overlaps_uuid(text, &(start..*end)));
         at = end.unwrap_or_else(|| end_of_digits(text, start));
         if end.is_some() {
             found(start..at);
         }
     }
-}
-
-fn end_of_digits(text: &[u8], start: usize) -> usize {
-    let length = text[start..].iter().position(|byte| !byte.is_ascii_digit());
-    length.map_or(text.len(), |length| start + length)
 }
 
 /// Returns the end of the longest card number that starts here.

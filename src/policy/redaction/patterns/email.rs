@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
+use memchr::memchr;
+
 pub(super) fn find(text: &[u8], found: &mut dyn FnMut(Range<usize>)) {
     let mut at = 0;
-    while let Some(offset) = text[at..].iter().position(|byte| *byte == b'@') {
+    while let Some(offset) = memchr(b'@', &text[at..]) {
         let sign = at + offset;
         let start = local_start(text, at, sign);
         let end = domain_end(text, sign + 1);

@@ -3,6 +3,8 @@
 use std::net::Ipv6Addr;
 use std::ops::Range;
 
+use memchr::memchr2;
+
 use super::bytes::{before, byte, count, is_alphanumeric};
 
 /// Longest text of an IPv6 address: eight groups, or six and an IPv4 address.
@@ -11,9 +13,10 @@ const MAX_V6: usize = 45;
 pub(super) fn find(text: &[u8], found: &mut dyn FnMut(Range<usize>)) {
     let is_part = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
     let mut at = 0;
-    while let Some(offset) = text[at..].iter().position(is_part) {
-        let start = at + offset;
-        let end = start + text[start..].iter().take_while(|byte| is_part(byte)).count();
+    while let Some(offset) = memchr2(b':', b'.', &text[at..]) {
+        let sign = at + offset;
+        let start = sign - text[at..sign].iter().rev().take_while(|byte| is_part(byte)).count();
+        let end = sign + text[sign..].iter().take_while(|byte| is_part(byte)).count();
         let token = &text[start..end];
         if count(token, b':') >= 2
             && let Some(range) = v6(text, start..end)

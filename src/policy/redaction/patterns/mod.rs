@@ -81,6 +81,6 @@ pub(super) fn find(
     if let Some(anchors) = anchors
         && wanted.uses_anchors()
     {
-        anchors.find(text, wanted, found);
+        anchors.find(text, survey.digits > 0, wanted, found);
     }
 }

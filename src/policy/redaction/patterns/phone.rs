@@ -3,7 +3,10 @@
 
 use std::ops::Range;
 
-use super::bytes::{before, byte, is_alphanumeric, is_decimal_after, is_decimal_before, is_digit, overlaps_uuid};
+use super::bytes::{
+    before, byte, end_of_digits, is_alphanumeric, is_decimal_after, is_decimal_before, is_digit, next_digit,
+    overlaps_uuid,
+};
 
 /// Most digits of an international number (ITU-T E.164).
 const MAX_DIGITS: usize = 15;
@@ -26,19 +29,18 @@ const SHAPES: [&str; 13] = [
 ];
 
 pub(super) fn find(text: &[u8], found: &mut dyn FnMut(Range<usize>)) {
-    let is_start = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'+' | b'(');
     let mut at = 0;
-    while let Some(offset) = text[at..].iter().position(is_start) {
-        let start = at + offset;
-        let end = phone_at(text, start).filter(|end| !overlaps_uuid(text, &(start..*end)));
-        if let Some(end) = end {
-            found(start..end);
+    while let Some(digit) = next_digit(text, at) {
+        // The signs of `+ (1` may be in front.
+        let starts = (digit.saturating_sub(3).max(at)..digit).filter(|start| matches!(text[*start], b'+' | b'('));
+        let phone = starts.chain([digit]).find_map(|start| {
+            let phone = start..phone_at(text, start)?;
+            (!overlaps_uuid(text, &phone)).then_some(phone)
+        });
+        at = phone.as_ref().map_or_else(|| end_of_digits(text, digit), |phone| phone.end);
+        if let Some(phone) = phone {
+            found(phone);
         }
-        let digits = text[start + 1..]
-            .iter()
-            .take_while(|byte| byte.is_ascii_digit())
-            .count();
-        at = end.unwrap_or(start + 1 + if is_digit(text, start) { digits } else { 0 });
     }
 }
 

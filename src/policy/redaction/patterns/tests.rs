@@ -382,6 +382,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
+    fn the_next_digit_is_the_first_one(text in proptest::collection::vec(any::<u8>(), 0..40), from in 0..40_usize) {
+        let expected = text.iter().enumerate().skip(from).find(|(_, byte)| byte.is_ascii_digit());
+        prop_assert_eq!(bytes::next_digit(&text, from), expected.map(|(at, _)| at));
+    }
+
+    #[test]
     fn any_card_number_is_found(
         digits in "[2-9][0-9]{10,17}",
         group in 4_usize..20,

@@ -93,20 +93,30 @@ const JWT_START: &str = "eyJ";
 const ANCHOR: usize = 3;
 
 /// Finds the starts of tokens in one pass.
-pub(in super::super) struct Anchors(Regex);
+pub(in super::super) struct Anchors {
+    all: Regex,
+    /// Of tokens that may have no digit.
+    without_digits: Regex,
+}
 
 impl Anchors {
     pub(in super::super) fn new() -> Self {
-        // With the distinct first bytes of the words, the search is a few vector instructions.
-        let starts: BTreeSet<&str> = words().map(|word| &word[..ANCHOR]).collect();
-        let alternatives: Vec<String> = starts.into_iter().map(regex::escape).collect();
-        let regex = RegexBuilder::new(&alternatives.join("|")).unicode(false).build();
-        Self(regex.expect("a short alternation of literals"))
+        Self {
+            all: first_bytes(words()),
+            without_digits: first_bytes(words_without_digits()),
+        }
     }
 
-    pub(super) fn find(&self, text: &[u8], wanted: PatternSet, found: &mut impl FnMut(Pattern, Range<usize>)) {
+    pub(super) fn find(
+        &self,
+        text: &[u8],
+        has_digits: bool,
+        wanted: PatternSet,
+        found: &mut impl FnMut(Pattern, Range<usize>),
+    ) {
+        let anchors = if has_digits { &self.all } else { &self.without_digits };
         let mut at = 0;
-        while let Some(anchor) = self.0.find_at(text, at) {
+        while let Some(anchor) = anchors.find_at(text, at) {
             let start = anchor.start();
             let matched = token_at(text, start).filter(|(pattern, _)| wanted.contains(*pattern));
             at = start + 1;
@@ -118,9 +128,21 @@ impl Anchors {
     }
 }
 
+/// Returns the expression for the distinct first bytes of words: few enough for vector instructions.
+fn first_bytes(words: impl Iterator<Item = &'static str>) -> Regex {
+    let starts: BTreeSet<&str> = words.map(|word| &word[..ANCHOR]).collect();
+    let alternatives: Vec<String> = starts.into_iter().map(regex::escape).collect();
+    let regex = RegexBuilder::new(&alternatives.join("|")).unicode(false).build();
+    regex.expect("a short alternation of literals")
+}
+
 fn words() -> impl Iterator<Item = &'static str> {
     let prefixes = PREFIXES.iter().map(|(prefix, _)| *prefix);
-    prefixes.chain(AWS_PREFIXES).chain(SCHEMES).chain([JWT_START])
+    prefixes.chain(words_without_digits())
+}
+
+fn words_without_digits() -> impl Iterator<Item = &'static str> {
+    AWS_PREFIXES.into_iter().chain(SCHEMES).chain([JWT_START])
 }
 
 /// Returns the token that starts with a word.
