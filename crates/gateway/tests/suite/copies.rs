@@ -42,7 +42,7 @@ fn flush(service: &Service) {
 
 fn received(service: &Service, project: &str) -> Vec<Span> {
     let project = service.collector.project(project);
-    let spans = project.iter().flat_map(|project| project.spans());
+    let spans = project.iter().flat_map(Project::spans);
     let mut spans: Vec<Span> = spans.map(|span| Span::clone(span)).collect();
     spans.sort_by_key(|span| (span.span_id.clone(), span.name.clone()));
     spans

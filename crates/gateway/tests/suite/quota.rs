@@ -373,7 +373,7 @@ fn the_bytes_of_a_quota_are_those_that_arrived_inflated_and_in_protobuf() {
             assert_eq!(reply.grpc_status(), 0);
         }),
         ("JSON", &|| {
-            assert_eq!(post_json(&service, "/v1/traces", &json).status, 200)
+            assert_eq!(post_json(&service, "/v1/traces", &json).status, 200);
         }),
     ];
     for ((format, send), number) in formats.into_iter().zip(1..) {
