@@ -1,5 +1,5 @@
-//! Accounts for every span: accepted = delivered + queued + in flight + spooled + dropped, by
-//! reason.
+//! Accounts for every span: accepted = delivered + queued + in flight + spooled + streamed + dropped,
+//! by reason.
 //!
 //! Independent of all other modules. A [`Ledger`] holds plain numbers; its owner keeps it under the
 //! lock that guards the counted items, so the sum holds in every snapshot. Each method preserves
@@ -112,6 +112,8 @@ pub(crate) struct Ledger {
     handed: u64,
     /// Taken from what was on disk alone.
     loaded: u64,
+    /// Left to the replicas that share the store.
+    streamed: u64,
     /// Found on disk at the start.
     recovered: u64,
     dropped: [u64; DropReason::ALL.len()],
@@ -125,12 +127,12 @@ pub(crate) struct Ledgers {
 }
 
 /// A snapshot of a ledger. `accepted` always equals the sum of `delivered`, `queued`, `in_flight`,
-/// `spooled` and all that was dropped.
+/// `spooled`, `streamed` and all that was dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LedgerSnapshot {
-    /// Everything that the tracer accepted, and what was found on disk at the start. Excludes spans
-    /// that were not sampled.
+    /// Everything that the tracer accepted, and what was found on disk at the start or taken from the
+    /// stream. Excludes spans that were not sampled.
     pub accepted: u64,
     /// Accepted by the receiver.
     pub delivered: u64,
@@ -141,7 +143,10 @@ pub struct LedgerSnapshot {
     /// On disk, and not in memory. What is in both counts as queued or in flight.
     #[serde(default)]
     pub spooled: u64,
-    /// Found on disk when the registry was created. A part of `accepted`.
+    /// In the stream that replicas share: another one, or this one later, takes it from there.
+    #[serde(default)]
+    pub streamed: u64,
+    /// Found on disk when the registry was created, or taken from the stream. A part of `accepted`.
     #[serde(default)]
     pub recovered: u64,
     /// Not delivered, by reason. Contains only reasons that occurred.
@@ -196,6 +201,26 @@ impl Ledger {
     #[cfg(feature = "spool")]
     pub(crate) fn accept_spooled(&mut self, count: u64) {
         self.handed += count;
+    }
+
+    /// Queued items are in the stream from now on.
+    #[cfg(feature = "spool")]
+    pub(crate) fn stream(&mut self, count: u64) {
+        self.queued -= count;
+        self.streamed += count;
+    }
+
+    /// Accepts items that are in the stream, and not in memory.
+    #[cfg(feature = "spool")]
+    pub(crate) fn accept_streamed(&mut self, count: u64) {
+        self.streamed += count;
+    }
+
+    /// Items that were on disk alone are in the stream from now on.
+    #[cfg(feature = "spool")]
+    pub(crate) fn stream_from_disk(&mut self, count: u64) {
+        self.loaded += count;
+        self.streamed += count;
     }
 
     /// Queues items that were on disk alone.
@@ -254,7 +279,7 @@ impl Ledger {
 
     /// Returns everything accepted, whatever its fate. Excludes what the tracer loaded.
     pub(crate) fn accepted(&self) -> u64 {
-        self.delivered + self.pending() + self.lost() + self.recovered + self.handed - self.loaded
+        self.delivered + self.pending() + self.lost() + self.recovered + self.handed + self.streamed - self.loaded
     }
 
     /// Returns everything that this process accepted, whatever its fate.
@@ -273,6 +298,7 @@ impl Ledger {
         self.in_flight += other.in_flight;
         self.handed += other.handed;
         self.loaded += other.loaded;
+        self.streamed += other.streamed;
         self.recovered += other.recovered;
         self.dropped
             .iter_mut()
@@ -286,6 +312,7 @@ impl Ledger {
         change.delivered -= earlier.delivered;
         change.handed -= earlier.handed;
         change.loaded -= earlier.loaded;
+        change.streamed -= earlier.streamed;
         change.recovered -= earlier.recovered;
         change
             .dropped
@@ -310,6 +337,7 @@ impl Ledger {
             queued: self.queued,
             in_flight: self.in_flight,
             spooled: self.spooled(),
+            streamed: self.streamed,
             recovered: self.recovered,
             dropped: self.dropped(),
         }

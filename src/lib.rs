@@ -136,7 +136,8 @@ pub mod status {
     pub use crate::policy::quota::QuotaUse;
     pub use crate::registry::{
         Attention, ConfigurationStatus, EndpointStatus, EvictedTotals, PoolStatus, Severity, SpoolHealth, SpoolStatus,
-        Status, TracerFilter, TracerOrder, TracerPage, TracerPosition, TracerQuery, TracerStatus, UnroutedStatus,
+        Status, Totals, TracerFilter, TracerOrder, TracerPage, TracerPosition, TracerQuery, TracerStatus,
+        UnroutedStatus,
     };
 }
 

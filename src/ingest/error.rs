@@ -26,8 +26,8 @@ pub enum IngestError {
         /// Reason that data of the program would be dropped for.
         reason: DropReason,
     },
-    /// A part, or a session request, is larger than `limits.request_bytes`, or than half of `export.max_queue_bytes`. It
-    /// is refused on each attempt.
+    /// A part, or a session request, is larger than `limits.request_bytes`, than half of `export.max_queue_bytes`, or
+    /// than a message of the stream. It is refused on each attempt.
     #[error("data of {selector} has {bytes} bytes, the limit is {max}")]
     TooLarge {
         /// Selector of the tracer.
@@ -119,6 +119,11 @@ impl IngestError {
         match error {
             AppendError::Full | AppendError::OwnerFull(_) => Self::SpoolFull { selector },
             AppendError::Erased(_) => Self::Erased { selector },
+            AppendError::TooLarge { bytes, max } => Self::TooLarge {
+                selector,
+                bytes: *bytes,
+                max: *max,
+            },
             AppendError::Closed => Self::Closed,
             _ => Self::SpoolUnavailable,
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 #[cfg(feature = "spool")]
-use tracer_registry_spool::{Event, OpenError, Store};
+use tracer_registry_spool::{Event, Store};
 
 use super::binding_cache::{AsyncBindingSource, BindingCacheOptions, BindingSource, Source};
 use super::error::BuildError;
@@ -267,10 +267,10 @@ impl RegistryBuilder {
     /// It must report what it holds before it returns. Unstable.
     #[cfg(feature = "spool")]
     #[doc(hidden)]
-    pub fn store(
+    pub fn store<E: std::error::Error>(
         mut self,
         mode: SpoolMode,
-        open: impl FnOnce(Arc<dyn Fn(Event) + Send + Sync>) -> Result<Arc<dyn Store>, OpenError> + Send + 'static,
+        open: impl FnOnce(Arc<dyn Fn(Event) + Send + Sync>) -> Result<Arc<dyn Store>, E> + Send + 'static,
     ) -> Self {
         self.store = GivenStore::new(mode, open);
         self

@@ -119,6 +119,14 @@ impl TracerRegistry {
         self.0.state.quotas.of_caller(caller, quota)
     }
 
+    /// Divides all quotas among this many replicas: what this one takes counts for all of them, from
+    /// now on. Unstable.
+    #[cfg(feature = "gateway")]
+    #[doc(hidden)]
+    pub fn share_quotas(&self, replicas: u32) {
+        self.0.state.quotas.share_among(replicas);
+    }
+
     pub(crate) fn unrouted(&self) -> &Arc<Unrouted> {
         &self.0.unrouted
     }

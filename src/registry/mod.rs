@@ -40,8 +40,8 @@ pub use reload::{ConfigurationStatus, Reload, ReloadError, RetainedTracer};
 pub use spool::{Erased, PurgeError, PurgeReceipt};
 pub use status::{
     Attention, CheckMode, CheckWarning, CheckedBinding, ConnectionCheck, EndpointStatus, EvictedTotals, PoolStatus,
-    Severity, SpoolHealth, SpoolStatus, Status, TracerFilter, TracerOrder, TracerPage, TracerPosition, TracerQuery,
-    TracerStatus,
+    Severity, SpoolHealth, SpoolStatus, Status, Totals, TracerFilter, TracerOrder, TracerPage, TracerPosition,
+    TracerQuery, TracerStatus,
 };
 pub(crate) use unrouted::Unrouted;
 pub use unrouted::UnroutedStatus;

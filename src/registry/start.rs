@@ -162,6 +162,9 @@ fn start_spool(registry: &TracerRegistry, spool: &Arc<OpenSpool>) {
             for selector in handled.erased {
                 weak.with(|registry| registry.0.end_purge(&selector));
             }
+            if handled.has_allowed {
+                weak.with(|registry| registry.0.state.copies.note_change());
+            }
         }
     });
 }

@@ -74,6 +74,12 @@ impl ApiKey {
         self.0.expose_secret().as_bytes()
     }
 
+    /// Returns the key for another protocol than HTTP. Unstable: for the gateway.
+    #[cfg(feature = "gateway")]
+    pub fn into_secret(self) -> SecretString {
+        self.0
+    }
+
     /// Returns the value of `Authorization` with the key as a bearer token, marked sensitive.
     /// Unstable: for the gateway.
     #[cfg(feature = "gateway")]

@@ -56,6 +56,9 @@ pub(super) enum CliError {
     Gateway(#[source] StartError),
     #[error("cannot start the demo; use --http, --grpc and --admin for other addresses")]
     DemoAddress(#[source] StartError),
+    #[cfg(feature = "jetstream")]
+    #[error("cannot set the stream up")]
+    Stream(#[from] tracer_registry_stream::OpenError),
     #[error("cannot work on the spool")]
     Spool(#[source] CheckError),
     #[error("{0} has no spool.path; name another configuration with --config, or the gateway with --url")]

@@ -15,6 +15,8 @@ mod redact;
 mod serve;
 mod signal;
 mod spool;
+#[cfg(feature = "jetstream")]
+mod stream;
 mod table;
 mod verify;
 
@@ -65,6 +67,9 @@ enum Command {
     Redact(redact::Arguments),
     /// Check the files of data on disk, or erase the data of a tenant
     Spool(spool::Arguments),
+    /// Create or check the streams that replicas of the gateway share
+    #[cfg(feature = "jetstream")]
+    Stream(stream::Arguments),
     /// Print the JSON Schema of the configuration
     Schema,
 }
@@ -89,6 +94,8 @@ fn run(cli: Cli) -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments, &mut out),
         Command::Redact(arguments) => redact::run(&arguments, &mut out),
         Command::Spool(arguments) => spool::run(&arguments, &mut out),
+        #[cfg(feature = "jetstream")]
+        Command::Stream(arguments) => stream::run(&arguments, &mut out),
         Command::Schema => json::write_pretty(&mut out, &json_schema()).map(|()| Outcome::Success),
     };
     match result {

@@ -140,6 +140,48 @@ fn the_limits_have_the_defaults_of_the_settings() {
     }
 }
 
+#[cfg(feature = "jetstream")]
+#[test]
+fn the_page_of_the_cluster_has_every_setting_with_its_default_and_valid_examples() {
+    let page = include_str!("../../../docs/cluster.md");
+    let table = page
+        .split("```toml\n")
+        .nth(1)
+        .and_then(|after| after.split("```").next());
+    let table = table.expect("an example");
+    let expected = read_table(table);
+    let (_, settings) = page.split_once("\n## Settings\n").expect("a section");
+    let (settings, _) = settings.split_once("\n## ").expect("a section after it");
+    let mut names = BTreeSet::new();
+    for row in settings.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        names.extend(cells[0].split(", ").map(|name| name.trim_matches('`')));
+        if cells[2] != "none" {
+            let default = format!("{} = {}", cells[0].trim_matches('`'), cells[2].trim_matches('`'));
+            assert_eq!(read_table(&format!("{table}{default}\n")), expected, "{default}");
+        }
+    }
+    let all = [
+        "accept_weaker_durability",
+        "credentials",
+        "max_bytes",
+        "max_messages_per_selector",
+        "max_parked_bytes",
+        "monitor",
+        "partitions",
+        "prefix",
+        "publish_timeout",
+        "replicas",
+        "role",
+        "servers",
+        "tls.ca",
+        "tls.certificate",
+        "tls.key",
+        "window",
+    ];
+    assert_eq!(names, BTreeSet::from(all));
+}
+
 #[test]
 fn the_answers_are_those_of_all_refusals() {
     let answers: BTreeSet<(String, &str)> = rows("Answers")

@@ -17,6 +17,7 @@ use tracer_registry::{BuildError, RegistryBuilder, TracerRegistry};
 
 use crate::admin::Admin;
 use crate::callers::CallerSnapshot;
+use crate::cluster::Cluster;
 use crate::config::Settings;
 use crate::counters::{Counters, GatewayStatus};
 use crate::ingest::{DecodeThread, Ingest};
@@ -68,6 +69,7 @@ pub struct Gateway {
     ingest: Arc<Ingest>,
     current: Arc<Current>,
     server: Arc<Server>,
+    cluster: Arc<Cluster>,
     stop: watch::Sender<bool>,
     http: Option<SocketAddr>,
     grpc: Option<SocketAddr>,
@@ -114,7 +116,11 @@ impl Gateway {
     ) -> Result<Self, StartError> {
         let current = Arc::new(Current::new(SecretSources::default()));
         let prepared = Arc::clone(&current);
-        let registry = TracerRegistry::builder()
+        let cluster = Arc::<Cluster>::default();
+        let registry = TracerRegistry::builder();
+        #[cfg(feature = "jetstream")]
+        let registry = crate::stream::add(registry, &config, &cluster).map_err(BuildError::from)?;
+        let registry = registry
             .config(config)
             .reload_extension(move |config| prepared.prepare(config));
         let registry = complete(registry).build()?;
@@ -126,6 +132,7 @@ impl Gateway {
             .enable_all()
             .build()
             .map_err(StartError::Threads)?;
+        cluster.start(&registry, runtime.handle());
         let decode = DecodeThread::start().map_err(StartError::Threads)?;
         let (counters, log) = (Arc::<Counters>::default(), Arc::<Log>::default());
         let ingest = Arc::new(Ingest::new(
@@ -149,6 +156,7 @@ impl Gateway {
             ingest,
             current,
             server,
+            cluster,
             stop: watch::Sender::new(false),
             http: None,
             grpc: None,
@@ -249,7 +257,15 @@ impl Gateway {
         let log = Arc::<Log>::default();
         let (current, stop) = (Arc::clone(&self.current), self.stop.clone());
         let scrape = Scrape::start(&self.sources());
-        let admin = Admin::new(Arc::clone(&self.ingest), current, Arc::clone(&log), scrape, stop);
+        let cluster = Arc::clone(&self.cluster);
+        let admin = Admin::new(
+            Arc::clone(&self.ingest),
+            current,
+            Arc::clone(&log),
+            scrape,
+            cluster,
+            stop,
+        );
         Arc::new(Server {
             handler: Handler::Admin(Arc::new(admin)),
             current: Arc::clone(&self.current),
@@ -312,6 +328,7 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        self.cluster.end();
         if let Some(runtime) = self.runtime.take() {
             // Does not wait, so that a gateway can be dropped in async code.
             runtime.shutdown_background();

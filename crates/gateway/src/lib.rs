@@ -103,6 +103,7 @@ mod answer;
 mod budget;
 pub mod callers;
 mod client;
+mod cluster;
 pub mod config;
 mod counters;
 #[cfg(test)]
@@ -117,6 +118,8 @@ mod metrics;
 mod otlp_json;
 mod running;
 mod server;
+#[cfg(feature = "jetstream")]
+mod stream;
 mod tls;
 
 pub use answer::RefusalKind;
@@ -124,3 +127,6 @@ pub use client::{AdminClient, ClientAnswer, ClientError, ClientStream};
 pub use counters::{ConnectionCounts, GatewayStatus, MemoryStatus, OtherSignalCounts, RequestCounts};
 pub use gateway::{Gateway, ShutdownReport, StartError};
 pub use otlp_json::{InvalidJson, traces_from_json};
+#[cfg(feature = "jetstream")]
+#[doc(hidden)]
+pub use stream::stream_options;

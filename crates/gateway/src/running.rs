@@ -75,9 +75,11 @@ fn keep_startup_settings(old: &Settings, admin: Option<SocketAddr>, new: &mut Se
     keep("gateway.grpc", old.grpc != new.grpc);
     let listen = new.admin.as_ref().map(|admin| admin.listen);
     keep("gateway.admin.listen", listen != admin);
+    keep("gateway.stream", old.stream != new.stream);
     keep("gateway.telemetry", old.telemetry != new.telemetry);
     keep("gateway.log", old.log != new.log);
     (new.http, new.grpc, new.log) = (old.http, old.grpc, old.log);
+    new.stream.clone_from(&old.stream);
     new.telemetry.clone_from(&old.telemetry);
     if let (Some(listen), Some(admin)) = (admin, &mut new.admin) {
         admin.listen = listen;

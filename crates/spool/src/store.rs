@@ -13,8 +13,8 @@ pub type Done<T> = Box<dyn FnOnce(T) + Send>;
 pub trait Store: Send + Sync {
     /// Appends all rows in one commit, or none.
     ///
-    /// `done` runs after the commit, in the order of the calls. Appended rows count as taken: each
-    /// of them must be completed or released.
+    /// `done` runs after the commit, in the order of the calls. Appended rows count as taken, unless
+    /// the store is [shared](Self::is_shared): each of them must be completed or released.
     fn append(&self, rows: Vec<Row>, done: Done<Result<Vec<RowId>, AppendError>>);
 
     /// Takes the oldest rows of a queue and kind that are not taken, in order.
@@ -44,6 +44,19 @@ pub trait Store: Send + Sync {
 
     /// Accepts appends for `what` again. Answers whether it was purged.
     fn allow(&self, what: &str, done: Done<Result<bool, Failing>>);
+
+    /// Whether other processes share the store.
+    ///
+    /// Then appended rows do not count as taken: whichever process the store chooses may take them.
+    /// It learns of them by [`Event::Arrived`].
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// The largest body of a row, in bytes, if rows may be divided. A row with one item may be larger.
+    fn max_body(&self) -> usize {
+        usize::MAX
+    }
 
     /// What the store holds. Does not access the disk.
     fn depth(&self) -> Depth;
@@ -90,6 +103,23 @@ pub struct Row {
 pub struct RowId {
     pub(crate) file: u32,
     pub(crate) id: i64,
+}
+
+impl RowId {
+    /// Creates the identity of a row: its file or what corresponds to one, and its number there.
+    pub fn new(file: u32, id: i64) -> Self {
+        Self { file, id }
+    }
+
+    /// Returns the file or what corresponds to one.
+    pub fn file(self) -> u32 {
+        self.file
+    }
+
+    /// Returns the number in the file.
+    pub fn number(self) -> i64 {
+        self.id
+    }
 }
 
 /// A row that was taken. The fields are those of [`Row`].
@@ -146,6 +176,14 @@ pub enum AppendError {
     /// The share of this owner is full.
     #[error("the share of {0} of the spool is full")]
     OwnerFull(Arc<str>),
+    /// A row is larger than any that the store takes.
+    #[error("a row of {bytes} bytes is larger than {max}, the most that the spool takes")]
+    TooLarge {
+        /// The size of the body.
+        bytes: usize,
+        /// The bound, which may change with the servers of a shared store.
+        max: usize,
+    },
     /// The data of this queue was purged.
     #[error("the data of {0} is erased")]
     Erased(Arc<str>),
@@ -242,6 +280,17 @@ pub enum Event {
         /// What is gone.
         depth: QueueDepth,
     },
+    /// Rows that another process appended, or this one to a shared store, may be taken from now on.
+    Arrived(Vec<QueueDepth>),
+    /// Another process that shares the store erased this.
+    Erased {
+        /// What a purge covers.
+        what: String,
+        /// The generation of the purge.
+        generation: u64,
+    },
+    /// Another process that shares the store allowed this again.
+    Allowed(String),
     /// The bound or the disk is full.
     Full,
     /// The disk fails.
@@ -278,6 +327,8 @@ pub enum Lost {
     Expired,
     /// Their file was damaged.
     Damaged,
+    /// Another process that shares the store takes them.
+    Moved,
 }
 
 /// What an opened file holds beyond what the store knew.

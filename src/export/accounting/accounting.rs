@@ -18,14 +18,14 @@ use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use tokio::sync::Notify;
 #[cfg(feature = "spool")]
-use tracer_registry_spool::{Lost, Oldest, QueueDepth, Recovery};
+use tracer_registry_spool::{Lost, Oldest, QueueDepth};
 
 use super::eviction::{EvictedLedgers, Eviction, IdleSelectors};
 #[cfg(feature = "metrics")]
 use super::selector_ledger::MetricsEntry;
 use super::selector_ledger::SelectorLedger;
 #[cfg(feature = "spool")]
-use crate::ledger::DropReason;
+use crate::ledger::{DropReason, Ledger};
 use crate::selector::Selector;
 use crate::util::fork::ForkLock;
 
@@ -80,8 +80,8 @@ impl Accounting {
     /// Counts what an opened store holds, which was accepted by an earlier process. Returns the
     /// ledgers of its selectors. Rows of a queue that is no selector stay on disk until they expire.
     #[cfg(feature = "spool")]
-    pub(crate) fn recover(&self, recovery: &Recovery) -> Vec<Arc<SelectorLedger>> {
-        let found = recovery.queues.iter().filter_map(|depth| {
+    pub(crate) fn recover(&self, queues: &[QueueDepth]) -> Vec<Arc<SelectorLedger>> {
+        let found = queues.iter().filter_map(|depth| {
             let ledger = self.find_or_create(&selector_of(&depth.queue)?);
             ledger.on_disk(|backlog, totals| {
                 totals.spans.recover(depth.spans);
@@ -100,12 +100,17 @@ impl Accounting {
             return;
         };
         let reason = match why {
-            Lost::Expired => DropReason::SpoolExpired,
-            Lost::Damaged => DropReason::SpoolDamaged,
+            Lost::Expired => Some(DropReason::SpoolExpired),
+            Lost::Damaged => Some(DropReason::SpoolDamaged),
+            Lost::Moved => None,
         };
         ledger.on_disk(|backlog, totals| {
-            totals.spans.drop_on_disk(depth.spans, reason);
-            totals.events.drop_on_disk(depth.events, reason);
+            let lose = |ledger: &mut Ledger, count| match reason {
+                Some(reason) => ledger.drop_on_disk(count, reason),
+                None => ledger.stream_from_disk(count),
+            };
+            lose(&mut totals.spans, depth.spans);
+            lose(&mut totals.events, depth.events);
             backlog.note_lost(depth);
         });
     }
@@ -195,26 +200,16 @@ mod tests {
         }
     }
 
-    fn recovery(queues: Vec<QueueDepth>) -> Recovery {
-        Recovery {
-            queues,
-            next_order: 9,
-            generation: 0,
-            erased: Vec::new(),
-            usage: Vec::new(),
-        }
-    }
-
     #[test]
     fn recovered_and_lost_data_is_in_the_ledger_of_its_selector() {
         let accounting = Accounting::new(Arc::default());
         let other_order = "tenant:b,environment:x";
-        let found = accounting.recover(&recovery(vec![
+        let found = accounting.recover(&[
             depth("tenant:a", 5),
             depth("environment:x,tenant:b", 1),
             depth(other_order, 7),
             depth("no selector", 7),
-        ]));
+        ]);
         assert_eq!(found.len(), 2);
         let ledger = &found[0];
         let spans = || ledger.snapshot().ledgers.spans.snapshot();
@@ -222,6 +217,9 @@ mod tests {
         accounting.lost(Lost::Expired, &depth("tenant:a", 3));
         assert_eq!((spans().accepted, spans().spooled), (5, 2));
         assert_eq!(spans().dropped, [(DropReason::SpoolExpired, 3)].into());
+        accounting.lost(Lost::Moved, &depth("environment:x,tenant:b", 2));
+        let moved = found[1].snapshot().ledgers.spans.snapshot();
+        assert_eq!((moved.accepted, moved.spooled, moved.streamed), (8, 6, 2));
         let report = ledger.report(&ledger.begin_flush());
         assert_eq!(
             (report.lost(), report.spooled, report.session_events.spooled),
@@ -234,8 +232,8 @@ mod tests {
     fn a_ledger_with_data_on_disk_is_evicted_only_after_it_is_gone() {
         let accounting = Accounting::new(Arc::default());
         let name = |number: usize| format!("tenant:t{number}");
-        let depths = (0..2_500).map(|number| depth(&name(number), 1)).collect();
-        drop(accounting.recover(&recovery(depths)));
+        let depths: Vec<_> = (0..2_500).map(|number| depth(&name(number), 1)).collect();
+        drop(accounting.recover(&depths));
         let count = || {
             accounting.evict();
             accounting.all().0.len()

@@ -282,6 +282,14 @@ impl Lane {
             .place(order)
     }
 
+    /// Returns the bytes of a body above which spans become two rows.
+    pub(crate) fn max_row(&self) -> usize {
+        const MAX_ROW: usize = 1 << 20;
+        self.spool
+            .as_ref()
+            .map_or(MAX_ROW, |spool| spool.store.max_body().min(MAX_ROW))
+    }
+
     /// Appends rows to the store.
     pub(crate) fn append(&self, rows: Vec<Row>, done: impl FnOnce(Result<Vec<RowId>, AppendError>) + Send + 'static) {
         if let Some(spool) = &self.spool {
@@ -322,6 +330,11 @@ impl Lane {
                 return (None, Saved::Next, false);
             }
             match result {
+                Ok(_) if spool.store.is_shared() => {
+                    state.ledger.stream(saving.spans);
+                    state.share.discard(saving.bytes, &self.shared.budget);
+                    (None, Saved::Next, false)
+                }
                 Ok(rows) if self.keeps(&state) && backlog.is_empty(Kind::Spans) => {
                     self.queue_pieces(&mut state, pieces, rows, saving.bytes);
                     (self.schedule_unstaged(&mut state), Saved::Next, false)
@@ -339,6 +352,11 @@ impl Lane {
                 }
                 Err(AppendError::Erased(_)) => {
                     state.drop_queued(&saving, DropReason::Purged, &self.shared.budget);
+                    (None, Saved::Next, false)
+                }
+                // It would be refused on each attempt.
+                Err(AppendError::TooLarge { .. }) => {
+                    state.drop_queued(&saving, DropReason::TooLarge, &self.shared.budget);
                     (None, Saved::Next, false)
                 }
                 Err(error) => {

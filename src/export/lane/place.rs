@@ -92,7 +92,10 @@ impl Lane {
         let traces = payload.trace_ids(0..spans);
         let traces = TraceCounts::of(&self.trace_keys(|| traces.collect()));
         // A row is never more than a batch, so it is not split when it is sent.
-        let pieces = payload.pieces(settings.max_export_batch_size);
+        let pieces = payload.pieces(settings.max_export_batch_size).into_iter();
+        let pieces: Vec<_> = pieces
+            .flat_map(|piece| piece.parts_within(spool.store.max_body()))
+            .collect();
         if pieces.iter().any(|piece| piece.bytes().len() > row::MAX_BYTES) {
             return Err(NoRoom::TooLarge { max: row::MAX_BYTES });
         }
@@ -186,6 +189,11 @@ impl DiskPart {
                 self.release_room(&mut state);
                 state.ledger.refuse_all(self.spans, reason);
                 return (None, Some(reason), false);
+            }
+            if spool.store.is_shared() {
+                self.release_room(&mut state);
+                state.ledger.accept_streamed(self.spans);
+                return (None, None, false);
             }
             if backlog.is_empty(Kind::Spans) && self.stays(&state) {
                 self.room = None;

@@ -152,6 +152,7 @@ impl Lane {
                 let reason = match &error {
                     AppendError::Erased(_) => DropReason::Purged,
                     AppendError::Full | AppendError::OwnerFull(_) => DropReason::SpoolFull,
+                    AppendError::TooLarge { .. } => DropReason::TooLarge,
                     _ => state.receiver_health.drop_reason(RequestKind::SessionEvents),
                 };
                 let ledger = &mut state.events().ledger;
@@ -170,7 +171,11 @@ impl Lane {
             // The store erases it.
             return Settled::Gone;
         }
-        let keeps = is_open && !self.is_handing_over() && self.breakers.chain(RequestKind::SessionEvents).is_ready();
+        let is_shared = spool.store.is_shared();
+        let keeps = !is_shared
+            && is_open
+            && !self.is_handing_over()
+            && self.breakers.chain(RequestKind::SessionEvents).is_ready();
         if let Some(ticket) = ticket.filter(|_| keeps && backlog.is_empty(Kind::SessionEvents)) {
             let ticket = ticket.with_row(row);
             let events = state.events();
@@ -186,12 +191,17 @@ impl Lane {
             self.free_events(&mut state, ticket.as_slice(), is_counted);
         }
         let ledger = &mut state.events().ledger;
-        if is_counted && is_open {
-            ledger.hand_over(1);
-        } else if !is_counted {
-            ledger.accept_spooled(1);
+        match (is_counted, is_shared) {
+            (true, true) if is_open => ledger.stream(1),
+            (true, false) if is_open => ledger.hand_over(1),
+            (true, _) => {}
+            (false, true) => ledger.accept_streamed(1),
+            (false, false) => ledger.accept_spooled(1),
         }
         drop(state);
+        if is_shared {
+            return Settled::Gone;
+        }
         spool.store.release(vec![(row.id, None)]);
         let rows = Rows {
             count: 1,
@@ -336,7 +346,7 @@ impl Lane {
 /// disk fails.
 fn stays(error: &AppendError, backlog: &Backlog) -> bool {
     match error {
-        AppendError::Erased(_) => false,
+        AppendError::Erased(_) | AppendError::TooLarge { .. } => false,
         AppendError::Failing(_) => true,
         _ => backlog.is_empty(Kind::SessionEvents),
     }

@@ -194,6 +194,17 @@ impl Payload {
         halves.into_iter().flat_map(|half| half.pieces(max)).collect()
     }
 
+    /// Splits a payload into parts of at most `max` bytes. A part with one span may be larger.
+    #[cfg(feature = "spool")]
+    pub(crate) fn parts_within(self, max: usize) -> Vec<Self> {
+        if self.bytes.len() <= max || self.spans <= 1 {
+            return vec![self];
+        }
+        let middle = self.spans / 2;
+        let halves = [self.part(0..middle), self.part(middle..self.spans)];
+        halves.into_iter().flat_map(|half| half.parts_within(max)).collect()
+    }
+
     /// Keeps spans for which `keep` returns true. Its arguments are the trace id and the encoded
     /// size. Nothing changes if all spans are kept.
     pub(crate) fn retain(mut self, mut keep: impl FnMut([u8; 16], usize) -> bool) -> Self {

@@ -17,9 +17,6 @@ use crate::export::queue::order::Run;
 use crate::export::queue::span_queue::Batch;
 use crate::export::schedule::engine_event::Cause;
 
-/// Bytes of a body above which spans become two rows.
-const MAX_ROW: usize = 1 << 20;
-
 /// Starts saving the staged spans of a lane, if their schedule allows it for this cause.
 pub(crate) fn start(lane: &Arc<Lane>, cause: Cause) {
     if lane.start_saving(cause) {
@@ -70,10 +67,11 @@ pub(crate) fn rows(lane: &Lane, mut batch: Batch) -> (Vec<Piece>, Vec<Row>) {
 pub(crate) fn pieces(lane: &Lane, batch: &Batch, part: &Range<usize>) -> Vec<Piece> {
     let resource = lane.destination.resource(&lane.selector);
     let is_redacted = lane.policies.redacts();
+    let max_row = lane.max_row();
     let mut pieces = Vec::new();
     for (order, run) in batch.runs(part) {
         match run {
-            Run::Spans(spans) => encode(&spans, &resource, is_redacted, order, &mut pieces),
+            Run::Spans(spans) => encode(&spans, &resource, is_redacted, max_row, order, &mut pieces),
             Run::Encoded {
                 payload,
                 spans,
@@ -97,12 +95,26 @@ pub(crate) fn pieces(lane: &Lane, batch: &Batch, part: &Range<usize>) -> Vec<Pie
 }
 
 /// Encodes spans, in halves if they are too large for one row.
-fn encode(spans: &[&SpanData], resource: &Resource, is_redacted: bool, order: u64, pieces: &mut Vec<Piece>) {
+fn encode(
+    spans: &[&SpanData],
+    resource: &Resource,
+    is_redacted: bool,
+    max_row: usize,
+    order: u64,
+    pieces: &mut Vec<Piece>,
+) {
     let payload = Payload::of_spans(spans, resource).with_redacted(is_redacted);
-    if payload.bytes().len() > MAX_ROW && spans.len() > 1 {
+    if payload.bytes().len() > max_row && spans.len() > 1 {
         let (first, second) = spans.split_at(spans.len() / 2);
-        encode(first, resource, is_redacted, order, pieces);
-        encode(second, resource, is_redacted, order + first.len() as u64, pieces);
+        encode(first, resource, is_redacted, max_row, order, pieces);
+        encode(
+            second,
+            resource,
+            is_redacted,
+            max_row,
+            order + first.len() as u64,
+            pieces,
+        );
         return;
     }
     pieces.push(Piece {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::clock::{Clock, Periods, wall_seconds};
@@ -15,6 +16,7 @@ pub struct Limiter {
     limits: Limits,
     usage: Arc<Usage>,
     clock: Arc<Clock>,
+    replicas: Arc<AtomicU32>,
 }
 
 /// An amount that was taken.
@@ -38,12 +40,18 @@ impl Limiter {
     pub const MAX_WAIT: Duration = Duration::from_secs(60 * 60);
 
     /// Returns `None` if the quota has no limit.
-    pub(super) fn new(quota: &Quota, usage: impl FnOnce() -> Arc<Usage>, clock: &Arc<Clock>) -> Option<Arc<Self>> {
+    pub(super) fn new(
+        quota: &Quota,
+        usage: impl FnOnce() -> Arc<Usage>,
+        clock: &Arc<Clock>,
+        replicas: &Arc<AtomicU32>,
+    ) -> Option<Arc<Self>> {
         Some(Arc::new(Self {
             quota: *quota,
             limits: Limits::of(quota)?,
             usage: usage(),
             clock: Arc::clone(clock),
+            replicas: Arc::clone(replicas),
         }))
     }
 
@@ -60,6 +68,7 @@ impl Limiter {
 
     /// Takes an amount as [`take`](Self::take) does.
     pub(super) fn take_at(&self, amount: Amount, now: u64, wall: impl FnOnce() -> u64) -> Result<Taken, Duration> {
+        let amount = amount.times(self.replicas.load(Ordering::Relaxed));
         let periods = if self.limits.has_counts() {
             self.clock.periods(now, wall)
         } else {

@@ -1,7 +1,7 @@
 //! The usage of all owners of a registry.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
@@ -26,6 +26,8 @@ const FEW: usize = 1024;
 pub(crate) struct Quotas {
     owners: DashMap<Arc<str>, Arc<Usage>, RandomState>,
     clock: Arc<Clock>,
+    /// Number of replicas that share the quotas: what one takes counts for all of them.
+    replicas: Arc<AtomicU32>,
     /// Number of owners at which the next sweep is due.
     sweep_at: AtomicUsize,
 }
@@ -35,6 +37,7 @@ impl Default for Quotas {
         Self {
             owners: DashMap::default(),
             clock: Arc::new(Clock::new(wall_seconds())),
+            replicas: Arc::new(AtomicU32::new(1)),
             sweep_at: AtomicUsize::new(FEW),
         }
     }
@@ -48,16 +51,27 @@ impl Quotas {
             Some(tenant) => format!("tenant:{tenant}"),
             None => selector.to_string(),
         };
-        Limiter::new(quota, || self.usage(&owner()), &self.clock)
+        Limiter::new(quota, || self.usage(&owner()), &self.clock, &self.replicas)
     }
 
     /// Returns the limiter of a caller of the gateway, or `None` without a limit. After a change of
     /// its quota, it owes as many items as before.
     #[cfg(feature = "gateway")]
     pub(crate) fn of_caller(&self, caller: &str, quota: &Quota) -> Option<Arc<Limiter>> {
-        let limiter = Limiter::new(quota, || self.usage(&format!("{CALLER}{caller}")), &self.clock)?;
+        let limiter = Limiter::new(
+            quota,
+            || self.usage(&format!("{CALLER}{caller}")),
+            &self.clock,
+            &self.replicas,
+        )?;
         limiter.follow_change();
         Some(limiter)
+    }
+
+    /// Sets the number of replicas that share the quotas. Each may take its part of a limit.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn share_among(&self, replicas: u32) {
+        self.replicas.store(replicas.max(1), Ordering::Relaxed);
     }
 
     fn usage(&self, owner: &str) -> Arc<Usage> {

@@ -3,7 +3,7 @@
 mod clock;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ struct Mocked {
     limiter: Arc<Limiter>,
     usage: Arc<Usage>,
     clock: Arc<Clock>,
+    replicas: Arc<AtomicU32>,
 }
 
 impl Mocked {
@@ -36,13 +37,19 @@ impl Mocked {
 
     fn at(quota: Quota, wall: u64) -> Self {
         let (usage, clock) = (Arc::<Usage>::default(), Arc::new(Clock::new(wall)));
-        let limiter = Limiter::new(&quota, || Arc::clone(&usage), &clock).expect("a limit");
-        Self { limiter, usage, clock }
+        let replicas = Arc::new(AtomicU32::new(1));
+        let limiter = Limiter::new(&quota, || Arc::clone(&usage), &clock, &replicas).expect("a limit");
+        Self {
+            limiter,
+            usage,
+            clock,
+            replicas,
+        }
     }
 
     /// Another limiter of the same owner.
     fn with(&self, quota: Quota) -> Arc<Limiter> {
-        Limiter::new(&quota, || Arc::clone(&self.usage), &self.clock).expect("a limit")
+        Limiter::new(&quota, || Arc::clone(&self.usage), &self.clock, &self.replicas).expect("a limit")
     }
 
     /// Takes an amount at a time in seconds since the start, with the wall clock as it should be.
@@ -53,6 +60,24 @@ impl Mocked {
     fn take_by(&self, amount: Amount, second: u64, wall: u64) -> Result<(), Duration> {
         self.limiter.take_at(amount, second * SECOND, || wall).map(drop)
     }
+}
+
+#[test]
+fn replicas_divide_a_limit_among_them() {
+    let quota = Quota {
+        spans_per_day: Some(100),
+        ..Quota::default()
+    };
+    let limited = Mocked::new(quota);
+    assert!(limited.take(spans(40), 0).is_ok());
+    limited.replicas.store(3, Ordering::Relaxed);
+    assert!(limited.take(spans(20), 1).is_ok(), "60 of the 60 that are left");
+    assert!(limited.take(spans(1), 2).is_err());
+    limited.replicas.store(1, Ordering::Relaxed);
+    assert!(
+        limited.take(spans(1), 3).is_err(),
+        "what was taken for others stays taken"
+    );
 }
 
 fn spans(spans: u64) -> Amount {

@@ -21,6 +21,18 @@ pub struct Amount {
     pub requests: u64,
 }
 
+impl Amount {
+    /// Returns what is taken if each of several replicas takes as much.
+    pub(super) fn times(self, replicas: u32) -> Self {
+        let times = |amount: u64| amount.saturating_mul(u64::from(replicas));
+        Self {
+            spans: times(self.spans),
+            bytes: times(self.bytes),
+            requests: times(self.requests),
+        }
+    }
+}
+
 /// How much of a limit is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -11,9 +11,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use tokio::sync::Notify;
-use tracer_registry_spool::{
-    Event, Failing, Health, Lost, Oldest, OpenError, Options, QueueDepth, Recovery, SqliteStore, Store,
-};
+use tracer_registry_spool::{Event, Failing, Health, Lost, Oldest, Options, QueueDepth, Recovery, SqliteStore, Store};
 
 use super::erased::ErasedSelectors;
 use crate::config::{SpoolMode, SpoolSettings};
@@ -37,7 +35,7 @@ const MAX_SET_ASIDE: usize = 16;
 type Report = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// Opens a store that reports to a function.
-type OpenStore = Box<dyn FnOnce(Report) -> Result<Arc<dyn Store>, OpenError> + Send>;
+type OpenStore = Box<dyn FnOnce(Report) -> Result<Arc<dyn Store>, BuildError> + Send>;
 
 /// The store that a program gave to the builder, with its mode.
 #[derive(Default)]
@@ -80,6 +78,8 @@ pub(crate) struct Handled {
     pub(crate) found: Vec<Arc<SelectorLedger>>,
     /// Selectors with data that the store erases, and that memory still has.
     pub(crate) erased: Vec<Selector>,
+    /// Whether data that was erased is accepted again.
+    pub(crate) has_allowed: bool,
 }
 
 #[derive(Default)]
@@ -103,15 +103,14 @@ fn covers(erased: &str, queue: &str) -> bool {
 impl GivenStore {
     /// Opens no store, whatever the configuration is.
     pub(crate) fn none() -> Self {
-        Self::new(SpoolMode::Off, |_| {
-            Err(OpenError::Thread(io::ErrorKind::Unsupported.into()))
-        })
+        Self::new(SpoolMode::Off, |_| Err(io::Error::from(io::ErrorKind::Unsupported)))
     }
 
-    pub(crate) fn new(
+    pub(crate) fn new<E: std::error::Error>(
         mode: SpoolMode,
-        open: impl FnOnce(Report) -> Result<Arc<dyn Store>, OpenError> + Send + 'static,
+        open: impl FnOnce(Report) -> Result<Arc<dyn Store>, E> + Send + 'static,
     ) -> Self {
+        let open = move |report: Report| open(report).map_err(|error| BuildError::Spool(error.to_string()));
         Self(Some((mode, Box::new(open))))
     }
 }
@@ -136,7 +135,7 @@ impl OpenedStore {
         }
         let reports = Arc::<Reports>::default();
         let to = Arc::clone(&reports);
-        let store = open(Arc::new(move |event| to.add(event))).map_err(|error| BuildError::Spool(error.to_string()))?;
+        let store = open(Arc::new(move |event| to.add(event)))?;
         Ok(Some(Self {
             spool: Spool::new(store, mode, settings.max_age, settings.drain_rate),
             path: settings.path.clone().unwrap_or_default(),
@@ -185,7 +184,25 @@ impl OpenSpool {
         while let Some(event) = self.reports.next() {
             match event {
                 Event::Opened(recovery) => self.opened(&recovery, &mut handled),
+                Event::Arrived(queues) => {
+                    if let Some(accounting) = self.accounting.upgrade() {
+                        handled.found.extend(accounting.recover(&queues));
+                    }
+                }
                 Event::Oldest(rows) => self.note_oldest(&rows),
+                Event::Erased { what, generation } => {
+                    self.spool.note_generation(generation);
+                    let erased = what.parse::<Selector>().ok();
+                    handled
+                        .erased
+                        .extend(erased.filter(|selector| self.erased.add([selector.clone()])));
+                }
+                Event::Allowed(what) => {
+                    if let Ok(selector) = what.parse::<Selector>() {
+                        self.erased.remove(&selector);
+                        handled.has_allowed = true;
+                    }
+                }
                 Event::Lost { why, depth } => self.lost(why, &depth),
                 Event::Full => self.failed(Health::Full, None),
                 Event::Failing(Failing { what, error }) => {
@@ -216,7 +233,7 @@ impl OpenSpool {
         let Some(accounting) = self.accounting.upgrade() else {
             return;
         };
-        handled.found.extend(accounting.recover(recovery));
+        handled.found.extend(accounting.recover(&recovery.queues));
         let sum = |count: fn(&QueueDepth) -> u64| recovery.queues.iter().map(count).sum::<u64>();
         let (spans, events) = (sum(|of| of.spans), sum(|of| of.events));
         self.state.lock().recovered += spans + events;
@@ -237,8 +254,10 @@ impl OpenSpool {
             accounting.lost(why, depth);
         }
         let (selector, spans, events) = (&depth.queue, depth.spans, depth.events);
-        if why == Lost::Expired {
-            self.state.lock().expired += spans + events;
+        match why {
+            Lost::Expired => self.state.lock().expired += spans + events,
+            Lost::Damaged => {}
+            Lost::Moved => return,
         }
         let Some(Granted { left_out }) = self.lines.take(Instant::now()) else {
             return;
@@ -252,6 +271,7 @@ impl OpenSpool {
                 target: HEALTH, %selector, spans, session_events = events, left_out,
                 "data on disk was lost with a damaged file"
             ),
+            Lost::Moved => {}
         }
     }
 
@@ -377,7 +397,8 @@ fn sqlite(settings: &SpoolSettings) -> OpenStore {
         options.owner_max_bytes = settings.tenant_max_bytes.map(as_u64);
         options.max_age = settings.max_age;
         options.wait_for_lock = settings.wait_for_lock;
-        Ok(SqliteStore::open(options)? as Arc<dyn Store>)
+        let store = SqliteStore::open(options).map_err(|error| BuildError::Spool(error.to_string()))?;
+        Ok(store as Arc<dyn Store>)
     })
 }
 

@@ -1,6 +1,6 @@
 //! Computes a status from the ledgers.
 
-use super::types::{EvictedTotals, SpoolStatus, Status, TracerStatus};
+use super::types::{EvictedTotals, SpoolStatus, Status, Totals, TracerStatus};
 use crate::export::{EvictedLedgers, SelectorLedger};
 use crate::registry::handle::TracerRegistry;
 use crate::registry::spool::ErasedSelectors;
@@ -17,6 +17,23 @@ impl TracerRegistry {
         let erased = &self.0.state.erased;
         let tracers = ledgers.iter().map(|ledger| tracer_status(ledger, erased)).collect();
         self.status_with(tracers, &evicted)
+    }
+
+    /// Returns the counts of all selectors together, evicted ones too. Visits every selector, without
+    /// its status. Empty in a forked child of the registry's process.
+    pub fn totals(&self) -> Totals {
+        if self.0.engine.is_forked() {
+            return Totals::default();
+        }
+        let (ledgers, evicted) = self.0.accounting.all();
+        let mut sum = evicted.ledgers;
+        for ledger in ledgers {
+            sum.add(&ledger.summary().ledgers);
+        }
+        Totals {
+            spans: sum.spans.snapshot(),
+            session_events: sum.events.snapshot(),
+        }
     }
 
     /// Returns everything of [`status`](Self::status) but the tracers. Visits no tracer. Empty in a

@@ -14,5 +14,5 @@ pub use check::{CheckMode, CheckedBinding, ConnectionCheck};
 pub use endpoints::EndpointStatus;
 pub use page::{TracerFilter, TracerOrder, TracerPage, TracerPosition, TracerQuery};
 pub use problems::Severity;
-pub use types::{EvictedTotals, PoolStatus, SpoolHealth, SpoolStatus, Status, TracerStatus};
+pub use types::{EvictedTotals, PoolStatus, SpoolHealth, SpoolStatus, Status, Totals, TracerStatus};
 pub use warnings::CheckWarning;

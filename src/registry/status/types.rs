@@ -106,6 +106,16 @@ pub struct PoolStatus {
     pub grown: u64,
 }
 
+/// The counts of all selectors together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Totals {
+    /// Spans.
+    pub spans: LedgerSnapshot,
+    /// Starts and enrichments of sessions, and posted events.
+    pub session_events: LedgerSnapshot,
+}
+
 /// Totals of selectors that [`Status::tracers`] no longer lists.
 ///
 /// The registry lists the last 1,000 selectors without a tracer, and 1,000 more with losses that no

@@ -21,6 +21,8 @@ mod redact;
 mod serve;
 #[cfg(unix)]
 mod spool;
+#[cfg(all(feature = "jetstream", unix))]
+mod stream;
 #[path = "../../../../tests/suite/support.rs"]
 #[expect(dead_code, reason = "these tests use only part of it")]
 mod support;

@@ -10,6 +10,7 @@ use tracer_registry::check::CheckMode;
 use tracer_registry::error::{PurgeError, ReloadError};
 
 use super::call::{self, Call, Json};
+use super::pages;
 use super::refusal::{NO_TRACER, Refusal, cut};
 
 /// Longest wait of a flush, and the one without a parameter.
@@ -123,6 +124,15 @@ pub(super) fn rotate(call: &Call) -> Result<Json, Refusal> {
         "changed": changed,
         "tracers": rotation.tracers,
     }))
+}
+
+/// `POST /api/tenants/{selector}/nudge`
+pub(super) fn nudge(call: &Call) -> Result<Json, Refusal> {
+    let selector = call.selector()?;
+    let nudged = call.admin.cluster.nudge(&selector).ok_or_else(pages::no_stream)?;
+    nudged.map_err(pages::unavailable)?;
+    call.log(&format!("nudged all replicas to read the key of {selector} again"));
+    call::json(&json!({"nudged": true}))
 }
 
 /// Reads the key that a rotation would read, tries it, and changes nothing.

@@ -93,6 +93,22 @@ pub(super) fn endpoints(call: &Call) -> Result<Json, Refusal> {
     call::json(&json!({"endpoints": endpoints, "found": found}))
 }
 
+/// `GET /api/cluster`
+pub(super) fn cluster(call: &Call) -> Result<Json, Refusal> {
+    let ledger = call.admin.cluster.ledger().ok_or_else(no_stream)?;
+    call::json(&ledger.map_err(unavailable)?)
+}
+
+/// The configuration has no stream.
+pub(super) fn no_stream() -> Refusal {
+    Refusal::conflict("this gateway shares nothing with others: there is no [gateway.stream]")
+}
+
+/// The servers of the stream do not answer.
+pub(super) fn unavailable(error: String) -> Refusal {
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, cut(error))
+}
+
 /// `GET /api/spool`
 pub(super) fn spool(call: &Call) -> Result<Json, Refusal> {
     let off = "nothing is written to disk: spool.mode is \"off\"";

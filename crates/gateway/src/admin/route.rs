@@ -76,6 +76,7 @@ pub(crate) const ROUTES: &[Route] = &[
     ),
     page("/api/config", &[], Work::Pass(pages::config)),
     page("/api/spool", &[], Work::Pass(pages::spool)),
+    page("/api/cluster", &[], Work::Slow(pages::cluster)),
     page("/api/attention", &[], Work::Pass(attention::attention)),
     page("/api/explain", &["trace_id"], Work::Quick(pages::explain)),
     page("/api/events", &["after"], Work::Events),
@@ -97,6 +98,7 @@ pub(crate) const ROUTES: &[Route] = &[
         &["dry_run"],
         Work::Slow(actions::rotate),
     ),
+    action("/api/tenants/{selector}/nudge", &[], Work::Slow(actions::nudge)),
     action("/api/tenants/{selector}/purge", &[], Work::Slow(actions::purge)),
     action("/api/tenants/{selector}/allow", &[], Work::Slow(actions::allow)),
 ];

@@ -7,6 +7,7 @@ use tokio::sync::{Semaphore, watch};
 use tracer_registry::TracerRegistry;
 
 use super::permits::Permits;
+use crate::cluster::Cluster;
 use crate::ingest::Ingest;
 use crate::log::Log;
 use crate::metrics::Scrape;
@@ -25,6 +26,7 @@ pub(crate) struct Admin {
     pub(super) ingest: Arc<Ingest>,
     pub(super) log: Arc<Log>,
     pub(super) scrape: Scrape,
+    pub(super) cluster: Arc<Cluster>,
     /// Work that visits all tenants or reads a file.
     pub(super) pass: Permits,
     /// Work that may wait for a source of keys.
@@ -50,6 +52,7 @@ impl Admin {
         current: Arc<Current>,
         log: Arc<Log>,
         scrape: Scrape,
+        cluster: Arc<Cluster>,
         stop: watch::Sender<bool>,
     ) -> Self {
         Self {
@@ -58,6 +61,7 @@ impl Admin {
             ingest,
             log,
             scrape,
+            cluster,
             pass: Permits::new(RUNNING, WAITING),
             slow: Permits::new(RUNNING, WAITING),
             flush: Permits::new(RUNNING, WAITING),

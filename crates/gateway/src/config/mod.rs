@@ -11,6 +11,7 @@ mod folder;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod settings;
+mod stream;
 mod telemetry;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -20,4 +21,5 @@ pub use allow::Allow;
 pub use caller::{BasicPart, CallerSettings, TenantRule};
 pub(crate) use folder::path_of;
 pub use settings::{OtherSignals, Settings, Tls};
+pub use stream::{StreamCredentials, StreamRole, StreamSettings, StreamTls};
 pub use telemetry::{LogFormat, LogLevel, LogSettings, TelemetrySettings};

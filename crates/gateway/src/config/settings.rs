@@ -16,6 +16,7 @@ use tracer_registry::selector::{SelectorBuilder, Slug};
 use super::admin::AdminSettings;
 use super::caller::{CallerSettings, slug};
 use super::folder;
+use super::stream::{StreamRole, StreamSettings};
 use super::telemetry::{LogSettings, TelemetrySettings};
 
 /// Number of token files above which their folders are watched instead of each file.
@@ -69,6 +70,8 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     /// The admin listener. Default: none.
     pub admin: Option<AdminSettings>,
+    /// The stream that all replicas of the gateway share. Default: none.
+    pub stream: Option<StreamSettings>,
     /// Where the gateway's own metrics are sent. Default: nowhere.
     pub telemetry: Option<TelemetrySettings>,
     /// The log.
@@ -129,6 +132,7 @@ impl Settings {
             http2_max_streams,
             shutdown_timeout,
             admin,
+            stream,
             telemetry,
             log
         )
@@ -157,6 +161,7 @@ impl Default for Settings {
             http2_max_streams: 100,
             shutdown_timeout: Duration::from_secs(25),
             admin: None,
+            stream: None,
             telemetry: None,
             log: LogSettings::default(),
         }
@@ -237,6 +242,12 @@ impl Settings {
         problems.into_result()
     }
 
+    fn takes_requests(&self) -> bool {
+        self.stream
+            .as_ref()
+            .is_none_or(|stream| stream.role != StreamRole::Send)
+    }
+
     fn listeners(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
         let listeners = [("gateway.http", self.http), ("gateway.grpc", self.grpc)];
         listeners
@@ -249,6 +260,9 @@ impl Settings {
         self.check_limits(problems);
         if let Some(telemetry) = &self.telemetry {
             telemetry.check(self.insecure, problems);
+        }
+        if let Some(stream) = &self.stream {
+            stream.check(problems);
         }
         let reads_metrics = self.admin.is_some() || self.telemetry.is_some();
         if reads_metrics && config.metrics().max_tracers > MAX_METRIC_TRACERS {
@@ -263,7 +277,7 @@ impl Settings {
         let has_callers = !self.callers.is_empty() || self.callers_dir.is_some();
         match &self.open {
             Some(_) if has_callers => problems.add("gateway.open", "cannot be set together with callers"),
-            None if !has_callers => problems.add(
+            None if !has_callers && self.takes_requests() => problems.add(
                 "gateway.callers",
                 "no caller; add a table [gateway.callers.<name>], callers_dir, or open = { tenant = \"..\" }",
             ),
@@ -279,7 +293,7 @@ impl Settings {
     }
 
     fn check_listeners(&self, problems: &mut GatewayProblems) {
-        if self.http.is_none() && self.grpc.is_none() {
+        if self.http.is_none() && self.grpc.is_none() && self.takes_requests() {
             problems.add("gateway", "both http and grpc are off, so that nothing is received");
         }
         if self.http.is_some_and(|http| http.port() != 0) && self.http == self.grpc {
@@ -374,6 +388,9 @@ impl Written {
         self.has_tls |= tls.is_some();
         table.table("admin", |table| {
             settings.admin.get_or_insert_default().read(table);
+        });
+        table.table("stream", |table| {
+            settings.stream.get_or_insert_default().read(table);
         });
         table.table("telemetry", |table| {
             settings.telemetry.get_or_insert_default().read(table);

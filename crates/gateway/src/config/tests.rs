@@ -2,6 +2,8 @@
 
 mod operation;
 mod problems;
+#[cfg(feature = "jetstream")]
+mod stream;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@ use prost::Message as _;
 use serde_json::{Value, json};
 use tracer_registry::Selector;
 use tracer_registry::status::{DropReason, LedgerSnapshot};
-use tracer_registry_collector::Span;
+use tracer_registry_collector::{Project, Span};
 
 use crate::admin::TABLE;
 use crate::requests::EXPORT;

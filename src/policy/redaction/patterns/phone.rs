@@ -37,7 +37,9 @@ pub(super) fn find(text: &[u8], found: &mut dyn FnMut(Range<usize>)) {
             let phone = start..phone_at(text, start)?;
             (!overlaps_uuid(text, &phone)).then_some(phone)
         });
-        at = phone.as_ref().map_or_else(|| end_of_digits(text, digit), |phone| phone.end);
+        at = phone
+            .as_ref()
+            .map_or_else(|| end_of_digits(text, digit), |phone| phone.end);
         if let Some(phone) = phone {
             found(phone);
         }

@@ -1,0 +1,290 @@
+//! The books of one partition: what each process published, what of it was settled, and what is
+//! missing.
+//!
+//! A message is **seen** when a sender receives it. It is **settled** when it was delivered, counted
+//! as dropped, or parked. The books that are written hold only what is settled: the servers deliver
+//! everything else again. A number that is neither seen nor withdrawn while a later one is, or while
+//! the totals of its process have it, is a gap. A gap that stays for [`LOST_AFTER`] is a loss.
+//!
+//! Pure data: the caller gives the time, and reads and writes the JSON.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tracer_registry_spool::Kind;
+use uuid::Uuid;
+
+use crate::message::Published;
+
+mod numbers;
+#[cfg(test)]
+mod tests;
+
+use numbers::{Gap, Numbers};
+
+/// How long a number may be missing. Longer than the servers take to deliver a message again.
+pub(crate) const LOST_AFTER: Duration = Duration::from_secs(12);
+/// How long a process that ended is remembered after all its messages were settled.
+const FORGET_AFTER: Duration = Duration::from_secs(3600);
+/// Most processes. What others publish is sent, but not checked.
+const PROCESSES: usize = 4096;
+/// Most losses of a process that are remembered, in case the messages arrive late.
+const LOSSES: usize = 256;
+
+/// The books of one partition, written as JSON under its number in the bucket.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Books {
+    /// Grows with each change of the owner.
+    pub(crate) epoch: u64,
+    /// The process that sends what is in the partition.
+    pub(crate) owner: Option<Uuid>,
+    /// Spans and session events that were delivered or counted as dropped by the owner's lanes.
+    pub(crate) finished: [u64; 2],
+    /// Spans and session events that the servers acknowledged and do not have any more.
+    pub(crate) buffer_lost: u64,
+    /// Spans and session events that arrived twice and were sent once.
+    pub(crate) duplicates: u64,
+    /// Spans and session events that were too old.
+    pub(crate) expired: u64,
+    /// Spans and session events that a purge covered.
+    #[serde(default)]
+    pub(crate) erased: u64,
+    /// What processes published that are forgotten.
+    #[serde(default)]
+    pub(crate) forgotten: u64,
+    processes: BTreeMap<Uuid, Process>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Process {
+    settled: Numbers,
+    /// Numbers that were counted as lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    lost: Vec<[u64; 2]>,
+    #[serde(skip)]
+    watch: Option<Watch>,
+}
+
+/// What the owner knows of a process, and does not write.
+#[derive(Clone, Debug)]
+struct Watch {
+    seen: Numbers,
+    totals: Option<Totals>,
+    /// Gaps, with the time when they were first there.
+    gaps: Vec<(Gap, Instant)>,
+    active: Instant,
+}
+
+/// What a process says that it has published in one partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Totals {
+    /// The last number that was acknowledged.
+    pub(crate) number: u64,
+    /// Items of all numbers up to it, withdrawn ones too.
+    pub(crate) sum: u64,
+    /// Numbers without an acknowledgement, with their items. The rows were kept or refused.
+    #[serde(default)]
+    pub(crate) withdrawn: Vec<(u64, u64)>,
+    /// Whether the process has ended.
+    #[serde(default)]
+    pub(crate) ended: bool,
+}
+
+/// What a received message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// To be sent.
+    New,
+    /// Not to be sent: an earlier copy was or will be, or the process keeps the rows.
+    Again,
+}
+
+impl Books {
+    /// Records that a message was received.
+    pub(crate) fn see(&mut self, published: &Published, items: u32, is_redelivered: bool, now: Instant) -> Seen {
+        let items = u64::from(items);
+        let Published { process, number, sum } = *published;
+        if self.processes.len() >= PROCESSES && !self.processes.contains_key(&process) {
+            return Seen::New;
+        }
+        let of_process = self.processes.entry(process).or_default();
+        let was_lost = of_process.find_lost(number);
+        let watch = of_process.watch(now);
+        watch.active = now;
+        let is_withdrawn = watch.withdrawn().any(|(withdrawn, _)| withdrawn == number);
+        if watch.seen.insert(number, items, sum) {
+            if is_withdrawn {
+                of_process.settled.insert(number, items, sum);
+                self.duplicates += items;
+                return Seen::Again;
+            }
+            return Seen::New;
+        }
+        if is_withdrawn {
+            self.duplicates += items;
+            return Seen::Again;
+        }
+        if let Some(index) = was_lost {
+            of_process.unlose(index, number);
+            self.buffer_lost = self.buffer_lost.saturating_sub(items);
+            return Seen::New;
+        }
+        if !is_redelivered {
+            self.duplicates += items;
+        }
+        Seen::Again
+    }
+
+    /// Records that a message is delivered, dropped or parked, so that it need not arrive again.
+    pub(crate) fn settle(&mut self, published: &Published, items: u32) {
+        if let Some(of_process) = self.processes.get_mut(&published.process) {
+            of_process
+                .settled
+                .insert(published.number, u64::from(items), published.sum);
+        }
+    }
+
+    /// Counts what was delivered or dropped.
+    pub(crate) fn finish(&mut self, kind: Kind, items: u32) {
+        self.finished[kind as usize] += u64::from(items);
+    }
+
+    /// Records the totals of a process. `is_received` if all messages that they count were received,
+    /// unless they are lost. Otherwise only the withdrawn numbers are used.
+    pub(crate) fn note_totals(&mut self, process: Uuid, mut totals: Totals, is_received: bool, now: Instant) {
+        let is_empty = totals.number == 0 && totals.withdrawn.is_empty();
+        if !self.processes.contains_key(&process) && (is_empty || self.processes.len() >= PROCESSES) {
+            return;
+        }
+        let watch = self.processes.entry(process).or_default().watch(now);
+        if !is_received {
+            let earlier = watch.totals.as_ref();
+            (totals.number, totals.sum) = earlier.map_or((0, 0), |earlier| (earlier.number, earlier.sum));
+            totals.ended = false;
+        }
+        watch.totals = Some(totals);
+    }
+
+    /// Counts gaps that stayed for too long as lost, and closes those that were withdrawn. Returns
+    /// whether anything changed.
+    pub(crate) fn resolve(&mut self, now: Instant) -> bool {
+        let mut changed = false;
+        for of_process in self.processes.values_mut() {
+            let (lost, closed) = of_process.resolve(now);
+            self.buffer_lost += lost;
+            changed |= closed;
+        }
+        changed
+    }
+
+    /// Returns processes that ended long ago, with nothing missing. Their totals must be deleted before
+    /// they are [forgotten](Self::forget).
+    pub(crate) fn over(&self, now: Instant) -> Vec<Uuid> {
+        let is_over = |of_process: &Process| {
+            let active = of_process.watch.as_ref().map_or(now, |watch| watch.active);
+            now.saturating_duration_since(active) >= FORGET_AFTER && of_process.is_complete()
+        };
+        let over = self.processes.iter().filter(|(_, of_process)| is_over(of_process));
+        over.map(|(process, _)| *process).collect()
+    }
+
+    /// Forgets a process.
+    pub(crate) fn forget(&mut self, process: Uuid) {
+        let Some(forgotten) = self.processes.remove(&process) else {
+            return;
+        };
+        let withdrawn = forgotten.watch.iter().flat_map(Watch::withdrawn);
+        let withdrawn: u64 = withdrawn.map(|(_, items)| items).sum();
+        self.forgotten += forgotten.settled.sum().saturating_sub(withdrawn);
+    }
+
+    /// Returns the items that each process has published, as far as they are settled. With numbers
+    /// that it has withdrawn.
+    pub(crate) fn published(&self) -> BTreeMap<Uuid, u64> {
+        let processes = self.processes.iter();
+        processes.map(|(process, of)| (*process, of.settled.sum())).collect()
+    }
+}
+
+impl Process {
+    fn watch(&mut self, now: Instant) -> &mut Watch {
+        let settled = &self.settled;
+        self.watch.get_or_insert_with(|| Watch {
+            seen: settled.clone(),
+            totals: None,
+            gaps: Vec::new(),
+            active: now,
+        })
+    }
+
+    /// Returns the items that are lost now, and whether a gap was closed.
+    fn resolve(&mut self, now: Instant) -> (u64, bool) {
+        self.watch(now);
+        let Self {
+            settled,
+            lost: losses,
+            watch: Some(watch),
+        } = self
+        else {
+            return (0, false);
+        };
+        let end = watch.totals.as_ref().map(|totals| (totals.number, totals.sum));
+        let gaps = watch.seen.gaps(end);
+        let earlier = std::mem::take(&mut watch.gaps);
+        let since = |gap: &Gap| {
+            let earlier = earlier
+                .iter()
+                .filter(|(earlier, _)| earlier.overlaps(gap.first, gap.last));
+            earlier.map(|(_, since)| *since).min().unwrap_or(now)
+        };
+        let (mut lost, mut closed) = (0, false);
+        for gap in gaps {
+            let since = since(&gap);
+            let withdrawn = watch.withdrawn().filter(|(number, _)| gap.overlaps(*number, *number));
+            let (count, items) = withdrawn.fold((0, 0), |(count, sum), (_, items)| (count + 1, sum + items));
+            let is_withdrawn = count == gap.last - gap.first + 1;
+            if !is_withdrawn && now.saturating_duration_since(since) < LOST_AFTER {
+                watch.gaps.push((gap, since));
+                continue;
+            }
+            closed = true;
+            watch.seen.fill(&gap);
+            // What of it is settled cannot be: it would have been seen.
+            settled.fill(&gap);
+            if !is_withdrawn {
+                lost += gap.items().saturating_sub(items);
+                losses.push([gap.first, gap.last]);
+            }
+        }
+        let too_many = losses.len().saturating_sub(LOSSES);
+        losses.drain(..too_many);
+        (lost, closed)
+    }
+
+    /// Whether the process ended and all that it published is settled.
+    fn is_complete(&self) -> bool {
+        let totals = self.watch.as_ref().and_then(|watch| watch.totals.as_ref());
+        totals.is_some_and(|totals| totals.ended && self.settled.gaps(Some((totals.number, totals.sum))).is_empty())
+    }
+
+    fn find_lost(&self, number: u64) -> Option<usize> {
+        self.lost
+            .iter()
+            .position(|[first, last]| (*first..=*last).contains(&number))
+    }
+
+    /// A number that was counted as lost arrived.
+    fn unlose(&mut self, index: usize, number: u64) {
+        let [first, last] = self.lost.swap_remove(index);
+        let left = (first < number).then(|| [first, number - 1]);
+        let right = (number < last).then(|| [number + 1, last]);
+        self.lost.extend(left.into_iter().chain(right));
+    }
+}
+
+impl Watch {
+    fn withdrawn(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.totals.iter().flat_map(|totals| totals.withdrawn.iter().copied())
+    }
+}

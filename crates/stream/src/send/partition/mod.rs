@@ -1,0 +1,365 @@
+//! The task of one partition that this process owns: between the servers, the window and the lanes.
+//!
+//! It never waits for the servers itself, except at its end: everything that does is a job, and its
+//! outcome changes the window. So no queue waits for another.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::consumer::{PullConsumer, pull};
+use async_nats::jetstream::stream::Stream;
+use futures_util::future::{self, BoxFuture};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::{mpsc, oneshot};
+use tracer_registry_spool::{Done, Event, Failing, Limit, Lost, QueueDepth, Rest, RowId, Taken};
+
+use super::Sending;
+use super::acks::Acks;
+use super::consumer;
+use super::count::{self, Count};
+use super::lease::Lease;
+use super::parking::Parking;
+use super::timers::Timers;
+use super::window::parked::WindowBounds;
+use super::window::{Key, Numbered, Orphan, Take, Window};
+use crate::books::Books;
+use crate::layout::wanted::MAX_ACK_PENDING;
+use jobs::Outcome;
+
+mod end;
+mod erase;
+mod jobs;
+mod messages;
+mod start;
+
+/// Nothing is handed out if the books were last written longer ago: another sender may own the
+/// partition.
+const CONFIRMED: Duration = Duration::from_secs(5);
+/// Most messages between two reports.
+const AT_ONCE: usize = 64;
+
+/// What the sender asks of a partition.
+pub(crate) enum Command {
+    Take {
+        key: Key,
+        limit: Limit,
+        done: Done<Result<Vec<Taken>, Failing>>,
+    },
+    Release(Vec<(u64, Option<Rest>)>),
+    Complete(Vec<u64>),
+    /// Deletes what the selector covers. Answers with what that was.
+    Erase(String, oneshot::Sender<Vec<QueueDepth>>),
+    /// Hands the partition over. Waits for taken rows until then.
+    GiveUp(Instant),
+}
+
+/// A partition that this process does not own any more.
+pub(crate) struct Ended {
+    pub(crate) partition: u16,
+    pub(crate) orphans: Vec<(RowId, Orphan)>,
+    /// Commands that were not handled.
+    pub(crate) left: Vec<Command>,
+}
+
+/// A partition that this process has taken over.
+pub(crate) struct Claimed {
+    pub(crate) partition: u16,
+    pub(crate) lease: Lease,
+    pub(crate) books: Books,
+    pub(crate) since: Instant,
+}
+
+pub(super) struct Partition {
+    sending: Arc<Sending>,
+    number: u16,
+    /// See [`RowId::file`].
+    file: u32,
+    hot: Stream<()>,
+    consumer: PullConsumer,
+    parking: Parking,
+    pulls: Option<pull::Stream>,
+    pull_errors: u32,
+    books: Books,
+    /// None while the books are written.
+    lease: Option<Lease>,
+    confirmed_at: Instant,
+    is_dirty: bool,
+    window: Window,
+    acks: Acks,
+    jobs: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    arrived: Vec<(Arc<str>, Count)>,
+    /// The last message that an earlier owner received.
+    received_before: u64,
+    /// When to offer messages although an earlier owner's may be missing.
+    settle_at: Option<Instant>,
+    /// Queues that an earlier owner parked, until they are counted.
+    uncounted: Vec<Key>,
+    scan_failed: bool,
+    totals: messages::ReadTotals,
+    timers: Timers,
+    giving_up: Option<Instant>,
+    is_lost: bool,
+    /// What is in the counters of the store.
+    reported: Count,
+}
+
+/// Returns [`RowId::file`] of the rows of a partition: its number, and a part of the epoch.
+pub(crate) fn file_of(partition: u16, epoch: u64) -> u32 {
+    let epoch = u32::try_from(epoch & 0xffff).unwrap_or_default();
+    epoch << 16 | u32::from(partition)
+}
+
+/// Sends what is in a partition until it is given up or lost.
+pub(crate) async fn run(
+    sending: Arc<Sending>,
+    claimed: Claimed,
+    mut commands_rx: mpsc::UnboundedReceiver<Command>,
+) -> Ended {
+    let partition = claimed.partition;
+    let Some(mut task) = start::start(&sending, claimed, &mut commands_rx).await else {
+        return Ended {
+            partition,
+            orphans: Vec::new(),
+            left: drain(&mut commands_rx),
+        };
+    };
+    task.run(&mut commands_rx).await;
+    let orphans = Box::pin(task.end()).await;
+    Ended {
+        partition,
+        orphans,
+        left: drain(&mut commands_rx),
+    }
+}
+
+fn drain(commands_rx: &mut mpsc::UnboundedReceiver<Command>) -> Vec<Command> {
+    commands_rx.close();
+    std::iter::from_fn(|| commands_rx.try_recv().ok()).collect()
+}
+
+impl Partition {
+    async fn run(&mut self, commands_rx: &mut mpsc::UnboundedReceiver<Command>) {
+        let mut tick = tokio::time::interval(Duration::from_millis(100));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while !self.is_over() {
+            let has_room = self.has_room();
+            tokio::select! {
+                command = commands_rx.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => return,
+                },
+                message = next(&mut self.pulls), if has_room => self.receive_ready(message).await,
+                Some(outcome) = self.jobs.next(), if !self.jobs.is_empty() => self.outcome(outcome).await,
+                _ = tick.tick() => self.tick().await,
+            }
+            self.follow();
+            self.report();
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let gives_up = |until| self.window.taken() == 0 || Instant::now() >= until;
+        self.is_lost || self.giving_up.is_some_and(gives_up)
+    }
+
+    fn command(&mut self, command: Command) {
+        let now = Instant::now();
+        match command {
+            Command::Take { key, limit, done } => self.take(key, limit, done),
+            Command::Release(rows) => {
+                for (hot, rest) in rows {
+                    self.window.release(hot, rest, now);
+                }
+            }
+            Command::Complete(rows) => {
+                for hot in rows {
+                    self.complete(hot);
+                }
+            }
+            Command::Erase(what, done) => self.erase(&what, done),
+            Command::GiveUp(until) => {
+                self.giving_up = Some(until);
+                self.pulls = None;
+            }
+        }
+    }
+
+    fn take(&mut self, key: Key, limit: Limit, done: Done<Result<Vec<Taken>, Failing>>) {
+        // Another process may own the partition already.
+        if self.giving_up.is_some() || self.confirmed_at.elapsed() >= CONFIRMED {
+            return done(Ok(Vec::new()));
+        }
+        match self.window.take(&key, limit) {
+            Take::Rows(rows) => done(Ok(self.taken(rows))),
+            Take::Read(from) => {
+                let read = self.parking.clone().read(key.clone(), from, limit);
+                self.jobs.push(Box::pin(async move {
+                    let read = read.await;
+                    Outcome::Read {
+                        key,
+                        from,
+                        limit,
+                        done,
+                        read,
+                    }
+                }));
+            }
+        }
+    }
+
+    fn taken(&self, rows: Vec<Numbered>) -> Vec<Taken> {
+        let taken = |(hot, row): Numbered| Taken {
+            id: RowId::new(self.file, hot.cast_signed()),
+            order: hot,
+            items: row.items,
+            generation: row.generation,
+            created: row.created,
+            format: row.format,
+            body: row.body,
+        };
+        rows.into_iter().map(taken).collect()
+    }
+
+    fn complete(&mut self, hot: u64) {
+        let Some(completed) = self.window.complete(hot) else {
+            return;
+        };
+        self.books.finish(completed.key.1, completed.items);
+        if let Some((published, items)) = completed.settled {
+            self.books.settle(&published, items);
+            self.acks.settle(hot);
+        }
+        self.is_dirty = true;
+        self.forget_route(&completed.key);
+    }
+
+    /// Parks messages that must follow others.
+    fn follow(&mut self) {
+        if self.giving_up.is_none() {
+            for key in self.window.following() {
+                self.park(key);
+            }
+        }
+    }
+
+    fn park(&mut self, key: Key) {
+        let messages = self.window.park(&key);
+        if messages.is_empty() {
+            return;
+        }
+        let publish = self.parking.clone().publish(messages);
+        self.jobs.push(Box::pin(async move {
+            let results = publish.await;
+            Outcome::Parked(key, results)
+        }));
+    }
+
+    /// Bounds of the window: an equal part of what this process may hold.
+    fn bounds(&self) -> WindowBounds {
+        let owned = self.sending.owned.load(std::sync::atomic::Ordering::Relaxed).max(1);
+        WindowBounds {
+            messages: usize::try_from(MAX_ACK_PENDING).unwrap_or(usize::MAX),
+            bytes: (self.sending.shared.options.limits.window_bytes / owned) as u64,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let (bounds, (messages, bytes)) = (self.bounds(), self.window.hot());
+        self.giving_up.is_none() && messages < bounds.messages && bytes < bounds.bytes
+    }
+
+    /// Opens the pulls again.
+    fn pull(&mut self) {
+        let share = usize::try_from(self.bounds().bytes / 2).unwrap_or(usize::MAX);
+        // One message must fit, or it would never arrive.
+        let bytes = share.max(self.sending.connection.client.server_info().max_payload);
+        let consumer = self.consumer.clone();
+        self.jobs.push(Box::pin(async move {
+            Outcome::Pulls(consumer::pull(&consumer, bytes).await.ok().map(Box::new))
+        }));
+    }
+
+    fn forget_route(&self, key: &Key) {
+        use tracer_registry_spool::Kind::{SessionEvents, Spans};
+        let has = |kind| self.window.has(&(Arc::clone(&key.0), kind));
+        if !has(Spans) && !has(SessionEvents) {
+            self.sending
+                .routes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&key.0);
+        }
+    }
+
+    /// Reports what arrived, and updates the counters of the store.
+    fn report(&mut self) {
+        if !self.arrived.is_empty() {
+            let arrived = std::mem::take(&mut self.arrived);
+            {
+                let mut routes = self.sending.routes.lock().unwrap_or_else(PoisonError::into_inner);
+                for (queue, _) in &arrived {
+                    routes.insert(Arc::clone(queue), self.number);
+                }
+            }
+            (self.sending.shared.options.report)(Event::Arrived(count::merge(arrived.into_iter())));
+        }
+        let held = self.window.held();
+        if held != self.reported {
+            let (from, to) = (self.reported, held);
+            let pairs = [
+                (from.rows, to.rows),
+                (from.items[0], to.items[0]),
+                (from.items[1], to.items[1]),
+                (from.bytes, to.bytes),
+            ];
+            for (counter, (from, to)) in self.sending.shared.held.iter().zip(pairs) {
+                counter.fetch_add(to.wrapping_sub(from), std::sync::atomic::Ordering::Relaxed);
+            }
+            self.reported = held;
+        }
+    }
+
+    /// Another process sends these rows, or they are gone.
+    fn report_moved(&self, depths: Vec<QueueDepth>) {
+        for depth in depths {
+            (self.sending.shared.options.report)(Event::Lost {
+                why: Lost::Moved,
+                depth,
+            });
+        }
+    }
+
+    async fn receive_ready(&mut self, first: Option<Result<async_nats::jetstream::Message, pull::MessagesError>>) {
+        let mut message = Some(first);
+        for _ in 0..AT_ONCE {
+            match message {
+                Some(Some(Ok(message))) => {
+                    self.pull_errors = 0;
+                    self.receive(message).await;
+                }
+                // The stream of pulls goes on by itself, unless it fails for long.
+                Some(Some(Err(error))) => {
+                    self.pull_errors += 1;
+                    tracing::debug!(partition = self.number, %error, "a pull failed");
+                    if self.pull_errors >= 5 {
+                        self.pulls = None;
+                    }
+                }
+                Some(None) => self.pulls = None,
+                None => return,
+            }
+            if !self.has_room() || self.pulls.is_none() {
+                return;
+            }
+            message = next(&mut self.pulls).now_or_never();
+        }
+    }
+}
+
+async fn next(pulls: &mut Option<pull::Stream>) -> Option<Result<async_nats::jetstream::Message, pull::MessagesError>> {
+    match pulls {
+        Some(pulls) => pulls.next().await,
+        None => future::pending().await,
+    }
+}
