@@ -267,10 +267,10 @@ impl RegistryBuilder {
     /// It must report what it holds before it returns. Unstable.
     #[cfg(feature = "spool")]
     #[doc(hidden)]
-    pub fn store<E: std::error::Error>(
+    pub fn store(
         mut self,
         mode: SpoolMode,
-        open: impl FnOnce(Arc<dyn Fn(Event) + Send + Sync>) -> Result<Arc<dyn Store>, E> + Send + 'static,
+        open: impl FnOnce(Arc<dyn Fn(Event) + Send + Sync>) -> Result<Arc<dyn Store>, BuildError> + Send + 'static,
     ) -> Self {
         self.store = GivenStore::new(mode, open);
         self

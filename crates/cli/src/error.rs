@@ -57,6 +57,9 @@ pub(super) enum CliError {
     #[error("cannot start the demo; use --http, --grpc and --admin for other addresses")]
     DemoAddress(#[source] StartError),
     #[cfg(feature = "jetstream")]
+    #[error("the binding is not changed: {0}")]
+    Binding(String),
+    #[cfg(feature = "jetstream")]
     #[error("cannot set the stream up")]
     Stream(#[from] tracer_registry_stream::OpenError),
     #[error("cannot work on the spool")]

@@ -1,13 +1,16 @@
 //! `stream init`: creates the streams of `[gateway.stream]`, and shows what differs.
+//! `stream bindings`: bindings of tenants that all replicas share.
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{Read as _, Write};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use tokio::runtime::Builder;
-use tracer_registry::config::Config;
+use tracer_registry::config::{Binding, Config};
+use tracer_registry::selector::Slug;
 use tracer_registry::text::printable;
-use tracer_registry_stream::{Difference, Found, InitReport, Mode, OpenError, Server, ThingKind};
+use tracer_registry_stream::{Difference, Found, InitReport, Mode, OpenError, Server, StreamOptions, ThingKind};
 
 use super::error::{CliError, Outcome};
 use super::table::{self, Align};
@@ -23,7 +26,42 @@ enum Command {
     /// Create the streams, consumers and buckets that are missing, and show what differs from the
     /// configuration
     Init(InitArguments),
+    /// Show or change the bindings of tenants that all replicas share
+    #[command(subcommand)]
+    Bindings(Bindings),
 }
+
+#[derive(Debug, Subcommand)]
+enum Bindings {
+    /// Show the tenants
+    List(Configuration),
+    /// Add or replace the binding of a tenant
+    Put {
+        /// Tenant
+        tenant: Slug,
+        /// JSON file with what a table `[tenants.<tenant>]` contains
+        file: PathBuf,
+        #[command(flatten)]
+        configuration: Configuration,
+    },
+    /// Remove the binding of a tenant
+    Remove {
+        /// Tenant
+        tenant: Slug,
+        #[command(flatten)]
+        configuration: Configuration,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Configuration {
+    /// Configuration file, or a folder that contains default.toml and gateway.toml
+    #[arg(long, value_name = "FILE", default_value = "config")]
+    config: PathBuf,
+}
+
+/// Largest file with a binding.
+const MAX_BINDING: u64 = 256 << 10;
 
 #[derive(Debug, Args)]
 #[command(after_help = "The exit code is 1 if something is missing or differs, or a gateway would not start.")]
@@ -40,17 +78,75 @@ struct InitArguments {
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome, CliError> {
-    let Command::Init(arguments) = &arguments.command;
-    let config = Config::load_for_gateway(&arguments.config).map_err(CliError::Config)?;
-    let options = tracer_registry_gateway::stream_options(&config).map_err(CliError::Config)?;
+    match &arguments.command {
+        Command::Init(arguments) => init(arguments, out),
+        Command::Bindings(command) => bindings(command, out),
+    }
+}
+
+fn options(config: &Path) -> Result<StreamOptions, CliError> {
+    let config = Config::load_for_gateway(config).map_err(CliError::Config)?;
+    tracer_registry_gateway::stream_options(&config).map_err(CliError::Config)
+}
+
+fn run_to_end<T>(future: impl Future<Output = Result<T, OpenError>>) -> Result<T, CliError> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    Ok(runtime.map_err(OpenError::Thread)?.block_on(future)?)
+}
+
+fn bindings(command: &Bindings, out: &mut impl Write) -> Result<Outcome, CliError> {
+    match command {
+        Bindings::List(Configuration { config }) => {
+            let options = options(config)?;
+            for tenant in run_to_end(tracer_registry_stream::list_bindings(&options))? {
+                writeln!(out, "{}", printable(&tenant))?;
+            }
+        }
+        Bindings::Put {
+            tenant,
+            file,
+            configuration,
+        } => {
+            let options = options(&configuration.config)?;
+            let json = read_binding(file)?;
+            let put = tracer_registry_stream::put_binding(&options, tenant.as_str(), json.into());
+            run_to_end(put)?;
+            writeln!(out, "all replicas use the binding of {tenant} within a second")?;
+        }
+        Bindings::Remove { tenant, configuration } => {
+            let options = options(&configuration.config)?;
+            let removed = run_to_end(tracer_registry_stream::remove_binding(&options, tenant.as_str()))?;
+            let outcome = if removed { "removed" } else { "there was none" };
+            writeln!(out, "{tenant}: {outcome}")?;
+            return Ok(Outcome::success_if(removed));
+        }
+    }
+    Ok(Outcome::success_if(true))
+}
+
+/// Reads and checks a binding, as a replica does.
+fn read_binding(file: &Path) -> Result<Vec<u8>, CliError> {
+    let mut json = Vec::new();
+    let opened = File::open(file);
+    let read = opened.and_then(|opened| opened.take(MAX_BINDING + 1).read_to_end(&mut json));
+    let faulty = |why: String| CliError::Binding(format!("{}: {why}", printable(&file.display().to_string())));
+    read.map_err(|error| faulty(error.to_string()))?;
+    if json.len() as u64 > MAX_BINDING {
+        return Err(faulty(format!("larger than {MAX_BINDING} bytes")));
+    }
+    let value = serde_json::from_slice(&json).map_err(|error| faulty(format!("no JSON: {error}")))?;
+    Binding::from_json(value).map_err(|error| faulty(error.to_string()))?;
+    Ok(json)
+}
+
+fn init(arguments: &InitArguments, out: &mut impl Write) -> Result<Outcome, CliError> {
+    let options = options(&arguments.config)?;
     let mode = match (arguments.check, arguments.update) {
         (true, _) => Mode::Check,
         (false, true) => Mode::Update,
         (false, false) => Mode::Create,
     };
-    let runtime = Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(OpenError::Thread)?;
-    let report = runtime.block_on(tracer_registry_stream::init(&options, mode))?;
+    let report = run_to_end(tracer_registry_stream::init(&options, mode))?;
     write(&report, out)?;
     Ok(Outcome::success_if(report.is_as_configured()))
 }

@@ -15,7 +15,7 @@ use tracer_registry::gateway::GatewayProblems;
 use tracer_registry::secret::{ApiKey, SecretSources};
 use tracer_registry::selector::{SelectorKind, Slug};
 use tracer_registry::source::{BindingCacheOptions, SourceError};
-use tracer_registry::{KeySource, RegistryBuilder, Selector};
+use tracer_registry::{BuildError, KeySource, RegistryBuilder, Selector};
 use tracer_registry_spool::{Event, Options, Recovery, SqliteStore, Store};
 use tracer_registry_stream::{
     BindingsError, Credentials, Limits, Local, Role, SharedBindings, StreamOptions, StreamStore, Tls,
@@ -37,15 +37,6 @@ const MAX_CREDENTIALS: u64 = 64 << 10;
 /// A function that a store reports to.
 type Report = Arc<dyn Fn(Event) + Send + Sync>;
 
-/// Why the store was not opened.
-#[derive(Debug, thiserror::Error)]
-enum OpenError {
-    #[error("gateway.stream: {0}")]
-    Stream(#[from] tracer_registry_stream::OpenError),
-    #[error(transparent)]
-    Local(#[from] tracer_registry_spool::OpenError),
-}
-
 /// Gives the registry the stream of the configuration as its store, if there is one. `[spool]` then
 /// belongs to the stream: data waits there while the servers are away.
 pub(crate) fn add(
@@ -62,10 +53,11 @@ pub(crate) fn add(
     let (config, cluster) = (config.clone(), Arc::clone(cluster));
     let shared = Arc::<OnceLock<Arc<SharedBindings>>>::default();
     let bindings = Arc::clone(&shared);
-    let open = move |report| -> Result<Arc<dyn Store>, OpenError> {
-        options.local = local(&config)?;
+    let open = move |report| -> Result<Arc<dyn Store>, BuildError> {
+        options.local = local(&config).map_err(|error| BuildError::Spool(error.to_string()))?;
         options.report = report;
-        let store = StreamStore::open(options)?;
+        let store = StreamStore::open(options);
+        let store = store.map_err(|error| BuildError::Spool(format!("gateway.stream: {error}")))?;
         let _ = bindings.set(store.bindings());
         cluster.set_store(Arc::clone(&store));
         Ok(store)

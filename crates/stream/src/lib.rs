@@ -33,7 +33,9 @@ mod store;
 #[cfg(all(feature = "test", unix))]
 pub mod test;
 
-pub use cluster::{BindingsError, ClusterLedger, ReplicaLedger, SharedBindings};
+pub use cluster::{
+    BindingsError, ClusterLedger, ReplicaLedger, SharedBindings, list_bindings, put_binding, remove_binding,
+};
 pub use error::OpenError;
 pub use layout::{Difference, Found, InitReport, Mode, Thing, ThingKind, init};
 pub use options::{Covers, Credentials, Hooks, Limits, Local, OwnerOf, Role, StreamOptions, Tls};

@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -103,14 +102,13 @@ fn covers(erased: &str, queue: &str) -> bool {
 impl GivenStore {
     /// Opens no store, whatever the configuration is.
     pub(crate) fn none() -> Self {
-        Self::new(SpoolMode::Off, |_| Err(io::Error::from(io::ErrorKind::Unsupported)))
+        Self::new(SpoolMode::Off, |_| Err(BuildError::Spool("there is none".to_owned())))
     }
 
-    pub(crate) fn new<E: std::error::Error>(
+    pub(crate) fn new(
         mode: SpoolMode,
-        open: impl FnOnce(Report) -> Result<Arc<dyn Store>, E> + Send + 'static,
+        open: impl FnOnce(Report) -> Result<Arc<dyn Store>, BuildError> + Send + 'static,
     ) -> Self {
-        let open = move |report: Report| open(report).map_err(|error| BuildError::Spool(error.to_string()));
         Self(Some((mode, Box::new(open))))
     }
 }

@@ -1,7 +1,6 @@
 //! A gateway with the local collector behind it, and a client.
 
 use std::fs;
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -102,7 +101,7 @@ impl Service {
         let config = Config::load_files_for_gateway(service.path("gateway.toml")).unwrap();
         let gateway = Gateway::start_with(config, |registry| {
             let store = Arc::clone(store);
-            registry.store(mode, move |notify| Ok::<_, io::Error>(store.open(&notify)))
+            registry.store(mode, move |notify| Ok(store.open(&notify)))
         });
         service.gateway = Some(gateway.unwrap());
         service

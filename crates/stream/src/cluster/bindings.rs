@@ -7,13 +7,16 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
-use async_nats::jetstream::kv::{Entry, Operation};
+use async_nats::jetstream::kv::{self, Entry, Operation};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tracer_registry_spool::Failing;
 
 use super::{Cluster, again, failing};
-use crate::layout::names::unescape;
+use crate::connection;
+use crate::error::OpenError;
+use crate::layout::names::{Names, escape, unescape};
+use crate::options::StreamOptions;
 
 /// Largest binding, in bytes.
 pub(crate) const MAX_BINDING: usize = 256 << 10;
@@ -99,10 +102,67 @@ impl Cluster {
     }
 }
 
+/// Writes a tenant's shared binding. Every replica uses it within a second.
+///
+/// # Errors
+/// [`OpenError`] if the servers cannot be reached, refuse it, or it is larger than 256 KiB. Nothing
+/// changes then.
+pub async fn put_binding(options: &StreamOptions, tenant: &str, json: Bytes) -> Result<(), OpenError> {
+    if json.len() > MAX_BINDING {
+        return Err(refused(tenant, BindingsError::TooLarge));
+    }
+    let bucket = bucket(options).await?;
+    let put = bucket.put(escape(tenant), json).await;
+    put.map(drop).map_err(|error| refused(tenant, error))
+}
+
+/// Removes a tenant's shared binding. Returns whether there was one.
+///
+/// # Errors
+/// [`OpenError`] if the servers cannot be reached or refuse it.
+pub async fn remove_binding(options: &StreamOptions, tenant: &str) -> Result<bool, OpenError> {
+    let bucket = bucket(options).await?;
+    let key = escape(tenant);
+    let was_there = bucket.get(&key).await.map_err(|error| refused(tenant, error))?.is_some();
+    if was_there {
+        bucket.delete(&key).await.map_err(|error| refused(tenant, error))?;
+    }
+    Ok(was_there)
+}
+
+/// Returns the tenants with a shared binding, sorted.
+///
+/// # Errors
+/// [`OpenError`] if the servers cannot be reached or refuse it.
+pub async fn list_bindings(options: &StreamOptions) -> Result<Vec<String>, OpenError> {
+    let bucket = bucket(options).await?;
+    let mut keys = bucket.keys().await.map_err(|error| refused("the keys", error))?;
+    let mut tenants = Vec::new();
+    while let Some(key) = keys.next().await {
+        tenants.extend(unescape(&key.map_err(|error| refused("the keys", error))?));
+    }
+    tenants.sort_unstable();
+    Ok(tenants)
+}
+
+async fn bucket(options: &StreamOptions) -> Result<kv::Store, OpenError> {
+    let connection = connection::connect(options).await?;
+    connection.wait().await?;
+    let name = Names::new(&options.prefix).bucket("bindings");
+    let bucket = connection.context.get_key_value(&name).await;
+    bucket.map_err(|error| refused(&name, error))
+}
+
+fn refused(name: &str, error: impl std::fmt::Display) -> OpenError {
+    OpenError::Request {
+        name: name.to_owned(),
+        error: error.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::names::escape;
 
     fn entry(tenant: &str, value: Vec<u8>, operation: Operation, seen_current: bool) -> Entry {
         Entry {

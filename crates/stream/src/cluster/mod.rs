@@ -12,7 +12,7 @@ mod ledger;
 mod purges;
 mod replicas;
 
-pub use bindings::{BindingsError, SharedBindings};
+pub use bindings::{BindingsError, SharedBindings, list_bindings, put_binding, remove_binding};
 pub use ledger::{ClusterLedger, ReplicaLedger};
 pub(crate) use purges::{ErasedQueue, read_erased};
 
