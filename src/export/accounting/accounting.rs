@@ -217,9 +217,9 @@ mod tests {
         accounting.lost(Lost::Expired, &depth("tenant:a", 3));
         assert_eq!((spans().accepted, spans().spooled), (5, 2));
         assert_eq!(spans().dropped, [(DropReason::SpoolExpired, 3)].into());
-        accounting.lost(Lost::Moved, &depth("environment:x,tenant:b", 2));
+        accounting.lost(Lost::Moved, &depth("environment:x,tenant:b", 1));
         let moved = found[1].snapshot().ledgers.spans.snapshot();
-        assert_eq!((moved.accepted, moved.spooled, moved.streamed), (8, 6, 2));
+        assert_eq!((moved.accepted, moved.spooled, moved.streamed), (1, 0, 1));
         let report = ledger.report(&ledger.begin_flush());
         assert_eq!(
             (report.lost(), report.spooled, report.session_events.spooled),

@@ -22,15 +22,15 @@ use crate::serve::Served;
 use crate::support::LONG;
 
 const KILLS: u64 = 20;
-const TENANTS: u64 = 8;
-const CLIENTS: u64 = 4;
+pub(crate) const TENANTS: u64 = 8;
+pub(crate) const CLIENTS: u64 = 4;
 /// A span may be received again if it was received so shortly before a kill, because its row is
 /// deleted with the next commit, or if its request was in flight.
 const MAY_REPEAT: Duration = Duration::from_millis(250);
 
 /// The clients, and what the gateway acknowledged.
 #[derive(Default)]
-struct Load {
+pub(crate) struct Load {
     state: Mutex<State>,
     changed: Condvar,
     /// The number of the next span.
@@ -50,18 +50,18 @@ struct State {
 
 /// When each span was received.
 #[derive(Default)]
-struct Receipts {
-    spans: HashMap<u64, Vec<Instant>>,
-    foreign: u64,
+pub(crate) struct Receipts {
+    pub(crate) spans: HashMap<u64, Vec<Instant>>,
+    pub(crate) foreign: u64,
 }
 
 impl Load {
-    fn listen(&self, address: Option<String>) {
+    pub(crate) fn listen(&self, address: Option<String>) {
         self.state.lock().expect("no panic").address = address;
         self.changed.notify_all();
     }
 
-    fn end(&self) {
+    pub(crate) fn end(&self) {
         self.state.lock().expect("no panic").is_over = true;
         self.changed.notify_all();
     }
@@ -91,13 +91,20 @@ impl Load {
         );
     }
 
-    fn acknowledged(&self) -> usize {
+    pub(crate) fn acknowledged(&self) -> usize {
         self.state.lock().expect("no panic").acknowledged.len()
+    }
+
+    /// Returns the number of acknowledged spans that were not received.
+    pub(crate) fn missing(&self, receipts: &Mutex<Receipts>) -> usize {
+        let (state, receipts) = (self.state.lock().expect("no panic"), receipts.lock().expect("no panic"));
+        let acknowledged = state.acknowledged.iter();
+        acknowledged.filter(|span| !receipts.spans.contains_key(span)).count()
     }
 
     /// Sends spans of random tenants until the end. Repeats nothing, so that the gateway alone
     /// sends a span twice.
-    fn run(&self, seed: u64) {
+    pub(crate) fn run(&self, seed: u64) {
         let mut random = StdRng::seed_from_u64(seed);
         let mut dead = None;
         while let Some(address) = self.address(dead.as_deref()) {
@@ -149,7 +156,7 @@ fn post(address: &str, tenant: u64, spans: &[u64]) -> io::Result<u16> {
 }
 
 impl Receipts {
-    fn note(&mut self, received: &Received) {
+    pub(crate) fn note(&mut self, received: &Received) {
         let now = Instant::now();
         for span in &received.stored {
             let id = u64::from_str_radix(&span.span_id, 16).expect("hexadecimal") - 1;
@@ -159,6 +166,11 @@ impl Receipts {
             }
             self.spans.entry(id).or_default().push(now);
         }
+    }
+
+    /// Returns how often spans were received again.
+    pub(crate) fn again(&self) -> usize {
+        self.spans.values().map(|times| times.len() - 1).sum()
     }
 }
 
@@ -170,19 +182,26 @@ fn configure(folder: &Path, url: &str) -> String {
          [export.retry]\ninitial_backoff = \"5ms\"\nmax_backoff = \"50ms\"\n\
          [gateway]\nhttp = \"127.0.0.1:0\"\ngrpc = false\n"
     );
+    config.push_str(&tenants(folder));
+    let file = folder.join("gateway.toml");
+    fs::write(&file, config).expect("written");
+    file.to_str().expect("UTF-8").to_owned()
+}
+
+/// Writes the keys and tokens of all tenants. Returns their tables.
+pub(crate) fn tenants(folder: &Path) -> String {
+    let mut tables = String::new();
     for tenant in 0..TENANTS {
         for (file, secret) in [("key", "key-of-t"), ("token", "a-long-token-of-t")] {
             fs::write(folder.join(format!("{file}{tenant}")), format!("{secret}{tenant}")).expect("written");
         }
         let _ = write!(
-            config,
+            tables,
             "[tenants.t{tenant}]\napi_key = {{ file = \"key{tenant}\" }}\n\
              [gateway.callers.t{tenant}]\ntoken = {{ file = \"token{tenant}\" }}\ntenant = \"t{tenant}\"\n"
         );
     }
-    let file = folder.join("gateway.toml");
-    fs::write(&file, config).expect("written");
-    file.to_str().expect("UTF-8").to_owned()
+    tables
 }
 
 #[test]
@@ -229,16 +248,8 @@ fn no_acknowledged_span_is_lost_by_kills() {
         }
         load.end();
         collector.clear_faults();
-        let is_missing = |load: &Load, receipts: &Mutex<Receipts>| {
-            let (state, receipts) = (load.state.lock().expect("no panic"), receipts.lock().expect("no panic"));
-            state
-                .acknowledged
-                .iter()
-                .filter(|span| !receipts.spans.contains_key(span))
-                .count()
-        };
-        let all_arrived = collector.wait_until(LONG, |_| is_missing(&load, &receipts) == 0);
-        let lost = is_missing(&load, &receipts);
+        let all_arrived = collector.wait_until(LONG, |_| load.missing(&receipts) == 0);
+        let lost = load.missing(&receipts);
         assert_without_secrets(&folder.path().join("spool"), &collector.addr().to_string());
         let (code, output, log) = served.stop();
         assert!(
@@ -254,7 +265,7 @@ fn no_acknowledged_span_is_lost_by_kills() {
     );
 }
 
-struct End<'a>(&'a Load);
+pub(crate) struct End<'a>(pub(crate) &'a Load);
 
 impl Drop for End<'_> {
     fn drop(&mut self) {

@@ -10,6 +10,8 @@ mod admin_docs;
 mod client;
 #[cfg(unix)]
 mod clients;
+#[cfg(all(feature = "jetstream", unix))]
+mod cluster;
 #[cfg(target_os = "linux")]
 mod collect_memory;
 #[cfg(target_os = "linux")]

@@ -123,7 +123,11 @@ pub async fn put_binding(options: &StreamOptions, tenant: &str, json: Bytes) -> 
 pub async fn remove_binding(options: &StreamOptions, tenant: &str) -> Result<bool, OpenError> {
     let bucket = bucket(options).await?;
     let key = escape(tenant);
-    let was_there = bucket.get(&key).await.map_err(|error| refused(tenant, error))?.is_some();
+    let was_there = bucket
+        .get(&key)
+        .await
+        .map_err(|error| refused(tenant, error))?
+        .is_some();
     if was_there {
         bucket.delete(&key).await.map_err(|error| refused(tenant, error))?;
     }

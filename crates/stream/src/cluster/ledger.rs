@@ -21,8 +21,13 @@ use crate::books::{Books, Totals};
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ClusterLedger {
-    /// Items with an acknowledgement of the servers. The sum of the five numbers below.
+    /// Items with an acknowledgement of the servers. With `unconfirmed`, it is the sum of `finished`,
+    /// `waiting`, `buffer_lost`, `expired` and `purged`.
     pub published: u64,
+    /// Items that were withdrawn, and sent nevertheless: the servers had them, and their
+    /// acknowledgement came too late. While items of their partition wait, they are not counted yet,
+    /// and `waiting` is too small by them.
+    pub unconfirmed: u64,
     /// Delivered, or counted as dropped by a tracer of a replica.
     pub finished: u64,
     /// In the streams, or with a sender.
@@ -144,6 +149,7 @@ impl ClusterLedger {
         self.purged += books.erased;
         self.duplicates += books.duplicates;
         self.waiting += published.saturating_sub(ended);
+        self.unconfirmed += ended.saturating_sub(published);
     }
 }
 
