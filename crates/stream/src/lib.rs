@@ -16,28 +16,32 @@
 //! | `send` | messages to lanes, acknowledgements, parked tenants |
 //! | `books` | what was published, received and finished in one partition, and what is missing |
 
+mod bindings;
 mod books;
 mod cluster;
+mod commands;
 mod connection;
 mod erase;
 mod error;
 mod http;
 mod layout;
+mod ledger;
 mod message;
 mod options;
 mod publish;
 mod send;
 mod servers;
+mod shared;
 mod start;
 mod store;
 #[cfg(all(feature = "test", unix))]
 pub mod test;
 
-pub use cluster::{
-    BindingsError, ClusterLedger, ReplicaLedger, SharedBindings, list_bindings, put_binding, remove_binding,
-};
+pub use bindings::{BindingsError, SharedBindings};
+pub use cluster::{list_bindings, put_binding, remove_binding};
 pub use error::OpenError;
 pub use layout::{Difference, Found, InitReport, Mode, Thing, ThingKind, init};
+pub use ledger::{ClusterLedger, ReplicaLedger};
 pub use options::{Covers, Credentials, Hooks, Limits, Local, OwnerOf, Role, StreamOptions, Tls};
 pub use servers::{Server, ServerState};
 pub use store::StreamStore;

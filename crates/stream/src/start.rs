@@ -7,12 +7,12 @@ use tokio::time;
 use tracer_registry_spool::{Event, Failing};
 
 use crate::cluster;
+use crate::commands::SendCommand;
 use crate::connection::Connection;
 use crate::error::OpenError;
 use crate::layout;
-use crate::send::SendCommand;
 use crate::servers;
-use crate::store::Shared;
+use crate::shared::Shared;
 
 /// How long the checks may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(15);

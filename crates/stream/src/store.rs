@@ -1,7 +1,7 @@
 //! The store: a thread with a runtime, and the commands to it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -13,14 +13,17 @@ use tracer_registry_spool::{
 };
 use uuid::Uuid;
 
-use crate::cluster::{self, ClusterCommand, ClusterLedger, SharedBindings};
+use crate::bindings::SharedBindings;
+use crate::cluster;
+use crate::commands::{ClusterCommand, PublishCommand, SendCommand};
 use crate::connection;
-use crate::erase::Erased;
 use crate::error::OpenError;
 use crate::layout::names::Names;
+use crate::ledger::ClusterLedger;
 use crate::options::StreamOptions;
-use crate::publish::{self, PublishCommand};
-use crate::send::{self, SendCommand};
+use crate::publish;
+use crate::send;
+use crate::shared::Shared;
 use crate::start;
 
 /// Largest body of a message, if its row can be divided.
@@ -34,31 +37,6 @@ pub struct StreamStore {
     cluster: mpsc::UnboundedSender<ClusterCommand>,
     thread: Mutex<Option<JoinHandle<()>>>,
     closed: AtomicBool,
-}
-
-/// What the tasks of one store share.
-pub(crate) struct Shared {
-    pub(crate) options: StreamOptions,
-    pub(crate) names: Names,
-    /// This process, from its start to its end.
-    pub(crate) process: Uuid,
-    /// Bytes of appended rows without an answer.
-    pub(crate) waiting_bytes: AtomicU64,
-    /// Items, rows and bytes that this process holds as a sender: rows, spans, events, bytes.
-    pub(crate) held: [AtomicU64; 4],
-    pub(crate) health: Mutex<Health>,
-    pub(crate) erased: Mutex<Erased>,
-    pub(crate) bindings: Arc<SharedBindings>,
-    /// Whether the streams and servers passed their checks. Until then nothing may be published or
-    /// pulled, as if the servers were away.
-    pub(crate) ready: watch::Sender<bool>,
-}
-
-impl Shared {
-    /// Locks what was erased.
-    pub(crate) fn erased(&self) -> MutexGuard<'_, Erased> {
-        self.erased.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl StreamStore {

@@ -128,7 +128,7 @@ pub(super) fn rotate(call: &Call) -> Result<Json, Refusal> {
 
 /// `POST /api/tenants/{selector}/nudge`
 pub(super) fn nudge(call: &Call) -> Result<Json, Refusal> {
-    let selector = call.selector()?;
+    let selector = call.known_selector()?;
     let nudged = call.admin.cluster.nudge(&selector).ok_or_else(pages::no_stream)?;
     nudged.map_err(pages::unavailable)?;
     call.log(&format!("nudged all replicas to read the key of {selector} again"));

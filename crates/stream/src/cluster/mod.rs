@@ -2,51 +2,29 @@
 //!
 //! | file | owns |
 //! |---|---|
+//! | `context` | what its tasks share |
 //! | `purges` | purges of this replica and of others |
 //! | `bindings` | bindings that all replicas share |
 //! | `ledger` | the ledger of all replicas |
 //! | `replicas` | which replicas live, what they report, and nudges |
 
 mod bindings;
+mod context;
 mod ledger;
 mod purges;
 mod replicas;
 
-pub use bindings::{BindingsError, SharedBindings, list_bindings, put_binding, remove_binding};
-pub use ledger::{ClusterLedger, ReplicaLedger};
-pub(crate) use purges::{ErasedQueue, read_erased};
+pub use bindings::{list_bindings, put_binding, remove_binding};
+pub(crate) use purges::read_erased;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_nats::jetstream::kv;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep;
-use tracer_registry_spool::{Done, Failing, Purged};
+use tokio::sync::mpsc;
 
+use self::context::Cluster;
+use crate::commands::{ClusterCommand, SendCommand};
 use crate::connection::Connection;
-use crate::send::SendCommand;
-use crate::store::Shared;
-
-/// How long to wait after the servers could not be asked.
-const RETRY: Duration = Duration::from_secs(1);
-
-/// What the store asks of the cluster.
-pub(crate) enum ClusterCommand {
-    Purge(String, Done<Result<Purged, Failing>>),
-    Allow(String, Done<Result<bool, Failing>>),
-    Ledger(Done<Result<ClusterLedger, Failing>>),
-    Nudge(String, Done<Result<(), Failing>>),
-    Close(oneshot::Sender<()>),
-}
-
-/// What the tasks of the cluster share.
-#[derive(Clone)]
-struct Cluster {
-    connection: Connection,
-    shared: Arc<Shared>,
-    send: mpsc::UnboundedSender<SendCommand>,
-}
+use crate::shared::Shared;
 
 /// Runs until the store is closed.
 pub(crate) async fn run(
@@ -81,30 +59,5 @@ pub(crate) async fn run(
         () = cluster.watch_bindings() => {}
         () = cluster.watch_nudges() => {}
         () = cluster.report() => {}
-    }
-}
-
-impl Cluster {
-    async fn bucket(&self, what: &str) -> Result<kv::Store, Failing> {
-        let name = self.shared.names.bucket(what);
-        let bucket = self.connection.context.get_key_value(name).await;
-        bucket.map_err(|error| failing("a bucket of the stream", &error))
-    }
-}
-
-/// Calls a function again and again, with a wait after each failure.
-async fn again(mut run: impl AsyncFnMut() -> Result<(), Failing>) {
-    loop {
-        if let Err(error) = run().await {
-            tracing::debug!("{error}");
-        }
-        sleep(RETRY).await;
-    }
-}
-
-fn failing(what: &'static str, error: &dyn std::error::Error) -> Failing {
-    Failing {
-        what,
-        error: error.to_string(),
     }
 }

@@ -18,12 +18,12 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tracer_registry_spool::{Event, Failing, Purged, QueueDepth};
 
-use super::{Cluster, again, failing};
+use super::context::{Cluster, again, failing};
+use crate::commands::{ErasedQueue, SendCommand};
 use crate::connection::Connection;
 use crate::erase::{Change, Tombstone};
 use crate::layout::names::escape;
-use crate::send::SendCommand;
-use crate::store::Shared;
+use crate::shared::Shared;
 
 /// How long a purge waits for the replicas.
 const WAIT: Duration = Duration::from_secs(10);
@@ -42,17 +42,6 @@ pub(crate) struct Answer {
     pub(crate) partitions: Vec<u16>,
     /// What it erased in them, and in its local spool.
     pub(crate) queues: Vec<ErasedQueue>,
-}
-
-/// What a replica erased of one queue.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ErasedQueue {
-    pub(crate) queue: String,
-    pub(crate) spans: u64,
-    pub(crate) events: u64,
-    pub(crate) span_rows: u64,
-    pub(crate) event_rows: u64,
-    pub(crate) bytes: u64,
 }
 
 /// Reads what was erased so far, so that nothing of it is taken or sent.
@@ -282,17 +271,4 @@ fn add(queues: &mut Vec<QueueDepth>, erased: ErasedQueue) {
     queue.span_rows += erased.span_rows;
     queue.event_rows += erased.event_rows;
     queue.bytes += erased.bytes;
-}
-
-impl From<QueueDepth> for ErasedQueue {
-    fn from(depth: QueueDepth) -> Self {
-        Self {
-            queue: depth.queue.to_string(),
-            spans: depth.spans,
-            events: depth.events,
-            span_rows: depth.span_rows,
-            event_rows: depth.event_rows,
-            bytes: depth.bytes,
-        }
-    }
 }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracer_registry_spool::Failing;
 use uuid::Uuid;
 
-use super::{Cluster, again, failing};
+use super::context::{Cluster, again, failing};
 use crate::options::Role;
 
 /// Time between two reports of a replica.

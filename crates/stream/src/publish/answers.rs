@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use tracer_registry_spool::{AppendError, Done, RowId};
+use tracer_registry_spool::{AppendError, Done, Row, RowId};
 
 type Answer = Result<Vec<RowId>, AppendError>;
 
@@ -69,6 +69,14 @@ impl Answers {
     pub(crate) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
+}
+
+/// What a waiting row takes beside its body: its headers.
+const ROW_BYTES: u64 = 512;
+
+/// Returns what rows take while they wait.
+pub(super) fn byte_size(rows: &[Row]) -> u64 {
+    rows.iter().map(|row| row.body.len() as u64 + ROW_BYTES).sum()
 }
 
 #[cfg(test)]

@@ -15,26 +15,6 @@ use super::publisher::{Group, Part, Publisher, Source};
 /// When a back-fill that failed begins again.
 const FILL_RETRY: Duration = Duration::from_millis(500);
 
-/// Rows of a queue are in the local store.
-#[derive(Default)]
-pub(super) struct Backlog {
-    /// Appends without an answer of the local store.
-    appending: usize,
-    /// Rows were appended since the last take.
-    has_new: bool,
-    /// The rows that are on their way are the last ones. New rows of the queue wait for them.
-    pub(super) is_last: bool,
-    is_filling: bool,
-    retry_at: Option<Instant>,
-}
-
-impl Backlog {
-    /// Whether a back-fill that failed may begin again.
-    pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.retry_at.is_some_and(|at| at <= now)
-    }
-}
-
 impl Publisher {
     /// Appends rows to the local store, or refuses them if there is none.
     pub(super) fn store_locally(&mut self, part: Part) {

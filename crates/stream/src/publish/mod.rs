@@ -9,6 +9,7 @@
 //! | `publisher` | queues, and what happens to their rows |
 //! | `attempt` | one attempt to publish, and the answer of the servers |
 //! | `availability` | whether the servers answer, and what is full |
+//! | `backlog` | what a queue has in the local store |
 //! | `backfill` | rows of queues that wait in the local store |
 //! | `local` | the local store |
 //! | `numbers` | running numbers and sums of messages |
@@ -20,6 +21,7 @@ mod answers;
 mod attempt;
 mod availability;
 mod backfill;
+mod backlog;
 mod local;
 mod numbers;
 mod publisher;
@@ -33,27 +35,20 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
-use tracer_registry_spool::{AppendError, Done, Row, RowId};
+use tracer_registry_spool::{AppendError, Row};
 
+use self::answers::byte_size;
 use self::publisher::Publisher;
+use crate::commands::PublishCommand;
 use crate::connection::Connection;
-use crate::store::Shared;
+use crate::shared::Shared;
 
 /// Bytes of rows that may wait for their answer.
 const MAX_WAITING: u64 = 64 << 20;
-/// What a waiting row takes beside its body: its headers.
-const ROW_BYTES: u64 = 512;
 /// How often the connection and deadlines are checked.
 const TICK: Duration = Duration::from_millis(100);
 /// How long a store that was dropped goes on to publish what was appended.
 const AFTER_DROP: Duration = Duration::from_secs(5);
-
-/// What the store asks of the publisher.
-pub(crate) enum PublishCommand {
-    /// Rows as [`admit`] returned them.
-    Append(Result<Vec<Row>, AppendError>, Done<Result<Vec<RowId>, AppendError>>),
-    Close(Instant, oneshot::Sender<()>),
-}
 
 /// Counts rows as waiting, or refuses them because too much waits.
 pub(crate) fn admit(shared: &Shared, rows: Vec<Row>) -> Result<Vec<Row>, AppendError> {
@@ -63,10 +58,6 @@ pub(crate) fn admit(shared: &Shared, rows: Vec<Row>) -> Result<Vec<Row>, AppendE
         .waiting_bytes
         .fetch_update(Ordering::SeqCst, Ordering::SeqCst, admitted);
     result.map(|_| rows).map_err(|_| AppendError::Busy)
-}
-
-fn byte_size(rows: &[Row]) -> u64 {
-    rows.iter().map(|row| row.body.len() as u64 + ROW_BYTES).sum()
 }
 
 /// Runs until the store is closed.

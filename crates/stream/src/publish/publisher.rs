@@ -25,7 +25,7 @@ use tracer_registry_spool::{AppendError, Done, Health, Row, RowId};
 use super::answers::Answers;
 use super::attempt::{self, Attempted, Outgoing, Refusal};
 use super::availability::{Availability, Reach};
-use super::backfill::Backlog;
+use super::backlog::Backlog;
 use super::byte_size;
 use super::local::{LocalEvent, LocalRows};
 use super::numbers::Numbers;
@@ -33,7 +33,7 @@ use super::totals::{TotalsWriter, Written};
 use crate::connection::Connection;
 use crate::layout::names::partition_of;
 use crate::message::{self, Published};
-use crate::store::Shared;
+use crate::shared::Shared;
 
 /// Attempts that are under way at once.
 const MAX_ATTEMPTS: usize = 512;

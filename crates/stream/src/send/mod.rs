@@ -27,14 +27,15 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tracer_registry_spool::{Done, Event, Failing, Kind, Limit, Lost, Rest, RowId, Taken};
+use tracer_registry_spool::{Event, Lost, RowId};
 
-use crate::cluster::ErasedQueue;
+use crate::commands::{ErasedQueue, SendCommand};
 use crate::connection::Connection;
-use crate::store::Shared;
+use crate::shared::Shared;
 use count::Count;
-use partition::{Claimed, Command, Ended};
+use partition::state::{self, Claimed, Command, Ended};
 use rounds::{Round, Rounds};
+use sending::Sending;
 use window::Orphan;
 
 mod acks;
@@ -46,6 +47,7 @@ mod lease;
 mod parking;
 mod partition;
 mod rounds;
+mod sending;
 mod timers;
 mod window;
 
@@ -53,32 +55,6 @@ mod window;
 const ROUND: Duration = Duration::from_secs(1);
 /// How long a partition that is given up waits for taken rows.
 const GIVE_UP: Duration = Duration::from_secs(2);
-
-/// What the store asks of the sender.
-pub(crate) enum SendCommand {
-    Take {
-        queue: Arc<str>,
-        kind: Kind,
-        limit: Limit,
-        done: Done<Result<Vec<Taken>, Failing>>,
-    },
-    Release(Vec<(RowId, Option<Rest>)>),
-    Complete(Vec<RowId>),
-    /// Erases what the selector covers in the partitions of this replica. Answers with these, and
-    /// what they held.
-    Erase(String, oneshot::Sender<(Vec<u16>, Vec<ErasedQueue>)>),
-    Close(Instant, oneshot::Sender<()>),
-}
-
-/// What the partitions of one sender share.
-pub(crate) struct Sending {
-    connection: Connection,
-    shared: Arc<Shared>,
-    /// The partition of each queue that has something.
-    routes: Mutex<HashMap<Arc<str>, u16>>,
-    /// How many partitions this process owns.
-    owned: AtomicUsize,
-}
 
 struct Running {
     commands: mpsc::UnboundedSender<Command>,
@@ -180,7 +156,7 @@ impl Sender {
         let (commands, commands_rx) = mpsc::unbounded_channel();
         let running = Running {
             commands,
-            file: partition::file_of(partition, claimed.lease.epoch()),
+            file: state::file_of(partition, claimed.lease.epoch()),
             is_given_up: false,
         };
         self.partitions.insert(partition, running);

@@ -10,9 +10,9 @@ use uuid::Uuid;
 use super::balance::{Heartbeat, Senders};
 use super::direct;
 use super::lease::{Lease, LeaseError};
-use super::partition::Claimed;
+use super::partition::state::Claimed;
 use crate::connection::Connection;
-use crate::store::Shared;
+use crate::shared::Shared;
 
 /// What a sender does once a second.
 pub(crate) struct Rounds {

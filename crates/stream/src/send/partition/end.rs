@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use tokio::time::timeout;
 use tracer_registry_spool::RowId;
 
-use super::Partition;
+use super::state::Partition;
 use crate::layout::names::CONSUMER;
 use crate::send::window::Orphan;
 

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tracer_registry_spool::{QueueDepth, Row};
 
-use super::Partition;
-use super::jobs::Outcome;
+use super::state::{Outcome, Partition};
 use crate::send::count;
 
 impl Partition {

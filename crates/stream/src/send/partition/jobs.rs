@@ -2,52 +2,18 @@
 
 use std::time::Instant;
 
-use async_nats::Subject;
-use async_nats::jetstream::consumer::pull;
 use futures_util::StreamExt as _;
 use tracer_registry_spool::{Done, Event, Failing, Limit, Lost, QueueDepth, Taken};
-use uuid::Uuid;
 
-use super::{Partition, messages};
+use super::state::{Outcome, Partition, Written};
 use crate::send::count::{self, Count};
-use crate::send::lease::{Lease, LeaseError};
+use crate::send::lease::LeaseError;
 use crate::send::parking::{Read, Scanned};
 use crate::send::window::Key;
 use crate::send::window::parked::{Delete, ParkedAt, ParkedMessage};
 
 /// Most queues that are deleted from at the same time.
 const DELETES: usize = 16;
-
-/// The end of a job.
-pub(super) enum Outcome {
-    Read {
-        key: Key,
-        from: u64,
-        limit: Limit,
-        done: Done<Result<Vec<Taken>, Failing>>,
-        read: Read,
-    },
-    Parked(Key, Vec<(u64, Option<ParkedAt>)>),
-    Deleted(Vec<(Key, Vec<Delete>)>),
-    Written(Box<Written>),
-    Scanned(Option<Scanned>),
-    Totals(Option<messages::TotalsRead>),
-    Pulls(Option<Box<pull::Stream>>),
-    /// Old messages of the parking stream.
-    Old(Vec<ParkedMessage>),
-    /// Processes that ended, and their totals are deleted.
-    Over(Vec<Uuid>),
-    Erased,
-}
-
-/// Books that were written, or not, and what they cover.
-pub(super) struct Written {
-    started: Instant,
-    lease: Lease,
-    error: Option<LeaseError>,
-    acks: Vec<Subject>,
-    deletes: Vec<(Key, Vec<Delete>)>,
-}
 
 impl Partition {
     pub(super) async fn outcome(&mut self, outcome: Outcome) {

@@ -7,31 +7,13 @@ use async_nats::jetstream;
 use async_nats::jetstream::stream::Stream;
 use uuid::Uuid;
 
-use super::Partition;
-use super::jobs::Outcome;
-use crate::books::{Seen, Totals};
+use super::state::{Outcome, Partition, TotalsRead};
+use crate::books::Seen;
 use crate::layout::names::CONSUMER;
 use crate::message;
 use crate::send::count::Count;
 use crate::send::direct;
 use crate::send::window::Found;
-
-/// Totals that were read, and are used when all messages that they count have been delivered.
-#[derive(Default)]
-pub(super) struct ReadTotals {
-    is_reading: bool,
-    waiting: Option<(Vec<(Uuid, Totals)>, u64)>,
-}
-
-/// Totals of all processes, with the state of the hot stream after they were read.
-pub(super) struct TotalsRead {
-    totals: Vec<(Uuid, Totals)>,
-    /// The last message of the stream.
-    last: u64,
-    /// The last message that was delivered, and how many were not.
-    delivered: u64,
-    pending: u64,
-}
 
 impl Partition {
     /// Takes a message of the hot stream into the window, unless it is settled already.

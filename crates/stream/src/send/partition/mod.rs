@@ -6,109 +6,32 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::consumer::{PullConsumer, pull};
-use async_nats::jetstream::stream::Stream;
-use futures_util::future::{self, BoxFuture};
-use futures_util::stream::FuturesUnordered;
+use async_nats::jetstream::consumer::pull;
+use futures_util::future::{self};
 use futures_util::{FutureExt as _, StreamExt as _};
-use tokio::sync::{mpsc, oneshot};
-use tracer_registry_spool::{Done, Event, Failing, Limit, Lost, QueueDepth, Rest, RowId, Taken};
+use tokio::sync::mpsc;
+use tracer_registry_spool::{Done, Event, Failing, Limit, Lost, QueueDepth, RowId, Taken};
 
-use super::Sending;
-use super::acks::Acks;
 use super::consumer;
-use super::count::{self, Count};
-use super::lease::Lease;
-use super::parking::Parking;
-use super::timers::Timers;
+use super::count::{self};
+use super::sending::Sending;
 use super::window::parked::WindowBounds;
-use super::window::{Key, Numbered, Orphan, Take, Window};
-use crate::books::Books;
+use super::window::{Key, Numbered, Take};
 use crate::layout::wanted::MAX_ACK_PENDING;
-use jobs::Outcome;
+use state::{Claimed, Command, Ended, Outcome, Partition};
 
 mod end;
 mod erase;
 mod jobs;
 mod messages;
 mod start;
+pub(crate) mod state;
 
 /// Nothing is handed out if the books were last written longer ago: another sender may own the
 /// partition.
 const CONFIRMED: Duration = Duration::from_secs(5);
 /// Most messages between two reports.
 const AT_ONCE: usize = 64;
-
-/// What the sender asks of a partition.
-pub(crate) enum Command {
-    Take {
-        key: Key,
-        limit: Limit,
-        done: Done<Result<Vec<Taken>, Failing>>,
-    },
-    Release(Vec<(u64, Option<Rest>)>),
-    Complete(Vec<u64>),
-    /// Deletes what the selector covers. Answers with what that was.
-    Erase(String, oneshot::Sender<Vec<QueueDepth>>),
-    /// Hands the partition over. Waits for taken rows until then.
-    GiveUp(Instant),
-}
-
-/// A partition that this process does not own any more.
-pub(crate) struct Ended {
-    pub(crate) partition: u16,
-    pub(crate) orphans: Vec<(RowId, Orphan)>,
-    /// Commands that were not handled.
-    pub(crate) left: Vec<Command>,
-}
-
-/// A partition that this process has taken over.
-pub(crate) struct Claimed {
-    pub(crate) partition: u16,
-    pub(crate) lease: Lease,
-    pub(crate) books: Books,
-    pub(crate) since: Instant,
-}
-
-pub(super) struct Partition {
-    sending: Arc<Sending>,
-    number: u16,
-    /// See [`RowId::file`].
-    file: u32,
-    hot: Stream<()>,
-    consumer: PullConsumer,
-    parking: Parking,
-    pulls: Option<pull::Stream>,
-    pull_errors: u32,
-    books: Books,
-    /// None while the books are written.
-    lease: Option<Lease>,
-    confirmed_at: Instant,
-    is_dirty: bool,
-    window: Window,
-    acks: Acks,
-    jobs: FuturesUnordered<BoxFuture<'static, Outcome>>,
-    arrived: Vec<(Arc<str>, Count)>,
-    /// The last message that an earlier owner received.
-    received_before: u64,
-    /// When to offer messages although an earlier owner's may be missing.
-    settle_at: Option<Instant>,
-    /// Queues that an earlier owner parked, until they are counted.
-    uncounted: Vec<Key>,
-    scan_failed: bool,
-    totals: messages::ReadTotals,
-    timers: Timers,
-    giving_up: Option<Instant>,
-    is_lost: bool,
-    /// What is in the counters of the store.
-    reported: Count,
-}
-
-/// Returns [`RowId::file`] of the rows of a partition: its number, and a part of the epoch.
-pub(crate) fn file_of(partition: u16, epoch: u64) -> u32 {
-    let epoch = u32::try_from(epoch & 0xffff).unwrap_or_default();
-    epoch << 16 | u32::from(partition)
-}
 
 /// Sends what is in a partition until it is given up or lost.
 pub(crate) async fn run(

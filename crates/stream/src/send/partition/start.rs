@@ -8,14 +8,14 @@ use async_nats::jetstream::stream::Stream;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
-use super::{Claimed, Command, Partition, messages};
+use super::state::{Claimed, Command, Partition, ReadTotals, file_of};
 use crate::layout::names::CONSUMER;
 use crate::layout::wanted::ACK_WAIT;
-use crate::send::Sending;
 use crate::send::acks::Acks;
 use crate::send::consumer;
 use crate::send::count::Count;
 use crate::send::parking::Parking;
+use crate::send::sending::Sending;
 use crate::send::timers::Timers;
 use crate::send::window::Window;
 
@@ -106,7 +106,7 @@ impl Opened {
         let mut partition = Partition {
             sending: Arc::clone(sending),
             number: claimed.partition,
-            file: super::file_of(claimed.partition, claimed.lease.epoch()),
+            file: file_of(claimed.partition, claimed.lease.epoch()),
             hot: self.hot,
             consumer: self.consumer,
             parking: self.parking,
@@ -124,7 +124,7 @@ impl Opened {
             settle_at: self.is_late.then(|| now + ACK_WAIT + Duration::from_secs(1)),
             uncounted: self.queues,
             scan_failed: false,
-            totals: messages::ReadTotals::default(),
+            totals: ReadTotals::default(),
             timers: Timers::new(now),
             giving_up: None,
             is_lost: false,
