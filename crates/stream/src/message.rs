@@ -12,7 +12,7 @@
 
 use std::fmt::Write as _;
 
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use tracer_registry_spool::Row;
 use uuid::Uuid;
@@ -84,7 +84,7 @@ pub(crate) fn headers(row: &Row, partition: u16, published: &Published, hot: Opt
 pub(crate) fn read(subject: &str, headers: Option<&HeaderMap>, body: Bytes) -> Result<Message, Malformed> {
     let (queue, kind) = queue_of(subject).ok_or(Malformed("subject"))?;
     let headers = headers.ok_or(Malformed(ROW))?;
-    let header = |name: &'static str| headers.get(name).map(|value| value.as_str()).ok_or(Malformed(name));
+    let header = |name: &'static str| headers.get(name).map(HeaderValue::as_str).ok_or(Malformed(name));
     let fields = numbers::<6>(header(ROW)?).ok_or(Malformed(ROW))?;
     let [VERSION, items, generation, created, format, order] = fields else {
         return Err(Malformed(ROW));

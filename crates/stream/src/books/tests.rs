@@ -55,7 +55,7 @@ fn a_gap_is_lost_after_its_time_with_the_items_of_the_sums() {
         assert_eq!(see(&mut books, publisher.published(number), start), Seen::New);
     }
     assert!(!books.resolve(start));
-    assert!(!books.resolve(start + LOST_AFTER - Duration::from_millis(1)));
+    assert!(!books.resolve(start + LOST_AFTER.saturating_sub(Duration::from_millis(1))));
     assert!(books.resolve(start + LOST_AFTER));
     assert_eq!(books.buffer_lost, 18);
     assert!(!books.resolve(start + LOST_AFTER * 3), "once only");
@@ -114,10 +114,10 @@ fn what_was_not_settled_is_expected_again_after_a_hand_over() {
     for number in [1, 2] {
         see(&mut books, publisher.published(number), start);
     }
-    let (published, items) = publisher.published(1);
-    books.settle(&published, items);
+    let (message, items) = publisher.published(1);
+    books.settle(&message, items);
     let mut books = hand_over(&books);
-    assert_eq!(books.see(&published, items, true, start), Seen::Again);
+    assert_eq!(books.see(&message, items, true, start), Seen::Again);
     assert_eq!(books.duplicates, 0, "the servers delivered it again");
     assert_eq!(see(&mut books, publisher.published(2), start), Seen::New);
 }
@@ -126,8 +126,8 @@ fn what_was_not_settled_is_expected_again_after_a_hand_over() {
 fn a_process_is_forgotten_an_hour_after_its_end_if_nothing_is_missing() {
     let (mut books, start) = (Books::default(), Instant::now());
     let publisher = Publisher { items: vec![5] };
-    let (published, items) = publisher.published(1);
-    books.see(&published, items, false, start);
+    let (message, items) = publisher.published(1);
+    books.see(&message, items, false, start);
     let ended = Totals {
         ended: true,
         ..publisher.totals(&[])
@@ -137,7 +137,7 @@ fn a_process_is_forgotten_an_hour_after_its_end_if_nothing_is_missing() {
         books.over(start + FORGET_AFTER).is_empty(),
         "the message is not finished"
     );
-    books.settle(&published, items);
+    books.settle(&message, items);
     assert!(books.over(start + FORGET_AFTER / 2).is_empty());
     assert_eq!(books.over(start + FORGET_AFTER), [process(1)]);
     books.forget(process(1));
@@ -199,7 +199,7 @@ proptest! {
             };
             arrivals.extend((0..times).map(|time| (index + late * (time + 1), index + 1)));
         }
-        arrivals.sort();
+        arrivals.sort_unstable();
         let (mut books, mut now) = (Books::default(), Instant::now());
         books.note_totals(process(1), publisher.totals(&withdrawn), false, now);
         let (mut sent, mut waiting, mut unsettled) = (vec![0; messages.len() + 1], arrivals.clone(), Vec::new());

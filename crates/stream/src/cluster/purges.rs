@@ -213,7 +213,7 @@ impl Cluster {
             for partition in &answer.partitions {
                 missing.remove(partition);
             }
-            for erased in answer.queues {
+            for erased in &answer.queues {
                 add(&mut queues, erased);
             }
         }
@@ -250,22 +250,20 @@ impl Cluster {
 }
 
 /// Adds what one replica erased.
-fn add(queues: &mut Vec<QueueDepth>, erased: ErasedQueue) {
+fn add(queues: &mut Vec<QueueDepth>, erased: &ErasedQueue) {
     let index = queues.iter().position(|queue| *queue.queue == *erased.queue);
-    let queue = match index {
-        Some(index) => &mut queues[index],
-        None => {
-            queues.push(QueueDepth {
-                queue: erased.queue.as_str().into(),
-                spans: 0,
-                events: 0,
-                span_rows: 0,
-                event_rows: 0,
-                bytes: 0,
-            });
-            queues.last_mut().expect("just pushed")
-        }
-    };
+    let index = index.unwrap_or_else(|| {
+        queues.push(QueueDepth {
+            queue: erased.queue.as_str().into(),
+            spans: 0,
+            events: 0,
+            span_rows: 0,
+            event_rows: 0,
+            bytes: 0,
+        });
+        queues.len() - 1
+    });
+    let queue = &mut queues[index];
     queue.spans += erased.spans;
     queue.events += erased.events;
     queue.span_rows += erased.span_rows;

@@ -13,6 +13,8 @@
 //! | `tr.erase` | subject: erase, and answer what was erased |
 //! | `tr.nudge` | subject: read a key again |
 
+use std::fmt::Write as _;
+
 use sha2::{Digest as _, Sha256};
 use tracer_registry_spool::Kind;
 
@@ -108,7 +110,7 @@ pub(crate) fn escape(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || byte == b'-' {
             escaped.push(char::from(byte));
         } else {
-            escaped.push_str(&format!("={byte:02x}"));
+            let _ = write!(escaped, "={byte:02x}");
         }
     }
     escaped
