@@ -360,7 +360,7 @@ fn a_resource_that_would_be_too_large_is_removed() {
 }
 
 /// A request of its name with so many values.
-type Request<'a> = (&'a str, &'a dyn Fn(usize) -> Vec<u8>);
+type Counted<'a> = (&'a str, &'a dyn Fn(usize) -> Vec<u8>);
 
 #[test]
 fn changes_that_take_too_much_memory_are_refused() {
@@ -373,7 +373,7 @@ fn changes_that_take_too_much_memory_are_refused() {
         let span = field(2, field(2, [field(1, TRACE), field(2, SPAN)].concat()));
         field(1, [field(1, field(1, &key_value).repeat(count)), span].concat())
     };
-    let requests: [Request<'_>; 6] = [
+    let requests: [Counted<'_>; 6] = [
         ("list", &|count| {
             request_with(attribute("k", field(5, digit.repeat(count))))
         }),
