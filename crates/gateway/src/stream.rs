@@ -54,7 +54,7 @@ pub(crate) fn add(
     let shared = Arc::<OnceLock<Arc<SharedBindings>>>::default();
     let bindings = Arc::clone(&shared);
     let open = move |report| -> Result<Arc<dyn Store>, BuildError> {
-        options.local = local(&config).map_err(|error| BuildError::Spool(error.to_string()))?;
+        options.local = local(&config, &report).map_err(|error| BuildError::Spool(error.to_string()))?;
         options.report = report;
         let store = StreamStore::open(options);
         let store = store.map_err(|error| BuildError::Spool(format!("gateway.stream: {error}")))?;
@@ -163,7 +163,7 @@ fn problem(config: &Config, key: &str, rule: &str) -> ConfigError {
 }
 
 /// Opens the files of `[spool]`, unless its mode is off.
-fn local(config: &Config) -> Result<Option<Local>, tracer_registry_spool::OpenError> {
+fn local(config: &Config, registry: &Report) -> Result<Option<Local>, tracer_registry_spool::OpenError> {
     let settings = config.spool();
     if settings.mode == SpoolMode::Off {
         return Ok(None);
@@ -171,6 +171,7 @@ fn local(config: &Config) -> Result<Option<Local>, tracer_registry_spool::OpenEr
     // The first event has what the files hold, and comes before `open` returns.
     let held = Arc::<Mutex<Option<Recovery>>>::default();
     let first = Arc::clone(&held);
+    let registry = Arc::clone(registry);
     let report = move |event: Event| match event {
         Event::Opened(recovery) => {
             first
@@ -181,10 +182,11 @@ fn local(config: &Config) -> Result<Option<Local>, tracer_registry_spool::OpenEr
         Event::SetAside { file, why } => {
             tracing::error!(file = %file.display(), "a file of the spool was set aside, and a new one begun: {why}");
         }
-        Event::Lost { why, depth } => tracing::error!(
-            selector = %depth.queue, spans = depth.spans, session_events = depth.events,
-            "data of the spool was lost before it was published: {why:?}"
-        ),
+        // Its ledger has given it to the stream: it comes back, and is dropped.
+        Event::Lost { why, depth } => {
+            registry(Event::Arrived(vec![depth.clone()]));
+            registry(Event::Lost { why, depth });
+        }
         // The stream shows the health of the store as a part of its own.
         _ => {}
     };

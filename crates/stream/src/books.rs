@@ -74,19 +74,26 @@ struct Watch {
     /// Gaps, with the time when they were first there.
     gaps: Vec<(Gap, Instant)>,
     active: Instant,
+    /// Since when the process has ended.
+    ended: Option<Instant>,
 }
 
 /// What a process says that it has published in one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Totals {
-    /// The last number that was acknowledged.
+    /// All numbers up to this one are acknowledged or withdrawn.
     pub(crate) number: u64,
     /// Items of all numbers up to it, withdrawn ones too.
     pub(crate) sum: u64,
-    /// Numbers without an acknowledgement, with their items. The rows were kept or refused.
+    /// Numbers without an acknowledgement and their items, in order, also above `number`. The rows
+    /// were kept or refused. Such a message may arrive nevertheless, if only its acknowledgement was
+    /// lost.
     #[serde(default)]
     pub(crate) withdrawn: Vec<(u64, u64)>,
-    /// Whether the process has ended.
+    /// When this was written, in milliseconds since 1970.
+    #[serde(default)]
+    pub(crate) at: u64,
+    /// Whether the process has ended: it publishes nothing more.
     #[serde(default)]
     pub(crate) ended: bool,
 }
@@ -160,9 +167,10 @@ impl Books {
         let watch = self.processes.entry(process).or_default().watch(now);
         if !is_received {
             let earlier = watch.totals.as_ref();
-            (totals.number, totals.sum) = earlier.map_or((0, 0), |earlier| (earlier.number, earlier.sum));
-            totals.ended = false;
+            (totals.number, totals.sum, totals.ended) =
+                earlier.map_or((0, 0, false), |earlier| (earlier.number, earlier.sum, earlier.ended));
         }
+        watch.ended = totals.ended.then(|| watch.ended.unwrap_or(now));
         watch.totals = Some(totals);
     }
 
@@ -182,8 +190,10 @@ impl Books {
     /// they are [forgotten](Self::forget).
     pub(crate) fn over(&self, now: Instant) -> Vec<Uuid> {
         let is_over = |of_process: &Process| {
-            let active = of_process.watch.as_ref().map_or(now, |watch| watch.active);
-            now.saturating_duration_since(active) >= FORGET_AFTER && of_process.is_complete()
+            let long_ago = |at: Instant| now.saturating_duration_since(at) >= FORGET_AFTER;
+            let watch = of_process.watch.as_ref();
+            watch.is_some_and(|watch| long_ago(watch.active) && watch.ended.is_some_and(long_ago))
+                && of_process.is_complete()
         };
         let over = self.processes.iter().filter(|(_, of_process)| is_over(of_process));
         over.map(|(process, _)| *process).collect()
@@ -215,6 +225,7 @@ impl Process {
             totals: None,
             gaps: Vec::new(),
             active: now,
+            ended: None,
         })
     }
 
@@ -262,10 +273,10 @@ impl Process {
         (lost, closed)
     }
 
-    /// Whether the process ended and all that it published is settled.
+    /// Whether all that the process published is settled.
     fn is_complete(&self) -> bool {
         let totals = self.watch.as_ref().and_then(|watch| watch.totals.as_ref());
-        totals.is_some_and(|totals| totals.ended && self.settled.gaps(Some((totals.number, totals.sum))).is_empty())
+        totals.is_some_and(|totals| self.settled.gaps(Some((totals.number, totals.sum))).is_empty())
     }
 
     fn find_lost(&self, number: u64) -> Option<usize> {

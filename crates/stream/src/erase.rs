@@ -1,12 +1,12 @@
 //! Purges of the whole cluster: what was erased, and since when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
 use crate::options::Covers;
 
-/// Most purges to remember. A replica refuses everything beyond it, rather than forget one.
+/// Most purges. Another one is refused.
 pub(crate) const MAX_PURGES: usize = 100_000;
 
 /// An entry of the bucket `erased`. The revision of the first entry is the generation of its purge.
@@ -19,10 +19,16 @@ pub(crate) struct Tombstone {
     pub(crate) allowed_after: Option<u64>,
 }
 
+/// Most queues of which the last answer is remembered.
+const MAX_QUEUES: usize = 100_000;
+
 /// What was erased.
 #[derive(Debug, Default)]
 pub(crate) struct Erased {
     purges: BTreeMap<String, Purge>,
+    /// The first generation of which data of a queue is accepted, `None` if there is none. Forgotten
+    /// after each change.
+    queues: HashMap<String, Option<u64>>,
     generation: u64,
 }
 
@@ -55,6 +61,7 @@ impl Erased {
             return Change::None;
         }
         self.purges.insert(what, purge);
+        self.queues.clear();
         if purge.is_allowed {
             Change::Allowed
         } else {
@@ -63,12 +70,33 @@ impl Erased {
     }
 
     /// Returns whether data of a queue is erased that was accepted in a generation.
-    pub(crate) fn refuses(&self, covers: Covers, queue: &str, generation: u64) -> bool {
+    pub(crate) fn refuses(&mut self, covers: Covers, queue: &str, generation: u64) -> bool {
+        if self.purges.is_empty() {
+            return false;
+        }
+        let first = match self.queues.get(queue) {
+            Some(first) => *first,
+            None => self.look_up(covers, queue),
+        };
+        first.is_none_or(|first| generation < first)
+    }
+
+    /// Compares a queue with all purges.
+    fn look_up(&mut self, covers: Covers, queue: &str) -> Option<u64> {
+        let covering = self.purges.iter().filter(|(what, _)| covers(what, queue));
+        let first = covering
+            .map(|(_, purge)| purge.is_allowed.then_some(purge.generation))
+            .try_fold(0, |first, of_purge| Some(of_purge?.max(first)));
+        if self.queues.len() >= MAX_QUEUES {
+            self.queues.clear();
+        }
+        self.queues.insert(queue.to_owned(), first);
+        first
+    }
+
+    /// Whether no other purge is accepted.
+    pub(crate) fn is_full(&self) -> bool {
         self.purges.len() >= MAX_PURGES
-            || self
-                .purges
-                .iter()
-                .any(|(what, purge)| (!purge.is_allowed || generation < purge.generation) && covers(what, queue))
     }
 
     /// Returns the generation of a purge that is in force.

@@ -282,6 +282,11 @@ impl Lane {
             .place(order)
     }
 
+    /// Returns whether other processes share the store, so that appended rows are theirs as well.
+    pub(crate) fn shares_store(&self) -> bool {
+        self.spool.as_ref().is_some_and(|spool| spool.store.is_shared())
+    }
+
     /// Returns the bytes of a body above which spans become two rows.
     pub(crate) fn max_row(&self) -> usize {
         const MAX_ROW: usize = 1 << 20;

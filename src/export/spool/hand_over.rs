@@ -36,6 +36,10 @@ pub(crate) async fn leave(lane: &Arc<Lane>, batch: &Batch, parts: &[Range<usize>
         lane.leave_on_disk(&spans, left, bytes);
         return Ok(());
     }
+    if lane.shares_store() {
+        // They were taken into memory while the store failed. Another process would send them too.
+        return Err(AppendError::Busy);
+    }
     let (done, is_left) = oneshot::channel();
     lane.append(rows, {
         let lane = Arc::clone(lane);

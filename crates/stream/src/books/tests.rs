@@ -30,7 +30,7 @@ impl Publisher {
                 .iter()
                 .map(|number| (*number as u64, u64::from(self.items[number - 1])))
                 .collect(),
-            ended: false,
+            ..Totals::default()
         }
     }
 }
@@ -132,7 +132,9 @@ fn a_process_is_forgotten_an_hour_after_its_end_if_nothing_is_missing() {
         ended: true,
         ..publisher.totals(&[])
     };
-    books.note_totals(process(1), ended, true, start);
+    books.note_totals(process(1), ended.clone(), true, start);
+    // Totals that were read later, and are not all received yet.
+    books.note_totals(process(1), ended.clone(), false, start);
     assert!(
         books.over(start + FORGET_AFTER).is_empty(),
         "the message is not finished"
@@ -140,8 +142,14 @@ fn a_process_is_forgotten_an_hour_after_its_end_if_nothing_is_missing() {
     books.settle(&message, items);
     assert!(books.over(start + FORGET_AFTER / 2).is_empty());
     assert_eq!(books.over(start + FORGET_AFTER), [process(1)]);
+    books.note_totals(process(1), publisher.totals(&[]), true, start + FORGET_AFTER);
+    assert!(books.over(start + FORGET_AFTER).is_empty(), "it has not ended");
+    books.note_totals(process(1), ended, true, start + FORGET_AFTER);
+    assert!(books.over(start + FORGET_AFTER).is_empty(), "it ended just now");
+    assert_eq!(books.over(start + 2 * FORGET_AFTER), [process(1)]);
     books.forget(process(1));
-    assert!(books.over(start + FORGET_AFTER).is_empty());
+    assert!(books.over(start + 2 * FORGET_AFTER).is_empty());
+    assert_eq!(books.forgotten, 5);
 }
 
 #[test]

@@ -33,10 +33,15 @@ impl Cluster {
 
 /// Calls a function again and again, with a wait after each failure.
 pub(super) async fn again(mut run: impl AsyncFnMut() -> Result<(), Failing>) {
+    let mut was_failing = false;
     loop {
-        if let Err(error) = run().await {
-            tracing::debug!("{error}");
+        let result = run().await;
+        match &result {
+            Err(error) if !was_failing => tracing::warn!("{error}"),
+            Err(error) => tracing::debug!("{error}"),
+            Ok(()) => {}
         }
+        was_failing = result.is_err();
         sleep(RETRY).await;
     }
 }

@@ -21,18 +21,20 @@ use tracer_registry_spool::{Event, Failing, Purged, QueueDepth};
 use super::context::{Cluster, again, failing};
 use crate::commands::{ErasedQueue, SendCommand};
 use crate::connection::Connection;
-use crate::erase::{Change, Tombstone};
+use crate::erase::{Change, MAX_PURGES, Tombstone};
 use crate::layout::names::escape;
 use crate::shared::Shared;
 
 /// How long a purge waits for the replicas.
 const WAIT: Duration = Duration::from_secs(10);
 
+/// Queues of one answer, so that it fits a message.
+const QUEUES: usize = 5_000;
+
 /// Asks replicas to erase.
 #[derive(Serialize, Deserialize)]
 struct Request {
     what: String,
-    generation: u64,
 }
 
 /// What one replica erased.
@@ -102,16 +104,37 @@ fn note(shared: &Shared, tombstone: Tombstone, revision: u64, is_of_other: bool)
     change
 }
 
+impl Answer {
+    /// Divides the queues among answers, of which the last names the partitions.
+    fn parts(mut self) -> Vec<Self> {
+        let mut parts = Vec::new();
+        while self.queues.len() > QUEUES {
+            parts.push(Self {
+                partitions: Vec::new(),
+                queues: self.queues.split_off(self.queues.len() - QUEUES),
+            });
+        }
+        parts.push(self);
+        parts
+    }
+}
+
 impl Cluster {
     /// Erases what the selector covers, on all replicas.
     pub(super) async fn purge(&self, what: &str) -> Result<Purged, Failing> {
+        if self.shared.erased().is_full() {
+            return Err(Failing {
+                what: "purge",
+                error: format!("{MAX_PURGES} selectors are erased already: allow some first"),
+            });
+        }
         let tombstone = Tombstone {
             what: what.to_owned(),
             allowed_after: None,
         };
         let generation = self.write(&tombstone).await?;
         note(&self.shared, tombstone, generation, false);
-        let queues = self.ask_all(what, generation).await?;
+        let queues = self.ask_all(what).await?;
         Ok(Purged {
             generation,
             queues,
@@ -160,15 +183,21 @@ impl Cluster {
                     continue;
                 };
                 let Some(reply) = message.reply else { continue };
-                let tombstone = Tombstone {
-                    what: request.what.clone(),
-                    allowed_after: None,
+                // The bucket decides what is erased, not the request.
+                let bucket = self.bucket("erased").await?;
+                let entry = bucket.entry(escape(&request.what)).await;
+                let Some(entry) = entry.map_err(|error| failing("the purges of the stream", &error))? else {
+                    continue;
                 };
-                note(&self.shared, tombstone, request.generation, true);
-                let answer = self.erase(&request.what).await;
-                let answer = serde_json::to_vec(&answer).unwrap_or_default();
-                let sent = self.connection.client.publish(reply, answer.into()).await;
-                sent.map_err(|error| failing("the answer to a purge", &error))?;
+                note_entry(&self.shared, &entry);
+                if self.shared.erased().purged(&request.what).is_none() {
+                    continue;
+                }
+                for answer in self.erase(&request.what).await.parts() {
+                    let answer = serde_json::to_vec(&answer).unwrap_or_default();
+                    let sent = self.connection.client.publish(reply.clone(), answer.into()).await;
+                    sent.map_err(|error| failing("the answer to a purge", &error))?;
+                }
             }
             Ok(())
         })
@@ -186,15 +215,12 @@ impl Cluster {
     }
 
     /// Asks all replicas to erase, and waits for the owners of all partitions.
-    async fn ask_all(&self, what: &str, generation: u64) -> Result<Vec<QueueDepth>, Failing> {
+    async fn ask_all(&self, what: &str) -> Result<Vec<QueueDepth>, Failing> {
         let client = &self.connection.client;
         let inbox = client.new_inbox();
         let answers = client.subscribe(inbox.clone()).await;
         let mut answers = answers.map_err(|error| failing("answers to a purge", &error))?;
-        let request = Request {
-            what: what.to_owned(),
-            generation,
-        };
+        let request = Request { what: what.to_owned() };
         let request = Bytes::from(serde_json::to_vec(&request).unwrap_or_default());
         let sent = client
             .publish_with_reply(self.shared.names.purges(), inbox, request)

@@ -7,9 +7,9 @@ use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracer_registry_spool::Failing;
-use uuid::Uuid;
 
 use super::context::{Cluster, again, failing};
+use crate::layout::names::replica_key;
 use crate::options::Role;
 
 /// Time between two reports of a replica.
@@ -50,10 +50,6 @@ impl Seen {
 }
 
 impl Report {
-    pub(crate) fn key(process: Uuid) -> String {
-        format!("replica.{}", process.simple())
-    }
-
     fn new(beat: u64, role: Role, ledger: serde_json::Value) -> Self {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
@@ -88,7 +84,7 @@ impl Cluster {
         let failed = |error: &dyn std::error::Error| failing("the replicas of the stream", error);
         let report = Report::new(beat, options.role, (options.hooks.ledger)());
         let value = serde_json::to_vec(&report).unwrap_or_default();
-        let own = Report::key(self.shared.process);
+        let own = replica_key(self.shared.process);
         bucket.put(&own, value.into()).await.map_err(|error| failed(&error))?;
         let mut live = u32::from(options.role.takes_requests());
         for (key, report) in self.reports().await? {

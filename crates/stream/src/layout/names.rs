@@ -17,6 +17,7 @@ use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 use tracer_registry_spool::Kind;
+use uuid::Uuid;
 
 /// The consumer of each hot stream, and its priority group.
 pub(crate) const CONSUMER: &str = "send";
@@ -71,6 +72,11 @@ impl Names {
     pub(crate) fn nudges(&self) -> String {
         format!("{}.nudge", self.prefix)
     }
+}
+
+/// The key of what a process reports, in the bucket `replicas`.
+pub(crate) fn replica_key(process: Uuid) -> String {
+    format!("replica.{}", process.simple())
 }
 
 /// Returns the queue and kind of a subject of a hot or parking stream.

@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
+use crate::books::Totals;
 
 /// Withdrawn numbers that are announced. Beyond them, the oldest is forgotten.
 const MAX_WITHDRAWN: usize = 4096;
@@ -22,23 +22,6 @@ const MAX_WITHDRAWN: usize = 4096;
 pub(crate) struct Numbered {
     pub(crate) number: u64,
     pub(crate) sum: u64,
-}
-
-/// What other processes may know of the numbers of a process in a partition.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Totals {
-    /// All numbers up to this one are acknowledged or withdrawn.
-    pub(crate) number: u64,
-    /// Items of all messages up to this number, withdrawn ones included.
-    pub(crate) sum: u64,
-    /// Withdrawn numbers and their items, in order, also above `number`. Such a message may arrive
-    /// nevertheless, if only its acknowledgement was lost.
-    pub(crate) withdrawn: Vec<(u64, u64)>,
-    /// When this was written, in milliseconds since 1970.
-    pub(crate) at: u64,
-    /// Whether the process has ended: it publishes nothing more.
-    #[serde(default)]
-    pub(crate) ended: bool,
 }
 
 /// The numbers of this process in one partition.

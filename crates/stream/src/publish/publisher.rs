@@ -185,7 +185,7 @@ impl Publisher {
     }
 
     pub(super) fn is_erased(&self, row: &Row) -> bool {
-        let erased = self.shared.erased();
+        let mut erased = self.shared.erased();
         erased.refuses(self.shared.options.covers, &row.queue, row.generation)
     }
 

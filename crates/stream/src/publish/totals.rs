@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::numbers::Totals;
+use crate::books::Totals;
 use crate::connection::Connection;
 
 /// How often changed totals are written.

@@ -271,6 +271,10 @@ impl SessionQueue {
         if events.is_empty() {
             return Ok(());
         }
+        if self.lane.shares_store() {
+            // They were taken into memory while the store failed. Another process would send them too.
+            return Err(AppendError::Busy);
+        }
         let mut rows: Vec<Row> = Vec::with_capacity(events.len());
         for queued in &mut events {
             let order = queued.ticket.order();

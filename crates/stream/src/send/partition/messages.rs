@@ -1,5 +1,6 @@
 //! Messages of the hot stream, and the books about them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -8,8 +9,8 @@ use async_nats::jetstream::stream::Stream;
 use uuid::Uuid;
 
 use super::state::{Outcome, Partition, TotalsRead};
-use crate::books::Seen;
-use crate::layout::names::CONSUMER;
+use crate::books::{Seen, Totals};
+use crate::layout::names::{CONSUMER, Names, replica_key};
 use crate::message;
 use crate::send::count::Count;
 use crate::send::direct;
@@ -82,9 +83,9 @@ impl Partition {
             return;
         }
         let (client, hot) = (self.sending.connection.client.clone(), self.hot.clone());
-        let (bucket, partition) = (self.sending.shared.names.bucket("totals"), self.number);
+        let (names, partition) = (self.sending.shared.names.clone(), self.number);
         self.jobs.push(Box::pin(async move {
-            let read = read(&client, &bucket, partition, &hot).await;
+            let read = read(&client, &names, partition, &hot).await;
             Outcome::Totals(
                 read.inspect_err(|error| tracing::debug!(partition, %error, "cannot read totals"))
                     .ok(),
@@ -127,14 +128,19 @@ impl Partition {
 
 async fn read(
     client: &async_nats::Client,
-    bucket: &str,
+    names: &Names,
     partition: u16,
     hot: &Stream<()>,
 ) -> Result<TotalsRead, async_nats::Error> {
-    let values = direct::values(client, bucket, &format!("*.{partition}")).await?;
+    let values = direct::values(client, &names.bucket("totals"), &format!("*.{partition}")).await?;
+    // A process that was killed reports nothing any more, and could not write that it ended.
+    let reports = direct::values(client, &names.bucket("replicas"), "replica.*").await?;
+    let reports: BTreeSet<&str> = reports.iter().map(|(key, _)| key.as_str()).collect();
     let totals = values.into_iter().filter_map(|(key, value)| {
         let process = Uuid::try_parse(key.split_once('.')?.0).ok()?;
-        Some((process, serde_json::from_slice(&value).ok()?))
+        let mut totals: Totals = serde_json::from_slice(&value).ok()?;
+        totals.ended |= !reports.contains(replica_key(process).as_str());
+        Some((process, totals))
     });
     let totals = totals.collect();
     let last = hot.get_info().await?.state.last_sequence;
