@@ -24,14 +24,14 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Begins to pass on what the stream tells.
+    /// Gives the stream the registry.
     pub(crate) fn start(&self, registry: &TracerRegistry, runtime: &Handle) {
         // Set once.
         let _ = self.runtime.set(runtime.clone());
         *self.registry.lock().unwrap_or_else(PoisonError::into_inner) = Some(registry.clone());
     }
 
-    /// Ends it.
+    /// Takes the registry away from the stream.
     pub(crate) fn end(&self) {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
@@ -75,7 +75,7 @@ impl Cluster {
         let _ = self.store.set(store);
     }
 
-    /// Returns what the stream asks and tells.
+    /// Returns the functions that the stream calls.
     pub(crate) fn hooks(self: &Arc<Self>) -> Hooks {
         let [of_ledger, of_quotas, of_nudges] = [0; 3].map(|_| Arc::clone(self));
         Hooks {

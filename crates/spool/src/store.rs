@@ -290,7 +290,12 @@ pub enum Event {
         generation: u64,
     },
     /// Another process that shares the store allowed this again.
-    Allowed(String),
+    Allowed {
+        /// What a purge covered.
+        what: String,
+        /// The generation of that purge.
+        generation: u64,
+    },
     /// The bound or the disk is full.
     Full,
     /// The disk fails.

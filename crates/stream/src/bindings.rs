@@ -1,8 +1,8 @@
 //! Bindings of tenants that all replicas share, in a bucket.
 //!
 //! A replica follows the bucket, so a look-up needs no server. Until it has read all of it, look-ups
-//! fail: a tenant whose binding was not read yet is not unknown. While the servers are away, the
-//! last bindings stay in force.
+//! fail, because the tenant may be in what is missing. While the servers are away, the last bindings
+//! stay in force.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -47,7 +47,7 @@ impl SharedBindings {
     /// for longer than a copy of a pointer.
     ///
     /// # Errors
-    /// [`BindingsError`]: the tenant is not unknown.
+    /// [`BindingsError`] if it is not known whether the tenant has one.
     pub fn get(&self, tenant: &str) -> Result<Option<Bytes>, BindingsError> {
         let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
         match state.bindings.get(tenant) {

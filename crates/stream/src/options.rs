@@ -43,11 +43,11 @@ pub struct StreamOptions {
     pub covers: Covers,
     /// Receives what the store reports.
     pub report: Arc<dyn Fn(Event) + Send + Sync>,
-    /// What the store asks and tells the replica.
+    /// Functions of the replica that the store calls.
     pub hooks: Hooks,
 }
 
-/// What a store asks and tells its replica, on the thread of the store. No function may block.
+/// Functions of the replica, called on the thread of the store. None may block.
 #[derive(Clone)]
 pub struct Hooks {
     /// Returns the ledger of the replica, which the ledger of all replicas shows.

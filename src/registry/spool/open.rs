@@ -195,7 +195,8 @@ impl OpenSpool {
                         .erased
                         .extend(erased.filter(|selector| self.erased.add([selector.clone()])));
                 }
-                Event::Allowed(what) => {
+                Event::Allowed { what, generation } => {
+                    self.spool.note_generation(generation);
                     if let Ok(selector) = what.parse::<Selector>() {
                         self.erased.remove(&selector);
                         handled.has_allowed = true;

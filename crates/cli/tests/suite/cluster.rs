@@ -149,7 +149,7 @@ fn no_acknowledged_span_is_lost_by_kills_of_replicas_and_servers() {
             ["published", "unconfirmed", "finished"].map(|field| ledger[field].as_u64().expect("a number"));
         assert!(published >= load.acknowledged() as u64, "{ledger}");
         assert_eq!(finished, published + unconfirmed, "{ledger}");
-        // Each of them was received, also those that no client was told of.
+        // Each of them was received, also those of requests without an answer.
         assert_eq!(receipts.spans.len() as u64, finished, "{ledger}");
         println!(
             "{kills} kills: {} spans acknowledged, 0 lost; {} received, {} of them again; {ledger}",

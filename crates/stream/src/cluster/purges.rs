@@ -88,17 +88,15 @@ fn note_entry(shared: &Shared, entry: &Entry) -> Option<String> {
 /// Refuses data from now on, or accepts it again. `is_of_other`: the registry does not know.
 fn note(shared: &Shared, tombstone: Tombstone, revision: u64, is_of_other: bool) -> Change {
     let what = tombstone.what.clone();
+    let generation = tombstone.allowed_after.unwrap_or(revision);
     let change = shared.erased().note(tombstone, revision);
     if let (Change::Allowed, Some(local)) = (change, &shared.options.local) {
         local.store.allow(&what, Box::new(|_| {}));
     }
     let report = &shared.options.report;
     match change {
-        Change::Erased if is_of_other => report(Event::Erased {
-            what,
-            generation: revision,
-        }),
-        Change::Allowed if is_of_other => report(Event::Allowed(what)),
+        Change::Erased if is_of_other => report(Event::Erased { what, generation }),
+        Change::Allowed if is_of_other => report(Event::Allowed { what, generation }),
         _ => {}
     }
     change

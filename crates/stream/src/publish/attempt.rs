@@ -14,7 +14,7 @@ use uuid::Uuid;
 /// Messages that the servers accept in one atomic batch.
 pub(crate) const MAX_BATCH: usize = 1000;
 
-/// A bound of a stream is reached. Its description tells which.
+/// A bound of a stream is reached. Its description says which.
 const STORE_FAILED: u64 = 10077;
 /// Bounds of the servers and of the account.
 const NO_RESOURCES: [u64; 4] = [10002, 10023, 10028, 10047];

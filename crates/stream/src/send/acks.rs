@@ -55,7 +55,7 @@ impl Acks {
         }
     }
 
-    /// Tells the servers that messages are still in work.
+    /// Extends the time of messages that are in work.
     pub(crate) async fn renew(&self, numbers: impl Iterator<Item = u64>) {
         for number in numbers {
             if let Some(reply) = self.replies.get(&number) {

@@ -151,7 +151,7 @@ impl Rounds {
         Ok(())
     }
 
-    /// Tells the others that this sender ends.
+    /// Writes that this sender ends, for the others.
     pub(crate) async fn leave(self, deadline: Instant) {
         if let Some(Buckets { replicas, .. }) = &self.buckets {
             let _ = tokio::time::timeout_at(deadline.into(), replicas.delete(self.key())).await;

@@ -41,7 +41,7 @@ pub(crate) struct Timers {
     pub(crate) checkpoint: Every,
     /// The books are written although nothing changed, so that others see a live owner.
     pub(crate) touch: Every,
-    /// The servers are told that messages are in work.
+    /// The servers extend the time of messages that are in work.
     pub(crate) renew: Every,
     /// Totals are read.
     pub(crate) totals: Every,

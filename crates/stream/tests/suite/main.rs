@@ -4,6 +4,7 @@
 
 mod cluster;
 mod publish;
+mod purges;
 mod registry;
 mod send;
 mod start;

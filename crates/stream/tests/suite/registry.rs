@@ -239,7 +239,7 @@ impl State {
     }
 }
 
-/// Waits for a condition. `state` describes what is there, if it never holds.
+/// Waits for a condition. If it does not become true, the test fails with the text of `state`.
 pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> Result<(), String>) {
     let end = Instant::now() + DEADLINE;
     loop {

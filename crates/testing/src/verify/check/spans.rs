@@ -341,7 +341,7 @@ impl SpanOrigin {
     }
 }
 
-/// Returns the spans of a session whose backend gets it as spans.
+/// Returns the spans of a session, for a backend that gets sessions as spans.
 pub(super) fn session_origins(op: OpId, session: &ExpectedSession) -> impl Iterator<Item = SpanOrigin> {
     let enrichments = session.enrichments.iter().map(move |enriched| {
         if enriched.op == op {

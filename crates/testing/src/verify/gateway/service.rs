@@ -67,7 +67,7 @@ pub(super) struct PlantedFault {
 pub(super) struct Seen {
     /// Delivered spans, by selector.
     pub(super) delivered: BTreeMap<String, u64>,
-    /// Dropped spans, by selector. Targets of copies may drop some, because nobody waits for them.
+    /// Dropped spans, by selector. Targets of copies may drop some: no flush waits for them.
     pub(super) dropped: BTreeMap<String, u64>,
     /// Reports of dropped or pending spans and session events, but those of targets that only
     /// dropped spans.
