@@ -14,6 +14,9 @@
 //! | `start` | the checks of a start |
 //! | `publish` | appended rows to messages |
 //! | `send` | messages to lanes, acknowledgements, parked tenants |
+//! | `cluster` | what all replicas agree on: purges, bindings, nudges, the ledger of all |
+//! | `erase`, `bindings`, `ledger` | what `cluster` reads: pure data |
+//! | `store`, `commands`, `shared` | the store, what it asks of its tasks, and what they share |
 //! | `books` | what was published, received and finished in one partition, and what is missing |
 
 mod bindings;

@@ -16,11 +16,10 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::Value;
 use tokio::runtime::Builder;
-use tracer_registry_collector::LocalCollector;
 use tracer_registry_stream::test::TestCluster;
 
 use crate::admin::admin_of;
-use crate::kill::{CLIENTS, End, Load, Receipts, TENANTS, tenants};
+use crate::kill::{CLIENTS, End, Load, Receipts, collector, tenants};
 use crate::serve::Served;
 use crate::support::LONG;
 use crate::{run, text};
@@ -70,15 +69,7 @@ fn ledger(admin: &str) -> Option<Value> {
 fn no_acknowledged_span_is_lost_by_kills_of_replicas_and_servers() {
     let kills = env::var("CLUSTER_KILLS").map_or(KILLS, |kills| kills.parse().expect("a number"));
     let receipts = Arc::new(Mutex::new(Receipts::default()));
-    let observer = receipts.clone();
-    let mut collector = LocalCollector::builder()
-        // The observer keeps what matters.
-        .max_spans(1_000)
-        .observer(move |received| observer.lock().expect("no panic").note(received));
-    for tenant in 0..TENANTS {
-        collector = collector.project(format!("t{tenant}"), format!("key-of-t{tenant}"));
-    }
-    let collector = collector.start().expect("started");
+    let collector = collector(&receipts);
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut servers = runtime.block_on(TestCluster::start(3));
     let folder = tempfile::tempdir().expect("a folder");

@@ -188,6 +188,19 @@ fn configure(folder: &Path, url: &str) -> String {
     file.to_str().expect("UTF-8").to_owned()
 }
 
+/// Starts a receiver with a project for each tenant.
+pub(crate) fn collector(receipts: &Arc<Mutex<Receipts>>) -> LocalCollector {
+    let observer = Arc::clone(receipts);
+    let mut collector = LocalCollector::builder()
+        // The observer keeps what matters.
+        .max_spans(1_000)
+        .observer(move |received| observer.lock().expect("no panic").note(received));
+    for tenant in 0..TENANTS {
+        collector = collector.project(format!("t{tenant}"), format!("key-of-t{tenant}"));
+    }
+    collector.start().expect("started")
+}
+
 /// Writes the keys and tokens of all tenants. Returns their tables.
 pub(crate) fn tenants(folder: &Path) -> String {
     let mut tables = String::new();
@@ -208,15 +221,7 @@ pub(crate) fn tenants(folder: &Path) -> String {
 fn no_acknowledged_span_is_lost_by_kills() {
     let kills = env::var("GATEWAY_KILLS").map_or(KILLS, |kills| kills.parse().expect("a number"));
     let receipts = Arc::new(Mutex::new(Receipts::default()));
-    let observer = receipts.clone();
-    let mut collector = LocalCollector::builder()
-        // The observer keeps what matters.
-        .max_spans(1_000)
-        .observer(move |received| observer.lock().expect("no panic").note(received));
-    for tenant in 0..TENANTS {
-        collector = collector.project(format!("t{tenant}"), format!("key-of-t{tenant}"));
-    }
-    let collector = collector.start().expect("started");
+    let collector = collector(&receipts);
     let folder = tempfile::tempdir().expect("a folder");
     let config = configure(folder.path(), &collector.url());
     let arguments = ["--config", config.as_str()];
