@@ -189,33 +189,26 @@ impl<'r> Evaluation<'r> {
                 hits.push(index);
             }
         };
-        let anchors = rules.anchors.as_ref();
-        patterns::find(
-            text.as_bytes(),
-            survey,
-            active.patterns,
-            anchors,
-            &mut |pattern, range| {
-                for index in &active.rules {
-                    if rules.all[*index].has(pattern) {
-                        hit(*index);
-                        found(range.clone(), rules.all[*index].action);
-                    }
+        patterns::find(text.as_bytes(), survey, active.patterns, &mut |pattern, range| {
+            for index in &active.rules {
+                if rules.all[*index].has(pattern) {
+                    hit(*index);
+                    found(range.clone(), rules.all[*index].action);
                 }
-            },
-        );
+            }
+        });
         if !active.has_regex || !rules.may_match(text) {
             return true;
         }
-        let mut searches = MAX_REGEX_WORK / text.len().max(1);
+        let mut work = 0;
         for index in &active.rules {
             let rule = &rules.all[*index];
             for regex in &rule.regexes {
                 for matched in regex.find_iter(text) {
-                    if searches == 0 {
+                    work += text.len();
+                    if work > MAX_REGEX_WORK {
                         return false;
                     }
-                    searches -= 1;
                     if !matched.is_empty() {
                         hit(*index);
                         found(matched.range(), rule.action);

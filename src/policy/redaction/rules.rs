@@ -9,7 +9,7 @@ use regex::{Regex, RegexSet, RegexSetBuilder};
 use super::flattened;
 use super::glob::Glob;
 use super::path::{Member, Path};
-use super::patterns::{Anchors, PatternSet};
+use super::patterns::PatternSet;
 use crate::config::{Pattern, RedactAction, RedactRule, ResolvedRedact, redact_regex};
 use crate::util::fork::ForkLock;
 
@@ -42,7 +42,6 @@ pub(crate) struct Rules {
     pub(super) glob_cost: (usize, usize),
     /// Matches if any regular expression does. `None` for few, each of which is faster alone.
     set: Option<RegexSet>,
-    pub(super) anchors: Option<Anchors>,
     by_key: RwLock<HashMap<Box<str>, Option<Arc<KeyRules>>, RandomState>>,
 }
 
@@ -101,7 +100,6 @@ impl Rules {
             whole: None,
             active: Arc::new(active),
         };
-        let uses_anchors = rules.iter().any(|rule| rule.patterns.uses_anchors());
         Self {
             has_globs: globs().next().is_some(),
             glob_cost: (
@@ -112,7 +110,6 @@ impl Rules {
             names_too: resolved.names,
             base,
             set: set.flatten(),
-            anchors: uses_anchors.then(Anchors::new),
             by_key: RwLock::default(),
             all: rules,
         }

@@ -19,30 +19,6 @@ pub(super) fn is_digit(text: &[u8], at: usize) -> bool {
     byte(text, at).is_ascii_digit()
 }
 
-/// Returns the position of the next digit, which it looks for in eight bytes at a time.
-pub(super) fn next_digit(text: &[u8], from: usize) -> Option<usize> {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    let mut at = from;
-    while let Some(bytes) = text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        // Digits become 0 to 9. All other bytes become larger, and the highest bit of their sum is set.
-        let from_zero = u64::from_le_bytes(*bytes) ^ (EACH * u64::from(b'0'));
-        let others = ((from_zero & (EACH * 0x7f)) + EACH * 0x76) | from_zero;
-        let digits = !others & (EACH * 0x80);
-        if digits != 0 {
-            return Some(at + digits.trailing_zeros() as usize / 8);
-        }
-        at += 8;
-    }
-    let rest = text.get(at..)?.iter().position(u8::is_ascii_digit);
-    rest.map(|offset| at + offset)
-}
-
-/// Returns the end of a run of digits.
-pub(super) fn end_of_digits(text: &[u8], start: usize) -> usize {
-    let run = text[start..].iter().take_while(|byte| byte.is_ascii_digit());
-    start + run.count()
-}
-
 pub(super) fn is_alphanumeric(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
 }

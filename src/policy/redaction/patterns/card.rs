@@ -1,11 +1,6 @@
 //! Card numbers: 12 to 19 digits with a valid Luhn checksum, in groups with a blank or `-` between.
 
-use std::ops::Range;
-
-use super::bytes::{
-    before, byte, end_of_digits, is_alphanumeric, is_decimal_after, is_decimal_before, is_digit, next_digit,
-    overlaps_uuid,
-};
+use super::bytes::{byte, is_alphanumeric, is_decimal_after, is_decimal_before, is_digit, overlaps_uuid};
 
 pub(super) const MIN_DIGITS: usize = 12;
 const MAX_DIGITS: usize = 19;
@@ -13,20 +8,14 @@ const MAX_DIGITS: usize = 19;
 /// Fewest digits of each group but the last, so that lists of small numbers do not match.
 const MIN_GROUP: usize = 4;
 
-pub(super) fn find(text: &[u8], found: &mut dyn FnMut(Range<usize>)) {
-    let mut at = 0;
-    while let Some(start) = next_digit(text, at) {
-        let end = card_at(text, start).filter(|end| !overlaps_uuid(text, &(start..*end)));
-        at = end.unwrap_or_else(|| end_of_digits(text, start));
-        if end.is_some() {
-            found(start..at);
-        }
-    }
+/// Returns the end of the card number that starts at a digit after no letter or digit.
+pub(super) fn at(text: &[u8], start: usize) -> Option<usize> {
+    longest(text, start).filter(|end| !overlaps_uuid(text, &(start..*end)))
 }
 
 /// Returns the end of the longest card number that starts here.
-fn card_at(text: &[u8], start: usize) -> Option<usize> {
-    if is_alphanumeric(before(text, start, 1)) || is_decimal_before(text, start) {
+fn longest(text: &[u8], start: usize) -> Option<usize> {
+    if !is_digit(text, start + MIN_GROUP - 1) || is_decimal_before(text, start) {
         return None;
     }
     let (mut digits, mut count, mut end, mut groups) = ([0_u8; MAX_DIGITS], 0, start, 0);

@@ -1,8 +1,6 @@
 //! International bank account numbers: the length of the country and a valid checksum.
 
-use std::ops::Range;
-
-use super::bytes::{before, byte, is_alphanumeric, overlaps_uuid};
+use super::bytes::{byte, is_alphanumeric, overlaps_uuid};
 
 /// Lengths by country, as in the registry of IBANs, and those of countries outside of it.
 const LENGTHS: &str = "AD24 AE23 AL28 AO25 AT20 AZ28 BA20 BE16 BF28 BG22 BH22 BI27 BJ28 BR29 BY28 \
@@ -13,33 +11,15 @@ const LENGTHS: &str = "AD24 AE23 AL28 AO25 AT20 AZ28 BA20 BE16 BF28 BG22 BH22 BI
     SC31 SD18 SE24 SI19 SK24 SM27 SN28 SO23 ST25 SV28 TD27 TG28 TL23 TN24 TR26 UA29 VA22 VG24 XK20 \
     YE30";
 
-pub(super) fn find(text: &[u8], found: &mut dyn FnMut(Range<usize>)) {
-    let mut at = 0;
-    while let Some(start) = candidate(text, at) {
-        let end = iban_at(text, start).filter(|end| !overlaps_uuid(text, &(start..*end)));
-        at = end.unwrap_or(start + 1);
-        if end.is_some() {
-            found(start..at);
-        }
-    }
-}
+/// Fewest digits.
+pub(super) const MIN_DIGITS: usize = 4;
 
-/// Returns the next position of two letters and two digits after no letter or digit.
-fn candidate(text: &[u8], from: usize) -> Option<usize> {
-    let is_candidate = |window: &[u8]| {
-        window[2].is_ascii_digit()
-            && window[3].is_ascii_digit()
-            && window[0].is_ascii_alphabetic()
-            && window[1].is_ascii_alphabetic()
-    };
-    let mut from = from;
-    loop {
-        let start = from + text[from..].windows(4).position(is_candidate)?;
-        if !is_alphanumeric(before(text, start, 1)) {
-            return Some(start);
-        }
-        from = start + 1;
-    }
+/// Returns the end of the number that starts at a letter after no letter or digit.
+pub(super) fn at(text: &[u8], start: usize) -> Option<usize> {
+    let head = text.get(start..start + 4)?;
+    let has_form = head[1].is_ascii_alphabetic() && head[2].is_ascii_digit() && head[3].is_ascii_digit();
+    let end = if has_form { end_of(text, start) } else { None };
+    end.filter(|end| !overlaps_uuid(text, &(start..*end)))
 }
 
 /// Returns the countries and the lengths of their IBANs.
@@ -50,7 +30,7 @@ pub(super) fn lengths() -> impl Iterator<Item = (&'static str, usize)> {
         .filter_map(|(country, length)| Some((country, length.parse().ok()?)))
 }
 
-fn iban_at(text: &[u8], start: usize) -> Option<usize> {
+fn end_of(text: &[u8], start: usize) -> Option<usize> {
     let country = [text[start], text[start + 1]].map(|letter| letter.to_ascii_uppercase());
     let (_, wanted) = lengths().find(|(known, _)| known.as_bytes() == country)?;
     // The checksum is the remainder of the number with its first four characters at the end.

@@ -11,6 +11,7 @@ mod ip;
 mod pattern_set;
 mod phone;
 mod token;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,7 @@ use std::ops::Range;
 use crate::config::Pattern;
 
 pub(super) use pattern_set::PatternSet;
-pub(super) use token::Anchors;
+use words::WordStarts;
 
 /// What occurs in a text: decides which patterns can match at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,31 +57,57 @@ impl Survey {
     }
 }
 
-/// Reports each match of one pattern.
-type Search = fn(&[u8], &mut dyn FnMut(Range<usize>));
-
 /// Reports each match of the wanted patterns.
-pub(super) fn find(
-    text: &[u8],
-    survey: Survey,
-    wanted: PatternSet,
-    anchors: Option<&Anchors>,
-    found: &mut impl FnMut(Pattern, Range<usize>),
-) {
-    let mut run = |pattern, can_match: bool, search: Search| {
-        if can_match && wanted.contains(pattern) {
-            search(text, &mut |range| found(pattern, range));
-        }
-    };
-    run(Pattern::Email, survey.has_at, email::find);
-    run(Pattern::Phone, survey.digits >= 7, phone::find);
-    run(Pattern::Card, survey.digits >= card::MIN_DIGITS, card::find);
-    run(Pattern::Iban, survey.digits >= 4, iban::find);
+pub(super) fn find(text: &[u8], survey: Survey, wanted: PatternSet, found: &mut impl FnMut(Pattern, Range<usize>)) {
+    if wanted.contains(Pattern::Email) && survey.has_at {
+        email::find(text, &mut |range| found(Pattern::Email, range));
+    }
     let can_be_ip = survey.colons >= 2 || (survey.dots >= 3 && survey.digits >= 4);
-    run(Pattern::Ip, can_be_ip, ip::find);
-    if let Some(anchors) = anchors
-        && wanted.uses_anchors()
-    {
-        anchors.find(text, survey.digits > 0, wanted, found);
+    if wanted.contains(Pattern::Ip) && can_be_ip {
+        ip::find(text, &mut |range| found(Pattern::Ip, range));
+    }
+    // The others start with a letter or digit after neither, or with signs in front of one.
+    let has_phone = wanted.contains(Pattern::Phone) && survey.digits >= phone::MIN_DIGITS;
+    let has_card = wanted.contains(Pattern::Card) && survey.digits >= card::MIN_DIGITS;
+    let has_iban = wanted.contains(Pattern::Iban) && survey.digits >= iban::MIN_DIGITS;
+    let has_token = wanted.has_tokens();
+    if !(has_phone || has_card || has_iban || has_token) {
+        return;
+    }
+    // Ends of the last match of each.
+    let (mut phone_end, mut card_end, mut iban_end, mut token_end) = (0, 0, 0, 0);
+    for start in WordStarts::new(text) {
+        if text[start].is_ascii_digit() {
+            if has_phone
+                && start >= phone_end
+                && let Some(range) = phone::at(text, phone_end, start)
+            {
+                phone_end = range.end;
+                found(Pattern::Phone, range);
+            }
+            if has_card
+                && start >= card_end
+                && let Some(end) = card::at(text, start)
+            {
+                card_end = end;
+                found(Pattern::Card, start..end);
+            }
+        } else {
+            if has_iban
+                && start >= iban_end
+                && let Some(end) = iban::at(text, start)
+            {
+                iban_end = end;
+                found(Pattern::Iban, start..end);
+            }
+            if has_token
+                && start >= token_end
+                && let Some((pattern, range)) = token::at(text, start)
+                && wanted.contains(pattern)
+            {
+                token_end = range.end;
+                found(pattern, range);
+            }
+        }
     }
 }

@@ -23,7 +23,7 @@ impl PatternSet {
         self.0 == 0
     }
 
-    pub(in super::super) fn uses_anchors(self) -> bool {
+    pub(in super::super) fn has_tokens(self) -> bool {
         self.contains(Pattern::Jwt) || self.contains(Pattern::ApiKey)
     }
 }

@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 
-use super::bytes::{
-    before, byte, end_of_digits, is_alphanumeric, is_decimal_after, is_decimal_before, is_digit, next_digit,
-    overlaps_uuid,
-};
+use super::bytes::{before, byte, is_alphanumeric, is_decimal_after, is_decimal_before, is_digit, overlaps_uuid};
+
+/// Fewest digits of a number.
+pub(super) const MIN_DIGITS: usize = 7;
 
 /// Most digits of an international number (ITU-T E.164).
 const MAX_DIGITS: usize = 15;
@@ -28,22 +28,16 @@ const SHAPES: [&str; 13] = [
     "add ddd dddd",
 ];
 
-pub(super) fn find(text: &[u8], found: &mut dyn FnMut(Range<usize>)) {
-    let mut at = 0;
-    while let Some(digit) = next_digit(text, at) {
-        // The signs of `+ (1` may be in front.
-        let starts = (digit.saturating_sub(3).max(at)..digit).filter(|start| matches!(text[*start], b'+' | b'('));
-        let phone = starts.chain([digit]).find_map(|start| {
-            let phone = start..phone_at(text, start)?;
-            (!overlaps_uuid(text, &phone)).then_some(phone)
-        });
-        at = phone
-            .as_ref()
-            .map_or_else(|| end_of_digits(text, digit), |phone| phone.end);
-        if let Some(phone) = phone {
-            found(phone);
-        }
-    }
+/// Returns the number of which the first digit is at a position, after no letter or digit. Its
+/// signs start at `from` or later.
+pub(super) fn at(text: &[u8], from: usize, digit: usize) -> Option<Range<usize>> {
+    let number_at = |start| {
+        let number = start..phone_at(text, start)?;
+        (!overlaps_uuid(text, &number)).then_some(number)
+    };
+    // The signs of `+ (1` may be in front.
+    let signs = (digit.saturating_sub(3).max(from)..digit).filter(|start| matches!(text[*start], b'+' | b'('));
+    signs.chain([digit]).find_map(number_at)
 }
 
 fn phone_at(text: &[u8], start: usize) -> Option<usize> {

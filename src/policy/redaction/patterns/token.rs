@@ -1,172 +1,171 @@
 //! JSON Web Tokens and API keys: texts that start with a known word.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use regex::bytes::{Regex, RegexBuilder};
 
-use super::bytes::{before, byte, is_alphanumeric};
-use super::pattern_set::PatternSet;
+use super::bytes::{byte, is_alphanumeric};
 use crate::config::Pattern;
+
+use self::Form::{AwsKey, Credentials, Key, WebToken};
 
 /// Longest header of a JSON Web Token that is decoded.
 const MAX_JWT_HEADER: usize = 4096;
 
-/// Starts of API keys, each with the fewest characters that follow.
-const PREFIXES: [(&str, usize); 61] = [
-    ("sk_live_", 10),
-    ("sk_test_", 10),
-    ("pk_live_", 10),
-    ("pk_test_", 10),
-    ("rk_live_", 10),
-    ("rk_test_", 10),
-    ("whsec_", 16),
-    ("sk-", 16),
-    ("gsk_", 20),
-    ("xai-", 20),
-    ("pplx-", 20),
-    ("nvapi-", 20),
-    ("tvly-", 16),
-    ("r8_", 20),
-    ("rpa_", 20),
-    ("pcsk_", 20),
-    ("lsv2_pt_", 20),
-    ("lsv2_sk_", 20),
-    ("ghp_", 20),
-    ("gho_", 20),
-    ("ghu_", 20),
-    ("ghs_", 20),
-    ("ghr_", 20),
-    ("github_pat_", 20),
-    ("glpat-", 16),
-    ("gldt-", 16),
-    ("glrt-", 16),
-    ("glptt-", 16),
-    ("xoxa-", 10),
-    ("xoxb-", 10),
-    ("xoxe-", 10),
-    ("xoxe.xox", 10),
-    ("xoxp-", 10),
-    ("xoxr-", 10),
-    ("xoxs-", 10),
-    ("xapp-", 10),
-    ("AIza", 30),
-    ("ya29.", 16),
-    ("GOCSPX-", 16),
-    ("hf_", 20),
-    ("npm_", 20),
-    ("pypi-", 16),
-    ("dckr_pat_", 16),
-    ("SG.", 20),
-    ("shpat_", 16),
-    ("shpca_", 16),
-    ("shppa_", 16),
-    ("shpss_", 16),
-    ("dop_v1_", 16),
-    ("doo_v1_", 16),
-    ("dor_v1_", 16),
-    ("sq0atp-", 16),
-    ("sq0csp-", 16),
-    ("lin_api_", 16),
-    ("figd_", 16),
-    ("sntrys_", 16),
-    ("sntryu_", 16),
-    ("NRAK-", 16),
-    ("PMAK-", 16),
-    ("hvs.", 16),
-    ("ATATT3", 16),
+/// What follows a word.
+#[derive(Clone, Copy)]
+enum Form {
+    /// An API key with at least this many characters.
+    Key(usize),
+    /// Capital letters and digits: an access key identifier of AWS.
+    AwsKey,
+    /// Blanks and the credentials of the header `Authorization`.
+    Credentials,
+    /// A JSON Web Token, which the word is a part of.
+    WebToken,
+}
+
+/// Words that tokens start with.
+const WORDS: [(&str, Form); 72] = [
+    ("sk_live_", Key(10)),
+    ("sk_test_", Key(10)),
+    ("pk_live_", Key(10)),
+    ("pk_test_", Key(10)),
+    ("rk_live_", Key(10)),
+    ("rk_test_", Key(10)),
+    ("whsec_", Key(16)),
+    ("sk-", Key(16)),
+    ("gsk_", Key(20)),
+    ("xai-", Key(20)),
+    ("pplx-", Key(20)),
+    ("nvapi-", Key(20)),
+    ("tvly-", Key(16)),
+    ("r8_", Key(20)),
+    ("rpa_", Key(20)),
+    ("pcsk_", Key(20)),
+    ("lsv2_pt_", Key(20)),
+    ("lsv2_sk_", Key(20)),
+    ("ghp_", Key(20)),
+    ("gho_", Key(20)),
+    ("ghu_", Key(20)),
+    ("ghs_", Key(20)),
+    ("ghr_", Key(20)),
+    ("github_pat_", Key(20)),
+    ("glpat-", Key(16)),
+    ("gldt-", Key(16)),
+    ("glrt-", Key(16)),
+    ("glptt-", Key(16)),
+    ("xoxa-", Key(10)),
+    ("xoxb-", Key(10)),
+    ("xoxe-", Key(10)),
+    ("xoxe.xox", Key(10)),
+    ("xoxp-", Key(10)),
+    ("xoxr-", Key(10)),
+    ("xoxs-", Key(10)),
+    ("xapp-", Key(10)),
+    ("AIza", Key(30)),
+    ("ya29.", Key(16)),
+    ("GOCSPX-", Key(16)),
+    ("hf_", Key(20)),
+    ("npm_", Key(20)),
+    ("pypi-", Key(16)),
+    ("dckr_pat_", Key(16)),
+    ("SG.", Key(20)),
+    ("shpat_", Key(16)),
+    ("shpca_", Key(16)),
+    ("shppa_", Key(16)),
+    ("shpss_", Key(16)),
+    ("dop_v1_", Key(16)),
+    ("doo_v1_", Key(16)),
+    ("dor_v1_", Key(16)),
+    ("sq0atp-", Key(16)),
+    ("sq0csp-", Key(16)),
+    ("lin_api_", Key(16)),
+    ("figd_", Key(16)),
+    ("sntrys_", Key(16)),
+    ("sntryu_", Key(16)),
+    ("NRAK-", Key(16)),
+    ("PMAK-", Key(16)),
+    ("hvs.", Key(16)),
+    ("ATATT3", Key(16)),
+    ("AKIA", AwsKey),
+    ("ASIA", AwsKey),
+    ("ABIA", AwsKey),
+    ("ACCA", AwsKey),
+    ("Bearer", Credentials),
+    ("bearer", Credentials),
+    ("BEARER", Credentials),
+    ("Basic", Credentials),
+    ("basic", Credentials),
+    ("BASIC", Credentials),
+    // The base64 of `{"`.
+    ("eyJ", WebToken),
 ];
 
-/// Starts of AWS access key identifiers, which have 16 capital letters and digits more.
-const AWS_PREFIXES: [&str; 4] = ["AKIA", "ASIA", "ABIA", "ACCA"];
+/// Characters that follow the word of an access key identifier of AWS.
 const AWS_LENGTH: usize = 16;
 
-/// Schemes of the header `Authorization`, in the spellings that programs use.
-const SCHEMES: [&str; 6] = ["Bearer", "bearer", "BEARER", "Basic", "basic", "BASIC"];
+/// Words of one group.
+const GROUP: usize = 3;
 
-/// Start of the base64 of `{"`.
-const JWT_START: &str = "eyJ";
+/// For each of the first three bytes of words, the groups with a word that has it there, with a bit
+/// for each group. Every word is longer.
+static GROUPS: [[u32; 256]; 3] = groups();
 
-/// Bytes of a word that are searched for. Every word is longer.
-const ANCHOR: usize = 3;
-
-/// Finds the starts of tokens in one pass.
-pub(in super::super) struct Anchors {
-    all: Regex,
-    /// Of tokens that may have no digit.
-    without_digits: Regex,
-}
-
-impl Anchors {
-    pub(in super::super) fn new() -> Self {
-        Self {
-            all: first_bytes(words()),
-            without_digits: first_bytes(words_without_digits()),
-        }
-    }
-
-    pub(super) fn find(
-        &self,
-        text: &[u8],
-        has_digits: bool,
-        wanted: PatternSet,
-        found: &mut impl FnMut(Pattern, Range<usize>),
-    ) {
-        let anchors = if has_digits { &self.all } else { &self.without_digits };
+const fn groups() -> [[u32; 256]; 3] {
+    assert!(WORDS.len().div_ceil(GROUP) <= u32::BITS as usize);
+    let mut groups = [[0; 256]; 3];
+    let mut word = 0;
+    while word < WORDS.len() {
+        let bytes = WORDS[word].0.as_bytes();
         let mut at = 0;
-        while let Some(anchor) = anchors.find_at(text, at) {
-            let start = anchor.start();
-            let matched = token_at(text, start).filter(|(pattern, _)| wanted.contains(*pattern));
-            at = start + 1;
-            if let Some((pattern, range)) = matched {
-                at = range.end;
-                found(pattern, range);
-            }
+        while at < groups.len() {
+            groups[at][bytes[at] as usize] |= 1 << (word / GROUP);
+            at += 1;
         }
+        word += 1;
     }
+    groups
 }
 
-/// Returns the expression for the distinct first bytes of words: few enough for vector instructions.
-fn first_bytes(words: impl Iterator<Item = &'static str>) -> Regex {
-    let starts: BTreeSet<&str> = words.map(|word| &word[..ANCHOR]).collect();
-    let alternatives: Vec<String> = starts.into_iter().map(regex::escape).collect();
-    let regex = RegexBuilder::new(&alternatives.join("|")).unicode(false).build();
-    regex.expect("a short alternation of literals")
-}
-
-fn words() -> impl Iterator<Item = &'static str> {
-    let prefixes = PREFIXES.iter().map(|(prefix, _)| *prefix);
-    prefixes.chain(words_without_digits())
-}
-
-fn words_without_digits() -> impl Iterator<Item = &'static str> {
-    AWS_PREFIXES.into_iter().chain(SCHEMES).chain([JWT_START])
-}
-
-/// Returns the token that starts with a word.
-fn token_at(text: &[u8], start: usize) -> Option<(Pattern, Range<usize>)> {
-    if is_alphanumeric(before(text, start, 1)) {
-        return None;
-    }
-    let word = words().find(|word| text[start..].starts_with(word.as_bytes()))?;
-    let word_end = start + word.len();
-    if word == JWT_START {
-        return Some((Pattern::Jwt, start..jwt_end(text, start)?));
-    }
-    let end = if SCHEMES.contains(&word) {
-        credentials_end(text, word_end)?
-    } else if AWS_PREFIXES.contains(&word) {
-        let tail = text[word_end..].iter().take_while(|byte| is_alphanumeric(**byte));
-        let tail = &text[word_end..word_end + tail.count()];
-        let is_upper = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
-        (tail.len() == AWS_LENGTH && tail.iter().all(is_upper)).then_some(word_end + AWS_LENGTH)?
+/// Returns the token that starts at a letter after no letter or digit.
+#[inline]
+pub(super) fn at(text: &[u8], start: usize) -> Option<(Pattern, Range<usize>)> {
+    let [first, second, third] = *text[start..].first_chunk()?;
+    let [of_first, of_second, of_third] = &GROUPS;
+    let groups = of_first[usize::from(first)] & of_second[usize::from(second)] & of_third[usize::from(third)];
+    if groups == 0 {
+        None
     } else {
-        let (_, min) = PREFIXES.iter().find(|(prefix, _)| *prefix == word)?;
-        let end = end_of(text, word_end, |byte| matches!(byte, b'-' | b'_' | b'.'));
-        let has_digit = text[word_end..end].iter().any(u8::is_ascii_digit);
-        (end - word_end >= *min && has_digit).then_some(end)?
+        token_of(text, start, groups)
+    }
+}
+
+/// Returns the token that starts with a word of these groups.
+#[cold]
+fn token_of(text: &[u8], start: usize, groups: u32) -> Option<(Pattern, Range<usize>)> {
+    let groups = WORDS
+        .chunks(GROUP)
+        .enumerate()
+        .filter(|(group, _)| groups & 1 << group != 0);
+    let mut words = groups.flat_map(|(_, words)| words);
+    let (word, form) = words.find(|(word, _)| text[start..].starts_with(word.as_bytes()))?;
+    let word_end = start + word.len();
+    let end = match form {
+        WebToken => return Some((Pattern::Jwt, start..jwt_end(text, start)?)),
+        Credentials => credentials_end(text, word_end)?,
+        AwsKey => {
+            let end = end_of(text, word_end, |_| false);
+            let tail = &text[word_end..end];
+            let is_upper = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
+            (tail.len() == AWS_LENGTH && tail.iter().all(is_upper)).then_some(end)?
+        }
+        Key(min) => {
+            let end = end_of(text, word_end, |byte| matches!(byte, b'-' | b'_' | b'.'));
+            let has_digit = text[word_end..end].iter().any(u8::is_ascii_digit);
+            (end - word_end >= *min && has_digit).then_some(end)?
+        }
     };
     Some((Pattern::ApiKey, start..end))
 }
