@@ -70,8 +70,5 @@ impl Baseline {
 }
 
 fn path() -> &'static Path {
-    Path::new(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/benches/instructions/baseline.json"
-    ))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/baseline.json"))
 }

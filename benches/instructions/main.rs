@@ -1,7 +1,7 @@
 //! Number of instructions on the hot paths, counted by valgrind's callgrind.
 //!
-//! `cargo bench --bench instructions --all-features` prints a table next to the same work on the
-//! stock SDK. Counts do not depend on the load of the machine, so growth means that the code
+//! `cargo run --release -p tracer-registry-instructions` prints a table next to the same work on
+//! the stock SDK. Counts do not depend on the load of the machine, so growth means that the code
 //! changed.
 //!
 //! | argument | effect |
@@ -52,10 +52,6 @@ fn run() -> Result<()> {
     {
         let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name);
         (scenario.ok_or("no such scenario")?.run)();
-        return Ok(());
-    }
-    // `cargo test --benches` runs it without `--bench`.
-    if !has("--bench") {
         return Ok(());
     }
     let wanted = arguments.iter().find(|argument| !argument.starts_with("--"));
