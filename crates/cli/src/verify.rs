@@ -44,8 +44,14 @@ pub(crate) struct Arguments {
     /// Run random requests of concurrent clients on a gateway, which this program starts
     #[arg(long)]
     gateway: bool,
+    /// Run the requests on three replicas of the gateway, which share a stream on NATS servers: the
+    /// program of the variable NATS_SERVER, or nats-server on the path
+    #[cfg(feature = "jetstream")]
+    #[arg(long, requires = "gateway")]
+    cluster: bool,
     /// Also disturb the registries: evictions, reloads, removed tenants, rotated keys; with --gateway
-    /// also rotated tokens, faults of the receiver and restarts
+    /// also rotated tokens, faults of the receiver and restarts; with --cluster also kills of replicas
+    /// and servers
     #[arg(long)]
     chaos: bool,
     /// Seconds until a program, with its checks, counts as hung
@@ -69,6 +75,8 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
         Some(seconds) => options.duration(Duration::from_secs(seconds.get())),
         None => options,
     };
+    #[cfg(feature = "jetstream")]
+    let options = options.cluster(arguments.cluster);
     let options = if arguments.gateway {
         options.gateway(std::env::current_exe()?)
     } else {
@@ -91,10 +99,10 @@ fn show(out: &mut impl Write, report: &VerifyReport) -> Result<(), CliError> {
         report.rounds,
         if report.rounds == 1 { "program" } else { "programs" },
         report.tracers,
-        if report.gateway.is_some() {
-            "a gateway"
-        } else {
-            "2 registries"
+        match (report.gateway, report.cluster) {
+            (_, Some(_)) => "3 replicas of a gateway",
+            (Some(_), None) => "a gateway",
+            (None, None) => "2 registries",
         },
         report.threads,
         if report.gateway.is_some() { "clients" } else { "threads" },
@@ -126,6 +134,14 @@ fn show(out: &mut impl Write, report: &VerifyReport) -> Result<(), CliError> {
             gateway.unanswered,
             gateway.refused_keys,
             gateway.receiver_faults
+        )?;
+    }
+    if let Some(cluster) = report.cluster {
+        writeln!(
+            out,
+            "stream: {} servers killed, {} items acknowledged, {} without an acknowledgement in time, {} received twice and \
+             sent once",
+            cluster.server_kills, cluster.published, cluster.unconfirmed, cluster.duplicates
         )?;
     }
     writeln!(out)?;

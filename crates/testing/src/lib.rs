@@ -12,5 +12,6 @@ mod verify;
 
 pub use kit::{Leak, Spans, TestProject, TestRegistry, TestRegistryBuilder};
 pub use verify::{
-    ChaosReport, Failure, Finding, FindingKind, GatewayReport, SideReport, Verify, VerifyError, VerifyReport, verify,
+    ChaosReport, ClusterReport, Failure, Finding, FindingKind, GatewayReport, SideReport, Verify, VerifyError,
+    VerifyReport, verify,
 };

@@ -130,6 +130,57 @@ fn disturb_gateway(seed: &str, end: &str, ends: &str) {
 }
 
 #[test]
+#[ignore = "needs nats-server"]
+fn random_requests_to_replicas_leak_lose_and_repeat_nothing() {
+    let report = run_gateway(&["--cluster", "--operations", "300", "--seed", "2"]);
+    assert!(report["ours"]["spans"].as_u64() > Some(1000), "{report}");
+    let cluster = &report["cluster"];
+    assert!(
+        cluster["published"].as_u64() >= report["ours"]["spans"].as_u64(),
+        "{report}"
+    );
+    assert_eq!(
+        (
+            &cluster["unconfirmed"],
+            &cluster["duplicates"],
+            &cluster["server_kills"]
+        ),
+        (&0.into(), &0.into(), &0.into())
+    );
+}
+
+#[test]
+#[ignore = "needs nats-server"]
+fn random_requests_lose_nothing_while_replicas_and_servers_are_killed() {
+    let report = run_gateway(&["--cluster", "--chaos", "--operations", "500", "--seed", "5"]);
+    assert!(report["ours"]["spans"].as_u64() > Some(1000), "{report}");
+    assert_eq!(report["gateway"]["kills"], report["operations"]["kill"]);
+    assert_eq!(
+        report["cluster"]["server_kills"],
+        report["operations"]["kill a server of the stream"]
+    );
+    for kills in [&report["gateway"]["kills"], &report["cluster"]["server_kills"]] {
+        assert!(kills.as_u64() > Some(0), "{report}");
+    }
+}
+
+#[test]
+fn a_cluster_needs_a_gateway_and_nats_servers() {
+    let alone = run(&["--cluster"]);
+    assert_eq!(alone.status.code(), Some(2));
+    assert!(text(&alone.stderr).contains("--gateway"), "{}", text(&alone.stderr));
+    let output = binary()
+        .args(["verify", "--gateway", "--cluster"])
+        .env("NATS_SERVER", "/nowhere/nats-server")
+        .output()
+        .expect("the binary was built with the tests");
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(error.contains("cannot run /nowhere/nats-server: "), "{error}");
+    assert!(error.contains("set NATS_SERVER"), "{error}");
+}
+
+#[test]
 fn a_gateway_has_no_peer() {
     let both = run(&["--gateway", "--peer"]);
     assert_eq!(both.status.code(), Some(2));

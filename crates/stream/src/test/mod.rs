@@ -96,6 +96,21 @@ impl TestCluster {
         }
     }
 
+    /// Checks that the program of the servers runs.
+    ///
+    /// # Errors
+    /// Says which program cannot be run, and why.
+    pub fn check_program() -> Result<(), String> {
+        let server = server();
+        let ran = Command::new(&server).arg("--version").stdout(Stdio::null()).status();
+        let why = match ran {
+            Ok(status) if status.success() => return Ok(()),
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        Err(format!("cannot run {}: {why}; set NATS_SERVER", server.display()))
+    }
+
     fn create(options: TestOptions) -> io::Result<Self> {
         let folder = TempDir::new()?;
         let mut nodes = Vec::new();

@@ -22,6 +22,9 @@ pub enum VerifyError {
     /// The gateway did not start. Contains its log.
     #[error("the gateway does not start: {0}")]
     Gateway(String),
+    /// The NATS servers of a cluster did not start.
+    #[error("cannot start the NATS servers of the cluster: {0}")]
+    Servers(String),
     /// Threads or temporary files could not be created.
     #[error("cannot create threads or temporary files")]
     Runtime(#[from] std::io::Error),

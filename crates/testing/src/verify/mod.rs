@@ -41,5 +41,5 @@ mod watchdog;
 pub use check::finding::{Finding, FindingKind};
 pub use error::VerifyError;
 pub use options::Verify;
-pub use report::{ChaosReport, Failure, GatewayReport, SideReport, VerifyReport};
+pub use report::{ChaosReport, ClusterReport, Failure, GatewayReport, SideReport, VerifyReport};
 pub use rounds::verify;

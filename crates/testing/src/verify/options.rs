@@ -15,6 +15,7 @@ pub struct Verify {
     pub(super) peer: bool,
     pub(super) chaos: bool,
     pub(super) gateway: Option<PathBuf>,
+    pub(super) cluster: bool,
     pub(super) limit: Duration,
 }
 
@@ -29,6 +30,7 @@ impl Default for Verify {
             peer: false,
             chaos: false,
             gateway: None,
+            cluster: false,
             limit: Duration::from_secs(300),
         }
     }
@@ -87,6 +89,18 @@ impl Verify {
     /// the gateway. It needs the command `kill`.
     pub fn gateway(mut self, program: impl Into<PathBuf>) -> Self {
         self.gateway = Some(program.into());
+        self
+    }
+
+    /// Runs the programs on three replicas of the [`gateway`](Self::gateway), which share a stream on
+    /// one NATS server, or on three with [`chaos`](Self::chaos), which also kills replicas and
+    /// servers. No effect without a gateway.
+    ///
+    /// The server is the program that the variable `NATS_SERVER` names, or `nats-server` on the path.
+    #[cfg(feature = "jetstream")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "jetstream")))]
+    pub fn cluster(mut self, cluster: bool) -> Self {
+        self.cluster = cluster;
         self
     }
 

@@ -30,6 +30,8 @@ pub struct VerifyReport {
     pub chaos: Option<ChaosReport>,
     /// What happened on the way, if [`Verify::gateway`](super::Verify::gateway) is set.
     pub gateway: Option<GatewayReport>,
+    /// What the ledger of all replicas counted, if the programs ran on several.
+    pub cluster: Option<ClusterReport>,
     /// Result for plain providers, if [`Verify::peer`](super::Verify::peer) is set.
     pub peer: Option<SideReport>,
     /// The first program with a deviation, shortened.
@@ -79,6 +81,30 @@ impl GatewayReport {
         self.unanswered += other.unanswered;
         self.refused_keys += other.refused_keys;
         self.receiver_faults += other.receiver_faults;
+    }
+}
+
+/// Kills of servers, and counts of the ledger of all replicas that shared a stream. None of them is a
+/// deviation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ClusterReport {
+    /// Kills of servers, each followed by a start.
+    pub server_kills: u64,
+    /// Spans and session events that the servers acknowledged.
+    pub published: u64,
+    /// Those that the servers stored without an acknowledgement in time.
+    pub unconfirmed: u64,
+    /// Those that arrived a second time from the stream, and were sent once.
+    pub duplicates: u64,
+}
+
+impl ClusterReport {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.server_kills += other.server_kills;
+        self.published += other.published;
+        self.unconfirmed += other.unconfirmed;
+        self.duplicates += other.duplicates;
     }
 }
 

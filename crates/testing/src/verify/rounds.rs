@@ -79,6 +79,7 @@ fn on_runtime(options: &Verify, runtime: &Handle) -> Result<VerifyReport, Verify
         peer: options.peer.then(SideReport::default),
         chaos: None,
         gateway: None,
+        cluster: None,
         failure: None,
     };
     let started = Instant::now();

@@ -79,8 +79,9 @@ impl Service {
             }
             Disturbance::Widen => self.reload(op, |state| state.narrowed.clear())?,
             Disturbance::Receiver(member, fault) => self.plant(member % world.members.len(), fault),
-            Disturbance::Restart => self.restart()?,
-            Disturbance::Kill => self.kill()?,
+            Disturbance::Restart(replica) => self.restart(replica)?,
+            Disturbance::Kill(replica) => self.kill(replica)?,
+            Disturbance::KillServer(server) => self.kill_server(server),
             Disturbance::Pause => thread::sleep(PAUSE),
         }
         Ok(())
@@ -96,16 +97,18 @@ impl Service {
     }
 
     fn hang_up(&self, op: u32, wanted: &'static str) -> Result<(), VerifyError> {
-        let process = lock(&self.process);
-        let Some(process) = process.as_ref() else { return Ok(()) };
-        let from = process.log().len();
-        process.signal("HUP")?;
-        let line = process
-            .log()
-            .wait(from, LIMIT, |line| line.contains(RELOADED) || line.contains(REFUSED));
-        let seen = line.map_or_else(|| "no such line".to_owned(), |(_, line)| line);
-        if !seen.contains(wanted) {
-            self.wrong(FindingKind::WrongLookup, op, wanted, seen);
+        for replica in &self.replicas {
+            let process = lock(&replica.process);
+            let Some(process) = process.as_ref() else { continue };
+            let from = process.log().len();
+            process.signal("HUP")?;
+            let line = process
+                .log()
+                .wait(from, LIMIT, |line| line.contains(RELOADED) || line.contains(REFUSED));
+            let seen = line.map_or_else(|| "no such line".to_owned(), |(_, line)| line);
+            if !seen.contains(wanted) {
+                self.wrong(FindingKind::WrongLookup, op, wanted, seen);
+            }
         }
         Ok(())
     }

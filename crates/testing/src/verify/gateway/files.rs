@@ -11,7 +11,8 @@ use tempfile::TempDir;
 use super::super::chaos::files::{bindings, pool};
 use super::super::ours::EXPLAINED;
 use super::super::program::cast::Member;
-use super::program::Spool;
+use super::cluster::ADMIN_TOKEN;
+use super::program::Storage;
 use super::world::{Basic, Caller, MAX_REQUEST, MAX_SPAN, Rule, State, TENANT_ATTRIBUTE, TENANT_HEADER, TOKENS, World};
 use crate::lock::lock;
 
@@ -23,17 +24,22 @@ const BATCH: usize = 16;
 pub(super) struct Files {
     folder: TempDir,
     url: String,
+    /// The table `[gateway.stream]` of replicas.
+    stream: Option<Value>,
+    replicas: usize,
     /// Changed between two processes alone.
-    spool: Mutex<Spool>,
+    storage: Mutex<Storage>,
 }
 
 impl Files {
-    /// Writes the files of a state whose receiver has this address.
-    pub(super) fn new(url: String, world: &World) -> io::Result<Self> {
+    /// Writes the files of a state, for a receiver at this address.
+    pub(super) fn new(url: String, stream: Option<Value>, replicas: usize, world: &World) -> io::Result<Self> {
         let files = Self {
             folder: tempfile::tempdir()?,
             url,
-            spool: Mutex::default(),
+            stream,
+            replicas,
+            storage: Mutex::default(),
         };
         for folder in ["keys", "tokens", "callers.d"] {
             fs::create_dir(files.path(folder))?;
@@ -41,27 +47,29 @@ impl Files {
         for member in &world.members {
             files.write_key(member, &member.key)?;
         }
+        files.replace("admin", ADMIN_TOKEN)?;
         files.write(world, &world.initial())?;
         Ok(files)
     }
 
-    pub(super) fn configuration(&self) -> PathBuf {
-        self.path("gateway.json")
+    /// Returns the file of a replica.
+    pub(super) fn configuration(&self, replica: usize) -> PathBuf {
+        self.path(&configuration_file(replica))
     }
 
-    /// Writes the configuration with another mode of the spool.
-    pub(super) fn write_with(&self, spool: Spool, world: &World, state: &State) -> io::Result<()> {
-        *lock(&self.spool) = spool;
+    /// Writes the configuration with another storage.
+    pub(super) fn write_with(&self, storage: Storage, world: &World, state: &State) -> io::Result<()> {
+        *lock(&self.storage) = storage;
         self.write(world, state)
     }
 
-    /// Returns the folder of the data on disk.
-    pub(super) fn spool(&self) -> PathBuf {
-        self.path("spool")
+    /// Returns the folder of a replica's data on disk.
+    pub(super) fn spool(&self, replica: usize) -> PathBuf {
+        self.path(&spool_folder(replica))
     }
 
     pub(super) fn has_spool(&self) -> bool {
-        *lock(&self.spool) != Spool::Off
+        lock(&self.storage).spool_mode().is_some()
     }
 
     /// Writes the key of a member.
@@ -124,26 +132,37 @@ impl Files {
             "retry": {"initial_backoff": "5ms", "max_backoff": "50ms", "max_retry_after": "50ms"},
         });
         document["pool"] = pool(world.members.len());
-        let spool = *lock(&self.spool);
-        if let Some(mode) = spool.name() {
-            document["spool"] = json!({"mode": mode, "path": "spool", "max_bytes": "64MiB"});
-        }
+        let storage = *lock(&self.storage);
         document["gateway"] = json!({
             "http": "127.0.0.1:0",
             "grpc": "127.0.0.1:0",
             "max_request": format!("{MAX_REQUEST}B"),
-            // What is not delivered by then goes to disk.
-            "shutdown_timeout": if spool == Spool::Overflow { "2s" } else { "60s" },
+            // What is not delivered by then goes to disk, or stays in the stream.
+            "shutdown_timeout": if storage == Storage::Overflow || storage.is_stream() { "2s" } else { "60s" },
             "callers_dir": "callers.d",
             "callers": callers,
         });
-        self.replace("gateway.json", &document.to_string())
+        if let Some(stream) = &self.stream {
+            document["gateway"]["stream"] = stream.clone();
+            document["gateway"]["admin"] = json!({"listen": "127.0.0.1:0", "token": {"file": "admin"}});
+        }
+        for replica in 0..self.replicas {
+            if let Some(mode) = storage.spool_mode() {
+                let path = spool_folder(replica);
+                document["spool"] = json!({"mode": mode, "path": path, "max_bytes": "64MiB"});
+            }
+            self.replace(&configuration_file(replica), &document.to_string())?;
+        }
+        Ok(())
     }
 
     /// Cuts the configuration off in the middle.
     pub(super) fn break_configuration(&self) -> io::Result<()> {
-        let text = fs::read_to_string(self.configuration())?;
-        self.replace("gateway.json", &text[..text.len() / 2])
+        for replica in 0..self.replicas {
+            let text = fs::read_to_string(self.configuration(replica))?;
+            self.replace(&configuration_file(replica), &text[..text.len() / 2])?;
+        }
+        Ok(())
     }
 
     /// Replaces a file atomically.
@@ -187,6 +206,14 @@ impl Files {
     fn path(&self, name: &str) -> PathBuf {
         Path::new(self.folder.path()).join(name)
     }
+}
+
+fn configuration_file(replica: usize) -> String {
+    format!("gateway-{replica}.json")
+}
+
+fn spool_folder(replica: usize) -> String {
+    format!("spool-{replica}")
 }
 
 fn key_file(member: &Member) -> String {

@@ -4,12 +4,14 @@ use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{Rng as _, SeedableRng as _};
 
+use super::super::options::Verify;
 use super::super::program::operation::OpId;
 use super::content::PROJECT_ATTRIBUTES;
 use super::program::{
     Action, Block, Call, Credential, Disturbance, Encoding, Export, Flaw, Format, Kind, Op, Program, ReceiverFault,
-    SessionCall, SessionRef, Span, Spool,
+    SessionCall, SessionRef, Span, Storage,
 };
+use super::replica::REPLICAS;
 use super::world::{Rule, World};
 use tracer_registry::selector::SelectorKind;
 
@@ -47,8 +49,9 @@ struct Started {
     call: Call,
 }
 
-/// Generates a program with this number of operations.
-pub(super) fn generate(seed: u64, operations: usize, clients: usize, world: &World, chaos: bool) -> Program {
+/// Generates a program with this number of operations, for the replicas of the options.
+pub(super) fn generate(seed: u64, operations: usize, world: &World, options: &Verify) -> Program {
+    let (clients, chaos) = (options.threads, options.chaos);
     let mut generator = Generator {
         rng: StdRng::seed_from_u64(seed),
         world,
@@ -61,23 +64,30 @@ pub(super) fn generate(seed: u64, operations: usize, clients: usize, world: &Wor
     let mut program = Program {
         clients: vec![Vec::new(); clients],
         seed,
-        spool: match (chaos, seed % 2) {
-            (false, _) => Spool::Off,
-            (true, 0) => Spool::Overflow,
-            (true, _) => Spool::Through,
+        storage: match (options.cluster, chaos, seed % 2) {
+            (true, _, 0) => Storage::Stream,
+            (true, ..) => Storage::StreamAndDisk,
+            (false, false, _) => Storage::Memory,
+            (false, true, 0) => Storage::Overflow,
+            (false, true, _) => Storage::Through,
         },
     };
     for _ in 0..operations {
         let id = generator.id();
         let client = generator.rng.random_range(0..clients);
         let kind = if chaos && generator.rng.random_ratio(1, DISTURBANCE) {
-            Kind::Disturb(generator.disturbance(program.spool))
+            Kind::Disturb(generator.disturbance(program.storage))
         } else if generator.chance(SESSIONS) {
             Kind::Session(generator.session(id, client))
         } else {
             Kind::Export(generator.export())
         };
-        program.clients[client].push(Op { id, kind });
+        let replica = if options.cluster {
+            generator.rng.random_range(0..REPLICAS)
+        } else {
+            0
+        };
+        program.clients[client].push(Op { id, replica, kind });
     }
     program.clients.retain(|ops| !ops.is_empty());
     program
@@ -93,7 +103,7 @@ impl Generator<'_> {
         self.rng.random_bool(probability)
     }
 
-    fn disturbance(&mut self, spool: Spool) -> Disturbance {
+    fn disturbance(&mut self, storage: Storage) -> Disturbance {
         let number = self.rng.random_range(0..1000);
         match self.rng.random_range(0..20) {
             0..4 => Disturbance::RotateKey(number),
@@ -116,9 +126,9 @@ impl Generator<'_> {
                 let fault = *faults.choose(&mut self.rng).unwrap_or(&ReceiverFault::Reset);
                 Disturbance::Receiver(number, fault)
             }
-            // Only what is on disk survives a kill.
-            17 if spool == Spool::Through => Disturbance::Kill,
-            17 | 18 => Disturbance::Restart,
+            17 if storage.survives_kills() => Disturbance::Kill(number),
+            17 | 18 => Disturbance::Restart(number),
+            19 if storage.is_stream() => Disturbance::KillServer(number),
             _ => Disturbance::Pause,
         }
     }

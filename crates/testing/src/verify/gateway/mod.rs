@@ -11,7 +11,11 @@
 //! | `client` | requests over HTTP and gRPC |
 //! | `files` | the configuration of the gateway |
 //! | `process` | a `serve` process |
-//! | `service` | the gateway with its collector, over restarts |
+//! | `replica` | a gateway over its processes |
+//! | `servers` | NATS servers |
+//! | `cluster` | the stream that replicas share, and the ledger of all |
+//! | `seen` | what processes reported |
+//! | `service` | the replicas with their collector, over restarts |
 //! | `disturb` | disturbances |
 //! | `run` | runs a program on several threads |
 //! | `check` | comparison of received and expected data |
@@ -21,6 +25,7 @@
 
 mod check;
 mod client;
+mod cluster;
 mod content;
 mod disturb;
 mod files;
@@ -28,8 +33,11 @@ mod generate;
 mod oracle;
 mod process;
 mod program;
+mod replica;
 pub(super) mod rounds;
 mod run;
+mod seen;
+mod servers;
 mod service;
 #[cfg(test)]
 mod tests;

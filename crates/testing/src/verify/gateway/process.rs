@@ -106,6 +106,13 @@ impl Process {
         count?.parse().ok()
     }
 
+    /// Returns the host and port of the admin listener, if it has one.
+    pub(super) fn admin(&self) -> Option<String> {
+        let is_admin = |line: &str| line.trim_start().starts_with("admin ");
+        let (_, line) = self.output.wait(0, LIMIT, is_admin)?;
+        Some(line.rsplit_once("http://")?.1.to_owned())
+    }
+
     pub(super) fn log(&self) -> &Lines {
         &self.log
     }

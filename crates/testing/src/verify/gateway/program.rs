@@ -14,21 +14,29 @@ pub(super) struct Program {
     pub(super) clients: Vec<Vec<Op>>,
     /// Seed of the ids of traces, spans and sessions.
     pub(super) seed: u64,
-    pub(super) spool: Spool,
+    pub(super) storage: Storage,
 }
 
-/// What the gateway writes to disk.
+/// Where accepted data is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Spool {
+pub(super) enum Storage {
     #[default]
-    Off,
+    Memory,
+    /// On the gateway's disk, if it cannot be sent.
     Overflow,
+    /// On the gateway's disk.
     Through,
+    /// In a stream that replicas of the gateway share.
+    Stream,
+    /// In the stream, or on the disk of a replica while it cannot reach the servers.
+    StreamAndDisk,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Op {
     pub(super) id: OpId,
+    /// Replica of the gateway that gets the first attempt.
+    pub(super) replica: usize,
     pub(super) kind: Kind,
 }
 
@@ -211,9 +219,12 @@ pub(super) enum Disturbance {
     Narrow(usize),
     Widen,
     Receiver(usize, ReceiverFault),
-    Restart,
-    /// SIGKILL, and a new process on the same folder.
-    Kill,
+    /// Of one replica.
+    Restart(usize),
+    /// SIGKILL of one replica, and a new process on the same folder.
+    Kill(usize),
+    /// SIGKILL of a server of the stream, and a new process on the same folder.
+    KillServer(usize),
     Pause,
 }
 
@@ -241,14 +252,17 @@ impl Program {
 
     /// Returns the program as text.
     pub(super) fn print(&self, world: &World) -> String {
-        let mut text = self
-            .spool
-            .name()
-            .map_or_else(String::new, |mode| format!("spool: {mode}\n"));
+        let mut text = match self.storage {
+            Storage::Memory => String::new(),
+            storage => format!("storage: {storage:?}\n"),
+        };
         for (index, ops) in self.clients.iter().enumerate() {
             let _ = writeln!(text, "client {index}:");
             for op in ops {
                 let _ = write!(text, "    #{}: ", op.id);
+                if self.storage.is_stream() && !matches!(op.kind, Kind::Disturb(_)) {
+                    let _ = write!(text, "to {}, ", op.replica);
+                }
                 match &op.kind {
                     Kind::Export(export) => export.print(&mut text, world),
                     Kind::Session(session) => session.print(&mut text, world),
@@ -262,14 +276,24 @@ impl Program {
     }
 }
 
-impl Spool {
-    /// Returns the name of the mode in the configuration. `None` if it is off.
-    pub(super) fn name(self) -> Option<&'static str> {
+impl Storage {
+    /// Returns the mode of the spool in the configuration. `None` if it is off.
+    pub(super) fn spool_mode(self) -> Option<&'static str> {
         match self {
-            Self::Off => None,
+            Self::Memory | Self::Stream => None,
             Self::Overflow => Some("overflow"),
-            Self::Through => Some("through"),
+            Self::Through | Self::StreamAndDisk => Some("through"),
         }
+    }
+
+    /// Whether replicas share a stream.
+    pub(super) fn is_stream(self) -> bool {
+        matches!(self, Self::Stream | Self::StreamAndDisk)
+    }
+
+    /// Whether accepted data survives a kill of the gateway.
+    pub(super) fn survives_kills(self) -> bool {
+        self == Self::Through || self.is_stream()
     }
 }
 
@@ -426,8 +450,9 @@ impl Disturbance {
             Self::Narrow(_) => "narrow a caller",
             Self::Widen => "widen callers",
             Self::Receiver(..) => "fault of a receiver",
-            Self::Restart => "restart",
-            Self::Kill => "kill",
+            Self::Restart(_) => "restart",
+            Self::Kill(_) => "kill",
+            Self::KillServer(_) => "kill a server of the stream",
             Self::Pause => "pause",
         }
     }

@@ -11,13 +11,14 @@ use super::super::check::Checked;
 use super::super::check::finding::{Finding, FindingKind};
 use super::super::error::VerifyError;
 use super::super::options::{Verify, round_seed};
-use super::super::report::{Failure, GatewayReport, SideReport, VerifyReport};
+use super::super::report::{ClusterReport, Failure, GatewayReport, SideReport, VerifyReport};
 use super::super::watchdog::within;
 use super::check::{Left, check};
 use super::client::HttpClient;
 use super::generate::generate;
 use super::program::{Kind, Program};
 use super::run::run;
+use super::servers::{End, Servers};
 use super::service::Service;
 use super::world::World;
 
@@ -39,13 +40,19 @@ struct Played {
     checked: Checked,
     took: [Duration; 3],
     report: GatewayReport,
+    cluster: ClusterReport,
     hung: bool,
 }
 
 impl Stage {
-    fn new(program: &Path, world: &Arc<World>, runtime: &Handle) -> Result<Self, VerifyError> {
+    fn new(
+        program: &Path,
+        world: &Arc<World>,
+        servers: Option<&Arc<Servers>>,
+        runtime: &Handle,
+    ) -> Result<Self, VerifyError> {
         Ok(Self {
-            service: Arc::new(Service::new(program.to_owned(), world)?),
+            service: Arc::new(Service::new(program.to_owned(), world, servers)?),
             client: Arc::new(HttpClient::new(runtime.clone())),
         })
     }
@@ -53,13 +60,13 @@ impl Stage {
     /// Runs a program, stops the gateway, and checks and clears what arrived.
     fn play(&self, program: &Program) -> Result<Played, VerifyError> {
         let service = &self.service;
-        service.start(program.spool)?;
+        service.start(program.storage)?;
         let refused_before = service.rotation.refused();
         let started = Instant::now();
         let observed = run(program, service, &self.client)?;
         let ran = Instant::now();
         let (repeats, receiver_faults) = service.end_faults();
-        service.end(program.spool)?;
+        service.end(program.storage)?;
         let stopped = Instant::now();
         let left = Left {
             observed,
@@ -71,6 +78,7 @@ impl Stage {
         service.collector.clear();
         service.states.forget();
         let requests = left.observed.values();
+        let ledger = left.seen.ledger.unwrap_or_default();
         Ok(Played {
             report: GatewayReport {
                 restarts: left.seen.restarts,
@@ -80,6 +88,12 @@ impl Stage {
                 unanswered: requests.map(|seen| u64::from(seen.unknown)).sum(),
                 refused_keys: service.rotation.refused() - refused_before,
                 receiver_faults,
+            },
+            cluster: ClusterReport {
+                server_kills: left.seen.server_kills,
+                published: ledger.published,
+                unconfirmed: ledger.unconfirmed,
+                duplicates: ledger.duplicates,
             },
             checked,
             took: [ran - started, stopped - ran, stopped.elapsed()],
@@ -99,6 +113,7 @@ impl Played {
             checked,
             took: [limit, Duration::ZERO, Duration::ZERO],
             report: GatewayReport::default(),
+            cluster: ClusterReport::default(),
             hung: true,
         }
     }
@@ -111,9 +126,16 @@ pub(in super::super) fn verify(
     runtime: &Handle,
 ) -> Result<VerifyReport, VerifyError> {
     let world = Arc::new(World::new(options.tenants));
+    let servers = if options.cluster {
+        Some(Arc::new(Servers::start(if options.chaos { 3 } else { 1 }, runtime)?))
+    } else {
+        None
+    };
+    let _end = servers.as_deref().map(End);
     let make = {
         let (world, runtime, program) = (Arc::clone(&world), runtime.clone(), program.to_owned());
-        move || Stage::new(&program, &world, &runtime)
+        let servers = servers.clone();
+        move || Stage::new(&program, &world, servers.as_ref(), &runtime)
     };
     let mut report = VerifyReport {
         seed: options.seed,
@@ -125,6 +147,7 @@ pub(in super::super) fn verify(
         peer: None,
         chaos: None,
         gateway: Some(GatewayReport::default()),
+        cluster: options.cluster.then(ClusterReport::default),
         failure: None,
     };
     let started = Instant::now();
@@ -139,7 +162,7 @@ pub(in super::super) fn verify(
         };
         left = left.saturating_sub(size);
         let seed = round_seed(options.seed, report.rounds);
-        let program = generate(seed, size, options.threads, &world, options.chaos);
+        let program = generate(seed, size, &world, options);
         for op in program.ops() {
             *report.operations.entry(op.kind.name()).or_default() += 1;
         }
@@ -148,6 +171,9 @@ pub(in super::super) fn verify(
         report.ours.add(&played.checked, played.took);
         if let Some(report) = &mut report.gateway {
             report.add(&played.report);
+        }
+        if let Some(report) = &mut report.cluster {
+            report.add(&played.cluster);
         }
         if !played.checked.findings.counts.is_empty() {
             let found = played.checked.findings.first;
@@ -267,7 +293,7 @@ fn without(program: &Program, start: usize, count: usize) -> Program {
     Program {
         clients: kept.collect(),
         seed: program.seed,
-        spool: program.spool,
+        storage: program.storage,
     }
 }
 
@@ -290,9 +316,10 @@ fn smaller_requests(program: &Program) -> Vec<Program> {
 
 fn command(options: &Verify, seed: u64, operations: usize) -> String {
     format!(
-        "tracer-registry verify --gateway --seed {seed} --tenants {} --operations {operations} --threads {}{}",
+        "tracer-registry verify --gateway --seed {seed} --tenants {} --operations {operations} --threads {}{}{}",
         options.tenants,
         options.threads,
+        if options.cluster { " --cluster" } else { "" },
         if options.chaos { " --chaos" } else { "" }
     )
 }

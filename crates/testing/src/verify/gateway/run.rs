@@ -33,6 +33,9 @@ pub(super) struct Observed {
     pub(super) last_first: usize,
     /// Attempts that may have been taken although no answer came.
     pub(super) unknown: u32,
+    /// Attempts that the gateway refused because a server of the stream did not acknowledge the data,
+    /// which it may have stored nevertheless.
+    pub(super) unconfirmed: u32,
     /// Answers that the gateway has no room now.
     pub(super) unavailable: u64,
     pub(super) last_error: String,
@@ -102,7 +105,7 @@ fn run_client(
                 continue;
             }
         };
-        let mut observed = send(&prepared, op.id, service, client, first);
+        let mut observed = send(&prepared, op, service, client, first);
         observed.token = token;
         let answered = observed
             .answer
@@ -114,7 +117,7 @@ fn run_client(
     Ok(all)
 }
 
-fn send(prepared: &Prepared, id: OpId, service: &Service, client: &HttpClient, first: usize) -> Observed {
+fn send(prepared: &Prepared, op: &Op, service: &Service, client: &HttpClient, first: usize) -> Observed {
     let unavailable = if prepared.format == Format::Grpc {
         grpc_code(503)
     } else {
@@ -125,10 +128,18 @@ fn send(prepared: &Prepared, id: OpId, service: &Service, client: &HttpClient, f
         ..Observed::default()
     };
     let deadline = Instant::now() + REQUEST;
-    while Instant::now() < deadline && !service.is_hung() {
+    // After a refusal, the client uses the next replica.
+    for replica in op.replica.. {
+        let began = Instant::now();
+        if began >= deadline || service.is_hung() {
+            break;
+        }
         observed.last_first = service.states.now().0;
-        match client.send(service.addresses(), prepared) {
-            Attempt::Answered(answer) if answer.status == unavailable => observed.unavailable += 1,
+        match client.send(service.addresses(replica), prepared) {
+            Attempt::Answered(answer) if answer.status == unavailable => {
+                observed.unavailable += 1;
+                observed.unconfirmed += u32::from(service.may_be_unconfirmed(began));
+            }
             Attempt::Answered(answer) => {
                 observed.answer = Some(answer);
                 break;
@@ -144,7 +155,7 @@ fn send(prepared: &Prepared, id: OpId, service: &Service, client: &HttpClient, f
     observed.period.last = service.states.begun();
     if observed.answer.is_none() && !service.is_hung() {
         let seen = format!("none: {} times no room; {}", observed.unavailable, observed.last_error);
-        service.wrong(FindingKind::Hung, id, "an answer within 30 s", seen);
+        service.wrong(FindingKind::Hung, op.id, "an answer within 30 s", seen);
     }
     observed
 }

@@ -1,8 +1,9 @@
-//! A gateway and its receiver, over restarts of the gateway.
+//! A gateway, or several replicas of it, and their receiver, over restarts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,13 +14,16 @@ use super::super::chaos::rotation::Rotation;
 use super::super::check::finding::FindingKind;
 use super::super::error::VerifyError;
 use super::super::program::cast::Member;
-use super::super::program::operation::OpId;
 use super::super::stage::collector;
-use super::check::counts::{Counts, counts};
+use super::check::counts::counts;
 use super::client::Addresses;
+use super::cluster::Cluster;
 use super::files::Files;
 use super::process::{LIMIT, Process, Stopped};
-use super::program::{Disturbance, Spool};
+use super::program::{Disturbance, Storage};
+use super::replica::{REPLICAS, Replica};
+use super::seen::{Reported, Seen, Wrong};
+use super::servers::Servers;
 use super::world::{States, World};
 use crate::lock::lock;
 use tracer_registry_collector::{FaultId, LocalCollector};
@@ -30,6 +34,12 @@ const SHOWN: usize = 5;
 /// Data that was received longer than this before a kill is not sent again: it is deleted with the
 /// next commit. Long, for a busy disk.
 const IN_FLIGHT: Duration = Duration::from_millis(500);
+/// The same for what a sender of the stream has received: the books, and what they acknowledge, are
+/// written twice a second.
+const UNBOOKED: Duration = Duration::from_secs(2);
+/// How long replicas may take to send what waits in the stream, with the take-overs of those that were
+/// killed, and the tries of failing receivers.
+const STREAM: Duration = Duration::from_secs(120);
 /// How long a gateway sends what was left on disk before it is stopped again.
 const DRAIN: Duration = Duration::from_millis(100);
 
@@ -45,9 +55,9 @@ pub(super) struct Service {
     pub(super) rotation: Rotation,
     /// Locked during a disturbance: one at a time.
     pub(super) disturbing: Mutex<()>,
-    pub(super) process: Mutex<Option<Process>>,
-    /// Where the current process listens, or the last one did.
-    addresses: Mutex<Addresses>,
+    pub(super) replicas: Vec<Replica>,
+    /// What several replicas share.
+    cluster: Option<Cluster>,
     /// Receiver faults of the current program.
     faults: Mutex<Vec<PlantedFault>>,
     seen: Mutex<Seen>,
@@ -62,50 +72,21 @@ pub(super) struct PlantedFault {
     pub(super) repeats: bool,
 }
 
-/// What the processes of a program reported.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Seen {
-    /// Delivered spans, by selector.
-    pub(super) delivered: BTreeMap<String, u64>,
-    /// Dropped spans, by selector. Targets of copies may drop some: no flush waits for them.
-    pub(super) dropped: BTreeMap<String, u64>,
-    /// Reports of dropped or pending spans and session events, but those of targets that only
-    /// dropped spans.
-    pub(super) incomplete: Vec<String>,
-    /// Spans and session events that the last gateway left on disk.
-    pub(super) spooled: u64,
-    /// Whether a gateway ended with the exit code for lost data.
-    pub(super) lost: bool,
-    pub(super) restarts: u64,
-    pub(super) kills: u64,
-    pub(super) cuts: Vec<Cut>,
-    /// What had arrived before a cut after which no gateway has started yet.
-    cut: Option<Counts>,
-    pub(super) wrong: Vec<Wrong>,
-}
-
-/// What had arrived around a kill, or around a stop that left data on disk.
-#[derive(Clone, Debug)]
-pub(super) struct Cut {
-    /// Before anything that was in flight.
-    pub(super) before: Counts,
-    pub(super) after: Counts,
-}
-
-/// A deviation of a process.
-#[derive(Clone, Debug)]
-pub(super) struct Wrong {
-    pub(super) kind: FindingKind,
-    pub(super) op: Option<u32>,
-    pub(super) expected: &'static str,
-    pub(super) seen: String,
-}
-
 impl Service {
-    pub(super) fn new(program: PathBuf, world: &Arc<World>) -> Result<Self, VerifyError> {
+    /// Prepares a gateway, or replicas that share a stream on these servers.
+    pub(super) fn new(
+        program: PathBuf,
+        world: &Arc<World>,
+        servers: Option<&Arc<Servers>>,
+    ) -> Result<Self, VerifyError> {
         let collector = Arc::new(collector(&world.members)?);
-        let files = Files::new(collector.url(), world)?;
-        Ok(Self {
+        let cluster = servers.map(|servers| Cluster::new(Arc::clone(servers)));
+        let replicas = if cluster.is_some() { REPLICAS } else { 1 };
+        let files = Files::new(collector.url(), cluster.as_ref().map(Cluster::table), replicas, world)?;
+        let replicas = (0..replicas).map(|replica| Replica::new(files.configuration(replica), files.spool(replica)));
+        let service = Self {
+            replicas: replicas.collect(),
+            cluster,
             program,
             world: Arc::clone(world),
             rotation: Rotation::new(&collector, world.members.len()),
@@ -113,71 +94,117 @@ impl Service {
             files,
             states: States::new(world.initial()),
             disturbing: Mutex::default(),
-            addresses: Mutex::default(),
-            process: Mutex::default(),
             faults: Mutex::default(),
             seen: Mutex::default(),
-        })
+        };
+        if service.cluster.is_some() {
+            service.create_stream()?;
+        }
+        Ok(service)
     }
 
-    pub(super) fn addresses(&self) -> Addresses {
-        *lock(&self.addresses)
+    fn create_stream(&self) -> Result<(), VerifyError> {
+        let created = Command::new(&self.program)
+            .args(["stream", "init", "--config"])
+            .arg(&self.replicas[0].configuration)
+            .output()?;
+        if created.status.success() {
+            return Ok(());
+        }
+        let output = [created.stdout, created.stderr].concat();
+        Err(VerifyError::Servers(String::from_utf8_lossy(&output).into_owned()))
     }
 
-    /// Starts the gateway of a program.
-    pub(super) fn start(&self, spool: Spool) -> Result<(), VerifyError> {
-        self.files.write_with(spool, &self.world, &self.states.now().1)?;
-        self.resume()
+    /// Returns where a replica listens, modulo how many there are.
+    pub(super) fn addresses(&self, replica: usize) -> Addresses {
+        *lock(&self.replica(replica).addresses)
     }
 
-    fn resume(&self) -> Result<(), VerifyError> {
-        let started = Process::start(&self.program, &self.files.configuration())?;
-        *lock(&self.addresses) = started.addresses;
-        *lock(&self.process) = Some(started);
-        let mut seen = lock(&self.seen);
-        if let Some(before) = seen.cut.take() {
-            let after = counts(&self.collector);
-            seen.cuts.push(Cut { before, after });
+    fn replica(&self, number: usize) -> &Replica {
+        &self.replicas[number % self.replicas.len()]
+    }
+
+    /// Starts all replicas for a program.
+    pub(super) fn start(&self, storage: Storage) -> Result<(), VerifyError> {
+        self.files.write_with(storage, &self.world, &self.states.now().1)?;
+        self.replicas.iter().try_for_each(|replica| self.resume(replica))
+    }
+
+    fn resume(&self, replica: &Replica) -> Result<(), VerifyError> {
+        let started = Process::start(&self.program, &replica.configuration)?;
+        *lock(&replica.addresses) = started.addresses;
+        *lock(&replica.process) = Some(started);
+        if self.cluster.is_none() {
+            lock(&self.seen).end_cuts(&self.collector);
         }
         Ok(())
     }
 
-    /// Stops the gateway at the end of a program, after it has delivered all that was accepted.
-    pub(super) fn end(&self, spool: Spool) -> Result<(), VerifyError> {
-        if spool != Spool::Off {
-            // What is on disk waits for its tenant.
+    /// Stops all replicas at the end of a program, after they have delivered all that was accepted.
+    pub(super) fn end(&self, storage: Storage) -> Result<(), VerifyError> {
+        if storage != Storage::Memory {
+            // What is stored waits for its tenant.
             self.disturb(Disturbance::Restore, 0)?;
         }
-        self.stop();
+        if let Some(cluster) = &self.cluster {
+            self.end_all(cluster)?;
+            lock(&self.seen).end_cuts(&self.collector);
+            return Ok(());
+        }
+        let gateway = self.replica(0);
+        self.stop(gateway);
         let deadline = Instant::now() + LIMIT;
-        while self.spooled() > 0 && Instant::now() < deadline {
-            self.resume()?;
-            self.check_recovered();
+        while self.on_disk() > 0 && Instant::now() < deadline {
+            self.resume(gateway)?;
+            self.check_recovered(gateway);
             thread::sleep(DRAIN);
-            self.stop();
+            self.stop(gateway);
         }
         Ok(())
     }
 
-    fn spooled(&self) -> u64 {
-        lock(&self.seen).spooled
+    /// Stops replicas that share a stream once it is empty, and reads the ledger of all.
+    fn end_all(&self, cluster: &Cluster) -> Result<(), VerifyError> {
+        let deadline = Instant::now() + STREAM;
+        loop {
+            cluster.wait_until_empty(deadline);
+            self.replicas.iter().for_each(|replica| self.stop(replica));
+            // A replica that stops publishes no more of what is on its disk.
+            let is_empty = cluster.wait_until_empty(Instant::now());
+            if (is_empty && self.on_disk() == 0) || Instant::now() >= deadline {
+                break;
+            }
+            self.replicas.iter().try_for_each(|replica| self.resume(replica))?;
+        }
+        // All totals are written by now.
+        let first = self.replica(0);
+        self.resume(first)?;
+        let admin = lock(&first.process).as_ref().and_then(Process::admin);
+        let ledger = admin.and_then(|admin| cluster.ledger(&admin, Instant::now() + LIMIT));
+        self.stop(first);
+        lock(&self.seen).ledger = ledger;
+        Ok(())
     }
 
-    /// Stops the gateway, which delivers what it has accepted, or leaves it on disk.
-    fn stop(&self) {
-        let Some(process) = lock(&self.process).take() else {
+    /// Returns how many spans and session events stopped gateways left on disk.
+    fn on_disk(&self) -> u64 {
+        let left = self.replicas.iter().map(|replica| replica.left.load(Ordering::SeqCst));
+        left.sum()
+    }
+
+    /// Stops a gateway, which delivers what it has accepted, or leaves it on disk or in the stream.
+    fn stop(&self, replica: &Replica) {
+        let Some(process) = lock(&replica.process).take() else {
             return;
         };
         let before = counts(&self.collector);
         let Stopped { code, output, log } = process.stop();
-        let on_disk = self.files.has_spool().then(|| self.on_disk());
+        let on_disk = self.files.has_spool().then(|| self.check_disk(replica));
         let mut left = BTreeMap::new();
         let mut seen = lock(&self.seen);
-        seen.spooled = 0;
         for line in &output {
             if let Some(reported) = Reported::of(line) {
                 *seen.delivered.entry(reported.selector.to_owned()).or_default() += reported.delivered;
-                seen.spooled += reported.spooled;
                 if reported.spooled > 0 {
                     left.insert(reported.selector.to_owned(), reported.spooled);
                 }
@@ -189,6 +216,12 @@ impl Service {
                 }
             }
         }
+        // A lane does not know which of its rows wait for the servers of a stream.
+        if self.cluster.is_some() {
+            left = on_disk.clone().unwrap_or_default();
+        }
+        let count = left.values().sum();
+        replica.left.store(count, Ordering::SeqCst);
         if on_disk.as_ref().is_some_and(|on_disk| *on_disk != left) {
             let lines = output.join(" | ");
             seen.wrong.push(Wrong {
@@ -198,9 +231,9 @@ impl Service {
                 seen: format!("{on_disk:?} on disk, {lines}"),
             });
         }
-        if seen.spooled > 0 {
+        if count > 0 && self.cluster.is_none() {
             // Requests that were in progress have ended, and what they sent is on disk.
-            seen.cut = Some(before);
+            seen.open_cuts.push(before);
         }
         match code {
             Some(0) => {}
@@ -219,10 +252,10 @@ impl Service {
 
     /// Returns the spans and session events that a stopped gateway left, by selector: nothing if the
     /// file is not intact.
-    fn on_disk(&self) -> BTreeMap<String, u64> {
+    fn check_disk(&self, replica: &Replica) -> BTreeMap<String, u64> {
         let checked = Command::new(&self.program)
             .args(["spool", "check", "--json"])
-            .arg(self.files.spool())
+            .arg(&replica.spool)
             .output();
         let output = checked.map(|checked| checked.stdout).unwrap_or_default();
         let checked: Value = serde_json::from_slice(&output).unwrap_or_default();
@@ -235,45 +268,64 @@ impl Service {
         selectors.collect()
     }
 
-    /// Stops the gateway and starts it again.
-    pub(super) fn restart(&self) -> Result<(), VerifyError> {
-        self.stop();
+    /// Stops a gateway and starts it again.
+    pub(super) fn restart(&self, replica: usize) -> Result<(), VerifyError> {
+        let replica = self.replica(replica);
+        self.stop(replica);
         lock(&self.seen).restarts += 1;
-        self.resume()?;
-        self.check_recovered();
+        self.resume(replica)?;
+        self.check_recovered(replica);
         Ok(())
     }
 
-    /// Kills the gateway and starts it again. What it had written to disk is sent then.
-    pub(super) fn kill(&self) -> Result<(), VerifyError> {
-        let before = counts(&self.collector);
-        thread::sleep(IN_FLIGHT);
-        if let Some(mut process) = lock(&self.process).take() {
+    /// Kills a gateway and starts it again. What it had stored is sent then, or by another replica.
+    pub(super) fn kill(&self, replica: usize) -> Result<(), VerifyError> {
+        let replica = self.replica(replica);
+        self.begin_cut();
+        if let Some(mut process) = lock(&replica.process).take() {
             process.kill();
         }
-        {
-            let mut seen = lock(&self.seen);
-            seen.kills += 1;
-            seen.cut = Some(before);
+        lock(&self.seen).kills += 1;
+        self.resume(replica)
+    }
+
+    /// Kills a server of the stream and starts it again.
+    pub(super) fn kill_server(&self, server: usize) {
+        if let Some(cluster) = &self.cluster {
+            self.begin_cut();
+            cluster.kill_server(server);
+            lock(&self.seen).server_kills += 1;
         }
-        self.resume()
+    }
+
+    /// Notes what has arrived before anything that is in flight from now on.
+    fn begin_cut(&self) {
+        let before = counts(&self.collector);
+        thread::sleep(if self.cluster.is_some() { UNBOOKED } else { IN_FLIGHT });
+        lock(&self.seen).open_cuts.push(before);
+    }
+
+    /// Returns whether an attempt that was refused may have been stored nevertheless.
+    pub(super) fn may_be_unconfirmed(&self, since: Instant) -> bool {
+        self.cluster.as_ref().is_some_and(|cluster| cluster.is_uncertain(since))
     }
 
     /// Checks that a gateway found on disk what the one before it left there.
-    fn check_recovered(&self) {
-        if !self.files.has_spool() {
+    fn check_recovered(&self, replica: &Replica) {
+        // With a stream, the line is about all that arrives from it.
+        if !self.files.has_spool() || self.cluster.is_some() {
             return;
         }
-        let recovered = lock(&self.process).as_ref().and_then(Process::recovered);
-        let mut seen = lock(&self.seen);
-        if recovered != Some(seen.spooled) {
+        let recovered = lock(&replica.process).as_ref().and_then(Process::recovered);
+        let left = replica.left.load(Ordering::SeqCst);
+        if recovered != Some(left) {
             let wrong = Wrong {
                 kind: FindingKind::WrongLedger,
                 op: None,
                 expected: "what the last gateway left on disk",
-                seen: format!("{} left, {recovered:?} found", seen.spooled),
+                seen: format!("{left} left, {recovered:?} found"),
             };
-            seen.wrong.push(wrong);
+            lock(&self.seen).wrong.push(wrong);
         }
     }
 
@@ -315,65 +367,8 @@ impl Service {
 
     /// Returns what the processes reported since the last call.
     pub(super) fn take_seen(&self) -> Seen {
-        std::mem::take(&mut *lock(&self.seen))
-    }
-}
-
-impl Seen {
-    /// Returns how often a span or a request to the session API was in flight to a member at a cut.
-    pub(super) fn repeats(&self, name: &str, op: OpId) -> u64 {
-        let key = (name.to_owned(), op);
-        let in_flight = self
-            .cuts
-            .iter()
-            .filter(|cut| cut.after.get(&key) > cut.before.get(&key));
-        in_flight.count() as u64
-    }
-}
-
-/// A line of the final report.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Reported<'l> {
-    pub(super) selector: &'l str,
-    /// Spans.
-    pub(super) delivered: u64,
-    /// Spans and session events that are on disk.
-    pub(super) spooled: u64,
-    /// Spans that were dropped.
-    pub(super) dropped: u64,
-    /// Whether session events were dropped, or something is pending.
-    pub(super) has_more: bool,
-}
-
-impl<'l> Reported<'l> {
-    pub(super) fn of(line: &'l str) -> Option<Self> {
-        let (selector, rest) = line.split_once(": ")?;
-        let rest = rest.split_once("; last error: ").map_or(rest, |(rest, _)| rest);
-        let mut facts = rest.split(", ");
-        let delivered = facts.next()?;
-        let count = |fact: &str, ends: [&str; 2]| {
-            let count = ends.iter().find_map(|end| fact.strip_suffix(end))?;
-            count.parse::<u64>().ok()
-        };
-        let mut reported = Self {
-            selector,
-            delivered: count(delivered, [" spans delivered", " span delivered"])?,
-            spooled: 0,
-            dropped: 0,
-            has_more: false,
-        };
-        for fact in facts {
-            let spooled = fact.strip_suffix(" spooled").and_then(|fact| {
-                let events = count(fact, [" session events", " session event"]);
-                events.or_else(|| fact.parse().ok())
-            });
-            let dropped = fact
-                .split_once(" dropped (")
-                .and_then(|(count, _)| count.parse::<u64>().ok());
-            reported.spooled += spooled.unwrap_or_default();
-            reported.dropped += dropped.unwrap_or_default();
-            reported.has_more |= spooled.is_none() && dropped.is_none();
-        }
-        Some(reported)
+        let mut seen = std::mem::take(&mut *lock(&self.seen));
+        seen.spooled = self.on_disk();
+        seen
     }
 }

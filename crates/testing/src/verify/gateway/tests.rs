@@ -1,6 +1,7 @@
 //! The oracle on handwritten requests, and the checker on data that a test sends to the receiver in
 //! the gateway's place.
 
+mod cluster;
 mod copies;
 mod spool;
 
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::super::check::Checked;
 use super::super::check::finding::FindingKind;
+use super::super::options::Verify;
 use super::super::program::cast::Member;
 use super::super::stage::collector;
 use super::check::{Left, check};
@@ -21,10 +23,10 @@ use super::generate::generate;
 use super::oracle::{expect, owners};
 use super::program::{
     Action, Block, Call, Credential, Encoding, Export, Flaw, Format, Kind, Op, Program, SessionCall, SessionRef, Span,
-    Spool,
+    Storage,
 };
 use super::run::Observed;
-use super::service::Seen;
+use super::seen::Seen;
 use super::wire;
 use super::world::{Rule, State, World};
 use tracer_registry_collector::LocalCollector;
@@ -183,9 +185,10 @@ fn a_change_of_the_configuration_changes_the_answer() {
 #[test]
 fn a_seed_has_one_program_with_requests_of_every_kind() {
     let world = world();
-    let program = generate(3, 4000, 4, &world, true);
-    assert_eq!(program, generate(3, 4000, 4, &world, true));
-    assert_ne!(program, generate(4, 4000, 4, &world, true));
+    let options = Verify::new().chaos(true);
+    let program = generate(3, 4000, &world, &options);
+    assert_eq!(program, generate(3, 4000, &world, &options));
+    assert_ne!(program, generate(4, 4000, &world, &options));
     let kinds: BTreeSet<&str> = program.ops().map(|op| op.kind.name()).collect();
     assert_eq!(kinds.len(), 8 + 4 + 13, "{kinds:?}");
     let exports = program.ops().filter_map(|op| match &op.kind {
@@ -248,11 +251,11 @@ impl Delivery {
                 clients: vec![
                     ids.into_iter()
                         .zip(ops)
-                        .map(|(id, (kind, ..))| Op { id, kind })
+                        .map(|(id, (kind, ..))| Op { id, replica: 0, kind })
                         .collect(),
                 ],
                 seed: SEED,
-                spool: Spool::Off,
+                storage: Storage::Memory,
             },
             world,
         }

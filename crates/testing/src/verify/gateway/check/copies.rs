@@ -45,6 +45,6 @@ impl Check<'_> {
         }
         let totals = self.counts.entry(target).or_default();
         totals[0] += sent.min;
-        totals[1] = totals[1].saturating_add(max);
+        totals[1] = totals[1].saturating_add(max).saturating_add(repeats);
     }
 }

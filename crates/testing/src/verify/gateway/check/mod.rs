@@ -2,6 +2,7 @@
 
 mod copies;
 pub(super) mod counts;
+mod ledger;
 mod sent_session;
 mod sessions;
 
@@ -18,9 +19,9 @@ use super::super::program::cast::{Backend, Member, Setting};
 use super::super::program::operation::OpId;
 use super::content::{self, Attributes, Place, SentBlock, SentSpan, hex, is_removed, session_id, session_of_trace};
 use super::oracle::{Expectation, arriving, code_of, expect, expect_session, owners, too_large};
-use super::program::{Export, Kind, Op, Program, Spool};
+use super::program::{Export, Kind, Op, Program, Storage};
 use super::run::{Observations, Observed};
-use super::service::Seen;
+use super::seen::Seen;
 use super::world::{State, World};
 use tracer_registry::config::SessionMode;
 use tracer_registry_collector::{LocalCollector, Span};
@@ -95,6 +96,7 @@ pub(super) fn check(program: &Program, world: &World, collector: &LocalCollector
     check.check_sessions(collector);
     check.check_missing();
     check.check_processes(collector);
+    check.check_ledger(collector);
     check.check_requests(collector);
     let owners = check.owners(&arrivals);
     let requests = collector.requests();
@@ -197,12 +199,12 @@ impl<'a> Check<'a> {
     fn times(kind: &Kind, observed: &Observed) -> (u64, u64) {
         let answer = observed.answer.as_ref();
         let min = u64::from(answer.is_some_and(|answer| answer.status == code_of(kind, 200)));
-        (min, min + u64::from(observed.unknown))
+        (min, min + u64::from(observed.unknown + observed.unconfirmed))
     }
 
     fn expected_arrivals(&self) -> ExpectedArrivals<'a> {
         let mut all = BTreeMap::new();
-        for Op { id: op, kind } in self.program.ops() {
+        for Op { id: op, kind, .. } in self.program.ops() {
             let (Kind::Export(export), Some(observed)) = (kind, self.left.observed.get(op)) else {
                 continue;
             };
@@ -236,7 +238,7 @@ impl<'a> Check<'a> {
                 // What is on disk gets the settings of the time at which it is sent, and a target's
                 // tracer is replaced after a reload.
                 let first = if is_copy { 0 } else { observed.period.first };
-                let last = if self.program.spool == Spool::Off && !is_copy {
+                let last = if self.program.storage == Storage::Memory && !is_copy {
                     observed.period.last
                 } else {
                     self.left.states.len() - 1
@@ -302,7 +304,7 @@ impl<'a> Check<'a> {
             let wanted = || format!("span #{id} {} to {} times", expected.min, expected.max);
             let totals = self.counts.entry(expected.member).or_default();
             totals[0] += expected.min;
-            totals[1] = totals[1].saturating_add(expected.max);
+            totals[1] = totals[1].saturating_add(expected.max).saturating_add(expected.repeats);
             self.repeated += count.saturating_sub(expected.max);
             if count > expected.max.saturating_add(expected.repeats) {
                 self.find(

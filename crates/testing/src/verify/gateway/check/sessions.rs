@@ -105,7 +105,7 @@ impl Check<'_> {
             if !has_calls {
                 let totals = self.counts.entry(sent.member).or_default();
                 totals[0] += sent.min;
-                totals[1] = totals[1].saturating_add(sent.max);
+                totals[1] = totals[1].saturating_add(sent.max).saturating_add(sent.repeats);
             }
         }
         self.check_order(&sessions, collector);

@@ -1,13 +1,13 @@
 //! Kills, and what a gateway leaves on disk.
 
 use super::super::check::counts::counts;
-use super::super::service::{Cut, Reported};
+use super::super::seen::{Cut, Reported};
 use super::*;
 
 #[test]
 fn only_what_was_in_flight_at_a_kill_may_arrive_again() {
     let mut delivery = Delivery::new();
-    delivery.program.spool = Spool::Through;
+    delivery.program.storage = Storage::Through;
     let before = counts(&delivery.collector);
     delivery.deliver(0, PLAIN[0]);
     let after = counts(&delivery.collector);
@@ -28,7 +28,7 @@ fn only_what_was_in_flight_at_a_kill_may_arrive_again() {
 #[test]
 fn what_was_answered_before_a_kill_must_arrive() {
     let mut delivery = Delivery::new();
-    delivery.program.spool = Spool::Through;
+    delivery.program.storage = Storage::Through;
     delivery.left.seen.kills = 1;
     delivery.deliver(0, PLAIN[0]);
     let checked = delivery.check();
