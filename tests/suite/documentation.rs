@@ -39,7 +39,7 @@ fn pages() -> Vec<PathBuf> {
 /// binary.
 fn source_of(module: &str) -> String {
     if module == "cli" {
-        return all_of("crates/cli/tests/suite");
+        return all_of("crates/cli/tests/suite") + &all_of("crates/cli/tests/suite/cluster");
     }
     read(format!("tests/suite/{module}.rs")) + &all_of(&format!("tests/suite/{module}"))
 }

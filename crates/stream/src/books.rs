@@ -3,7 +3,9 @@
 //!
 //! A message is **seen** when a sender receives it. It is **settled** when it was delivered, counted
 //! as dropped, or parked. The books that are written hold only what is settled: the servers deliver
-//! everything else again. A number that is neither seen nor withdrawn while a later one is, or while
+//! everything else again. It is **finished** when it was delivered or dropped. A finished one may be
+//! found again, if it was also parked, or if an earlier owner did not know that it was not the owner
+//! any more: it is not sent again. A number that is neither seen nor withdrawn while a later one is, or while
 //! the totals of its process have it, is a gap. A gap that stays for [`LOST_AFTER`] is a loss.
 //!
 //! Pure data: the caller gives the time, and reads and writes the JSON.
@@ -17,10 +19,12 @@ use uuid::Uuid;
 
 use crate::message::Published;
 
+mod finished;
 mod numbers;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use finished::Finished;
 use numbers::{Gap, Numbers};
 
 /// How long a number may be missing. Longer than the servers take to deliver a message again.
@@ -59,6 +63,8 @@ pub(crate) struct Books {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Process {
     settled: Numbers,
+    #[serde(default, skip_serializing_if = "Finished::is_empty")]
+    finished: Finished,
     /// Numbers that were counted as lost.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     lost: Vec<[u64; 2]>,
@@ -152,9 +158,29 @@ impl Books {
         }
     }
 
-    /// Counts what was delivered or dropped.
-    pub(crate) fn finish(&mut self, kind: Kind, items: u32) {
+    /// Counts what was delivered or dropped: a message, or what was left of it.
+    pub(crate) fn finish(&mut self, published: &Published, kind: Kind, items: u32) {
+        self.finish_part(kind, items);
+        if let Some(of_process) = self.processes.get_mut(&published.process) {
+            of_process.finished.insert(published.number);
+        }
+    }
+
+    /// Counts what was delivered or dropped of a message.
+    pub(crate) fn finish_part(&mut self, kind: Kind, items: u32) {
         self.finished[kind as usize] += u64::from(items);
+    }
+
+    /// Whether a message is finished. False for messages that were finished long ago.
+    pub(crate) fn is_finished(&self, published: &Published) -> bool {
+        let of_process = self.processes.get(&published.process);
+        of_process.is_some_and(|of_process| of_process.finished.contains(published.number))
+    }
+
+    /// Returns what is finished of each process.
+    pub(crate) fn all_finished(&self) -> BTreeMap<Uuid, Finished> {
+        let processes = self.processes.iter();
+        processes.map(|(process, of)| (*process, of.finished.clone())).collect()
     }
 
     /// Records the totals of a process. `is_received` if all messages that they count were received,
@@ -236,6 +262,7 @@ impl Process {
             settled,
             lost: losses,
             watch: Some(watch),
+            ..
         } = self
         else {
             return (0, false);

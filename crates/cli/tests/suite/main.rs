@@ -18,6 +18,8 @@ mod collect_memory;
 mod full_disk;
 #[cfg(unix)]
 mod kill;
+#[cfg(unix)]
+mod load;
 mod redact;
 #[cfg(unix)]
 mod serve;

@@ -218,7 +218,7 @@ proptest! {
             if books.see(&published, items, false, now) == Seen::New {
                 if messages[number - 1].3 || hand_overs.is_empty() {
                     books.settle(&published, items);
-                    books.finish(Kind::Spans, items);
+                    books.finish(&published, Kind::Spans, items);
                     sent[number] += 1;
                 } else {
                     unsettled.push((0, number));
@@ -237,7 +237,7 @@ proptest! {
         for (_, number) in unsettled {
             let (published, items) = publisher.published(number);
             books.settle(&published, items);
-            books.finish(Kind::Spans, items);
+            books.finish(&published, Kind::Spans, items);
             sent[number] += 1;
         }
         books.note_totals(process(1), publisher.totals(&withdrawn), true, now);

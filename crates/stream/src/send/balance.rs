@@ -49,6 +49,18 @@ impl Senders {
         }
     }
 
+    /// Begins the lives of the others anew after a time in which the servers did not answer: they could
+    /// not write either. Who was dead before that stays dead.
+    pub(crate) fn forgive(&mut self, from: Instant, until: Instant) {
+        let others = self.others.values_mut().map(|(_, at)| at);
+        let silent = self.silent.values_mut().map(|(_, since)| since);
+        for at in others.chain(silent) {
+            if from.saturating_duration_since(*at) < DEAD_AFTER {
+                *at = until;
+            }
+        }
+    }
+
     pub(crate) fn is_live(&self, process: Uuid, now: Instant) -> bool {
         self.others
             .get(&process)
@@ -115,6 +127,21 @@ mod tests {
         assert_eq!(senders.plan(&BTreeSet::from([2, 3]), 4, 0, at(7)), Plan::default());
         assert_eq!(senders.plan(&BTreeSet::from([2, 3]), 4, 0, at(8)).claim, [0, 1]);
         assert!(senders.is_free(0, Some(other), 9, at(8)));
+    }
+
+    #[test]
+    fn a_time_without_servers_ends_no_life() {
+        let (start, other) = (Instant::now(), Uuid::from_u128(1));
+        let mut senders = Senders::default();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let last = || BTreeMap::from([(other, heartbeat(1, &[0, 1]))]);
+        senders.note(last(), at(0));
+        senders.forgive(at(2), at(12));
+        senders.note(last(), at(12));
+        assert!(senders.is_live(other, at(17)));
+        assert!(!senders.is_live(other, at(18)));
+        senders.forgive(at(18), at(30));
+        assert!(!senders.is_live(other, at(30)));
     }
 
     #[test]

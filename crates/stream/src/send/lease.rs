@@ -3,11 +3,18 @@
 //! Each write names the revision that it replaces. So a process that lost the partition fails to
 //! write, and acknowledges nothing that its books do not have.
 
+use std::time::Duration;
+
 use async_nats::jetstream::kv::{Store, UpdateErrorKind};
 use async_nats::jetstream::stream::RawMessageErrorKind;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::books::Books;
+
+/// How long the servers may take to answer. So short that there is another attempt before the owner
+/// hands nothing out any more.
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// Read and write access to the books of one partition.
 #[derive(Clone, Debug)]
@@ -33,7 +40,11 @@ impl Lease {
     pub(crate) async fn look(bucket: &Store, partition: u16) -> Result<(Books, u64), LeaseError> {
         // The leader answers, not a copy that may lag behind.
         let subject = format!("{}{partition}", bucket.prefix);
-        match bucket.stream.get_last_raw_message_by_subject(&subject).await {
+        let read = bucket.stream.get_last_raw_message_by_subject(&subject);
+        let Ok(read) = timeout(ANSWER, read).await else {
+            return Err(LeaseError::Failed(format!("no answer within {ANSWER:?}")));
+        };
+        match read {
             Ok(message) if message.headers.get("KV-Operation").is_some() => Ok((Books::default(), message.sequence)),
             Ok(message) => match serde_json::from_slice(&message.payload) {
                 Ok(books) => Ok((books, message.sequence)),
@@ -68,7 +79,11 @@ impl Lease {
     pub(crate) async fn write(mut self, books: &Books) -> Result<Self, LeaseError> {
         let value = serde_json::to_vec(books).map_err(|error| LeaseError::Failed(error.to_string()))?;
         for is_first in [true, false] {
-            let update = self.bucket.update(&self.key, value.clone().into(), self.revision).await;
+            let update = self.bucket.update(&self.key, value.clone().into(), self.revision);
+            // It may succeed later.
+            let Ok(update) = timeout(ANSWER, update).await else {
+                return Err(LeaseError::Failed(format!("no answer within {ANSWER:?}")));
+            };
             match update {
                 Ok(revision) => {
                     self.revision = revision;

@@ -10,11 +10,13 @@ use futures_util::StreamExt as _;
 use futures_util::TryStreamExt as _;
 use tokio::time::timeout;
 use tracer_registry_spool::Limit;
+use uuid::Uuid;
 
 use super::count::Count;
 use super::direct;
 use super::window::Key;
 use super::window::parked::{Delete, ParkedAt, ParkedMessage, ToPark};
+use crate::books::Finished;
 use crate::connection::Connection;
 use crate::layout::names::{Names, queue_of};
 use crate::message;
@@ -30,7 +32,7 @@ pub(crate) struct Parking {
     partition: u16,
     stream: Stream<()>,
     /// Its last number at the take-over. What has a larger number was parked by this owner.
-    last: u64,
+    pub(super) last: u64,
 }
 
 /// What a read found.
@@ -41,8 +43,14 @@ pub(crate) enum Read {
     Failed,
 }
 
-/// What is parked in a queue: the first number, and how much.
-pub(crate) type Scanned = BTreeMap<Key, (u64, Count)>;
+/// What earlier owners parked.
+#[derive(Default)]
+pub(crate) struct Scanned {
+    /// What waits of each queue: the first number, and how much.
+    pub(crate) queues: BTreeMap<Key, (u64, Count)>,
+    /// Messages that are finished, with their numbers here and in the hot stream.
+    pub(crate) copies: Vec<(Key, u64, u64)>,
+}
 
 impl Parking {
     /// Finds the stream, and returns its queues.
@@ -70,7 +78,7 @@ impl Parking {
     }
 
     /// Counts what earlier owners parked, by reading the headers of all of it.
-    pub(crate) async fn scan(self) -> Result<Scanned, async_nats::Error> {
+    pub(crate) async fn scan(self, finished: BTreeMap<Uuid, Finished>) -> Result<Scanned, async_nats::Error> {
         let config = pull::Config {
             ack_policy: AckPolicy::None,
             headers_only: true,
@@ -80,7 +88,7 @@ impl Parking {
             ..pull::Config::default()
         };
         let consumer: PullConsumer = self.stream.create_consumer(config).await?;
-        let mut scanned = Scanned::new();
+        let mut scanned = Scanned::default();
         let mut left = consumer.cached_info().num_pending;
         let mut messages = consumer.stream().max_messages_per_batch(4096).messages().await?;
         while left > 0 {
@@ -103,7 +111,14 @@ impl Parking {
                 continue;
             };
             let key = (read.row.queue, read.row.kind);
-            let (_, count) = scanned.entry(key).or_insert((sequence, Count::default()));
+            let of_process = finished.get(&read.published.process);
+            if let Some(hot) = read.hot
+                && of_process.is_some_and(|finished| finished.contains(read.published.number))
+            {
+                scanned.copies.push((key, sequence, hot));
+                continue;
+            }
+            let (_, count) = scanned.queues.entry(key).or_insert((sequence, Count::default()));
             count.add(read.row.kind, read.row.items, size);
         }
         let _ = self.stream.delete_consumer(&consumer.cached_info().name).await;

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::kv::Store;
+use bytes::Bytes;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::balance::{Heartbeat, Senders};
@@ -39,7 +41,10 @@ struct Buckets {
 }
 
 /// How often a heartbeat is written.
-const HEARTBEAT: std::time::Duration = std::time::Duration::from_secs(2);
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// How long the servers may take to answer. So short that a sender writes soon after they are there
+/// again, before others count it as dead.
+const ANSWER: Duration = Duration::from_secs(1);
 
 impl Rounds {
     pub(crate) fn new(connection: &Connection, shared: &Arc<Shared>) -> Self {
@@ -81,15 +86,19 @@ impl Rounds {
     ) -> Result<(), async_nats::Error> {
         let Buckets { books, replicas } = self.buckets().await?;
         let named = own.iter().chain(busy).copied().collect();
-        self.beat(&replicas, named).await?;
-        let values = direct::values(&self.connection.client, &replicas.name, "sender.*").await?;
+        let started = Instant::now();
+        let values = self.exchange(&replicas, named).await;
+        let now = Instant::now();
+        if values.is_err() {
+            self.senders.forgive(started, now);
+        }
+        let values = values?;
         let heartbeats = values.iter().filter_map(|(key, value)| {
             let process = Uuid::try_parse(key.strip_prefix("sender.")?).ok()?;
             let heartbeat = serde_json::from_slice(value).ok()?;
             (process != self.shared.process).then_some((process, heartbeat))
         });
         let heartbeats: BTreeMap<Uuid, Heartbeat> = heartbeats.collect();
-        let now = Instant::now();
         self.senders.note(heartbeats, now);
         let partitions = self.shared.options.partitions;
         let preferred = u16::try_from(self.shared.process.as_u128() & 0xffff).unwrap_or_default();
@@ -124,6 +133,17 @@ impl Rounds {
         Ok(())
     }
 
+    /// Writes a heartbeat if it is time, and reads those of all.
+    async fn exchange(
+        &mut self,
+        replicas: &Store,
+        named: BTreeSet<u16>,
+    ) -> Result<Vec<(String, Bytes)>, async_nats::Error> {
+        self.beat(replicas, named).await?;
+        let values = direct::values(&self.connection.client, &replicas.name, "sender.*");
+        Ok(timeout(ANSWER, values).await??)
+    }
+
     async fn buckets(&mut self) -> Result<Buckets, async_nats::Error> {
         if let Some(buckets) = &self.buckets {
             return Ok(buckets.clone());
@@ -144,9 +164,8 @@ impl Rounds {
         self.heartbeat.beat += 1;
         self.heartbeat.partitions = partitions;
         let started = Instant::now();
-        replicas
-            .put(self.key(), serde_json::to_vec(&self.heartbeat)?.into())
-            .await?;
+        let put = replicas.put(self.key(), serde_json::to_vec(&self.heartbeat)?.into());
+        timeout(ANSWER, put).await??;
         self.written_at = Some(started);
         Ok(())
     }

@@ -117,6 +117,7 @@ pub(crate) enum Take {
 #[derive(Debug)]
 pub(crate) struct Completed {
     pub(crate) key: Key,
+    pub(crate) published: Published,
     pub(crate) items: u32,
     /// What to settle and acknowledge in the hot stream, with the items of the message. None if it is
     /// in the parking stream, or on its way.
@@ -263,6 +264,7 @@ impl Window {
         let entry = queue.entries.get_mut(&hot).filter(|entry| entry.is_taken)?;
         let mut completed = Completed {
             key: key.clone(),
+            published: entry.published,
             items: entry.total,
             settled: None,
         };

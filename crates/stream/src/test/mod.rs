@@ -265,6 +265,42 @@ impl TestCluster {
         format!("http://127.0.0.1:{}", self.nodes[node].ports[1])
     }
 
+    /// Returns the number of a running server's process.
+    pub fn process_id(&self, node: usize) -> u32 {
+        self.nodes[node].process.as_ref().expect("a server that runs").id()
+    }
+
+    /// Waits until a stream has a leader other than this one, by what a majority of the servers says.
+    /// Returns its node.
+    pub async fn leader_of(&self, stream: &str, other_than: Option<usize>) -> usize {
+        let until = Instant::now() + START;
+        loop {
+            let mut votes = vec![0; self.nodes.len()];
+            for node in (0..self.nodes.len()).filter(|node| Some(*node) != other_than) {
+                let answer = http::get(&self.monitor_url(node), "/jsz?streams=true&accounts=true").await;
+                let answer = serde_json::from_slice(&answer.unwrap_or_default()).unwrap_or(serde_json::Value::Null);
+                let accounts = answer["account_details"].as_array().into_iter().flatten();
+                let streams = accounts.flat_map(|account| account["stream_detail"].as_array().into_iter().flatten());
+                let leader = streams.filter(|detail| detail["name"] == stream).find_map(|detail| {
+                    detail["cluster"]["leader"]
+                        .as_str()?
+                        .strip_prefix('n')?
+                        .parse::<usize>()
+                        .ok()
+                });
+                if let Some(votes) = leader.and_then(|leader| votes.get_mut(leader)) {
+                    *votes += 1;
+                }
+            }
+            let leader = votes.iter().position(|count| count * 2 > self.nodes.len());
+            if let Some(leader) = leader.filter(|leader| Some(*leader) != other_than) {
+                return leader;
+            }
+            assert!(Instant::now() < until, "no leader of {stream}: {votes:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Returns what a server has logged.
     pub fn log(&self, node: usize) -> String {
         fs::read_to_string(self.path(node, "log")).unwrap_or_default()

@@ -278,11 +278,19 @@ impl Streams {
         }
     }
 
-    /// Publishes spans. Returns their number in the hot stream.
-    pub(crate) async fn publish(&mut self, partition: u16, queue: &str, items: u64, body: &str) -> u64 {
-        let (number, sum) = self.published.entry(partition).or_default();
-        *number += 1;
-        *sum += items;
+    /// Publishes spans to the parking stream, as a sender would: those with this number of the process
+    /// and in the hot stream.
+    pub(crate) async fn park(&mut self, partition: u16, queue: &str, items: u64, number: u64, hot: u64, body: &str) {
+        let mut headers = self.headers(partition, queue, items, (number, number * items));
+        headers.insert("Tr-Hot", hot.to_string());
+        let subject = format!("tr.park.{partition}.{queue}.s");
+        let sent = self
+            .context
+            .publish_with_headers(subject, headers, body.to_owned().into());
+        sent.await.expect("sent").await.expect("stored");
+    }
+
+    fn headers(&self, partition: u16, queue: &str, items: u64, (number, sum): (u64, u64)) -> HeaderMap {
         let process = self.process.simple();
         let created = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let created = created.expect("a time").as_millis();
@@ -291,6 +299,15 @@ impl Streams {
         headers.insert("Tr-Row", format!("1 {items} 0 {created} 1 {number}"));
         headers.insert("Tr-Owner", queue);
         headers.insert("Tr-Published", format!("{process} {number} {sum}"));
+        headers
+    }
+
+    /// Publishes spans. Returns their number in the hot stream.
+    pub(crate) async fn publish(&mut self, partition: u16, queue: &str, items: u64, body: &str) -> u64 {
+        let (number, sum) = self.published.entry(partition).or_default();
+        *number += 1;
+        *sum += items;
+        let headers = self.headers(partition, queue, items, self.published[&partition]);
         let end = Instant::now() + DEADLINE;
         loop {
             let subject = format!("tr.hot.{partition}.{queue}.s");

@@ -179,6 +179,39 @@ async fn another_replica_takes_over_from_a_dead_one_and_repeats_only_what_was_no
     second.close();
 }
 
+/// A sender that has just lost the partition may park messages that the new owner sends.
+#[tokio::test]
+#[ignore = "needs nats-server"]
+async fn a_finished_message_that_is_parked_late_is_deleted_and_not_sent_again() {
+    let cluster = TestCluster::start(1).await;
+    let mut streams = Streams::create(&cluster, 1).await;
+    let first = Replica::open(&cluster, 1, &[("dead", Receiver::Refuses)]);
+    for body in bodies(0..3) {
+        streams.publish(0, "well", 2, &body).await;
+        streams.publish(0, "dead", 1, &body).await;
+    }
+    until("the first has sent what it can", async || {
+        let left = (streams.messages("tr-hot-0").await, streams.messages("tr-park-0").await);
+        check(first.count() == 3 && left == (0, 3), left)
+    })
+    .await;
+    for (hot, body) in [1, 3, 5].into_iter().zip(bodies(0..3)) {
+        streams.park(0, "well", 2, hot, hot, &body).await;
+    }
+    first.close();
+    let second = Replica::open(&cluster, 1, &[]);
+    until("the second has the rest, and the copies are deleted", async || {
+        let left = streams.messages("tr-park-0").await;
+        check(second.count() >= 3 && left == 0, (second.count(), left))
+    })
+    .await;
+    assert_eq!(second.delivered("well"), Vec::<String>::new());
+    assert_eq!(second.delivered("dead"), bodies(0..3));
+    assert_eq!(streams.books(0).await["finished"], serde_json::json!([9, 0]));
+    assert_eq!(second.store().depth().rows, 0);
+    second.close();
+}
+
 #[tokio::test]
 #[ignore = "needs nats-server"]
 async fn a_replica_that_closes_hands_over_at_once() {

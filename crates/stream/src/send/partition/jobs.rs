@@ -1,5 +1,6 @@
 //! What a partition asks of the servers, and what comes of it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::StreamExt as _;
@@ -53,6 +54,7 @@ impl Partition {
     fn was_read(&mut self, key: Key, from: u64, limit: Limit, done: Done<Result<Vec<Taken>, Failing>>, read: Read) {
         let rows = match read {
             Read::Messages(mut messages) => {
+                self.drop_copies(&messages);
                 self.drop_erased(&key, &mut messages);
                 let read = self.window.read(&key, from, messages, limit, Instant::now());
                 read.map(|read| {
@@ -73,6 +75,24 @@ impl Partition {
             Some(rows) => done(Ok(self.taken(rows))),
             // Older rows were released meanwhile.
             None => self.take(key, limit, done),
+        }
+    }
+
+    /// Deletes copies of messages that are finished: these were parked although an earlier publication
+    /// had no answer, or by a process that did not know yet that it lost the partition.
+    fn drop_copies(&mut self, messages: &[ParkedMessage]) {
+        for message in messages
+            .iter()
+            .filter(|message| self.books.is_finished(&message.published))
+        {
+            let (key, count) = of_parked(message);
+            // What came after the scan is not counted, unless this owner parked it and was told so.
+            let is_counted = message.sequence <= self.parking.last && !self.copies.contains(&message.sequence);
+            let unread = if is_counted { count } else { Count::default() };
+            if self.window.drop_copy(&key, message.sequence, message.hot, &unread) {
+                self.is_dirty = true;
+                self.report_moved(count::merge([(key.0, unread)].into_iter()));
+            }
         }
     }
 
@@ -107,7 +127,7 @@ impl Partition {
     fn parked(&mut self, key: &Key, results: Vec<(u64, Option<ParkedAt>)>) {
         for moved in self.window.moved(key, results) {
             self.books.settle(&moved.published, moved.items);
-            self.books.finish(key.1, moved.finished);
+            self.books.finish_part(key.1, moved.finished);
             self.acks.settle(moved.hot);
             self.is_dirty = true;
             self.report_moved(count::merge([(key.0.clone(), moved.repeated)].into_iter()));
@@ -182,7 +202,8 @@ impl Partition {
         if self.uncounted.is_empty() {
             return;
         }
-        let (scan, partition) = (self.parking.clone().scan(), self.number);
+        let scan = self.parking.clone().scan(self.books.all_finished());
+        let partition = self.number;
         self.jobs.push(Box::pin(async move {
             let scanned = scan.await;
             Outcome::Scanned(
@@ -194,18 +215,22 @@ impl Partition {
     }
 
     fn scanned(&mut self, scanned: Option<Scanned>) {
-        let Some(mut scanned) = scanned else {
+        let Some(Scanned { mut queues, copies }) = scanned else {
             self.scan_failed = true;
             return;
         };
         // Nothing is left of a queue that was not found.
         for key in std::mem::take(&mut self.uncounted) {
-            scanned.entry(key).or_insert((1, Count::default()));
+            queues.entry(key).or_insert((1, Count::default()));
         }
-        for (key, (first, parked)) in scanned {
+        for (key, (first, parked)) in queues {
             if let Some(waiting) = self.window.count_parked(&key, first, parked) {
                 self.arrived.push((key.0, waiting));
             }
+        }
+        for (key, sequence, hot) in copies {
+            self.copies.insert(sequence);
+            self.is_dirty |= self.window.drop_copy(&key, sequence, hot, &Count::default());
         }
     }
 
@@ -279,11 +304,11 @@ impl Partition {
 
     /// Drops parked messages that are too old, and looks at the next ones if all were.
     fn drop_old(&mut self, messages: Vec<ParkedMessage>) {
+        self.drop_copies(&messages);
         let (mut dropped, mut is_last) = (Vec::new(), messages.is_empty());
         for message in messages {
             is_last |= !self.is_expired(message.row.created);
-            let count = Count::of(message.row.kind, message.row.items, message.row.body.len() as u64);
-            let key = (message.row.queue, message.row.kind);
+            let (key, count) = of_parked(&message);
             if !is_last && self.window.drop_unread(&key, message.sequence, message.hot, &count) {
                 self.books.expired += count.items.iter().sum::<u64>();
                 self.is_dirty = true;
@@ -306,4 +331,10 @@ impl Partition {
             depth,
         });
     }
+}
+
+fn of_parked(message: &ParkedMessage) -> (Key, Count) {
+    let row = &message.row;
+    let key = (Arc::clone(&row.queue), row.kind);
+    (key, Count::of(row.kind, row.items, row.body.len() as u64))
 }

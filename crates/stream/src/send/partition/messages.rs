@@ -50,6 +50,14 @@ impl Partition {
             self.is_dirty = true;
             return;
         }
+        // An earlier owner finished it, and could not say before it lost the partition that it is settled.
+        if self.books.is_finished(&read.published) {
+            self.books.settle(&read.published, read.row.items);
+            self.books.duplicates += u64::from(read.row.items);
+            self.acks.settle_again(reply);
+            self.is_dirty = true;
+            return;
+        }
         let is_erased = self.is_erased(&read.row);
         if is_erased || self.is_expired(read.row.created) {
             self.books.settle(&read.published, read.row.items);

@@ -148,7 +148,8 @@ impl Partition {
         let Some(completed) = self.window.complete(hot) else {
             return;
         };
-        self.books.finish(completed.key.1, completed.items);
+        self.books
+            .finish(&completed.published, completed.key.1, completed.items);
         if let Some((published, items)) = completed.settled {
             self.books.settle(&published, items);
             self.acks.settle(hot);

@@ -1,5 +1,6 @@
 //! How a partition begins: the consumer is reset, and queues with parked messages are found.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -124,6 +125,7 @@ impl Opened {
             settle_at: self.is_late.then(|| now + ACK_WAIT + Duration::from_secs(1)),
             uncounted: self.queues,
             scan_failed: false,
+            copies: BTreeSet::new(),
             totals: ReadTotals::default(),
             timers: Timers::new(now),
             giving_up: None,

@@ -1,5 +1,6 @@
 //! What a partition holds, what it is asked, and how its jobs end.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -79,6 +80,8 @@ pub(super) struct Partition {
     /// Queues that an earlier owner parked, until they are counted.
     pub(super) uncounted: Vec<Key>,
     pub(super) scan_failed: bool,
+    /// Parked messages that the scan found to be finished.
+    pub(super) copies: BTreeSet<u64>,
     pub(super) totals: ReadTotals,
     pub(super) timers: Timers,
     pub(super) giving_up: Option<Instant>,

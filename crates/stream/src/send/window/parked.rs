@@ -403,6 +403,22 @@ impl Window {
         true
     }
 
+    /// Deletes a copy of a message that is finished. `unread` is what it counts among the unread ones.
+    /// Returns false if the message is still in work, or its queue is not counted yet.
+    pub(crate) fn drop_copy(&mut self, key: &Key, sequence: u64, hot: u64, unread: &Count) -> bool {
+        if self.index.contains_key(&hot) {
+            return false;
+        }
+        let parked = &mut self.queues.entry(key.clone()).or_default().parked;
+        let is_dropped = !parked.is_unknown && parked.done.insert(sequence);
+        if is_dropped {
+            parked.unread.subtract(unread);
+            self.held.subtract(unread);
+        }
+        self.remove_if_empty(key);
+        is_dropped
+    }
+
     /// Begins to delete what was completed in the parking stream. The caller deletes it and calls
     /// [`deleted`](Self::deleted).
     pub(crate) fn deletes(&mut self) -> Vec<(Key, Vec<Delete>)> {
