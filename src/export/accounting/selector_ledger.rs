@@ -179,14 +179,18 @@ impl SelectorLedger {
     }
 
     /// Merges the ledgers of a lane without pending data. Holds this ledger's lock, so a snapshot
-    /// counts them once.
+    /// counts them once. Rows may have been loaded since the lane was found to be empty: then it stays,
+    /// and retires when they have an outcome.
     pub(crate) fn retire(&self, lane: &dyn CountedLane) {
         let mut state = self.state.lock();
         let Some(at) = state.position(lane) else { return };
-        let OpenLane { lane, reported } = state.lanes.remove(at);
+        let snapshot = state.lanes[at].lane.snapshot();
+        if snapshot.ledgers.spans.pending() + snapshot.ledgers.events.pending() > 0 {
+            return;
+        }
+        let OpenLane { reported, .. } = state.lanes.remove(at);
         #[cfg(feature = "spool")]
-        state.end_loads(lane.as_ref());
-        let snapshot = lane.snapshot();
+        state.end_loads(lane);
         let retired = &mut state.retired;
         retired.ledgers.add(&snapshot.ledgers);
         #[cfg(feature = "metrics")]

@@ -405,3 +405,18 @@ fn a_lane_goes_on_after_an_answer_of_the_store_was_lost() {
     world.push(3);
     assert!(world.lane.start_saving(Cause::Ready), "it saves again");
 }
+
+#[test]
+fn rows_that_are_loaded_while_a_lane_ends_are_counted_once_they_are_sent() {
+    let world = World::new(SpoolMode::Through);
+    world.spool("late");
+    // The lane was found to be empty, and rows come before its ledger is merged.
+    assert_eq!(world.load(), 0);
+    world.ledger.retire(world.lane.as_ref());
+    let batch = world.take();
+    assert_eq!(batch.names(), ["late"]);
+    world.lane.complete(batch.numbers(&(0..1)), DELIVERED);
+    assert_eq!((world.spans().queued, world.spans().delivered), (0, 1));
+    world.ledger.retire(world.lane.as_ref());
+    assert_eq!((world.ledger.snapshot().lanes, world.spans().delivered), (0, 1));
+}
