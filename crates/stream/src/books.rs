@@ -205,9 +205,11 @@ impl Books {
     pub(crate) fn resolve(&mut self, now: Instant) -> bool {
         let mut changed = false;
         for of_process in self.processes.values_mut() {
+            let late = of_process.withdraw_losses();
+            self.buffer_lost = self.buffer_lost.saturating_sub(late);
             let (lost, closed) = of_process.resolve(now);
             self.buffer_lost += lost;
-            changed |= closed;
+            changed |= closed || late > 0;
         }
         changed
     }
@@ -292,7 +294,9 @@ impl Process {
             settled.fill(&gap);
             if !is_withdrawn {
                 lost += gap.items().saturating_sub(items);
-                losses.push([gap.first, gap.last]);
+                let numbers = watch.withdrawn().map(|(number, _)| number);
+                let numbers = numbers.filter(|number| gap.overlaps(*number, *number));
+                losses.extend(without([gap.first, gap.last], numbers));
             }
         }
         let too_many = losses.len().saturating_sub(LOSSES);
@@ -312,6 +316,23 @@ impl Process {
             .position(|[first, last]| (*first..=*last).contains(&number))
     }
 
+    /// Takes back losses that the process has withdrawn meanwhile: it could not say so while the servers
+    /// were away. Returns their items.
+    fn withdraw_losses(&mut self) -> u64 {
+        let Some(watch) = self.watch.as_ref().filter(|_| !self.lost.is_empty()) else {
+            return 0;
+        };
+        let withdrawn: Vec<(u64, u64)> = watch.withdrawn().collect();
+        let mut late = 0;
+        for (number, items) in withdrawn {
+            if let Some(index) = self.find_lost(number) {
+                self.unlose(index, number);
+                late += items;
+            }
+        }
+        late
+    }
+
     /// A number that was counted as lost arrived.
     fn unlose(&mut self, index: usize, number: u64) {
         let [first, last] = self.lost.swap_remove(index);
@@ -319,6 +340,21 @@ impl Process {
         let right = (number < last).then(|| [number + 1, last]);
         self.lost.extend(left.into_iter().chain(right));
     }
+}
+
+/// Returns the ranges of a range that are left without these numbers of it, which are in order.
+fn without([first, last]: [u64; 2], numbers: impl Iterator<Item = u64>) -> Vec<[u64; 2]> {
+    let (mut ranges, mut next) = (Vec::new(), first);
+    for number in numbers {
+        if next < number {
+            ranges.push([next, number - 1]);
+        }
+        next = number + 1;
+    }
+    if next <= last {
+        ranges.push([next, last]);
+    }
+    ranges
 }
 
 impl Watch {

@@ -108,6 +108,25 @@ fn a_withdrawn_number_is_no_loss_and_its_message_is_not_sent() {
 }
 
 #[test]
+fn a_loss_that_is_withdrawn_later_is_none() {
+    let (mut books, start) = (Books::default(), Instant::now());
+    let publisher = Publisher {
+        items: vec![5, 7, 11, 13],
+    };
+    books.note_totals(process(1), publisher.totals(&[1]), false, start);
+    see(&mut books, publisher.published(4), start);
+    books.resolve(start);
+    assert!(books.resolve(start + LOST_AFTER));
+    assert_eq!(books.buffer_lost, 18);
+    // The process could not say so before.
+    let mut books = hand_over(&books);
+    books.note_totals(process(1), publisher.totals(&[1, 3]), false, start);
+    assert!(books.resolve(start));
+    assert!(!books.resolve(start), "once only");
+    assert_eq!(books.buffer_lost, 7);
+}
+
+#[test]
 fn what_was_not_settled_is_expected_again_after_a_hand_over() {
     let (mut books, start) = (Books::default(), Instant::now());
     let publisher = Publisher { items: vec![5, 7] };

@@ -74,7 +74,7 @@ fn dead_receivers_hold_up_no_other_tenant_and_get_all_in_order_when_they_are_wel
         let all_arrived = load.wait_until_received(&cluster.receipts, is_sick, LIMIT);
         let healing = healed.elapsed();
         assert!(all_arrived, "{} are lost", load.missing(&cluster.receipts));
-        let ledger = cluster.settle(&load, &replicas[0]);
+        let ledger = cluster.settle(&load, &replicas[0], false);
         let [usual, beside] = [(begin, dead), (dead, end)].map(|(begin, end)| p99(&load, &cluster, begin, end));
         let receipts = cluster.receipts.lock().expect("no panic");
         let spans = load.acknowledgements().into_iter().map(|(span, _)| span);

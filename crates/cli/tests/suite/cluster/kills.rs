@@ -69,7 +69,7 @@ fn no_acknowledged_span_is_lost_by_kills_of_replicas_and_servers() {
         }
         thread::sleep((started + pause * (kills + 1)).saturating_duration_since(Instant::now()));
         load.finish();
-        let ledger = cluster.settle(&load, &replicas[0]);
+        let ledger = cluster.settle(&load, &replicas[0], false);
         let figures = failovers(&load, &cluster.receipts.lock().expect("no panic"), &done);
         println!(
             "{kills} kills in {:?}: {}; {figures}",

@@ -67,7 +67,7 @@ fn one_message_of_each_of_many_tenants_is_delivered() {
         );
         (drained, most.join().expect("no panic"))
     });
-    let ledger = cluster.settle(&load, &send);
+    let ledger = cluster.settle(&load, &send, false);
     let mut memory = String::new();
     for (place, (name, most)) in PROCESSES.iter().zip(&most).enumerate() {
         let _ = write!(memory, "; {name}: {most} MiB at most");

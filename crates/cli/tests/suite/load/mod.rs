@@ -140,6 +140,12 @@ impl Load {
         self.state.lock().expect("no panic").acknowledged.len()
     }
 
+    /// Returns the requests to one address.
+    pub(crate) fn answers_of(&self, address: &str) -> Answers {
+        let state = self.state.lock().expect("no panic");
+        state.answers.get(address).copied().unwrap_or_default()
+    }
+
     /// Returns all requests.
     pub(crate) fn answers(&self) -> Answers {
         let state = self.state.lock().expect("no panic");
