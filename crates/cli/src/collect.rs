@@ -65,7 +65,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
     writeln!(out, "  OTLP/HTTP traces   {url}/v1/traces")?;
     writeln!(out, "  HoneyHive clients  HH_API_URL={url}")?;
     writeln!(out, "  tracer-registry    endpoint = \"{url}\"")?;
-    writeln!(out, "  received data      {url}/api/projects")?;
+    writeln!(out, "  received data      {url}/")?;
     out.flush()?;
     while let Ok(Event::Received(line)) = events.recv() {
         writeln!(out, "{line}")?;

@@ -8,14 +8,15 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::get;
-use bytes::Bytes;
-use http::{Method, StatusCode, Uri};
+use http::header::{ACCEPT, VARY};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::model::{Format, Project, ProjectSummary, Session, Span};
-use crate::request::answer::{self, Refusal};
-use crate::server::budget::Held;
+use crate::model::{Project, ProjectSummary, Session, Span};
+use crate::page;
+use crate::request::answer;
+use crate::respond::{Page, respond, to_json};
 use crate::server::serving::ServingRef;
 
 /// Spans in a response if the request has no limit.
@@ -39,14 +40,13 @@ Read data, without a key; {project} is a name or a fingerprint:
   GET /api/projects/{project}/sessions
   GET /api/projects/{project}/events
   GET /api/projects/{project}/traces
+
+The page for browsers is this address.
 ";
 
 pub(crate) fn routes() -> Router<ServingRef> {
     Router::new()
-        .route(
-            "/",
-            get(async || answer::with_type(StatusCode::OK, "text/plain; charset=utf-8", WELCOME)),
-        )
+        .route("/", get(index))
         .route(
             "/api/health",
             get(async || answer::json(StatusCode::OK, &json!({ "status": "ok" }))),
@@ -57,7 +57,20 @@ pub(crate) fn routes() -> Router<ServingRef> {
         .route("/api/projects/{project}/sessions", get(sessions))
         .route("/api/projects/{project}/events", get(events))
         .route("/api/projects/{project}/traces", get(traces))
+        .merge(page::routes())
         .method_not_allowed_fallback(async || answer::method_not_allowed(&[Method::GET]))
+}
+
+/// The page for browsers, a text for programs.
+async fn index(headers: HeaderMap) -> Response {
+    let accepted = headers.get(ACCEPT).and_then(|accepted| accepted.to_str().ok());
+    let mut response = if accepted.is_some_and(|accepted| accepted.contains("text/html")) {
+        page::index()
+    } else {
+        answer::with_type(StatusCode::OK, "text/plain; charset=utf-8", WELCOME)
+    };
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+    response
 }
 
 #[derive(Serialize)]
@@ -150,13 +163,6 @@ async fn traces(State(serving): State<ServingRef>, Path(name): Path<String>) -> 
     show(&serving, name, page).await
 }
 
-/// Body of a response, or an error.
-type Page = Result<Vec<u8>, (StatusCode, String)>;
-
-fn to_json(page: &impl Serialize) -> Page {
-    serde_json::to_vec(page).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
-}
-
 /// Responds with a page about a project.
 async fn show(serving: &ServingRef, name: String, page: impl FnOnce(&Project) -> Page + Send + 'static) -> Response {
     let shared = Arc::clone(&serving.shared);
@@ -165,39 +171,6 @@ async fn show(serving: &ServingRef, name: String, page: impl FnOnce(&Project) ->
         None => Err((StatusCode::NOT_FOUND, format!("unknown project {name:?}"))),
     };
     respond(serving, page).await
-}
-
-/// Serializes a page on the worker's thread. Its bytes count against the budget until it is sent.
-async fn respond(serving: &ServingRef, page: impl FnOnce() -> Page + Send + 'static) -> Response {
-    let page = match serving.worker.run(page).await {
-        Some(Ok(page)) => page,
-        Some(Err((status, message))) => return answer::error(status, &message),
-        None => {
-            return answer::error(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "internal error while writing the page",
-            );
-        }
-    };
-    match serving.budget.hold_at_most_all(page.len()) {
-        Some(held) => {
-            let page = Bytes::from_owner(HeldPage { page, _held: held });
-            answer::with_type(StatusCode::OK, "application/json", page)
-        }
-        None => Refusal::busy().to_response(Format::Json),
-    }
-}
-
-/// A page that counts against the budget while it lives.
-struct HeldPage {
-    page: Vec<u8>,
-    _held: Held,
-}
-
-impl AsRef<[u8]> for HeldPage {
-    fn as_ref(&self) -> &[u8] {
-        &self.page
-    }
 }
 
 /// Query parameters of the spans page.

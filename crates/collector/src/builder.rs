@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::error::CollectorError;
 use crate::faults::list::Faults;
-use crate::model::{Fingerprints, Received};
+use crate::model::{Fingerprints, OwnerAttributes, Received};
 use crate::request::key_headers::KeyHeaders;
 use crate::request::recorder::Recorder;
 use crate::server::connections::ConnectionLimits;
@@ -30,6 +30,7 @@ pub struct CollectorBuilder {
     connections: ConnectionLimits,
     allowed_hosts: Vec<String>,
     key_headers: Vec<String>,
+    owner_attributes: Vec<String>,
     record_bytes: Option<usize>,
     observers: Vec<Observer>,
 }
@@ -54,6 +55,7 @@ impl CollectorBuilder {
             },
             allowed_hosts: Vec::new(),
             key_headers: Vec::new(),
+            owner_attributes: Vec::new(),
             record_bytes: None,
             observers: Vec::new(),
         }
@@ -91,6 +93,16 @@ impl CollectorBuilder {
     /// a rotation.
     pub fn project(mut self, name: impl Into<String>, key: impl Into<String>) -> Self {
         self.projects.push((name.into(), key.into()));
+        self
+    }
+
+    /// Adds an attribute of spans, resources and session metadata that states the owner of the data.
+    /// Data that states another owner than its project's name counts as
+    /// [`foreign`](crate::ProjectSummary::foreign), and the page shows it in red. Repeatable.
+    /// Default: the resource attribute `tracer_registry.selector`, which applies to data without
+    /// the others. The owner `tenant:acme` also owns the project `acme`.
+    pub fn owner_attribute(mut self, name: impl Into<String>) -> Self {
+        self.owner_attributes.push(name.into());
         self
     }
 
@@ -178,7 +190,7 @@ impl CollectorBuilder {
         let key_headers = self.key_headers.into_iter();
         let key_headers = key_headers.map(|name| name.parse().map_err(|_| CollectorError::KeyHeader { name }));
         let key_headers = KeyHeaders::new(key_headers.collect::<Result<_, _>>()?);
-        let store = Store::new(self.limits);
+        let store = Store::new(self.limits, OwnerAttributes::new(self.owner_attributes));
         for (name, key) in &self.projects {
             store.name(name, self.fingerprints.of(key.as_bytes()));
         }

@@ -45,7 +45,9 @@ mod local;
 mod lock;
 mod model;
 mod otlp;
+mod page;
 mod request;
+mod respond;
 mod server;
 mod store;
 

@@ -43,8 +43,8 @@ fn projects_are_listed_with_counts() {
     let fingerprint = collector.fingerprint("key-a").to_string();
     let acme = json!({
         "name": "acme", "fingerprint": fingerprint, "keys": [fingerprint], "spans": 3, "traces": 2, "sessions": 1,
-        "events": 1, "requests": 3, "answers": { "200": 3 }, "rejected_spans": 0, "duplicate_attributes": 0,
-        "dropped": { "spans": 0, "sessions": 0, "events": 0 },
+        "events": 1, "requests": 3, "answers": { "200": 3 }, "rejected_spans": 0, "foreign": 0,
+        "duplicate_attributes": 0, "dropped": { "spans": 0, "sessions": 0, "events": 0 },
     });
     assert_eq!(list["projects"][0], acme);
     assert_eq!(read(&collector, "/api/projects/acme"), acme);

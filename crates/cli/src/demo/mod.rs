@@ -150,7 +150,7 @@ fn keep_running(out: &mut impl Write, arguments: &Arguments, collector: &LocalCo
     // the message can stop the program.
     on_interrupt(move || drop::<mpsc::Sender<()>>(sender))?;
     let url = collector.url();
-    let message = format!("the collector keeps running (ctrl-c to stop): {url}/api/projects");
+    let message = format!("the collector keeps running (ctrl-c to stop): {url}/");
     // With --json, standard output contains only the document.
     if arguments.json {
         writeln!(anstream::stderr(), "{message}")?;

@@ -11,6 +11,7 @@ use tracer_registry_collector::LocalCollector;
 use uuid::Uuid;
 
 use super::CliError;
+use super::tally::OWNER;
 
 const CONFIGURATION: &str = include_str!("demo.toml");
 
@@ -39,7 +40,10 @@ impl Setup {
         let demo = |action| move |source| CliError::Demo { action, source };
         let folder = tempfile::tempdir().map_err(demo("create a temporary folder"))?;
         let keys = write_keys(folder.path()).map_err(demo("write its keys"))?;
-        let builder = LocalCollector::builder().max_spans(usize::MAX).max_sessions(usize::MAX);
+        let builder = LocalCollector::builder()
+            .max_spans(usize::MAX)
+            .max_sessions(usize::MAX)
+            .owner_attribute(OWNER);
         let builder = keys
             .iter()
             .fold(builder, |builder, (selector, key)| builder.project(selector, key));

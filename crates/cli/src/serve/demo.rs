@@ -67,7 +67,7 @@ impl Demo {
     pub(super) fn write_usage(&self, gateway: &Gateway, out: &mut impl Write) -> io::Result<()> {
         let Some(http) = gateway.http() else { return Ok(()) };
         let token = TOKENS[0].1;
-        writeln!(out, "  received data  {}/api/projects", self.collector.url())?;
+        writeln!(out, "  received data  {}/", self.collector.url())?;
         writeln!(out, "\nsend a span to the project of tenant acme:\n")?;
         writeln!(
             out,

@@ -134,7 +134,7 @@ fn a_kept_collector_serves_requests_until_it_is_terminated() {
         .map_while(Result::ok)
         .find(|line| line.starts_with("the collector keeps running"));
     let kept = kept.expect("a line with the URL");
-    assert!(kept.ends_with("/api/projects"), "the URL can be clicked: {kept}");
+    assert!(kept.ends_with('/'), "the URL can be clicked: {kept}");
     let address = kept
         .split("http://")
         .nth(1)

@@ -3,6 +3,7 @@
 pub(crate) mod byte_size;
 mod endpoint;
 mod fingerprint;
+mod owner;
 mod posted_event;
 mod printable;
 mod project;
@@ -14,6 +15,7 @@ mod text_tree;
 pub use endpoint::Endpoint;
 pub use fingerprint::Fingerprint;
 pub(crate) use fingerprint::Fingerprints;
+pub(crate) use owner::OwnerAttributes;
 pub use posted_event::PostedEvent;
 pub use project::{Dropped, Project, ProjectSummary, Trace};
 pub use received::{Format, Received};

@@ -36,6 +36,10 @@ pub struct ProjectSummary {
     pub answers: BTreeMap<u16, u64>,
     /// Spans rejected by partial success.
     pub rejected_spans: u64,
+    /// Spans and session starts that state another owner than the project's name: in an attribute
+    /// given to [`owner_attribute`](crate::CollectorBuilder::owner_attribute), or else in
+    /// `tracer_registry.selector` of the resource. 0 for a project without a name.
+    pub foreign: u64,
     /// Attributes of stored spans with a duplicate name.
     pub duplicate_attributes: u64,
     /// Data dropped to stay within the limits.

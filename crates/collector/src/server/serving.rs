@@ -7,6 +7,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::{Method, StatusCode};
+use tokio::sync::Semaphore;
 
 use super::activity::Activity;
 use super::budget::Budget;
@@ -42,6 +43,8 @@ pub(crate) struct Serving {
     pub(crate) worker: Worker,
     pub(crate) budget: Budget,
     pub(crate) hosts: Hosts,
+    /// Permits of streams for pages.
+    pub(crate) streams: Arc<Semaphore>,
     /// Time limit for each part of a body.
     pub(crate) client_timeout: Duration,
 }

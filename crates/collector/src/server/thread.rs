@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use axum::{Router, middleware};
 use tokio::runtime;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::budget::Budget;
 use super::connections::{self, ConnectionLimits};
@@ -24,6 +24,9 @@ use crate::request::receive;
 const BUDGET_FACTOR: usize = 4;
 /// Minimum of that limit.
 const MIN_BUDGET_BYTES: usize = 64 * 1024 * 1024;
+
+/// Streams for pages, over all connections.
+const MAX_STREAMS: usize = 16;
 
 /// Listen address and limits of clients.
 pub(crate) struct Settings {
@@ -135,6 +138,7 @@ fn serving(shared: Arc<Shared>, worker: Worker, listen_address: IpAddr, settings
         worker,
         budget: Budget::new(budget.max(MIN_BUDGET_BYTES)),
         hosts: Hosts::new(listen_address, &settings.allowed_hosts),
+        streams: Arc::new(Semaphore::new(MAX_STREAMS)),
         client_timeout: settings.connections.client_timeout,
     })
 }

@@ -3,6 +3,8 @@
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use crate::lock::lock;
 
 /// Counter of changes that callers can wait for.
@@ -10,6 +12,8 @@ use crate::lock::lock;
 pub(crate) struct Changes {
     count: Mutex<u64>,
     grew: Condvar,
+    /// For streams of the page.
+    streams: watch::Sender<()>,
 }
 
 impl Changes {
@@ -17,6 +21,12 @@ impl Changes {
     pub(crate) fn notify(&self) {
         *lock(&self.count) += 1;
         self.grew.notify_all();
+        self.streams.send_replace(());
+    }
+
+    /// Returns a receiver of changes from now on.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
+        self.streams.subscribe()
     }
 
     /// Calls `condition` now and after every change, without holding a lock. Returns true as soon

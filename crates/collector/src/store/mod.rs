@@ -6,6 +6,8 @@
 mod changes;
 mod record;
 mod retention;
+mod trace_index;
+mod views;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -16,11 +18,14 @@ use self::changes::Changes;
 use self::record::Record;
 use self::retention::Retention;
 use crate::lock::lock;
-use crate::model::{Fingerprint, OperationKind, PostedEvent, Project, ProjectSummary, SessionOrigin, Span, byte_size};
+use crate::model::{
+    Fingerprint, OperationKind, OwnerAttributes, PostedEvent, Project, ProjectSummary, SessionOrigin, Span, byte_size,
+};
 use crate::otlp::Arrival;
 
 pub(crate) use self::record::ProjectId;
 pub(crate) use self::retention::Limits;
+pub(crate) use self::views::{Changed, Counts, Label, SessionView, TraceSpans};
 
 /// Size of a session or an event without its bodies.
 const SESSION_OVERHEAD_BYTES: usize = 1024;
@@ -28,6 +33,7 @@ const SESSION_OVERHEAD_BYTES: usize = 1024;
 /// Store of a collector.
 pub(crate) struct Store {
     state: Mutex<State>,
+    pub(crate) owners: OwnerAttributes,
     pub(crate) changes: Changes,
 }
 
@@ -43,7 +49,7 @@ struct State {
 }
 
 impl Store {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits, owners: OwnerAttributes) -> Self {
         let state = State {
             records: Vec::new(),
             by_key: HashMap::new(),
@@ -56,6 +62,7 @@ impl Store {
         };
         Self {
             state: Mutex::new(state),
+            owners,
             changes: Changes::default(),
         }
     }
@@ -105,7 +112,9 @@ impl Store {
             };
             let record = &mut state.records[id.0].counts;
             record.requests += 1;
-            Some((id, record.name.clone()))
+            let name = record.name.clone();
+            state.records[id.0].note_request();
+            Some((id, name))
         })
     }
 
@@ -129,6 +138,11 @@ impl Store {
                 }
                 state.records[id.0].counts.duplicate_attributes += u64::from(arrival.span.duplicate_attributes);
                 let span = arrival.span;
+                let record = &mut state.records[id.0];
+                record.received_spans += 1;
+                if self.owners.foreign_span(record.counts.name.as_deref(), &span).is_some() {
+                    record.counts.foreign += 1;
+                }
                 state
                     .retention
                     .add_span(&mut state.records, id, Arc::clone(&span), arrival.bytes);
@@ -155,6 +169,14 @@ impl Store {
                 .change_session(&mut state.records, id, target, bytes, |session| {
                     session.apply(kind, body, sequence);
                 });
+            // The session may have been dropped at once.
+            let record = &mut state.records[id.0];
+            let name = record.counts.name.as_deref();
+            if let (OperationKind::Start, Some(session)) = (kind, record.sessions.get(target))
+                && self.owners.foreign_session(name, &session.value.metadata).is_some()
+            {
+                record.counts.foreign += 1;
+            }
         });
     }
 
@@ -183,18 +205,7 @@ impl Store {
     /// Returns a project by its name or by one of its fingerprints.
     pub(crate) fn project_by_name_or_fingerprint(&self, text: &str) -> Option<Project> {
         let state = self.lock();
-        let by_key = || {
-            state
-                .by_key
-                .iter()
-                .find(|(key, _)| key.to_string() == text)
-                .map(|(_, id)| id)
-        };
-        state
-            .by_name
-            .get(text)
-            .or_else(by_key)
-            .map(|id| state.records[id.0].snapshot())
+        state.find(text).map(|id| state.records[id.0].snapshot())
     }
 
     pub(crate) fn requests_without_key(&self) -> u64 {

@@ -1,13 +1,22 @@
 //! A project in the store.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::trace_index::TraceIndex;
+use super::views::Counts;
 use crate::model::{Dropped, Fingerprint, PostedEvent, Project, ProjectSummary, Session, Span};
 
 /// Index of a project. Always valid, because projects are never removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ProjectId(pub(super) usize);
+
+impl ProjectId {
+    pub(crate) fn index(self) -> usize {
+        self.0
+    }
+}
 
 /// A value with its charged memory.
 pub(super) struct Charged<T> {
@@ -22,6 +31,9 @@ pub(super) struct Record {
     pub(super) spans: VecDeque<Charged<Span>>,
     pub(super) sessions: HashMap<String, Charged<Session>>,
     pub(super) events: VecDeque<Charged<PostedEvent>>,
+    pub(super) traces: TraceIndex,
+    pub(super) received_spans: u64,
+    last_unix_millis: u64,
 }
 
 impl Record {
@@ -38,12 +50,16 @@ impl Record {
                 requests: 0,
                 answers: BTreeMap::new(),
                 rejected_spans: 0,
+                foreign: 0,
                 duplicate_attributes: 0,
                 dropped: Dropped::default(),
             },
             spans: VecDeque::new(),
             sessions: HashMap::new(),
             events: VecDeque::new(),
+            traces: TraceIndex::default(),
+            received_spans: 0,
+            last_unix_millis: 0,
         }
     }
 
@@ -53,16 +69,42 @@ impl Record {
         (self.counts.name, self.counts.keys) = (named.name, named.keys);
     }
 
+    pub(super) fn note_request(&mut self) {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.last_unix_millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    }
+
+    pub(super) fn page_counts(&self) -> Counts {
+        let answers = self.counts.answers.iter();
+        let refused = answers.filter(|(status, _)| !(200..300).contains(*status));
+        let dropped = self.counts.dropped;
+        Counts {
+            is_named: self.counts.name.is_some(),
+            keys: self.counts.keys.len(),
+            spans: self.spans.len(),
+            traces: self.traces.traces(),
+            sessions: self.sessions.len(),
+            events: self.events.len(),
+            errors: self.traces.errors(),
+            foreign: self.counts.foreign,
+            requests: self.counts.requests,
+            refused: refused.map(|(_, count)| count).sum(),
+            rejected: self.counts.rejected_spans,
+            dropped: dropped.spans + dropped.sessions + dropped.events,
+            received: self.received_spans,
+            last_unix_millis: self.last_unix_millis,
+        }
+    }
+
     pub(super) fn is_event(&self, id: &str) -> bool {
         self.events.iter().any(|event| event.value.id == id)
     }
 
     pub(super) fn summary(&self) -> ProjectSummary {
-        let traces: HashSet<&str> = self.spans.iter().map(|span| span.value.trace_id.as_str()).collect();
         ProjectSummary {
             fingerprint: self.counts.keys[0],
             spans: self.spans.len(),
-            traces: traces.len(),
+            traces: self.traces.traces(),
             sessions: self.sessions.len(),
             events: self.events.len(),
             ..self.counts.clone()

@@ -50,6 +50,7 @@ impl Retention {
 
     pub(super) fn add_span(&mut self, records: &mut [Record], id: ProjectId, span: Arc<Span>, bytes: usize) {
         self.spans.push_back((span.sequence, id));
+        records[id.0].traces.add(&span);
         records[id.0].spans.push_back(Charged { value: span, bytes });
         self.charge(records, bytes);
     }
@@ -153,7 +154,10 @@ impl Retention {
         let Some((_, id)) = self.spans.pop_front() else { return };
         let record = &mut records[id.0];
         record.counts.dropped.spans += 1;
-        self.bytes -= record.spans.pop_front().map_or(0, |span| span.bytes);
+        if let Some(span) = record.spans.pop_front() {
+            record.traces.remove(&span.value);
+            self.bytes -= span.bytes;
+        }
     }
 
     fn drop_session(&mut self, records: &mut [Record]) {

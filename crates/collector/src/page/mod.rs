@@ -1,0 +1,109 @@
+//! The page for browsers, and the lists and the stream that it reads.
+//!
+//! The page itself holds no data. Answers are bounded: lists in entries, texts in bytes, searches in
+//! time, streams in number. What a client sent is a JSON string here, and text in the page.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `cut.rs` | the size of texts |
+//! | `query.rs` | parameters |
+//! | `llm.rs` | model and tokens of a span |
+//! | `search.rs` | words that a trace must contain |
+//! | `trace_list.rs` | the newest traces of a project, or of all |
+//! | `trace.rs` | one trace, and one of its spans |
+//! | `sessions.rs` | sessions of a project |
+//! | `live.rs` | counts of projects as they change |
+
+mod cut;
+mod live;
+mod llm;
+mod query;
+mod search;
+mod sessions;
+mod trace;
+mod trace_list;
+
+use axum::Router;
+use axum::response::Response;
+use axum::routing::get;
+use http::header::HeaderName;
+use http::{HeaderValue, StatusCode};
+use tracer_registry_page::{Asset, CSS, HEADERS, HTML, JAVASCRIPT, SHARED};
+
+use crate::request::answer;
+use crate::server::serving::ServingRef;
+
+const INDEX: Asset = Asset {
+    path: "/",
+    content_type: HTML,
+    body: include_str!("assets/index.html"),
+};
+
+const OWN: [Asset; 2] = [
+    Asset {
+        path: "/page/collector.css",
+        content_type: CSS,
+        body: include_str!("assets/collector.css"),
+    },
+    Asset {
+        path: "/page/collector.js",
+        content_type: JAVASCRIPT,
+        body: include_str!("assets/collector.js"),
+    },
+];
+
+pub(crate) fn routes() -> Router<ServingRef> {
+    let router = Router::new()
+        .route("/api/live", get(live::live))
+        .route("/api/traces", get(trace_list::traces))
+        .route("/api/projects/{project}/traces/{trace}", get(trace::trace))
+        .route(
+            "/api/projects/{project}/traces/{trace}/spans/{sequence}",
+            get(trace::span),
+        )
+        .route("/api/projects/{project}/session-list", get(sessions::sessions))
+        .route("/api/projects/{project}/sessions/{session}", get(sessions::session));
+    SHARED.into_iter().chain(OWN).fold(router, |router, asset| {
+        router.route(asset.path, get(move || std::future::ready(file(asset))))
+    })
+}
+
+pub(crate) fn index() -> Response {
+    file(INDEX)
+}
+
+fn file(asset: Asset) -> Response {
+    let mut response = answer::with_type(StatusCode::OK, asset.content_type, asset.body);
+    for (name, value) in HEADERS {
+        let headers = response.headers_mut();
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_loads_nothing_from_elsewhere_and_makes_no_markup_from_text() {
+        for asset in OWN.into_iter().chain([INDEX]) {
+            for word in [
+                "://",
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacent",
+                "eval(",
+                "@import",
+                " style=",
+                "<style",
+            ] {
+                assert!(!asset.body.contains(word), "{}: {word}", asset.path);
+            }
+        }
+        // Each file that the page names is served.
+        for path in INDEX.body.split(['"']).filter(|text| text.starts_with("/page/")) {
+            assert!(SHARED.iter().chain(&OWN).any(|asset| asset.path == path), "{path}");
+        }
+    }
+}
