@@ -1,5 +1,5 @@
-//! Functions for the patches in this folder. `.ci/faults/run` copies them to `src/faults.rs` in the
-//! scratch copy.
+//! Functions for the patches in this folder. `.ci/faults/run` copies them to `src/faults.rs` of the
+//! library and of the stream in the scratch copy.
 //!
 //! The first argument of each function is the name of a fault. The function has no effect unless
 //! the variable `TRACER_REGISTRY_FAULT` has that name.
@@ -8,8 +8,6 @@ use std::any::Any;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
-
-use crate::config::{Config, ResolvedBinding};
 
 thread_local! {
     static KEPT: Cell<Option<&'static (dyn Any + Send + Sync)>> = const { Cell::new(None) };
@@ -48,15 +46,4 @@ pub fn previous<T: Clone + Send + Sync + 'static>(fault: &str, value: &T) -> Opt
     let mut previous = PREVIOUS.lock().unwrap_or_else(PoisonError::into_inner);
     let before = previous.replace(Box::new(value.clone()))?;
     before.downcast().ok().map(|before| *before)
-}
-
-/// Returns the binding of another selector under this selector's name.
-pub(crate) fn swapped(fault: &str, config: &Config, binding: &ResolvedBinding) -> ResolvedBinding {
-    let all = config.selectors();
-    let at = all.iter().position(|known| *known == binding.selector).unwrap_or_default();
-    let neighbour = all.get(at ^ 1).filter(|_| planted(fault));
-    let resolved = neighbour.and_then(|neighbour| config.resolve(neighbour).ok());
-    let mut swapped = resolved.unwrap_or_else(|| binding.clone());
-    swapped.selector.clone_from(&binding.selector);
-    swapped
 }
