@@ -16,6 +16,7 @@ use super::query::Query;
 use super::refusal::Refusal;
 use super::route::{self, Found, Route, Work};
 use super::state::Admin;
+use super::static_page;
 use crate::answer::{Answer, AnswerBody};
 use crate::callers::Role;
 use crate::ingest::check_head;
@@ -31,6 +32,9 @@ impl Admin {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
     {
         let (head, body) = request.into_parts();
+        if let Some(file) = self.file(&head) {
+            return file;
+        }
         let admitted = self.admit(&head, &body);
         let is_admitted = admitted.is_ok();
         let outcome = match admitted {
@@ -50,6 +54,14 @@ impl Admin {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         answer
+    }
+
+    /// Returns a file of the page. It has no data, so only the host and the head count.
+    fn file(&self, head: &Parts) -> Option<Answer> {
+        let running = self.current.running();
+        host::check(head, running.settings.admin.as_ref()).ok()?;
+        check_head(head).ok()?;
+        static_page::find(head)
     }
 
     /// Returns what a request asks for, and the selector as its path writes it, if the request may

@@ -20,6 +20,7 @@
 //! | `attention.rs` | what needs a look |
 //! | `events.rs` | what changes, as a stream |
 //! | `route.rs` | all routes |
+//! | `static_page.rs` | the page for browsers |
 //! | `handler.rs` | one request from its head to its answer |
 
 mod actions;
@@ -34,6 +35,7 @@ mod query;
 mod refusal;
 mod route;
 mod state;
+mod static_page;
 
 #[cfg(test)]
 pub(crate) use route::ROUTES;

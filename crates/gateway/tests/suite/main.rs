@@ -8,6 +8,7 @@ mod admin_events;
 mod admin_hostile;
 mod admin_pages;
 mod answers;
+mod browser;
 mod bytes;
 mod clients;
 mod copies;
