@@ -12,10 +12,12 @@ use crate::config::read::layers;
 use crate::config::read::table::Table;
 use crate::config::resolve::config::Config;
 use crate::config::rules::{header, values};
+use crate::config::settings::binding::Binding;
 use crate::config::settings::key_source;
 use crate::config::settings::quota::Quota;
 use crate::config::settings::setting::{Fields as _, Setting, path};
 use crate::secret::{self, ApiKey, KeyReader, KeySource, SecretError, SecretSources};
+use crate::selector::{Selector, Slug};
 
 /// Problems of the table `[gateway]`, each with its file and key path.
 #[derive(Debug)]
@@ -67,6 +69,18 @@ impl Config {
             ("routes", document.routes.len()),
             ("tenants", document.tenants.len()),
         ]
+    }
+
+    /// Checks a binding of a tenant that has no table, as a look-up would. Reads no key.
+    ///
+    /// # Errors
+    /// Returns the message of the look-up.
+    pub fn check_binding(&self, tenant: &Slug, binding: Binding) -> Result<(), String> {
+        let binding = self.tenant_from_program(tenant, binding);
+        let binding = binding.map_err(|error| error.to_string())?;
+        let selector = Selector::try_from(Selector::tenant(tenant)).map_err(|error| error.to_string())?;
+        let resolved = self.resolve_with(&selector, Some(&binding));
+        resolved.map(drop).map_err(|error| error.to_string())
     }
 
     /// Reads a key, with `keys.strict_permissions` of this configuration.

@@ -85,8 +85,15 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
 }
 
 fn options(config: &Path) -> Result<StreamOptions, CliError> {
-    let config = Config::load_for_gateway(config).map_err(CliError::Config)?;
-    tracer_registry_gateway::stream_options(&config).map_err(CliError::Config)
+    options_of(&load(config)?)
+}
+
+fn load(config: &Path) -> Result<Config, CliError> {
+    Config::load_for_gateway(config).map_err(CliError::Config)
+}
+
+fn options_of(config: &Config) -> Result<StreamOptions, CliError> {
+    tracer_registry_gateway::stream_options(config).map_err(CliError::Config)
 }
 
 fn run_to_end<T>(future: impl Future<Output = Result<T, OpenError>>) -> Result<T, CliError> {
@@ -107,8 +114,9 @@ fn bindings(command: &Bindings, out: &mut impl Write) -> Result<Outcome, CliErro
             file,
             configuration,
         } => {
-            let options = options(&configuration.config)?;
-            let json = read_binding(file)?;
+            let config = load(&configuration.config)?;
+            let options = options_of(&config)?;
+            let json = read_binding(&config, tenant, file)?;
             let put = tracer_registry_stream::put_binding(&options, tenant.as_str(), json.into());
             run_to_end(put)?;
             writeln!(out, "all replicas use the binding of {tenant} within a second")?;
@@ -124,8 +132,8 @@ fn bindings(command: &Bindings, out: &mut impl Write) -> Result<Outcome, CliErro
     Ok(Outcome::success_if(true))
 }
 
-/// Reads and checks a binding, as a replica does.
-fn read_binding(file: &Path) -> Result<Vec<u8>, CliError> {
+/// Reads and checks a binding, as a replica with this configuration does.
+fn read_binding(config: &Config, tenant: &Slug, file: &Path) -> Result<Vec<u8>, CliError> {
     let mut json = Vec::new();
     let opened = File::open(file);
     let read = opened.and_then(|opened| opened.take(MAX_BINDING + 1).read_to_end(&mut json));
@@ -135,7 +143,8 @@ fn read_binding(file: &Path) -> Result<Vec<u8>, CliError> {
         return Err(faulty(format!("larger than {MAX_BINDING} bytes")));
     }
     let value = serde_json::from_slice(&json).map_err(|error| faulty(format!("no JSON: {error}")))?;
-    Binding::from_json(value).map_err(|error| faulty(error.to_string()))?;
+    let binding = Binding::from_json(value).map_err(|error| faulty(error.to_string()))?;
+    config.check_binding(tenant, binding).map_err(faulty)?;
     Ok(json)
 }
 

@@ -7,7 +7,9 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 use tracer_registry::{Selector, TracerRegistry};
 #[cfg(feature = "jetstream")]
-use tracer_registry_stream::{Hooks, StreamStore};
+use tracer_registry_spool::Failing;
+#[cfg(feature = "jetstream")]
+use tracer_registry_stream::{Hooks, StreamStatus, StreamStore};
 
 /// Keys that are read again at once, because of nudges. Further nudges are left out.
 const MAX_NUDGES: usize = 16;
@@ -48,10 +50,28 @@ impl Cluster {
     pub(crate) fn ledger(&self) -> Option<Result<Value, String>> {
         #[cfg(feature = "jetstream")]
         if let Some(store) = self.store.get() {
-            let ledger = store.cluster().map_err(|error| error.to_string());
+            let ledger = store.cluster().map_err(no_answer);
             return Some(ledger.map(|ledger| serde_json::to_value(ledger).unwrap_or_default()));
         }
         None
+    }
+
+    /// Returns the state of this replica's stream. `None` without a stream.
+    pub(crate) fn stream(&self) -> Option<Value> {
+        #[cfg(feature = "jetstream")]
+        if let Some(status) = self.status() {
+            return Some(serde_json::to_value(status).unwrap_or_default());
+        }
+        None
+    }
+
+    /// Whether data can be stored now. True without a stream, where that is not known in advance.
+    pub(crate) fn can_store(&self) -> bool {
+        #[cfg(feature = "jetstream")]
+        if let Some(status) = self.status() {
+            return status.can_store;
+        }
+        true
     }
 
     /// Makes all replicas read the key of a selector again. `None` without a stream. Blocks the
@@ -62,7 +82,7 @@ impl Cluster {
     pub(crate) fn nudge(&self, selector: &Selector) -> Option<Result<(), String>> {
         #[cfg(feature = "jetstream")]
         if let Some(store) = self.store.get() {
-            return Some(store.nudge(&selector.to_string()).map_err(|error| error.to_string()));
+            return Some(store.nudge(&selector.to_string()).map_err(no_answer));
         }
         let _ = selector;
         None
@@ -70,7 +90,16 @@ impl Cluster {
 }
 
 #[cfg(feature = "jetstream")]
+fn no_answer(Failing { what, error }: Failing) -> String {
+    format!("the NATS servers do not answer: {what}: {error}")
+}
+
+#[cfg(feature = "jetstream")]
 impl Cluster {
+    pub(crate) fn status(&self) -> Option<StreamStatus> {
+        self.store.get().map(|store| store.status())
+    }
+
     pub(crate) fn set_store(&self, store: Arc<StreamStore>) {
         let _ = self.store.set(store);
     }

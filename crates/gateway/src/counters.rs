@@ -13,7 +13,7 @@ use crate::durations::RequestDurations;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct GatewayStatus {
-    /// Whether `/readyz` answers 200.
+    /// False once a shutdown has begun.
     pub ready: bool,
     /// Connections.
     pub connections: ConnectionCounts,
@@ -193,7 +193,7 @@ impl Counters {
         self.open.load(Ordering::SeqCst)
     }
 
-    /// Returns whether `/readyz` answers 200.
+    /// Returns whether no shutdown has begun.
     pub(crate) fn is_ready(&self) -> bool {
         !self.is_stopping.load(Ordering::SeqCst)
     }

@@ -141,6 +141,7 @@ impl Gateway {
             decode,
             Arc::clone(&counters),
             Arc::clone(&log),
+            Arc::clone(&cluster),
         ));
         let server = Arc::new(Server {
             handler: Handler::Ingest(Arc::clone(&ingest)),
@@ -282,6 +283,8 @@ impl Gateway {
             registry: self.registry.clone(),
             current: Arc::clone(&self.current),
             counters: Arc::clone(&self.server.counters),
+            #[cfg(feature = "jetstream")]
+            cluster: Arc::clone(&self.cluster),
         }
     }
 

@@ -103,6 +103,11 @@ impl Connection {
         self.client.connection_state() == State::Connected
     }
 
+    /// Returns why the last attempt to connect failed.
+    pub(crate) fn last_error(&self) -> Option<String> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Waits for a server for five seconds.
     pub(crate) async fn wait(&self) -> Result<(), OpenError> {
         let connected = async {
@@ -110,13 +115,12 @@ impl Connection {
                 time::sleep(Duration::from_millis(20)).await;
             }
         };
-        time::timeout(START_TIMEOUT, connected).await.map_err(|_| {
-            let last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            match last {
+        time::timeout(START_TIMEOUT, connected)
+            .await
+            .map_err(|_| match self.last_error() {
                 Some(error) if REFUSALS.iter().any(|refusal| error.contains(refusal)) => OpenError::Connect(error),
                 Some(error) => OpenError::Away(error),
                 None => OpenError::Away(format!("no answer within {} s", START_TIMEOUT.as_secs())),
-            }
-        })
+            })
     }
 }

@@ -16,6 +16,7 @@
 //! | `send` | messages to lanes, acknowledgements, parked tenants |
 //! | `cluster` | what all replicas agree on: purges, bindings, nudges, the ledger of all |
 //! | `erase`, `bindings`, `ledger` | what `cluster` reads: pure data |
+//! | `status` | the state of this replica |
 //! | `store`, `commands`, `shared` | the store, what it asks of its tasks, and what they share |
 //! | `books` | what was published, received and finished in one partition, and what is missing |
 
@@ -36,6 +37,7 @@ mod send;
 mod servers;
 mod shared;
 mod start;
+mod status;
 mod store;
 #[cfg(all(feature = "test", unix))]
 pub mod test;
@@ -47,4 +49,5 @@ pub use layout::{Difference, Found, InitReport, Mode, Thing, ThingKind, init};
 pub use ledger::{ClusterLedger, ReplicaLedger};
 pub use options::{Covers, Credentials, Hooks, Limits, Local, OwnerOf, Role, StreamOptions, Tls};
 pub use servers::{Server, ServerState};
+pub use status::StreamStatus;
 pub use store::StreamStore;

@@ -53,10 +53,13 @@ pub(crate) async fn check_again(connection: &Connection, shared: &Shared, mut ch
         match &checked {
             Ok(true) => std::future::pending().await,
             Ok(false) => {}
-            Err(error) => (shared.options.report)(Event::Failing(Failing {
-                what: "check the stream",
-                error: error.clone(),
-            })),
+            Err(error) => {
+                shared.link().error = Some(error.clone());
+                (shared.options.report)(Event::Failing(Failing {
+                    what: "check the stream",
+                    error: error.clone(),
+                }));
+            }
         }
         let last = checked.clone();
         let interval = if last.is_ok() { AWAY_INTERVAL } else { RETRY_INTERVAL };

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::bindings::SharedBindings;
 use crate::cluster;
 use crate::commands::{ClusterCommand, PublishCommand, SendCommand};
-use crate::connection;
+use crate::connection::{self, Connection};
 use crate::error::OpenError;
 use crate::layout::names::Names;
 use crate::ledger::ClusterLedger;
@@ -25,6 +25,7 @@ use crate::publish;
 use crate::send;
 use crate::shared::Shared;
 use crate::start;
+use crate::status::{self, Counts, StreamStatus};
 
 /// Largest body of a message, if its row can be divided.
 const MAX_BODY: usize = 512 << 10;
@@ -32,6 +33,7 @@ const MAX_BODY: usize = 512 << 10;
 /// A [`Store`] on NATS JetStream, which many processes share.
 pub struct StreamStore {
     shared: Arc<Shared>,
+    connection: Connection,
     publish: mpsc::UnboundedSender<PublishCommand>,
     send: mpsc::UnboundedSender<SendCommand>,
     cluster: mpsc::UnboundedSender<ClusterCommand>,
@@ -60,6 +62,8 @@ impl StreamStore {
             waiting_bytes: AtomicU64::new(0),
             held: Default::default(),
             health: Mutex::new(Health::Failing),
+            link: Mutex::default(),
+            counts: Counts::default(),
             erased: Mutex::default(),
             bindings: Arc::default(),
             ready: watch::Sender::new(false),
@@ -77,6 +81,7 @@ impl StreamStore {
         let (send, mut send_rx) = mpsc::unbounded_channel();
         let (cluster, cluster_rx) = mpsc::unbounded_channel();
         let (of_thread, to_sender) = (Arc::clone(&shared), send.clone());
+        let of_store = connection.clone();
         let thread = thread::Builder::new()
             .name("tracer-stream".to_owned())
             .spawn(move || {
@@ -98,6 +103,7 @@ impl StreamStore {
             .map_err(OpenError::Thread)?;
         Ok(Arc::new(Self {
             shared,
+            connection: of_store,
             publish,
             send,
             cluster,
@@ -137,6 +143,15 @@ impl StreamStore {
             error: "the stream is closed".to_owned(),
         };
         answer_rx.recv().map_err(closed)?
+    }
+
+    /// Returns the state of this replica's stream. Asks no server.
+    pub fn status(&self) -> StreamStatus {
+        status::of(&self.connection, &self.shared, self.health())
+    }
+
+    fn health(&self) -> Health {
+        *self.shared.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the bindings that all replicas share.
@@ -207,7 +222,7 @@ impl Store for StreamStore {
         let [rows, spans, events, bytes] =
             [0, 1, 2, 3].map(|index: usize| self.shared.held[index].load(Ordering::Relaxed));
         Depth {
-            health: *self.shared.health.lock().unwrap_or_else(PoisonError::into_inner),
+            health: self.health(),
             rows,
             spans,
             events,

@@ -27,7 +27,8 @@ use crate::util::wall_time;
 
 /// What [`TracerRegistry::purge`] erased.
 ///
-/// `memory` and `spooled` are added to the drop reason `purged` in the ledgers of the selectors.
+/// `memory` and `spooled` are added to the drop reason `purged` in the ledgers of the selectors. So is
+/// `streamed` in those of the processes that held it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PurgeReceipt {
@@ -50,7 +51,11 @@ pub struct PurgeReceipt {
     pub in_flight_session_events: u64,
     /// What was on disk only.
     pub spooled: Erased,
-    /// Rows deleted on disk, also those with a copy in memory.
+    /// What this process had given to a store that processes share: others held it, or it was on its
+    /// way to them.
+    #[serde(default)]
+    pub streamed: Erased,
+    /// Rows deleted on disk, also those with a copy in memory, and those of `streamed`.
     pub rows: u64,
     /// Size of the file before, in bytes.
     pub file_bytes_before: u64,
@@ -215,9 +220,12 @@ impl Inner {
         receipt.generation = purged.generation;
         receipt.file_bytes_before = purged.file_bytes_before;
         receipt.file_bytes_after = purged.file_bytes_after;
-        for queue in &purged.queues {
+        for queue in purged.queues.iter().chain(&purged.streamed) {
             receipt.rows += queue.span_rows + queue.event_rows;
             selectors.extend(queue.queue.parse::<Selector>());
+        }
+        for queue in &purged.streamed {
+            receipt.streamed.add(queue.spans, queue.events, queue.bytes);
         }
         Ok(())
     }
@@ -280,6 +288,7 @@ impl PurgeReceipt {
             in_flight_spans: 0,
             in_flight_session_events: 0,
             spooled: Erased::default(),
+            streamed: Erased::default(),
             rows: 0,
             file_bytes_before: 0,
             file_bytes_after: 0,
@@ -287,10 +296,15 @@ impl PurgeReceipt {
     }
 
     fn log(&self) {
-        let Self { memory, spooled, .. } = self;
+        let Self {
+            memory,
+            spooled,
+            streamed,
+            ..
+        } = self;
         let (spans, events) = (
-            memory.spans + spooled.spans,
-            memory.session_events + spooled.session_events,
+            memory.spans + spooled.spans + streamed.spans,
+            memory.session_events + spooled.session_events + streamed.session_events,
         );
         tracing::info!(selector = %self.selector, spans, session_events = events, "data was erased");
     }

@@ -28,6 +28,12 @@ pub(super) fn run(action: &Command, gateway: &Gateway, json: bool, out: &mut imp
             Ok(Outcome::Success)
         }
         Command::Rotate(rotate) => rotate.run(gateway, json, out),
+        Command::Nudge(of) => {
+            write(&gateway.post(&of.path("/nudge"))?, json, out, |_: &Value, out| {
+                of.say("all replicas read the key again", out)
+            })?;
+            Ok(Outcome::Success)
+        }
         Command::Purge(of) => {
             purge(gateway, &of.selector, json, out)?;
             Ok(Outcome::Success)
@@ -181,10 +187,13 @@ struct Receipt {
     in_flight_spans: u64,
     in_flight_session_events: u64,
     spooled: Amount,
+    /// With a stream.
+    #[serde(default)]
+    streamed: Amount,
     rows: u64,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Amount {
     spans: u64,
     session_events: u64,
@@ -204,6 +213,7 @@ pub(crate) fn write_receipt(receipt: &Value, json: bool, out: &mut impl Write) -
             generation,
             memory,
             spooled,
+            streamed,
             rows,
             ..
         } = receipt;
@@ -216,6 +226,13 @@ pub(crate) fn write_receipt(receipt: &Value, json: bool, out: &mut impl Write) -
             spooled.spans,
             spooled.session_events,
         )?;
+        if streamed.spans + streamed.session_events > 0 {
+            writeln!(
+                out,
+                "and {} spans and {} session events that were given to the stream",
+                streamed.spans, streamed.session_events
+            )?;
+        }
         let (spans, events) = (receipt.in_flight_spans, receipt.in_flight_session_events);
         if spans + events > 0 {
             writeln!(

@@ -42,8 +42,14 @@ pub(super) enum Command {
     Remove(Selected),
     /// Read the key of a tenant again and use it
     Rotate(Rotate),
+    /// Make all replicas that share a stream read the key of a tenant again
+    Nudge(Selected),
     /// Show what is on disk
     Spool,
+    /// Show the ledger of all replicas that share a stream
+    Cluster,
+    /// Show the state of this replica's stream
+    Stream,
     /// Erase the data of a tenant, in memory and on disk, and refuse later data
     Purge(Selected),
     /// Take data of an erased tenant again

@@ -2,6 +2,7 @@
 
 pub(crate) mod actions;
 pub(crate) mod arguments;
+mod cluster;
 pub(crate) mod connect;
 mod pages;
 mod tenants;
@@ -40,6 +41,8 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
         Command::Callers(callers) => page(&gateway, &callers.path(), json, out, pages::callers),
         Command::Endpoints => page(&gateway, "/api/endpoints", json, out, pages::endpoints),
         Command::Spool => page(&gateway, "/api/spool", json, out, pages::config),
+        Command::Cluster => page(&gateway, "/api/cluster", json, out, cluster::write),
+        Command::Stream => page(&gateway, "/api/stream", json, out, pages::config),
         Command::Config => page(&gateway, "/api/config", json, out, pages::config),
         Command::Attention => attention(&gateway, json, out),
         Command::Events(events) => events.follow(&gateway, json, out),

@@ -10,14 +10,14 @@ use crate::text;
 const PAGE: &str = include_str!("../../../../docs/admin.md");
 
 /// A command of a page, and the output that follows it. `..` stands for any text.
-struct Example {
-    command: String,
-    output: String,
+pub(crate) struct Example {
+    pub(crate) command: String,
+    pub(crate) output: String,
 }
 
-fn examples() -> Vec<Example> {
+pub(crate) fn examples(page: &str) -> Vec<Example> {
     let mut examples: Vec<Example> = Vec::new();
-    for block in PAGE.split("```console\n").skip(1) {
+    for block in page.split("```console\n").skip(1) {
         let (block, _) = block.split_once("```").expect("its end");
         let mut continues = false;
         for line in block.lines() {
@@ -41,7 +41,7 @@ fn examples() -> Vec<Example> {
 
 /// Returns whether a text has all parts of a pattern, in order and from its start to its end. White
 /// space does not count.
-fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let [pattern, text] = [pattern, text].map(|text| text.split_whitespace().collect::<String>());
     let mut parts = pattern.split("..");
     let first = parts.next().unwrap_or_default();
@@ -84,7 +84,7 @@ fn every_command_of_the_page_has_its_output() {
     ] {
         assert!(PAGE.contains(variable), "{variable}");
     }
-    let examples = examples();
+    let examples = examples(PAGE);
     let mut asked = 0;
     for Example { command, output } in &examples {
         let is_program =

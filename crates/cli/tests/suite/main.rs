@@ -12,6 +12,8 @@ mod client;
 mod clients;
 #[cfg(all(feature = "jetstream", unix))]
 mod cluster;
+#[cfg(all(feature = "jetstream", unix))]
+mod cluster_operations;
 #[cfg(target_os = "linux")]
 mod collect_memory;
 #[cfg(target_os = "linux")]

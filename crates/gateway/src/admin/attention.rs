@@ -16,6 +16,7 @@ pub(super) fn attention(call: &Call) -> Result<Json, Refusal> {
         running.settings.max_connections,
         admin.current.certificates_are_usable(),
     );
+    items.extend(admin.cluster.stream().and_then(|stream| of_stream(&stream)));
     items.extend(of_tenants.into_iter().map(|mut item| {
         item.message = cut(item.message);
         serde_json::to_value(item).unwrap_or_default()
@@ -29,14 +30,28 @@ pub(super) fn attention(call: &Call) -> Result<Json, Refusal> {
     call::json(&json!({"attention": items}))
 }
 
+/// Returns what is wrong with the stream that replicas share.
+fn of_stream(stream: &Value) -> Option<Value> {
+    stream["away_since"].as_u64()?;
+    let error = stream["error"].as_str().unwrap_or("not connected");
+    let (severity, meanwhile) = if stream["can_store"] == true {
+        ("warning", "data waits in the local spool")
+    } else {
+        ("error", "requests get 503")
+    };
+    let message = cut(format!("the NATS servers cannot be used, and {meanwhile}: {error}"));
+    Some(item("stream_away", severity, &message))
+}
+
+fn item(rule: &str, severity: &str, message: &str) -> Value {
+    json!({
+        "rule": rule, "severity": severity, "count": 0, "tracers": [], "endpoints": [], "since": null,
+        "message": message,
+    })
+}
+
 /// Returns what concerns the gateway itself.
 fn own(status: &GatewayStatus, max_connections: usize, certificates_are_usable: bool) -> Vec<Value> {
-    let item = |rule: &str, severity: &str, message: String| {
-        json!({
-            "rule": rule, "severity": severity, "count": 0, "tracers": [], "endpoints": [], "since": null,
-            "message": message,
-        })
-    };
     let mut items = Vec::new();
     let memory = &status.memory;
     if memory.used > memory.limit / 4 * 3 {
@@ -44,23 +59,19 @@ fn own(status: &GatewayStatus, max_connections: usize, certificates_are_usable: 
             "requests hold {} of {} bytes of gateway.memory",
             memory.used, memory.limit
         );
-        items.push(item("gateway_memory", "error", message));
+        items.push(item("gateway_memory", "error", &message));
     }
     let open = status.connections.open;
     if open >= max_connections - max_connections / 10 {
         let message = format!("{open} of {max_connections} connections are open");
-        items.push(item("gateway_connections", "error", message));
+        items.push(item("gateway_connections", "error", &message));
     }
     if !certificates_are_usable {
         let message = "the files of gateway.tls cannot be used, and the running certificates are kept";
-        items.push(item("certificates_unusable", "error", message.to_owned()));
+        items.push(item("certificates_unusable", "error", message));
     }
     if !status.ready {
-        items.push(item(
-            "shutting_down",
-            "notice",
-            "the gateway is shutting down".to_owned(),
-        ));
+        items.push(item("shutting_down", "notice", "the gateway is shutting down"));
     }
     items
 }
@@ -74,6 +85,24 @@ mod tests {
         rules
             .map(|item| item["rule"].as_str().expect("a rule").to_owned())
             .collect()
+    }
+
+    #[test]
+    fn servers_that_are_away_are_an_error_without_a_local_spool() {
+        assert_eq!(of_stream(&json!({"away_since": null, "can_store": true})), None);
+        for (can_store, severity) in [(true, "warning"), (false, "error")] {
+            let away = of_stream(&json!({"away_since": 1, "can_store": can_store, "error": "refused"}));
+            let away = away.expect("an item");
+            assert_eq!(
+                (&away["rule"], &away["severity"]),
+                (&"stream_away".into(), &severity.into())
+            );
+            assert!(
+                away["message"]
+                    .as_str()
+                    .is_some_and(|message| message.ends_with("refused"))
+            );
+        }
     }
 
     #[test]

@@ -99,6 +99,11 @@ pub(super) fn cluster(call: &Call) -> Result<Json, Refusal> {
     call::json(&ledger.map_err(unavailable)?)
 }
 
+/// `GET /api/stream`
+pub(super) fn stream(call: &Call) -> Result<Json, Refusal> {
+    call::json(&call.admin.cluster.stream().ok_or_else(no_stream)?)
+}
+
 /// The configuration has no stream.
 pub(super) fn no_stream() -> Refusal {
     Refusal::conflict("this gateway shares nothing with others: there is no [gateway.stream]")

@@ -77,6 +77,7 @@ pub(crate) const ROUTES: &[Route] = &[
     page("/api/config", &[], Work::Pass(pages::config)),
     page("/api/spool", &[], Work::Pass(pages::spool)),
     page("/api/cluster", &[], Work::Slow(pages::cluster)),
+    page("/api/stream", &[], Work::Pass(pages::stream)),
     page("/api/attention", &[], Work::Pass(attention::attention)),
     page("/api/explain", &["trace_id"], Work::Quick(pages::explain)),
     page("/api/events", &["after"], Work::Events),

@@ -250,6 +250,11 @@ impl Refusal {
         Self::unavailable("the gateway is shutting down")
     }
 
+    /// The client's next attempt may get to a replica that takes requests.
+    pub(crate) fn only_sends() -> Self {
+        Self::unavailable("this replica takes no requests: its role is to send")
+    }
+
     /// The budget for the memory of all requests is used up.
     pub(crate) fn no_memory() -> Self {
         Self::unavailable("the gateway has no memory for this request now")

@@ -242,7 +242,8 @@ impl Settings {
         problems.into_result()
     }
 
-    fn takes_requests(&self) -> bool {
+    /// Whether this replica takes requests, as all do but one that only sends.
+    pub(crate) fn takes_requests(&self) -> bool {
         self.stream
             .as_ref()
             .is_none_or(|stream| stream.role != StreamRole::Send)

@@ -24,6 +24,7 @@ use super::turn::Turn;
 use crate::answer::{self, Answer, Format, Refusal, RefusalKind};
 use crate::budget::Reserved;
 use crate::callers::{Caller, Reason, Target, tenant_in_path};
+use crate::cluster::Cluster;
 use crate::config::OtherSignals;
 use crate::counters::{Counters, GatewayStatus, MemoryStatus};
 use crate::log::Log;
@@ -40,6 +41,7 @@ pub(crate) struct Ingest {
     pub(super) decode: DecodeThread,
     pub(super) counters: Arc<Counters>,
     log: Arc<Log>,
+    cluster: Arc<Cluster>,
 }
 
 /// A request whose body is not read yet.
@@ -61,6 +63,7 @@ impl Ingest {
         decode: DecodeThread,
         counters: Arc<Counters>,
         log: Arc<Log>,
+        cluster: Arc<Cluster>,
     ) -> Self {
         Self {
             registry,
@@ -68,6 +71,7 @@ impl Ingest {
             decode,
             counters,
             log,
+            cluster,
         }
     }
 
@@ -84,8 +88,9 @@ impl Ingest {
         self.counters.status(self.memory())
     }
 
+    /// Another replica can take what this one cannot store.
     fn is_ready(&self) -> bool {
-        self.counters.is_ready()
+        self.counters.is_ready() && self.cluster.can_store()
     }
 
     /// Makes `/readyz` answer 503. Requests are still served.
@@ -135,6 +140,7 @@ impl Ingest {
         let outcome = match sound.and(route) {
             Ok(Route::Health) => health(&head.method, true),
             Ok(Route::Ready) => health(&head.method, self.is_ready()),
+            Ok(_) if !running.settings.takes_requests() => Err(Refusal::only_sends()),
             Ok(Route::Info) => info(&running, &head, export.in_path, export.caller),
             Ok(Route::Traces) => {
                 let running = self.counters.start_request();

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `sources` | what the instruments observe |
 //! | `instruments` | the gateway's own instruments |
+//! | `stream` | those of a stream that replicas share |
 //! | `provider` | the SDK: resource, limits of series, readers |
 //! | `scrape` | the text of the moment |
 //! | `text` | Prometheus and OpenMetrics |
@@ -17,6 +18,8 @@ mod instruments;
 mod provider;
 mod scrape;
 mod sources;
+#[cfg(feature = "jetstream")]
+mod stream;
 mod telemetry;
 mod text;
 

@@ -55,6 +55,8 @@ pub(super) fn start<E: PushMetricExporter>(sources: &Sources, exporter: E, inter
     sources.registry.observe(&provider.meter("tracer-registry"));
     let meter = provider.meter("tracer-registry-gateway");
     instruments::observe(&meter, sources, max_tracers);
+    #[cfg(feature = "jetstream")]
+    super::stream::observe(&meter, sources);
     sources.counters.durations.observe(&meter);
     provider
 }

@@ -296,6 +296,7 @@ impl Writer {
                 Ok(Purged {
                     generation,
                     queues,
+                    streamed: Vec::new(),
                     file_bytes_before,
                     file_bytes_after,
                 }),

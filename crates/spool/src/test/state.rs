@@ -213,6 +213,7 @@ impl State {
         Purged {
             generation: self.generation,
             queues: depths(&gone).into_values().collect(),
+            streamed: Vec::new(),
             file_bytes_before: before,
             file_bytes_after: self.bytes(),
         }

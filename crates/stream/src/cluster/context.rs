@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::kv;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::sleep;
 use tracer_registry_spool::Failing;
 
+use super::purges::Unasked;
 use crate::commands::SendCommand;
 use crate::connection::Connection;
 use crate::shared::Shared;
@@ -21,6 +22,8 @@ pub(super) struct Cluster {
     pub(super) connection: Connection,
     pub(super) shared: Arc<Shared>,
     pub(super) send: mpsc::UnboundedSender<SendCommand>,
+    /// Locked while this replica erases.
+    pub(super) unasked: Arc<Mutex<Unasked>>,
 }
 
 impl Cluster {

@@ -37,6 +37,7 @@ pub(crate) async fn run(
         connection,
         shared,
         send,
+        unasked: Arc::default(),
     };
     let commands = async {
         while let Some(command) = commands_rx.recv().await {

@@ -7,7 +7,7 @@
 //! 3. It waits for the owners of all partitions. A replica that is away erases when it sees the
 //!    tombstone, before it sends anything.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use async_nats::jetstream::kv::{Entry, Operation};
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tracer_registry_spool::{Event, Failing, Purged, QueueDepth};
+use uuid::Uuid;
 
 use super::context::{Cluster, again, failing};
 use crate::commands::{ErasedQueue, SendCommand};
@@ -31,6 +32,9 @@ const WAIT: Duration = Duration::from_secs(10);
 /// Queues of one answer, so that it fits a message.
 const QUEUES: usize = 5_000;
 
+/// Purges of which a replica keeps what it erased before it was asked.
+const UNASKED: usize = 64;
+
 /// Asks replicas to erase.
 #[derive(Serialize, Deserialize)]
 struct Request {
@@ -40,11 +44,28 @@ struct Request {
 /// What one replica erased.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Answer {
+    /// The replica.
+    #[serde(default)]
+    pub(crate) process: Uuid,
     /// Partitions that it owns and erased.
     pub(crate) partitions: Vec<u16>,
-    /// What it erased in them, and in its local spool.
+    /// What it erased in them.
     pub(crate) queues: Vec<ErasedQueue>,
+    /// What it erased in its local spool.
+    #[serde(default)]
+    pub(crate) local: Vec<ErasedQueue>,
 }
+
+/// What a purge changed, of which the registry does not know yet.
+pub(crate) struct Noted {
+    change: Change,
+    what: String,
+    generation: u64,
+}
+
+/// What was erased because of a tombstone, before the replica that purges has asked for it.
+#[derive(Debug, Default)]
+pub(crate) struct Unasked(VecDeque<(String, Answer)>);
 
 /// Reads what was erased so far, so that nothing of it is taken or sent.
 pub(crate) async fn read_erased(connection: &Connection, shared: &Shared) -> Result<(), Failing> {
@@ -59,10 +80,14 @@ pub(crate) async fn read_erased(connection: &Connection, shared: &Shared) -> Res
     while let Some(entry) = watch.next().await {
         let entry = entry.map_err(|error| failed(&error))?;
         let is_last = entry.seen_current;
-        if let (Some(what), Some(local)) = (note_entry(shared, &entry), &shared.options.local)
-            && local.store.depth().rows > 0
-        {
-            local.store.purge(&what, Box::new(|_| {}));
+        if let Some(noted) = note_entry(shared, &entry) {
+            noted.report(shared);
+            if let Some(local) = &shared.options.local
+                && noted.change == Change::Erased
+                && local.store.depth().rows > 0
+            {
+                local.store.purge(&noted.what, Box::new(|_| {}));
+            }
         }
         if is_last {
             break;
@@ -71,13 +96,10 @@ pub(crate) async fn read_erased(connection: &Connection, shared: &Shared) -> Res
     Ok(())
 }
 
-/// Notes an entry of the bucket. Returns what was erased by it.
-fn note_entry(shared: &Shared, entry: &Entry) -> Option<String> {
+/// Notes an entry of the bucket: refuses data from now on, or accepts it again. Returns what changed.
+fn note_entry(shared: &Shared, entry: &Entry) -> Option<Noted> {
     match serde_json::from_slice::<Tombstone>(&entry.value) {
-        Ok(tombstone) if entry.operation == Operation::Put => {
-            let what = tombstone.what.clone();
-            (note(shared, tombstone, entry.revision, true) == Change::Erased).then_some(what)
-        }
+        Ok(tombstone) if entry.operation == Operation::Put => note(shared, tombstone, entry.revision),
         _ => {
             tracing::error!(key = entry.key, "an entry of the purges of the stream is damaged");
             None
@@ -85,31 +107,65 @@ fn note_entry(shared: &Shared, entry: &Entry) -> Option<String> {
     }
 }
 
-/// Refuses data from now on, or accepts it again. `is_of_other`: the registry does not know.
-fn note(shared: &Shared, tombstone: Tombstone, revision: u64, is_of_other: bool) -> Change {
+/// Refuses data from now on, or accepts it again.
+fn note(shared: &Shared, tombstone: Tombstone, revision: u64) -> Option<Noted> {
     let what = tombstone.what.clone();
     let generation = tombstone.allowed_after.unwrap_or(revision);
     let change = shared.erased().note(tombstone, revision);
     if let (Change::Allowed, Some(local)) = (change, &shared.options.local) {
         local.store.allow(&what, Box::new(|_| {}));
     }
-    let report = &shared.options.report;
-    match change {
-        Change::Erased if is_of_other => report(Event::Erased { what, generation }),
-        Change::Allowed if is_of_other => report(Event::Allowed { what, generation }),
-        _ => {}
+    (change != Change::None).then_some(Noted {
+        change,
+        what,
+        generation,
+    })
+}
+
+impl Noted {
+    /// Tells the registry, if another replica changed it.
+    fn report(&self, shared: &Shared) {
+        let (what, generation) = (self.what.clone(), self.generation);
+        (shared.options.report)(match self.change {
+            Change::Erased => Event::Erased { what, generation },
+            _ => Event::Allowed { what, generation },
+        });
     }
-    change
+}
+
+impl Unasked {
+    /// Keeps an answer. The oldest ones are forgotten: their replica has ended.
+    fn keep(&mut self, what: &str, answer: Answer) {
+        if self.0.len() >= UNASKED {
+            self.0.pop_front();
+        }
+        self.0.push_back((what.to_owned(), answer));
+    }
+
+    /// Adds what was erased before to an answer.
+    fn add_to(&mut self, what: &str, answer: &mut Answer) {
+        self.0.retain_mut(|(of, before)| {
+            let is_same = of == what;
+            if is_same {
+                answer.queues.append(&mut before.queues);
+                answer.local.append(&mut before.local);
+            }
+            !is_same
+        });
+    }
 }
 
 impl Answer {
     /// Divides the queues among answers, of which the last names the partitions.
     fn parts(mut self) -> Vec<Self> {
         let mut parts = Vec::new();
-        while self.queues.len() > QUEUES {
+        while self.queues.len() + self.local.len() > QUEUES {
+            let rest = |queues: &mut Vec<_>| queues.split_off(queues.len() - queues.len().min(QUEUES / 2));
             parts.push(Self {
+                process: self.process,
                 partitions: Vec::new(),
-                queues: self.queues.split_off(self.queues.len() - QUEUES),
+                queues: rest(&mut self.queues),
+                local: rest(&mut self.local),
             });
         }
         parts.push(self);
@@ -131,11 +187,12 @@ impl Cluster {
             allowed_after: None,
         };
         let generation = self.write(&tombstone).await?;
-        note(&self.shared, tombstone, generation, false);
-        let queues = self.ask_all(what).await?;
+        note(&self.shared, tombstone, generation);
+        let (queues, streamed) = self.ask_all(what).await?;
         Ok(Purged {
             generation,
             queues,
+            streamed,
             file_bytes_before: 0,
             file_bytes_after: 0,
         })
@@ -150,7 +207,7 @@ impl Cluster {
             allowed_after: Some(generation),
         };
         let revision = self.write(&tombstone).await?;
-        note(&self.shared, tombstone, revision, false);
+        note(&self.shared, tombstone, revision);
         Ok(true)
     }
 
@@ -162,8 +219,14 @@ impl Cluster {
             let mut watch = watch.map_err(|error| failing("the purges of the stream", &error))?;
             while let Some(entry) = watch.next().await {
                 let entry = entry.map_err(|error| failing("the purges of the stream", &error))?;
-                if let Some(what) = note_entry(&self.shared, &entry) {
-                    self.erase(&what).await;
+                if let Some(noted) = note_entry(&self.shared, &entry) {
+                    if noted.change == Change::Erased {
+                        let mut unasked = self.unasked.lock().await;
+                        let answer = self.erase(&noted.what, Some(&noted)).await;
+                        unasked.keep(&noted.what, answer);
+                    } else {
+                        noted.report(&self.shared);
+                    }
                 }
             }
             Ok(())
@@ -187,11 +250,15 @@ impl Cluster {
                 let Some(entry) = entry.map_err(|error| failing("the purges of the stream", &error))? else {
                     continue;
                 };
-                note_entry(&self.shared, &entry);
+                let noted = note_entry(&self.shared, &entry);
                 if self.shared.erased().purged(&request.what).is_none() {
                     continue;
                 }
-                for answer in self.erase(&request.what).await.parts() {
+                let mut unasked = self.unasked.lock().await;
+                let mut answer = self.erase(&request.what, noted.as_ref()).await;
+                unasked.add_to(&request.what, &mut answer);
+                drop(unasked);
+                for answer in answer.parts() {
                     let answer = serde_json::to_vec(&answer).unwrap_or_default();
                     let sent = self.connection.client.publish(reply.clone(), answer.into()).await;
                     sent.map_err(|error| failing("the answer to a purge", &error))?;
@@ -212,8 +279,9 @@ impl Cluster {
         written.map_err(|error| failing("the purges of the stream", &error))
     }
 
-    /// Asks all replicas to erase, and waits for the owners of all partitions.
-    async fn ask_all(&self, what: &str) -> Result<Vec<QueueDepth>, Failing> {
+    /// Asks all replicas to erase, and waits for the owners of all partitions. Returns what this
+    /// replica held, and what it had given away.
+    async fn ask_all(&self, what: &str) -> Result<(Vec<QueueDepth>, Vec<QueueDepth>), Failing> {
         let client = &self.connection.client;
         let inbox = client.new_inbox();
         let answers = client.subscribe(inbox.clone()).await;
@@ -225,7 +293,7 @@ impl Cluster {
             .await;
         sent.map_err(|error| failing("a request to purge", &error))?;
         let mut missing: BTreeSet<u16> = (0..self.shared.options.partitions).collect();
-        let mut queues = Vec::new();
+        let (mut own, mut streamed) = (Vec::new(), Vec::new());
         let deadline = Instant::now() + WAIT;
         while !missing.is_empty() {
             let Ok(Some(answer)) = timeout_at(deadline, answers.next()).await else {
@@ -237,8 +305,12 @@ impl Cluster {
             for partition in &answer.partitions {
                 missing.remove(partition);
             }
+            let is_own = answer.process == self.shared.process;
             for erased in &answer.queues {
-                add(&mut queues, erased);
+                add(if is_own { &mut own } else { &mut streamed }, erased);
+            }
+            for erased in &answer.local {
+                add(&mut streamed, erased);
             }
         }
         if !missing.is_empty() {
@@ -248,26 +320,32 @@ impl Cluster {
                 "no replica owns these partitions: their next owner erases the data before it sends anything"
             );
         }
-        Ok(queues)
+        Ok((own, streamed))
     }
 
-    /// Erases what this replica holds, and what is in the partitions that it owns.
-    async fn erase(&self, what: &str) -> Answer {
-        let mut answer = Answer::default();
+    /// Erases what this replica holds, and what is in the partitions that it owns. The registry hears
+    /// of it afterwards: what its lanes drop would be finished, and not erased.
+    async fn erase(&self, what: &str, noted: Option<&Noted>) -> Answer {
+        let mut answer = Answer {
+            process: self.shared.process,
+            ..Answer::default()
+        };
+        let (done, erased) = oneshot::channel();
+        let asked = self.send.send(SendCommand::Erase(what.to_owned(), done));
+        if let Some(noted) = noted {
+            noted.report(&self.shared);
+        }
         if let Some(local) = &self.shared.options.local {
             let (done, purged) = oneshot::channel();
             local.store.purge(what, Box::new(|result| drop(done.send(result))));
             match purged.await {
-                Ok(Ok(purged)) => answer.queues.extend(purged.queues.into_iter().map(ErasedQueue::from)),
+                Ok(Ok(purged)) => answer.local.extend(purged.queues.into_iter().map(ErasedQueue::from)),
                 Ok(Err(error)) => tracing::error!(selector = what, "the local spool was not erased: {error}"),
                 Err(_) => {}
             }
         }
-        let (done, erased) = oneshot::channel();
-        let asked = self.send.send(SendCommand::Erase(what.to_owned(), done));
         if let (Ok(()), Ok((partitions, queues))) = (asked, erased.await) {
-            answer.partitions = partitions;
-            answer.queues.extend(queues);
+            (answer.partitions, answer.queues) = (partitions, queues);
         }
         answer
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracer_registry_spool::Failing;
 
 use super::context::{Cluster, again, failing};
@@ -17,6 +17,9 @@ const INTERVAL: Duration = Duration::from_secs(2);
 
 /// A replica without a new report for this long is gone.
 const DEAD_AFTER: Duration = Duration::from_secs(6);
+
+/// How long a nudge waits for the servers.
+const NUDGE: Duration = Duration::from_secs(5);
 
 /// Longest selector of a nudge, in bytes.
 const MAX_NUDGE: usize = 1024;
@@ -120,7 +123,9 @@ impl Cluster {
         let failed = |error: &dyn std::error::Error| failing("a nudge", error);
         let sent = client.publish(self.shared.names.nudges(), selector.to_owned().into());
         sent.await.map_err(|error| failed(&error))?;
-        client.flush().await.map_err(|error| failed(&error))
+        // A flush waits for a connection without an end.
+        let flushed = timeout(NUDGE, client.flush()).await;
+        flushed.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
     }
 
     /// Passes nudges on.

@@ -55,14 +55,14 @@ impl Numbers {
         self.last
     }
 
-    /// The messages were stored.
-    pub(crate) fn acknowledge(&mut self, numbers: Range<u64>) {
-        self.settle(numbers, false);
+    /// The messages were stored. Returns their items.
+    pub(crate) fn acknowledge(&mut self, numbers: Range<u64>) -> u64 {
+        self.settle(numbers, false)
     }
 
-    /// The messages were refused, or it is not known whether they are stored.
-    pub(crate) fn withdraw(&mut self, numbers: Range<u64>) {
-        self.settle(numbers, true);
+    /// The messages were refused, or it is not known whether they are stored. Returns their items.
+    pub(crate) fn withdraw(&mut self, numbers: Range<u64>) -> u64 {
+        self.settle(numbers, true)
     }
 
     /// Whether a number was given out.
@@ -70,9 +70,9 @@ impl Numbers {
         self.last.number > 0
     }
 
-    /// Withdraws all open numbers.
-    pub(crate) fn withdraw_open(&mut self) {
-        self.withdraw(self.settled.number + 1..self.last.number + 1);
+    /// Withdraws all open numbers. Returns their items.
+    pub(crate) fn withdraw_open(&mut self) -> u64 {
+        self.withdraw(self.settled.number + 1..self.last.number + 1)
     }
 
     pub(crate) fn totals(&self) -> Totals {
@@ -85,7 +85,8 @@ impl Numbers {
         }
     }
 
-    fn settle(&mut self, numbers: Range<u64>, is_withdrawn: bool) {
+    fn settle(&mut self, numbers: Range<u64>, is_withdrawn: bool) -> u64 {
+        let mut items = 0;
         for number in numbers {
             let index = number.checked_sub(self.settled.number + 1).map(usize::try_from);
             let Some(Ok(index)) = index else { continue };
@@ -93,6 +94,7 @@ impl Numbers {
                 continue;
             };
             open.is_settled = true;
+            items += open.items;
             if is_withdrawn {
                 let at = self.withdrawn.partition_point(|(other, _)| *other < number);
                 self.withdrawn.insert(at, (number, open.items));
@@ -106,6 +108,7 @@ impl Numbers {
         }
         let excess = self.withdrawn.len().saturating_sub(MAX_WITHDRAWN);
         self.withdrawn.drain(..excess);
+        items
     }
 }
 

@@ -365,8 +365,11 @@ impl Publisher {
         let Attempted { stored, last, result } = attempted;
         let boundary = numbers.start + stored as u64;
         let of_partition = &mut self.numbers[usize::from(partition)];
-        of_partition.acknowledge(numbers.start..boundary);
-        of_partition.withdraw(boundary..numbers.end);
+        let published = of_partition.acknowledge(numbers.start..boundary);
+        let withdrawn = of_partition.withdraw(boundary..numbers.end);
+        let counts = &self.shared.counts;
+        counts.published.fetch_add(published, Ordering::Relaxed);
+        counts.withdrawn.fetch_add(withdrawn, Ordering::Relaxed);
         self.totals.note_change(partition, boundary < numbers.end, now);
         if stored > 0 {
             let was_down = self.availability.reach(partition, now) == Reach::Down;
@@ -377,6 +380,7 @@ impl Publisher {
         }
         if let Err(Refusal::Failed(error)) = &result {
             tracing::debug!(partition, %error, "messages are not published");
+            self.shared.link().error = Some(error.clone());
             self.availability.note_failed(partition, error.clone(), now);
         }
         if matches!(result, Err(Refusal::StreamFull)) {

@@ -1,6 +1,7 @@
 //! What happens at times: the connection, probes, totals, reports, and the end.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
@@ -21,8 +22,11 @@ impl Publisher {
         // Until the streams are checked, it is as if there was no connection.
         let is_ready = *self.shared.ready.borrow();
         let is_connected = is_ready && self.connection.client.connection_state() == State::Connected;
-        if self.availability.note_connection(is_connected, now) && is_connected {
-            self.schedule_all(|_| true);
+        if self.availability.note_connection(is_connected, now) {
+            self.shared.link().note(is_connected);
+            if is_connected {
+                self.schedule_all(|_| true);
+            }
         }
         for partition in self.availability.tick(now) {
             let context = self.connection.context.clone();
@@ -99,9 +103,8 @@ impl Publisher {
 
     /// Answers what still waits: it may be stored, or not.
     pub(super) fn give_up(&mut self) {
-        for numbers in &mut self.numbers {
-            numbers.withdraw_open();
-        }
+        let withdrawn = self.numbers.iter_mut().map(Numbers::withdraw_open).sum();
+        self.shared.counts.withdrawn.fetch_add(withdrawn, Ordering::Relaxed);
         self.answers.refuse_all(&AppendError::Closed);
         self.deliver();
     }

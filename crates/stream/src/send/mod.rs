@@ -160,9 +160,15 @@ impl Sender {
             is_given_up: false,
         };
         self.partitions.insert(partition, running);
-        self.sending.owned.store(self.partitions.len(), Ordering::Relaxed);
+        self.note_owned();
         self.tasks
             .spawn(partition::run(Arc::clone(&self.sending), claimed, commands_rx));
+    }
+
+    fn note_owned(&self) {
+        let (owned, counts) = (self.partitions.len(), &self.sending.shared.counts);
+        self.sending.owned.store(owned, Ordering::Relaxed);
+        counts.owned.store(owned as u64, Ordering::Relaxed);
     }
 
     fn give_up(&mut self, partitions: &[u16]) {
@@ -281,7 +287,7 @@ impl Sender {
         let Some(running) = self.partitions.remove(&ended.partition) else {
             return;
         };
-        self.sending.owned.store(self.partitions.len(), Ordering::Relaxed);
+        self.note_owned();
         let mut routes = self.sending.routes.lock().unwrap_or_else(PoisonError::into_inner);
         routes.retain(|_, partition| *partition != ended.partition);
         drop(routes);

@@ -49,6 +49,8 @@ pub(crate) struct Timers {
     pub(crate) resolve: Every,
     /// Pulls are opened again, and the scan of the parking stream is tried again.
     pub(crate) retry: Every,
+    /// Parked messages are counted for the status.
+    pub(crate) count: Every,
     /// Old messages of the parking stream are dropped, and old processes forgotten.
     pub(crate) clean: Every,
 }
@@ -64,6 +66,7 @@ impl Timers {
             totals: every(2000),
             resolve: every(1000),
             retry: every(1000),
+            count: every(1000),
             clean: every(60_000),
         }
     }

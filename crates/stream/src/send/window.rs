@@ -13,7 +13,7 @@
 //! the parking stream are older, so the order holds. A message keeps its number in the hot stream
 //! wherever it is.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -329,6 +329,26 @@ impl Window {
     /// What the window holds, taken rows included.
     pub(crate) fn held(&self) -> Count {
         self.held
+    }
+
+    /// Selectors with messages in the parking stream, and the items of these messages.
+    pub(crate) fn parked(&self) -> [u64; 2] {
+        let (mut selectors, mut items) = (HashSet::new(), 0);
+        for ((selector, _), queue) in &self.queues {
+            // A rest is counted as unread.
+            let is_taken = |entry: &&Entry| matches!(entry.place, Place::Parked(_)) && entry.is_taken;
+            let taken = queue.entries.values().filter(is_taken);
+            let (mut rows, mut of_queue) = (queue.parked.unread.rows, queue.parked.unread.items.iter().sum::<u64>());
+            for entry in taken {
+                rows += 1;
+                of_queue += u64::from(entry.row.items);
+            }
+            if rows > 0 {
+                selectors.insert(selector);
+                items += of_queue;
+            }
+        }
+        [selectors.len() as u64, items]
     }
 
     /// Messages and bytes that occupy the consumer.

@@ -24,6 +24,7 @@ impl Partition {
         }
         let (moved, orphans) = self.window.discard();
         self.report();
+        self.report_parked();
         self.report_moved(moved);
         let id = |hot: u64| RowId::new(self.file, hot.cast_signed());
         orphans.into_iter().map(|(hot, orphan)| (id(hot), orphan)).collect()

@@ -244,6 +244,9 @@ impl Partition {
         if (self.timers.touch.is_due(now) || is_due) && self.lease.is_some() {
             self.checkpoint();
         }
+        if self.timers.count.is_due(now) {
+            self.report_parked();
+        }
         if self.giving_up.is_some() {
             return;
         }

@@ -244,6 +244,17 @@ impl Partition {
         }
     }
 
+    /// Updates what the status shows of parked messages.
+    fn report_parked(&mut self) {
+        let counts = &self.sending.shared.counts;
+        let parked = self.window.parked();
+        for (counter, index) in [(&counts.parked_selectors, 0), (&counts.parked_items, 1)] {
+            let grown = parked[index].wrapping_sub(self.reported_parked[index]);
+            counter.fetch_add(grown, std::sync::atomic::Ordering::Relaxed);
+        }
+        self.reported_parked = parked;
+    }
+
     /// Another process sends these rows, or they are gone.
     fn report_moved(&self, depths: Vec<QueueDepth>) {
         for depth in depths {

@@ -131,6 +131,7 @@ impl Opened {
             giving_up: None,
             is_lost: false,
             reported: Count::default(),
+            reported_parked: [0; 2],
         };
         partition.pull();
         partition.scan();

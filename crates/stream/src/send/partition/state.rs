@@ -88,6 +88,7 @@ pub(super) struct Partition {
     pub(super) is_lost: bool,
     /// What is in the counters of the store.
     pub(super) reported: Count,
+    pub(super) reported_parked: [u64; 2],
 }
 
 /// Returns [`RowId::file`] of the rows of a partition: its number, and a part of the epoch.
