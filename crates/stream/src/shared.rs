@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use tokio::sync::watch;
 use tracer_registry_spool::Health;
@@ -11,7 +12,6 @@ use crate::bindings::SharedBindings;
 use crate::erase::Erased;
 use crate::layout::names::Names;
 use crate::options::StreamOptions;
-use crate::status::{Counts, Link};
 
 /// What the tasks of one store share.
 pub(crate) struct Shared {
@@ -42,5 +42,59 @@ impl Shared {
     /// Locks what is known of the servers.
     pub(crate) fn link(&self) -> MutexGuard<'_, Link> {
         self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the tasks of a store count.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) owned: AtomicU64,
+    pub(crate) parked_selectors: AtomicU64,
+    pub(crate) parked_items: AtomicU64,
+    pub(crate) published: AtomicU64,
+    pub(crate) withdrawn: AtomicU64,
+}
+
+/// Whether the servers can be used.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) away_since: Option<SystemTime>,
+    pub(crate) error: Option<String>,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self {
+            away_since: Some(SystemTime::now()),
+            error: None,
+        }
+    }
+}
+
+impl Link {
+    /// Notes whether the servers can be used, if that has changed.
+    pub(crate) fn note(&mut self, is_connected: bool) {
+        if is_connected == self.away_since.is_some() {
+            self.away_since = (!is_connected).then(SystemTime::now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_loss_stays_until_the_servers_answer_again() {
+        let mut link = Link::default();
+        let begun = link.away_since;
+        link.note(false);
+        assert_eq!(link.away_since, begun);
+        link.note(true);
+        assert_eq!(link.away_since, None);
+        link.note(true);
+        assert_eq!(link.away_since, None);
+        link.note(false);
+        assert!(link.away_since.is_some());
     }
 }

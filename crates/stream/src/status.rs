@@ -49,41 +49,6 @@ pub struct StreamStatus {
     pub local_bytes: u64,
 }
 
-/// What the tasks of a store count.
-#[derive(Debug, Default)]
-pub(crate) struct Counts {
-    pub(crate) owned: AtomicU64,
-    pub(crate) parked_selectors: AtomicU64,
-    pub(crate) parked_items: AtomicU64,
-    pub(crate) published: AtomicU64,
-    pub(crate) withdrawn: AtomicU64,
-}
-
-/// Whether the servers can be used.
-#[derive(Debug)]
-pub(crate) struct Link {
-    pub(crate) away_since: Option<SystemTime>,
-    pub(crate) error: Option<String>,
-}
-
-impl Default for Link {
-    fn default() -> Self {
-        Self {
-            away_since: Some(SystemTime::now()),
-            error: None,
-        }
-    }
-}
-
-impl Link {
-    /// Notes whether the servers can be used, if that has changed.
-    pub(crate) fn note(&mut self, is_connected: bool) {
-        if is_connected == self.away_since.is_some() {
-            self.away_since = (!is_connected).then(SystemTime::now);
-        }
-    }
-}
-
 /// Returns the state now.
 pub(crate) fn of(connection: &Connection, shared: &Shared, health: Health) -> StreamStatus {
     let link = shared.link();
@@ -126,23 +91,4 @@ pub(crate) fn of(connection: &Connection, shared: &Shared, health: Health) -> St
 fn millis(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_time_of_a_loss_stays_until_the_servers_answer_again() {
-        let mut link = Link::default();
-        let begun = link.away_since;
-        link.note(false);
-        assert_eq!(link.away_since, begun);
-        link.note(true);
-        assert_eq!(link.away_since, None);
-        link.note(true);
-        assert_eq!(link.away_since, None);
-        link.note(false);
-        assert!(link.away_since.is_some());
-    }
 }

@@ -23,9 +23,9 @@ use crate::ledger::ClusterLedger;
 use crate::options::StreamOptions;
 use crate::publish;
 use crate::send;
-use crate::shared::Shared;
+use crate::shared::{Counts, Shared};
 use crate::start;
-use crate::status::{self, Counts, StreamStatus};
+use crate::status::{self, StreamStatus};
 
 /// Largest body of a message, if its row can be divided.
 const MAX_BODY: usize = 512 << 10;

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::sleep;
 use tracer_registry_spool::Failing;
 
-use super::purges::Unasked;
+use super::answers::Unasked;
 use crate::commands::SendCommand;
 use crate::connection::Connection;
 use crate::shared::Shared;

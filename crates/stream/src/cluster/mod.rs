@@ -3,11 +3,13 @@
 //! | file | owns |
 //! |---|---|
 //! | `context` | what its tasks share |
+//! | `answers` | what replicas erased, as they answer |
 //! | `purges` | purges of this replica and of others |
 //! | `bindings` | bindings that all replicas share |
 //! | `ledger` | the ledger of all replicas |
 //! | `replicas` | which replicas live, what they report, and nudges |
 
+mod answers;
 mod bindings;
 mod context;
 mod ledger;

@@ -7,7 +7,7 @@
 //! 3. It waits for the owners of all partitions. A replica that is away erases when it sees the
 //!    tombstone, before it sends anything.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_nats::jetstream::kv::{Entry, Operation};
@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tracer_registry_spool::{Event, Failing, Purged, QueueDepth};
-use uuid::Uuid;
 
+use super::answers::Answer;
 use super::context::{Cluster, again, failing};
 use crate::commands::{ErasedQueue, SendCommand};
 use crate::connection::Connection;
@@ -29,31 +29,10 @@ use crate::shared::Shared;
 /// How long a purge waits for the replicas.
 const WAIT: Duration = Duration::from_secs(10);
 
-/// Queues of one answer, so that it fits a message.
-const QUEUES: usize = 5_000;
-
-/// Purges of which a replica keeps what it erased before it was asked.
-const UNASKED: usize = 64;
-
 /// Asks replicas to erase.
 #[derive(Serialize, Deserialize)]
 struct Request {
     what: String,
-}
-
-/// What one replica erased.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Answer {
-    /// The replica.
-    #[serde(default)]
-    pub(crate) process: Uuid,
-    /// Partitions that it owns and erased.
-    pub(crate) partitions: Vec<u16>,
-    /// What it erased in them.
-    pub(crate) queues: Vec<ErasedQueue>,
-    /// What it erased in its local spool.
-    #[serde(default)]
-    pub(crate) local: Vec<ErasedQueue>,
 }
 
 /// What a purge changed, of which the registry does not know yet.
@@ -62,10 +41,6 @@ pub(crate) struct Noted {
     what: String,
     generation: u64,
 }
-
-/// What was erased because of a tombstone, before the replica that purges has asked for it.
-#[derive(Debug, Default)]
-pub(crate) struct Unasked(VecDeque<(String, Answer)>);
 
 /// Reads what was erased so far, so that nothing of it is taken or sent.
 pub(crate) async fn read_erased(connection: &Connection, shared: &Shared) -> Result<(), Failing> {
@@ -130,46 +105,6 @@ impl Noted {
             Change::Erased => Event::Erased { what, generation },
             _ => Event::Allowed { what, generation },
         });
-    }
-}
-
-impl Unasked {
-    /// Keeps an answer. The oldest ones are forgotten: their replica has ended.
-    fn keep(&mut self, what: &str, answer: Answer) {
-        if self.0.len() >= UNASKED {
-            self.0.pop_front();
-        }
-        self.0.push_back((what.to_owned(), answer));
-    }
-
-    /// Adds what was erased before to an answer.
-    fn add_to(&mut self, what: &str, answer: &mut Answer) {
-        self.0.retain_mut(|(of, before)| {
-            let is_same = of == what;
-            if is_same {
-                answer.queues.append(&mut before.queues);
-                answer.local.append(&mut before.local);
-            }
-            !is_same
-        });
-    }
-}
-
-impl Answer {
-    /// Divides the queues among answers, of which the last names the partitions.
-    fn parts(mut self) -> Vec<Self> {
-        let mut parts = Vec::new();
-        while self.queues.len() + self.local.len() > QUEUES {
-            let rest = |queues: &mut Vec<_>| queues.split_off(queues.len() - queues.len().min(QUEUES / 2));
-            parts.push(Self {
-                process: self.process,
-                partitions: Vec::new(),
-                queues: rest(&mut self.queues),
-                local: rest(&mut self.local),
-            });
-        }
-        parts.push(self);
-        parts
     }
 }
 
