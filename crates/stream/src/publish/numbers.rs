@@ -94,11 +94,11 @@ impl Numbers {
                 continue;
             };
             open.is_settled = true;
-            items += open.items;
             if is_withdrawn {
                 let at = self.withdrawn.partition_point(|(other, _)| *other < number);
                 self.withdrawn.insert(at, (number, open.items));
             }
+            items += open.items;
             while self.open.front().is_some_and(|open| open.is_settled)
                 && let Some(open) = self.open.pop_front()
             {
