@@ -18,7 +18,7 @@
 //! | `rotel` | the program of the peer |
 //! | `process` | numbers from `/proc` |
 //! | `receiver`, `delays`, `control` | the receiver's process and its control |
-//! | `relay`, `tenants`, `delay`, `neighbours`, `idle`, `lookup`, `admin`, `durable`, `backlog` | one group of rows each |
+//! | `relay`, `tenants`, `delay`, `neighbours`, `idle`, `lookup`, `admin`, `durable`, `stream` | one group of rows each |
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -48,6 +48,7 @@ mod rotel;
 #[path = "../../../../benches/peers/row.rs"]
 mod row;
 mod server;
+mod stream;
 #[path = "../../../../benches/peers/table.rs"]
 mod table;
 mod tenants;
@@ -82,7 +83,7 @@ impl Bench {
 type Measure = fn(&Bench) -> Result<Vec<Row>>;
 
 /// Groups in table order, each with its names for `--only`.
-const GROUPS: [(&[&str], Measure); 9] = [
+const GROUPS: [(&[&str], Measure); 10] = [
     (&["relay", "memory"], relay::rows),
     (&["tenants"], tenants::rows),
     (&["delay"], delay::rows),
@@ -92,6 +93,7 @@ const GROUPS: [(&[&str], Measure); 9] = [
     (&["admin"], admin::rows),
     (&["durable", "spool"], durable::cost),
     (&["backlog", "spool"], durable::backlog),
+    (&["stream"], stream::rows),
 ];
 
 fn main() -> ExitCode {

@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) callers: String,
     /// Table `[spool]`.
     pub(crate) spool: String,
+    /// Table `[gateway.stream]`.
+    pub(crate) stream: String,
     /// Where the gateway sends, if not to the receiver.
     pub(crate) endpoint: Option<String>,
 }
@@ -58,6 +60,7 @@ impl Config {
             tenants: tables.concat(),
             callers: CALLER.to_owned(),
             spool: String::new(),
+            stream: String::new(),
             endpoint: None,
         }
     }
@@ -73,6 +76,7 @@ impl Config {
             tenants,
             callers,
             spool,
+            stream,
             endpoint,
         } = self;
         let endpoint = endpoint.clone().unwrap_or_else(|| receiver.url());
@@ -81,7 +85,7 @@ impl Config {
              [export]\ncompression = \"{compression}\"\nscheduled_delay = \"{delay}\"\n{spool}{tenants}"
         );
         fs::write(folder.join("default.toml"), default)?;
-        let gateway = format!("[gateway]\nhttp = \"127.0.0.1:0\"\ngrpc = \"127.0.0.1:0\"\n{callers}");
+        let gateway = format!("[gateway]\nhttp = \"127.0.0.1:0\"\ngrpc = \"127.0.0.1:0\"\n{callers}{stream}");
         fs::write(folder.join("gateway.toml"), gateway)?;
         Ok(())
     }
@@ -92,14 +96,24 @@ impl Server {
     pub(crate) fn gateway(config: &Config, receiver: &Receiver) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         config.write(folder.path(), receiver)?;
+        let command = |arguments: &[&str]| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_tracer-registry"));
+            command.args(arguments).arg("--config").arg(folder.path());
+            command
+                .env("GATEWAY_BENCH_KEY", "key-of-the-benchmark")
+                .env("GATEWAY_BENCH_LOUD_KEY", LOUD_KEY)
+                .env("GATEWAY_BENCH_TOKEN", TOKEN)
+                .stdin(Stdio::null());
+            command
+        };
+        if !config.stream.is_empty() {
+            let init = command(&["stream", "init"]).output()?;
+            if !init.status.success() {
+                return Err(format!("stream init: {}", String::from_utf8_lossy(&init.stderr)).into());
+            }
+        }
         let begun = Instant::now();
-        let process = Command::new(env!("CARGO_BIN_EXE_tracer-registry"))
-            .args(["serve", "--config"])
-            .arg(folder.path())
-            .env("GATEWAY_BENCH_KEY", "key-of-the-benchmark")
-            .env("GATEWAY_BENCH_LOUD_KEY", LOUD_KEY)
-            .env("GATEWAY_BENCH_TOKEN", TOKEN)
-            .stdin(Stdio::null())
+        let process = command(&["serve"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()?;

@@ -1,0 +1,175 @@
+//! The stream: what one and three NATS servers cost beside memory. Needs `nats-server`.
+
+use std::env;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Builder;
+use tracer_registry_stream::test::TestCluster;
+
+use crate::body::{Body, Encoding};
+use crate::load::{Load, Relayed};
+use crate::process::Cpu;
+use crate::row::{Row, Target, median, number};
+use crate::server::{Config, Server, identities};
+use crate::{Bench, Result};
+
+/// Spans of a request.
+const SPANS: u64 = 512;
+/// Clients at once. Several requests wait for the servers' disks together.
+const CONNECTIONS: usize = 16;
+/// Tenants, so that all partitions have some.
+const TENANTS: usize = 64;
+/// Partitions of the stream.
+const PARTITIONS: usize = 8;
+/// A ratio that is measured, and has no target.
+const NONE: Target = Target::RatioAtLeast(0.0);
+
+pub(crate) fn rows(bench: &Bench) -> Result<Vec<Row>> {
+    if !has_nats_server() {
+        println!("no rows of the stream: there is no nats-server on the path or in NATS_SERVER\n");
+        return Ok(Vec::new());
+    }
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let memory = Server::gateway(&config(), &bench.receiver)?;
+    let mut rows = Vec::new();
+    for nodes in [1, 3] {
+        let servers = runtime.block_on(TestCluster::start(nodes));
+        rows.extend(beside_memory(bench, &memory, &servers)?);
+    }
+    Ok(rows)
+}
+
+#[expect(clippy::disallowed_methods, reason = "where programs are found is no configuration")]
+fn has_nats_server() -> bool {
+    let program = env::var_os("NATS_SERVER").unwrap_or_else(|| "nats-server".into());
+    Command::new(program).arg("--version").output().is_ok()
+}
+
+fn config() -> Config {
+    Config::with_tenants(TENANTS).compression("gzip")
+}
+
+/// A gateway with the stream and one without, under the same load in turns.
+fn beside_memory(bench: &Bench, memory: &Server, servers: &TestCluster) -> Result<Vec<Row>> {
+    let receiver = &bench.receiver;
+    let table = format!(
+        "[gateway.stream]\nservers = {:?}\nmonitor = {:?}\nreplicas = {}\npartitions = {PARTITIONS}\n\
+         max_bytes = \"4GiB\"\nmax_parked_bytes = \"1GiB\"\n",
+        servers.urls(),
+        servers.monitor_urls(),
+        servers.nodes(),
+    );
+    let stream = Server::gateway(
+        &Config {
+            stream: table,
+            ..config()
+        },
+        receiver,
+    )?;
+    let body = Body::new(Encoding::Protobuf, SPANS)?;
+    let identities = identities(TENANTS);
+    let time = bench.options.pick(Duration::from_secs(2), Duration::from_secs(10));
+    let load = |server: &Server, rate| Load {
+        port: server.port,
+        body: &body,
+        identities: &identities,
+        connections: CONNECTIONS,
+        rate,
+        time,
+    };
+    let highest = |server: &Server| -> Result<f64> {
+        receiver.reset()?;
+        let begun = Instant::now();
+        let sent = load(server, None).run()?;
+        let mut arrived = 0;
+        while arrived < sent.spans {
+            let more = receiver.wait_for(sent.spans)?.spans;
+            if more == arrived {
+                return Err(format!("{} spans were accepted and {arrived} arrived", sent.spans).into());
+            }
+            arrived = more;
+        }
+        Ok(number(arrived) / begun.elapsed().as_secs_f64())
+    };
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for _ in 0..bench.rounds() {
+        with.push(Some(highest(&stream)?));
+        without.push(Some(highest(memory)?));
+    }
+    let (with, without) = (median(with), median(without));
+    let nodes = servers.nodes();
+    let at = |more: &str| format!("{nodes} NATS servers that sync each write, {more}");
+    let mut rows = vec![
+        Row::of(
+            "highest rate, stream",
+            at(&format!("{CONNECTIONS} clients, {SPANS} spans a request")),
+            "spans/s",
+            NONE,
+        )
+        .measured(with, "ours in memory", without),
+    ];
+
+    let half = with.ok_or("no rate")? / 2.0;
+    let measure = |server: &Server| Relayed::measure(&load(server, Some(half / number(SPANS))), server, receiver);
+    let (mut added, mut answers, mut of_servers) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut micros, mut micros_in_memory) = (Vec::new(), Vec::new());
+    for _ in 0..bench.rounds() {
+        let before = times(servers);
+        let with = measure(&stream)?;
+        of_servers.push(before.zip(times(servers)).map(|(before, after)| {
+            let time: Duration = after
+                .iter()
+                .zip(&before)
+                .map(|(after, before)| after.since(before))
+                .sum();
+            time.as_secs_f64() * 1e6 / number(with.received.spans)
+        }));
+        let without = measure(memory)?;
+        added.push(Some(with.received.p99_millis - without.received.p99_millis));
+        answers.push(Some(with.sent.answers.quantile(990)));
+        micros.push(with.micros);
+        micros_in_memory.push(without.micros);
+    }
+    let at = at(&format!("{half:.0} spans/s"));
+    rows.push(
+        Row::of("p99 to the answer, stream", at.clone(), "ms", Target::AtMost(2000.0)).measured(
+            median(answers),
+            "",
+            None,
+        ),
+    );
+    rows.push(
+        Row::of(
+            "p99 of the delay that is added, stream",
+            at.clone(),
+            "ms",
+            Target::AtMost(2000.0),
+        )
+        .measured(median(added), "", None),
+    );
+    rows.push(
+        Row::of("processor time, stream", at.clone(), "us a span", NONE).measured(
+            median(micros),
+            "ours in memory",
+            median(micros_in_memory),
+        ),
+    );
+    rows.push(
+        Row::of(
+            "processor time of all NATS servers",
+            at,
+            "us a span",
+            Target::AtMost(1000.0),
+        )
+        .measured(median(of_servers), "", None),
+    );
+    Ok(rows)
+}
+
+/// Returns the processor time of each server so far.
+fn times(servers: &TestCluster) -> Option<Vec<Cpu>> {
+    (0..servers.nodes())
+        .map(|node| Cpu::of(servers.process_id(node)))
+        .collect()
+}
