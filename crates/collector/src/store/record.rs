@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::trace_index::TraceIndex;
-use super::views::Counts;
 use crate::model::{Dropped, Fingerprint, PostedEvent, Project, ProjectSummary, Session, Span};
 
 /// Index of a project. Always valid, because projects are never removed.
@@ -16,6 +15,28 @@ impl ProjectId {
     pub(crate) fn index(self) -> usize {
         self.0
     }
+}
+
+/// Counts of a project that change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) is_named: bool,
+    pub(crate) keys: usize,
+    pub(crate) spans: usize,
+    pub(crate) traces: usize,
+    pub(crate) sessions: usize,
+    pub(crate) events: usize,
+    pub(crate) errors: usize,
+    pub(crate) foreign: u64,
+    pub(crate) requests: u64,
+    /// Requests with another answer than success.
+    pub(crate) refused: u64,
+    pub(crate) rejected: u64,
+    pub(crate) dropped: u64,
+    /// Spans since the start.
+    pub(crate) received: u64,
+    /// Time of the last request, in milliseconds since the Unix epoch.
+    pub(crate) last_unix_millis: u64,
 }
 
 /// A value with its charged memory.

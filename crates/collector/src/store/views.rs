@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::record::{ProjectId, Record};
+use super::record::{Counts, ProjectId, Record};
+use super::state::{State, Store};
 use super::trace_index::SessionUse;
-use super::{State, Store};
 use crate::model::{Fingerprint, Session, Span};
 
 /// Name and fingerprint of a project.
@@ -21,28 +21,6 @@ pub(crate) struct TraceSpans {
     pub(crate) spans: Vec<Arc<Span>>,
     /// Sequence of the last one.
     pub(crate) last: u64,
-}
-
-/// Counts of a project that change.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) is_named: bool,
-    pub(crate) keys: usize,
-    pub(crate) spans: usize,
-    pub(crate) traces: usize,
-    pub(crate) sessions: usize,
-    pub(crate) events: usize,
-    pub(crate) errors: usize,
-    pub(crate) foreign: u64,
-    pub(crate) requests: u64,
-    /// Requests with another answer than success.
-    pub(crate) refused: u64,
-    pub(crate) rejected: u64,
-    pub(crate) dropped: u64,
-    /// Spans since the start.
-    pub(crate) received: u64,
-    /// Time of the last request, in milliseconds since the Unix epoch.
-    pub(crate) last_unix_millis: u64,
 }
 
 /// Changed projects, and counts without a project.
