@@ -60,13 +60,11 @@ fn beside_memory(bench: &Bench, memory: &Server, servers: &TestCluster) -> Resul
         servers.monitor_urls(),
         servers.nodes(),
     );
-    let stream = Server::gateway(
-        &Config {
-            stream: table,
-            ..config()
-        },
-        receiver,
-    )?;
+    let stream = Config {
+        stream: table,
+        ..config()
+    };
+    let stream = Server::gateway(&stream, receiver)?;
     let body = Body::new(Encoding::Protobuf, SPANS)?;
     let identities = identities(TENANTS);
     let time = bench.options.pick(Duration::from_secs(2), Duration::from_secs(10));
@@ -78,45 +76,19 @@ fn beside_memory(bench: &Bench, memory: &Server, servers: &TestCluster) -> Resul
         rate,
         time,
     };
-    let highest = |server: &Server| -> Result<f64> {
-        receiver.reset()?;
-        let begun = Instant::now();
-        let sent = load(server, None).run()?;
-        let mut arrived = 0;
-        while arrived < sent.spans {
-            let more = receiver.wait_for(sent.spans)?.spans;
-            if more == arrived {
-                return Err(format!("{} spans were accepted and {arrived} arrived", sent.spans).into());
-            }
-            arrived = more;
-        }
-        Ok(number(arrived) / begun.elapsed().as_secs_f64())
-    };
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for _ in 0..bench.rounds() {
-        with.push(Some(highest(&stream)?));
-        without.push(Some(highest(memory)?));
+        with.push(Some(highest(&load(&stream, None), bench)?));
+        without.push(Some(highest(&load(memory, None), bench)?));
     }
     let (with, without) = (median(with), median(without));
-    let nodes = servers.nodes();
-    let at = |more: &str| format!("{nodes} NATS servers that sync each write, {more}");
-    let mut rows = vec![
-        Row::of(
-            "highest rate, stream",
-            at(&format!("{CONNECTIONS} clients, {SPANS} spans a request")),
-            "spans/s",
-            NONE,
-        )
-        .measured(with, "ours in memory", without),
-    ];
-
     let half = with.ok_or("no rate")? / 2.0;
-    let measure = |server: &Server| Relayed::measure(&load(server, Some(half / number(SPANS))), server, receiver);
+    let rate = Some(half / number(SPANS));
     let (mut added, mut answers, mut of_servers) = (Vec::new(), Vec::new(), Vec::new());
     let (mut micros, mut micros_in_memory) = (Vec::new(), Vec::new());
     for _ in 0..bench.rounds() {
         let before = times(servers);
-        let with = measure(&stream)?;
+        let with = Relayed::measure(&load(&stream, rate), &stream, receiver)?;
         of_servers.push(before.zip(times(servers)).map(|(before, after)| {
             let time: Duration = after
                 .iter()
@@ -125,46 +97,49 @@ fn beside_memory(bench: &Bench, memory: &Server, servers: &TestCluster) -> Resul
                 .sum();
             time.as_secs_f64() * 1e6 / number(with.received.spans)
         }));
-        let without = measure(memory)?;
+        let without = Relayed::measure(&load(memory, rate), memory, receiver)?;
         added.push(Some(with.received.p99_millis - without.received.p99_millis));
         answers.push(Some(with.sent.answers.quantile(990)));
         micros.push(with.micros);
         micros_in_memory.push(without.micros);
     }
-    let at = at(&format!("{half:.0} spans/s"));
-    rows.push(
-        Row::of("p99 to the answer, stream", at.clone(), "ms", Target::AtMost(2000.0)).measured(
-            median(answers),
-            "",
-            None,
-        ),
-    );
-    rows.push(
-        Row::of(
-            "p99 of the delay that is added, stream",
-            at.clone(),
-            "ms",
-            Target::AtMost(2000.0),
-        )
-        .measured(median(added), "", None),
-    );
-    rows.push(
-        Row::of("processor time, stream", at.clone(), "us a span", NONE).measured(
+    let at = |more: String| format!("{} NATS servers that sync each write, {more}", servers.nodes());
+    let highest_at = at(format!("{CONNECTIONS} clients, {SPANS} spans a request"));
+    let at = at(format!("{half:.0} spans/s"));
+    let row = |what, unit, target| Row::of(what, at.clone(), unit, target);
+    Ok(vec![
+        Row::of("highest rate, stream", highest_at, "spans/s", NONE).measured(with, "ours in memory", without),
+        row("p99 to the answer, stream", "ms", Target::AtMost(2000.0)).measured(median(answers), "", None),
+        row("p99 of the delay that is added, stream", "ms", Target::AtMost(2000.0)).measured(median(added), "", None),
+        row("processor time, stream", "us a span", NONE).measured(
             median(micros),
             "ours in memory",
             median(micros_in_memory),
         ),
-    );
-    rows.push(
-        Row::of(
+        row(
             "processor time of all NATS servers",
-            at,
             "us a span",
             Target::AtMost(1000.0),
         )
         .measured(median(of_servers), "", None),
-    );
-    Ok(rows)
+    ])
+}
+
+/// Returns the spans a second of a load until all have arrived.
+fn highest(load: &Load<'_>, bench: &Bench) -> Result<f64> {
+    let receiver = &bench.receiver;
+    receiver.reset()?;
+    let begun = Instant::now();
+    let sent = load.run()?;
+    let mut arrived = 0;
+    while arrived < sent.spans {
+        let more = receiver.wait_for(sent.spans)?.spans;
+        if more == arrived {
+            return Err(format!("{} spans were accepted and {arrived} arrived", sent.spans).into());
+        }
+        arrived = more;
+    }
+    Ok(number(arrived) / begun.elapsed().as_secs_f64())
 }
 
 /// Returns the processor time of each server so far.
