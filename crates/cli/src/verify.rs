@@ -49,9 +49,9 @@ pub(crate) struct Arguments {
     #[cfg(feature = "jetstream")]
     #[arg(long, requires = "gateway")]
     cluster: bool,
-    /// Also disturb the registries: evictions, reloads, removed tenants, rotated keys; with --gateway
-    /// also rotated tokens, faults of the receiver and restarts; with --cluster also kills of replicas
-    /// and servers
+    /// Also disturb the registries: evictions, reloads, removed tenants, rotated keys; with
+    /// --gateway also rotated tokens, faults of the receiver and restarts; with --cluster also
+    /// kills of replicas and servers
     #[arg(long)]
     chaos: bool,
     /// Seconds until a program, with its checks, counts as hung

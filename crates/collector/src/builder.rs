@@ -96,8 +96,8 @@ impl CollectorBuilder {
         self
     }
 
-    /// Adds an attribute of spans, resources and session metadata that states the owner of the data.
-    /// Data that states another owner than its project's name counts as
+    /// Adds an attribute of spans, resources and session metadata that states the owner of the
+    /// data. Data that states another owner than its project's name counts as
     /// [`foreign`](crate::ProjectSummary::foreign), and the page shows it in red. Repeatable.
     /// Default: the resource attribute `tracer_registry.selector`, which applies to data without
     /// the others. The owner `tenant:acme` also owns the project `acme`.

@@ -90,12 +90,12 @@
 //! With `[gateway.admin]`, a listener of its own has pages and actions for operators. Its clients have
 //! tokens of their own, and cannot use up what those of the other listeners need.
 //!
-//! `/healthz` answers 200 while the process serves. `/readyz` answers 503 once a shutdown has begun,
-//! and while a replica on a stream can store nothing.
-//! [`Gateway::status`] counts answers and connections, and [`Gateway::callers`] what each caller
-//! sent. A gateway has five threads: two for connections, one for large messages, and two of the
-//! export engine. The admin listener adds one, telemetry one, and files that are watched two. Look-ups
-//! that read keys add some for a short time.
+//! `/healthz` answers 200 while the process serves. `/readyz` answers 503 once a shutdown has
+//! begun, and while a replica on a stream can store nothing. [`Gateway::status`] counts answers and
+//! connections, and [`Gateway::callers`] what each caller sent. A gateway has five threads: two for
+//! connections, one for large messages, and two of the export engine. The admin listener adds one,
+//! telemetry one, and files that are watched two. Look-ups that read keys add some for a short
+//! time.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -244,8 +244,8 @@ pub struct Purged {
     pub generation: u64,
     /// The queues that were deleted, with what they held, taken rows included.
     pub queues: Vec<QueueDepth>,
-    /// What a shared store deleted that this process had given to it: in other processes, and on the
-    /// way to them. Not in `queues`.
+    /// What a shared store deleted that this process had given to it: in other processes, and on
+    /// the way to them. Not in `queues`.
     pub streamed: Vec<QueueDepth>,
     /// The size of the file before, in bytes.
     pub file_bytes_before: u64,

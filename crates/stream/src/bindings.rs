@@ -1,8 +1,8 @@
 //! Bindings of tenants that all replicas share, in a bucket.
 //!
-//! A replica follows the bucket, so a look-up needs no server. Until it has read all of it, look-ups
-//! fail, because the tenant may be in what is missing. While the servers are away, the last bindings
-//! stay in force.
+//! A replica follows the bucket, so a look-up needs no server. Until it has read all of it,
+//! look-ups fail, because the tenant may be in what is missing. While the servers are away, the
+//! last bindings stay in force.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};

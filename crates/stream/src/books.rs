@@ -1,12 +1,13 @@
 //! The books of one partition: what each process published, what of it was settled, and what is
 //! missing.
 //!
-//! A message is **seen** when a sender receives it. It is **settled** when it was delivered, counted
-//! as dropped, or parked. The books that are written hold only what is settled: the servers deliver
-//! everything else again. It is **finished** when it was delivered or dropped. A finished one may be
-//! found again, if it was also parked, or if an earlier owner did not know that it was not the owner
-//! any more: it is not sent again. A number that is neither seen nor withdrawn while a later one is, or while
-//! the totals of its process have it, is a gap. A gap that stays for [`LOST_AFTER`] is a loss.
+//! A message is **seen** when a sender receives it. It is **settled** when it was delivered,
+//! counted as dropped, or parked. The books that are written hold only what is settled: the servers
+//! deliver everything else again. It is **finished** when it was delivered or dropped. A finished
+//! one may be found again, if it was also parked, or if an earlier owner did not know that it was
+//! not the owner any more: it is not sent again. A number that is neither seen nor withdrawn while
+//! a later one is, or while the totals of its process have it, is a gap. A gap that stays for
+//! [`LOST_AFTER`] is a loss.
 //!
 //! Pure data: the caller gives the time, and reads and writes the JSON.
 
@@ -92,8 +93,8 @@ pub(crate) struct Totals {
     /// Items of all numbers up to it, withdrawn ones too.
     pub(crate) sum: u64,
     /// Numbers without an acknowledgement and their items, in order, also above `number`. The rows
-    /// were kept or refused. Such a message may arrive nevertheless, if only its acknowledgement was
-    /// lost.
+    /// were kept or refused. Such a message may arrive nevertheless, if only its acknowledgement
+    /// was lost.
     #[serde(default)]
     pub(crate) withdrawn: Vec<(u64, u64)>,
     /// When this was written, in milliseconds since 1970.
@@ -316,8 +317,8 @@ impl Process {
             .position(|[first, last]| (*first..=*last).contains(&number))
     }
 
-    /// Takes back losses that the process has withdrawn meanwhile: it could not say so while the servers
-    /// were away. Returns their items.
+    /// Takes back losses that the process has withdrawn meanwhile: it could not say so while the
+    /// servers were away. Returns their items.
     fn withdraw_losses(&mut self) -> u64 {
         let Some(watch) = self.watch.as_ref().filter(|_| !self.lost.is_empty()) else {
             return 0;

@@ -26,8 +26,8 @@ const MAX_QUEUES: usize = 100_000;
 #[derive(Debug, Default)]
 pub(crate) struct Erased {
     purges: BTreeMap<String, Purge>,
-    /// The first generation of which data of a queue is accepted, `None` if there is none. Forgotten
-    /// after each change.
+    /// The first generation of which data of a queue is accepted, `None` if there is none.
+    /// Forgotten after each change.
     queues: HashMap<String, Option<u64>>,
     generation: u64,
 }

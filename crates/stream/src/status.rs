@@ -15,8 +15,8 @@ use crate::shared::Shared;
 pub struct StreamStatus {
     /// The replica, from its start to its end.
     pub process: String,
-    /// The name of the server that it is connected to. `None` while the servers are away, or are not
-    /// as they should be.
+    /// The name of the server that it is connected to. `None` while the servers are away, or are
+    /// not as they should be.
     pub server: Option<String>,
     /// Since when the servers are away, in milliseconds since 1970.
     pub away_since: Option<u64>,
@@ -40,8 +40,8 @@ pub struct StreamStatus {
     pub parked_items: u64,
     /// Items that this replica published, with an acknowledgement of the servers.
     pub published: u64,
-    /// Items that it tried to publish, and that were refused or had no acknowledgement in time. Their
-    /// rows were kept in its local spool, or their requests refused.
+    /// Items that it tried to publish, and that were refused or had no acknowledgement in time.
+    /// Their rows were kept in its local spool, or their requests refused.
     pub withdrawn: u64,
     /// Items in its local spool that wait for the servers. 0 without a local spool.
     pub local_items: u64,

@@ -179,8 +179,8 @@ impl SelectorLedger {
     }
 
     /// Merges the ledgers of a lane without pending data. Holds this ledger's lock, so a snapshot
-    /// counts them once. Rows may have been loaded since the lane was found to be empty: then it stays,
-    /// and retires when they have an outcome.
+    /// counts them once. Rows may have been loaded since the lane was found to be empty: then it
+    /// stays, and retires when they have an outcome.
     pub(crate) fn retire(&self, lane: &dyn CountedLane) {
         let mut state = self.state.lock();
         let Some(at) = state.position(lane) else { return };

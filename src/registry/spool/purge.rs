@@ -27,8 +27,8 @@ use crate::util::wall_time;
 
 /// What [`TracerRegistry::purge`] erased.
 ///
-/// `memory` and `spooled` are added to the drop reason `purged` in the ledgers of the selectors. So is
-/// `streamed` in those of the processes that held it.
+/// `memory` and `spooled` are added to the drop reason `purged` in the ledgers of the selectors. So
+/// is `streamed` in those of the processes that held it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PurgeReceipt {
@@ -51,8 +51,8 @@ pub struct PurgeReceipt {
     pub in_flight_session_events: u64,
     /// What was on disk only.
     pub spooled: Erased,
-    /// What this process had given to a store that processes share: others held it, or it was on its
-    /// way to them.
+    /// What this process had given to a store that processes share: others held it, or it was on
+    /// its way to them.
     #[serde(default)]
     pub streamed: Erased,
     /// Rows deleted on disk, also those with a copy in memory, and those of `streamed`.

@@ -6,7 +6,8 @@ use serde_json::Value;
 use super::cut::short;
 use crate::model::Attributes;
 
-// OpenTelemetry's conventions first, then older ones of them, OpenInference, Traceloop and HoneyHive.
+// OpenTelemetry's conventions first, then older ones of them, OpenInference, Traceloop and
+// HoneyHive.
 const MODEL: [&str; 6] = [
     "gen_ai.response.model",
     "gen_ai.request.model",

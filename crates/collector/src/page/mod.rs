@@ -1,7 +1,7 @@
 //! The page for browsers, and the lists and the stream that it reads.
 //!
-//! The page itself holds no data. Answers are bounded: lists in entries, texts in bytes, searches in
-//! time, streams in number. What a client sent is a JSON string here, and text in the page.
+//! The page itself holds no data. Answers are bounded: lists in entries, texts in bytes, searches
+//! in time, streams in number. What a client sent is a JSON string here, and text in the page.
 //!
 //! | file | owns |
 //! |---|---|

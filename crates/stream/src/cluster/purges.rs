@@ -71,7 +71,8 @@ pub(crate) async fn read_erased(connection: &Connection, shared: &Shared) -> Res
     Ok(())
 }
 
-/// Notes an entry of the bucket: refuses data from now on, or accepts it again. Returns what changed.
+/// Notes an entry of the bucket: refuses data from now on, or accepts it again. Returns what
+/// changed.
 fn note_entry(shared: &Shared, entry: &Entry) -> Option<Noted> {
     match serde_json::from_slice::<Tombstone>(&entry.value) {
         Ok(tombstone) if entry.operation == Operation::Put => note(shared, tombstone, entry.revision),
@@ -98,7 +99,7 @@ fn note(shared: &Shared, tombstone: Tombstone, revision: u64) -> Option<Noted> {
 }
 
 impl Noted {
-    /// Tells the registry, if another replica changed it.
+    /// Reports the change to the registry, if another replica made it.
     fn report(&self, shared: &Shared) {
         let (what, generation) = (self.what.clone(), self.generation);
         (shared.options.report)(match self.change {
@@ -258,8 +259,8 @@ impl Cluster {
         Ok((own, streamed))
     }
 
-    /// Erases what this replica holds, and what is in the partitions that it owns. The registry hears
-    /// of it afterwards: what its lanes drop would be finished, and not erased.
+    /// Erases what this replica holds, and what is in the partitions that it owns. The registry
+    /// hears of it afterwards: what its lanes drop would be finished, and not erased.
     async fn erase(&self, what: &str, noted: Option<&Noted>) -> Answer {
         let mut answer = Answer {
             process: self.shared.process,

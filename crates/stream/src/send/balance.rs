@@ -49,8 +49,8 @@ impl Senders {
         }
     }
 
-    /// Begins the lives of the others anew after a time in which the servers did not answer: they could
-    /// not write either. Who was dead before that stays dead.
+    /// Begins the lives of the others anew after a time in which the servers did not answer: they
+    /// could not write either. Who was dead before that stays dead.
     pub(crate) fn forgive(&mut self, from: Instant, until: Instant) {
         let others = self.others.values_mut().map(|(_, at)| at);
         let silent = self.silent.values_mut().map(|(_, since)| since);

@@ -270,8 +270,8 @@ impl TestCluster {
         self.nodes[node].process.as_ref().expect("a server that runs").id()
     }
 
-    /// Waits until a stream has a leader other than this one, by what a majority of the servers says.
-    /// Returns its node.
+    /// Waits until a stream has a leader other than this one, by what a majority of the servers
+    /// says. Returns its node.
     pub async fn leader_of(&self, stream: &str, other_than: Option<usize>) -> usize {
         let until = Instant::now() + START;
         loop {

@@ -278,8 +278,8 @@ impl Streams {
         }
     }
 
-    /// Publishes spans to the parking stream, as a sender would: those with this number of the process
-    /// and in the hot stream.
+    /// Publishes spans to the parking stream, as a sender would: those with this number of the
+    /// process and in the hot stream.
     pub(crate) async fn park(&mut self, partition: u16, queue: &str, items: u64, number: u64, hot: u64, body: &str) {
         let mut headers = self.headers(partition, queue, items, (number, number * items));
         headers.insert("Tr-Hot", hot.to_string());

@@ -92,11 +92,12 @@ impl Verify {
         self
     }
 
-    /// Runs the programs on three replicas of the [`gateway`](Self::gateway), which share a stream on
-    /// one NATS server, or on three with [`chaos`](Self::chaos), which also kills replicas and
+    /// Runs the programs on three replicas of the [`gateway`](Self::gateway), which share a stream
+    /// on one NATS server, or on three with [`chaos`](Self::chaos), which also kills replicas and
     /// servers. No effect without a gateway.
     ///
-    /// The server is the program that the variable `NATS_SERVER` names, or `nats-server` on the path.
+    /// The server is the program that the variable `NATS_SERVER` names, or `nats-server` on the
+    /// path.
     #[cfg(feature = "jetstream")]
     #[cfg_attr(docsrs, doc(cfg(feature = "jetstream")))]
     pub fn cluster(mut self, cluster: bool) -> Self {

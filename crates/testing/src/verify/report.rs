@@ -84,8 +84,8 @@ impl GatewayReport {
     }
 }
 
-/// Kills of servers, and counts of the ledger of all replicas that shared a stream. None of them is a
-/// deviation.
+/// Kills of servers, and counts of the ledger of all replicas that shared a stream. None of them is
+/// a deviation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ClusterReport {

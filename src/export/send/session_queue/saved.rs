@@ -272,7 +272,8 @@ impl SessionQueue {
             return Ok(());
         }
         if self.lane.shares_store() {
-            // They were taken into memory while the store failed. Another process would send them too.
+            // They were taken into memory while the store failed. Another process would send them
+            // too.
             return Err(AppendError::Busy);
         }
         let mut rows: Vec<Row> = Vec::with_capacity(events.len());

@@ -1,5 +1,5 @@
-//! Tenants with receivers that fail hold up no other, and get their spans in order when the receivers
-//! are well again.
+//! Tenants with receivers that fail hold up no other, and get their spans in order when the
+//! receivers are well again.
 
 use std::fmt::Write as _;
 use std::thread;
@@ -96,7 +96,8 @@ fn dead_receivers_hold_up_no_other_tenant_and_get_all_in_order_when_they_are_wel
     });
 }
 
-/// Returns how long spans of tenants with a receiver that is well took, of those acknowledged in a time.
+/// Returns how long spans of tenants with a receiver that is well took, of those acknowledged in a
+/// time.
 fn p99(load: &Load, cluster: &Cluster, begin: Instant, end: Instant) -> Duration {
     let receipts = cluster.receipts.lock().expect("no panic");
     let spans = load.acknowledgements().into_iter();

@@ -80,8 +80,8 @@ fn no_acknowledged_span_is_lost_by_kills_of_replicas_and_servers() {
     });
 }
 
-/// Returns the longest time that spans waited after each kill: those that were acknowledged after it,
-/// and those that were still to be sent.
+/// Returns the longest time that spans waited after each kill: those that were acknowledged after
+/// it, and those that were still to be sent.
 fn failovers(load: &Load, receipts: &Receipts, kills: &[Kill]) -> String {
     let mut waits = Vec::new();
     let mut longest = vec![Duration::ZERO; kills.len()];

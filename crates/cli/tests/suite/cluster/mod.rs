@@ -123,8 +123,8 @@ impl Cluster {
 
     /// Waits until all acknowledged spans are received and the ledger says the same. Returns it.
     ///
-    /// With a spool, a message that was stored and not acknowledged in time is sent, and sent again from
-    /// there with another number: the ledger counts both, one of them as unconfirmed.
+    /// With a spool, a message that was stored and not acknowledged in time is sent, and sent again
+    /// from there with another number: the ledger counts both, one of them as unconfirmed.
     fn settle(&self, load: &Load, replica: &Replica, has_spool: bool) -> Value {
         let all_arrived = load.wait_until_received(&self.receipts, |_| true, LIMIT);
         assert!(

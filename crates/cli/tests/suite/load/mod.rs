@@ -191,8 +191,8 @@ impl Load {
         state.acknowledged.iter().map(|(span, at)| (*span, *at)).collect()
     }
 
-    /// Sends spans of the client's tenants until the end. Repeats nothing, so that the gateway alone
-    /// sends a span twice.
+    /// Sends spans of the client's tenants until the end. Repeats nothing, so that the gateway
+    /// alone sends a span twice.
     fn run(&self, client: u64) {
         let mut random = StdRng::seed_from_u64(client);
         let (mut connection, mut dead) = (Connection::default(), None);

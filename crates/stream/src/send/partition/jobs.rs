@@ -78,15 +78,16 @@ impl Partition {
         }
     }
 
-    /// Deletes copies of messages that are finished: these were parked although an earlier publication
-    /// had no answer, or by a process that did not know yet that it lost the partition.
+    /// Deletes copies of messages that are finished: these were parked although an earlier
+    /// publication had no answer, or by a process that did not know yet that it lost the partition.
     fn drop_copies(&mut self, messages: &[ParkedMessage]) {
         for message in messages
             .iter()
             .filter(|message| self.books.is_finished(&message.published))
         {
             let (key, count) = of_parked(message);
-            // What came after the scan is not counted, unless this owner parked it and was told so.
+            // What came after the scan is not counted, unless this owner parked it and has the
+            // servers' answer.
             let is_counted = message.sequence <= self.parking.last && !self.copies.contains(&message.sequence);
             let unread = if is_counted { count } else { Count::default() };
             if self.window.drop_copy(&key, message.sequence, message.hot, &unread) {

@@ -50,7 +50,8 @@ impl Partition {
             self.is_dirty = true;
             return;
         }
-        // An earlier owner finished it, and could not say before it lost the partition that it is settled.
+        // An earlier owner finished it, and could not say before it lost the partition that it is
+        // settled.
         if self.books.is_finished(&read.published) {
             self.books.settle(&read.published, read.row.items);
             self.books.duplicates += u64::from(read.row.items);

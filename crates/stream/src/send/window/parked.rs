@@ -403,8 +403,8 @@ impl Window {
         true
     }
 
-    /// Deletes a copy of a message that is finished. `unread` is what it counts among the unread ones.
-    /// Returns false if the message is still in work, or its queue is not counted yet.
+    /// Deletes a copy of a message that is finished. `unread` is what it counts among the unread
+    /// ones. Returns false if the message is still in work, or its queue is not counted yet.
     pub(crate) fn drop_copy(&mut self, key: &Key, sequence: u64, hot: u64, unread: &Count) -> bool {
         if self.index.contains_key(&hot) {
             return false;

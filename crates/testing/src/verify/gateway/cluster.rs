@@ -18,8 +18,8 @@ pub(super) const ADMIN_TOKEN: &str = "a-long-token-of-the-admin";
 
 /// Tenants per partition are few, so that each partition has several.
 const PARTITIONS: u16 = 4;
-/// Servers may take this long after a kill until all streams have a leader again. A request that they
-/// do not acknowledge until then may be in a stream nevertheless.
+/// Servers may take this long after a kill until all streams have a leader again. A request that
+/// they do not acknowledge until then may be in a stream nevertheless.
 const ELECTIONS: Duration = Duration::from_secs(15);
 /// How long the servers may take to acknowledge a request if none is killed: as long as a busy disk
 /// needs, because a request that is not acknowledged may arrive twice.
@@ -136,8 +136,8 @@ impl Cluster {
         self.servers.monitor_urls().iter().all(has_nothing)
     }
 
-    /// Returns what the ledger has counted since the last call, once nothing waits. A replica listens at
-    /// the address. `None` if it does not answer.
+    /// Returns what the ledger has counted since the last call, once nothing waits. A replica
+    /// listens at the address. `None` if it does not answer.
     pub(super) fn ledger(&self, admin: &str, deadline: Instant) -> Option<Ledger> {
         let all = loop {
             let answer = get(admin, "/api/cluster", Some(ADMIN_TOKEN));

@@ -33,8 +33,8 @@ pub(super) struct Observed {
     pub(super) last_first: usize,
     /// Attempts that may have been taken although no answer came.
     pub(super) unknown: u32,
-    /// Attempts that the gateway refused because a server of the stream did not acknowledge the data,
-    /// which it may have stored nevertheless.
+    /// Attempts that the gateway refused because a server of the stream did not acknowledge the
+    /// data, which it may have stored nevertheless.
     pub(super) unconfirmed: u32,
     /// Answers that the gateway has no room now.
     pub(super) unavailable: u64,

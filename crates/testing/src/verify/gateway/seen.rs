@@ -34,8 +34,8 @@ pub(super) struct Seen {
     pub(super) wrong: Vec<Wrong>,
 }
 
-/// What had arrived around a kill, or around a stop that left data on disk. It ends when the gateway
-/// runs again. With a stream, others may send what was in flight: it ends with the program.
+/// What had arrived around a kill, or around a stop that left data on disk. It ends when the
+/// gateway runs again. With a stream, others may send what was in flight: it ends with the program.
 #[derive(Clone, Debug)]
 pub(super) struct Cut {
     /// Before anything that was in flight.

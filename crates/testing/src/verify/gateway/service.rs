@@ -37,8 +37,8 @@ const IN_FLIGHT: Duration = Duration::from_millis(500);
 /// The same for what a sender of the stream has received: the books, and what they acknowledge, are
 /// written twice a second.
 const UNBOOKED: Duration = Duration::from_secs(2);
-/// How long replicas may take to send what waits in the stream, with the take-overs of those that were
-/// killed, and the tries of failing receivers.
+/// How long replicas may take to send what waits in the stream, with the take-overs of those that
+/// were killed, and the tries of failing receivers.
 const STREAM: Duration = Duration::from_secs(120);
 /// How long a gateway sends what was left on disk before it is stopped again.
 const DRAIN: Duration = Duration::from_millis(100);
