@@ -15,30 +15,54 @@ pub struct Asset {
     pub body: &'static str,
 }
 
-/// `Content-Type` of a page.
-pub const HTML: &str = "text/html; charset=utf-8";
-/// `Content-Type` of a style sheet.
-pub const CSS: &str = "text/css; charset=utf-8";
-/// `Content-Type` of a script.
-pub const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+impl Asset {
+    /// A page.
+    pub const fn html(path: &'static str, body: &'static str) -> Self {
+        Self::new(path, "text/html; charset=utf-8", body)
+    }
+
+    /// A style sheet.
+    pub const fn css(path: &'static str, body: &'static str) -> Self {
+        Self::new(path, "text/css; charset=utf-8", body)
+    }
+
+    /// A script.
+    pub const fn javascript(path: &'static str, body: &'static str) -> Self {
+        Self::new(path, "text/javascript; charset=utf-8", body)
+    }
+
+    const fn new(path: &'static str, content_type: &'static str, body: &'static str) -> Self {
+        Self {
+            path,
+            content_type,
+            body,
+        }
+    }
+
+    /// Returns what no file of a page may have, if this one has it: an address of another host, or
+    /// a way to make markup from text, to run text, or to style inline. For the tests of pages.
+    pub fn forbidden(&self) -> Option<&'static str> {
+        const WORDS: [&str; 8] = [
+            "://",
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacent",
+            "eval(",
+            "@import",
+            " style=",
+            "<style",
+        ];
+        // The name of a format, which no browser loads.
+        let body = self.body.replace("http://www.w3.org/2000/svg", "");
+        WORDS.into_iter().find(|word| body.contains(word))
+    }
+}
 
 /// The shared files. The page's own files use them by these paths.
 pub const SHARED: [Asset; 3] = [
-    Asset {
-        path: "/page/shared.css",
-        content_type: CSS,
-        body: include_str!("../assets/shared.css"),
-    },
-    Asset {
-        path: "/page/shared.js",
-        content_type: JAVASCRIPT,
-        body: include_str!("../assets/shared.js"),
-    },
-    Asset {
-        path: "/page/icon.svg",
-        content_type: "image/svg+xml",
-        body: include_str!("../assets/icon.svg"),
-    },
+    Asset::css("/page/shared.css", include_str!("../assets/shared.css")),
+    Asset::javascript("/page/shared.js", include_str!("../assets/shared.js")),
+    Asset::new("/page/icon.svg", "image/svg+xml", include_str!("../assets/icon.svg")),
 ];
 
 /// Headers of each response with a file of a page.
@@ -73,18 +97,9 @@ mod tests {
     #[test]
     fn shared_files_load_nothing_from_elsewhere_and_make_no_markup_from_text() {
         for asset in SHARED {
-            let body = asset.body.replace("http://www.w3.org/2000/svg", "");
-            for word in [
-                "http://",
-                "https://",
-                "innerHTML",
-                "outerHTML",
-                "insertAdjacent",
-                "eval(",
-                "@import",
-            ] {
-                assert!(!body.contains(word), "{}: {word}", asset.path);
-            }
+            assert_eq!(asset.forbidden(), None, "{}", asset.path);
         }
+        let asset = Asset::html("/", "<p style='color: red'>");
+        assert_eq!(asset.forbidden(), Some(" style="));
     }
 }
