@@ -69,24 +69,10 @@ pub(crate) fn cost(bench: &Bench) -> Result<Vec<Row>> {
         rate,
         time,
     };
-    let highest = |server: &Server| -> Result<f64> {
-        receiver.reset()?;
-        let begun = Instant::now();
-        let sent = load(server, &plain, None).run()?;
-        let mut arrived = 0;
-        while arrived < sent.spans {
-            let more = receiver.wait_for(sent.spans)?.spans;
-            if more == arrived {
-                return Err(format!("{} spans were accepted and {arrived} arrived", sent.spans).into());
-            }
-            arrived = more;
-        }
-        Ok(number(arrived) / begun.elapsed().as_secs_f64())
-    };
     let (mut highest_through, mut highest_memory) = (Vec::new(), Vec::new());
     for _ in 0..bench.rounds() {
-        highest_through.push(Some(highest(&through)?));
-        highest_memory.push(Some(highest(&memory)?));
+        highest_through.push(Some(load(&through, &plain, None).highest(receiver)?));
+        highest_memory.push(Some(load(&memory, &plain, None).highest(receiver)?));
     }
     let (highest_through, highest_memory) = (median(highest_through), median(highest_memory));
     let at = format!("{CONNECTIONS} clients, {SPANS} spans a request, plain in, gzip out");

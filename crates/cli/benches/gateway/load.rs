@@ -78,6 +78,22 @@ impl Relayed {
 }
 
 impl Load<'_> {
+    /// Sends as much as is answered. Returns the spans a second until all have arrived.
+    pub(crate) fn highest(&self, receiver: &Receiver) -> Result<f64> {
+        receiver.reset()?;
+        let begun = Instant::now();
+        let sent = self.run()?;
+        let mut arrived = 0;
+        while arrived < sent.spans {
+            let more = receiver.wait_for(sent.spans)?.spans;
+            if more == arrived {
+                return Err(format!("{} spans were accepted and {arrived} arrived", sent.spans).into());
+            }
+            arrived = more;
+        }
+        Ok(number(arrived) / begun.elapsed().as_secs_f64())
+    }
+
     /// Sends until the time is over.
     pub(crate) fn run(&self) -> Result<Sent> {
         let (begin, turn) = (Instant::now(), AtomicU64::new(0));

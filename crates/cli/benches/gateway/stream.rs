@@ -2,7 +2,7 @@
 
 use std::env;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tracer_registry_stream::test::TestCluster;
@@ -78,8 +78,8 @@ fn beside_memory(bench: &Bench, memory: &Server, servers: &TestCluster) -> Resul
     };
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for _ in 0..bench.rounds() {
-        with.push(Some(highest(&load(&stream, None), bench)?));
-        without.push(Some(highest(&load(memory, None), bench)?));
+        with.push(Some(load(&stream, None).highest(receiver)?));
+        without.push(Some(load(memory, None).highest(receiver)?));
     }
     let (with, without) = (median(with), median(without));
     let half = with.ok_or("no rate")? / 2.0;
@@ -123,23 +123,6 @@ fn beside_memory(bench: &Bench, memory: &Server, servers: &TestCluster) -> Resul
         )
         .measured(median(of_servers), "", None),
     ])
-}
-
-/// Returns the spans a second of a load until all have arrived.
-fn highest(load: &Load<'_>, bench: &Bench) -> Result<f64> {
-    let receiver = &bench.receiver;
-    receiver.reset()?;
-    let begun = Instant::now();
-    let sent = load.run()?;
-    let mut arrived = 0;
-    while arrived < sent.spans {
-        let more = receiver.wait_for(sent.spans)?.spans;
-        if more == arrived {
-            return Err(format!("{} spans were accepted and {arrived} arrived", sent.spans).into());
-        }
-        arrived = more;
-    }
-    Ok(number(arrived) / begun.elapsed().as_secs_f64())
 }
 
 /// Returns the processor time of each server so far.
