@@ -1,12 +1,15 @@
 //! Creates streams, consumers and buckets, and compares them with the options.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::{IntoConsumerConfig as _, pull};
-use async_nats::jetstream::context::{ConsumerInfoErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::context::{
+    ConsumerInfoErrorKind, CreateStreamError, CreateStreamErrorKind, GetStreamErrorKind,
+};
 use async_nats::jetstream::stream;
 use async_nats::jetstream::{Context, ErrorCode};
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use tokio::time::sleep;
 
 use super::differences::{self, Difference};
 use super::names::{CONSUMER, Names};
@@ -21,6 +24,10 @@ const CONCURRENT: usize = 8;
 
 /// How long one request of [`init`] may take: servers create several streams at the same time.
 const INIT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long servers that have just started may not see each other, and how often to ask.
+const PEERS: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// Differences in the message of one error.
 const MAX_NAMED: usize = 5;
@@ -232,9 +239,8 @@ async fn set_up(
         }
         None if mode == Mode::Check => (None, Found::Missing),
         None => {
-            let stream = context.create_stream(wanted.stream.clone()).await;
-            let stream = stream.map_err(|error| refused(name, error))?;
-            (Some(stream), Found::Created)
+            let stream = create(context, &wanted.stream).await;
+            (Some(stream.map_err(|error| refused(name, error))?), Found::Created)
         }
     };
     let thing = |kind, name: &str, found| Thing {
@@ -253,6 +259,22 @@ async fn set_up(
         things.push(thing(ThingKind::Consumer, &format!("{name}/{CONSUMER}"), found));
     }
     Ok(things)
+}
+
+/// Creates a stream. Servers that have just started may not see each other yet: tries again for ten
+/// seconds.
+async fn create(context: &Context, config: &stream::Config) -> Result<stream::Stream, CreateStreamError> {
+    let until = Instant::now() + PEERS;
+    loop {
+        let created = context.create_stream(config.clone()).await;
+        let is_early = created.as_ref().is_err_and(|error| {
+            matches!(error.kind(), CreateStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::CLUSTER_NO_PEERS)
+        });
+        if !is_early || Instant::now() >= until {
+            return created;
+        }
+        sleep(AGAIN).await;
+    }
 }
 
 async fn compare_stream(context: &Context, is: &stream::Config, should: &stream::Config, mode: Mode) -> Found {

@@ -38,11 +38,14 @@ pub(crate) struct Plan {
 }
 
 impl Senders {
-    /// Records the heartbeats of the others. Senders without one are gone.
-    pub(crate) fn note(&mut self, heartbeats: BTreeMap<Uuid, Heartbeat>, now: Instant) {
+    /// Records the heartbeats of the others, with how long before the newest one each was written.
+    /// Senders without one are gone.
+    pub(crate) fn note(&mut self, heartbeats: BTreeMap<Uuid, (Heartbeat, Duration)>, now: Instant) {
         self.others.retain(|process, _| heartbeats.contains_key(process));
-        for (process, heartbeat) in heartbeats {
-            let known = self.others.entry(process).or_insert_with(|| (heartbeat.clone(), now));
+        for (process, (heartbeat, age)) in heartbeats {
+            // This process may have just started, and the other one may have died long ago.
+            let first = || (heartbeat.clone(), now.checked_sub(age).unwrap_or(now));
+            let known = self.others.entry(process).or_insert_with(first);
             if known.0 != heartbeat {
                 *known = (heartbeat, now);
             }
@@ -108,11 +111,25 @@ mod tests {
 
     use super::*;
 
-    fn heartbeat(beat: u64, partitions: &[u16]) -> Heartbeat {
-        Heartbeat {
+    fn heartbeat(beat: u64, partitions: &[u16]) -> (Heartbeat, Duration) {
+        let heartbeat = Heartbeat {
             beat,
             partitions: partitions.iter().copied().collect(),
-        }
+        };
+        (heartbeat, Duration::ZERO)
+    }
+
+    #[test]
+    fn a_new_sender_counts_none_that_died_before() {
+        let now = Instant::now() + Duration::from_secs(60);
+        let of = |seconds| (heartbeat(1, &[seconds]).0, Duration::from_secs(seconds.into()));
+        let mut senders = Senders::default();
+        senders.note(
+            BTreeMap::from([5, 6].map(|age| (Uuid::from_u128(age.into()), of(age)))),
+            now,
+        );
+        assert!(senders.is_live(Uuid::from_u128(5), now));
+        assert!(!senders.is_live(Uuid::from_u128(6), now));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Reads many messages of a stream by one request to the servers' API for direct reads.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_nats::{Client, HeaderMap, StatusCode};
 use bytes::Bytes;
@@ -33,6 +33,15 @@ pub(crate) struct Stored {
     pub(crate) sequence: u64,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+}
+
+/// The last value of a key of a bucket.
+#[derive(Debug)]
+pub(crate) struct Value {
+    pub(crate) key: String,
+    pub(crate) body: Bytes,
+    /// When it was written, by the clock of the server that did.
+    pub(crate) at: SystemTime,
 }
 
 /// A read that failed.
@@ -86,7 +95,7 @@ fn stored(headers: HeaderMap, body: Bytes) -> Option<Stored> {
 }
 
 /// Reads the last value of all keys of a bucket that match, without deleted ones.
-pub(crate) async fn values(client: &Client, bucket: &str, keys: &str) -> Result<Vec<(String, Bytes)>, ReadError> {
+pub(crate) async fn values(client: &Client, bucket: &str, keys: &str) -> Result<Vec<Value>, ReadError> {
     let prefix = format!("$KV.{bucket}.");
     let request = Request {
         last_of: vec![format!("{prefix}{keys}")],
@@ -95,11 +104,13 @@ pub(crate) async fn values(client: &Client, bucket: &str, keys: &str) -> Result<
     let messages = read(client, &format!("KV_{bucket}"), &request).await?;
     let values = messages.into_iter().filter_map(|message| {
         let key = message.subject.strip_prefix(&prefix)?.to_owned();
-        message
-            .headers
-            .get("KV-Operation")
-            .is_none()
-            .then_some((key, message.body))
+        let at = message.headers.get_last("Nats-Time-Stamp")?.as_str();
+        let value = Value {
+            key,
+            at: humantime::parse_rfc3339(at).ok()?,
+            body: message.body,
+        };
+        message.headers.get("KV-Operation").is_none().then_some(value)
     });
     Ok(values.collect())
 }

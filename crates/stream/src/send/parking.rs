@@ -12,10 +12,9 @@ use tokio::time::timeout;
 use tracer_registry_spool::Limit;
 use uuid::Uuid;
 
-use super::count::Count;
 use super::direct;
 use super::window::Key;
-use super::window::parked::{Delete, ParkedAt, ParkedMessage, ToPark};
+use super::window::moves::{Counted, Delete, ParkedAt, ParkedMessage, ToPark};
 use crate::books::Finished;
 use crate::connection::Connection;
 use crate::layout::names::{Names, queue_of};
@@ -46,8 +45,8 @@ pub(crate) enum Read {
 /// What earlier owners parked.
 #[derive(Default)]
 pub(crate) struct Scanned {
-    /// What waits of each queue: the first number, and how much.
-    pub(crate) queues: BTreeMap<Key, (u64, Count)>,
+    /// What waits of each queue.
+    pub(crate) queues: BTreeMap<Key, Counted>,
     /// Messages that are finished, with their numbers here and in the hot stream.
     pub(crate) copies: Vec<(Key, u64, u64)>,
 }
@@ -118,8 +117,12 @@ impl Parking {
                 scanned.copies.push((key, sequence, hot));
                 continue;
             }
-            let (_, count) = scanned.queues.entry(key).or_insert((sequence, Count::default()));
-            count.add(read.row.kind, read.row.items, size);
+            let counted = scanned.queues.entry(key).or_insert(Counted {
+                first: sequence,
+                ..Counted::default()
+            });
+            counted.newest = counted.newest.max(read.hot.unwrap_or(0));
+            counted.count.add(read.row.kind, read.row.items, size);
         }
         let _ = self.stream.delete_consumer(&consumer.cached_info().name).await;
         Ok(scanned)

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::kv::Store;
-use bytes::Bytes;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -93,12 +92,14 @@ impl Rounds {
             self.senders.forgive(started, now);
         }
         let values = values?;
-        let heartbeats = values.iter().filter_map(|(key, value)| {
-            let process = Uuid::try_parse(key.strip_prefix("sender.")?).ok()?;
-            let heartbeat = serde_json::from_slice(value).ok()?;
-            (process != self.shared.process).then_some((process, heartbeat))
+        let newest = values.iter().map(|value| value.at).max();
+        let heartbeats = values.iter().filter_map(|value| {
+            let process = Uuid::try_parse(value.key.strip_prefix("sender.")?).ok()?;
+            let heartbeat = serde_json::from_slice(&value.body).ok()?;
+            let age = newest?.duration_since(value.at).unwrap_or_default();
+            (process != self.shared.process).then_some((process, (heartbeat, age)))
         });
-        let heartbeats: BTreeMap<Uuid, Heartbeat> = heartbeats.collect();
+        let heartbeats: BTreeMap<Uuid, (Heartbeat, Duration)> = heartbeats.collect();
         self.senders.note(heartbeats, now);
         let partitions = self.shared.options.partitions;
         let preferred = u16::try_from(self.shared.process.as_u128() & 0xffff).unwrap_or_default();
@@ -112,12 +113,15 @@ impl Rounds {
                 continue;
             }
             match Lease::claim(&books, partition, self.shared.process, (found, revision)).await {
-                Ok((lease, books)) => claimed.push(Claimed {
-                    partition,
-                    lease,
-                    books,
-                    since: claimed_at,
-                }),
+                Ok((lease, books)) => {
+                    tracing::debug!(partition, from = ?owner, "takes a partition over");
+                    claimed.push(Claimed {
+                        partition,
+                        lease,
+                        books,
+                        since: claimed_at,
+                    });
+                }
                 // Another sender was faster.
                 Err(LeaseError::Lost) => {}
                 Err(error) => return Err(error.into()),
@@ -138,7 +142,7 @@ impl Rounds {
         &mut self,
         replicas: &Store,
         named: BTreeSet<u16>,
-    ) -> Result<Vec<(String, Bytes)>, async_nats::Error> {
+    ) -> Result<Vec<direct::Value>, async_nats::Error> {
         self.beat(replicas, named).await?;
         let values = direct::values(&self.connection.client, &replicas.name, "sender.*");
         Ok(timeout(ANSWER, values).await??)

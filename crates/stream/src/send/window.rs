@@ -10,8 +10,9 @@
 //!
 //! A queue has messages in the parking stream that wait, or in the hot stream that wait, never both
 //! for long: while some are unread in the parking stream, the others follow, taken ones too. Those in
-//! the parking stream are older, so the order holds. A message keeps its number in the hot stream
-//! wherever it is.
+//! the parking stream are older, so the order holds. If a message could not be parked and newer ones
+//! were, it stays in the hot stream, and is handed out before these. A message keeps its number in the
+//! hot stream wherever it is.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -22,7 +23,8 @@ use tracer_registry_spool::{Kind, Limit, QueueDepth, Rest, Row};
 use super::count::{self, Count};
 use crate::message::{Message, Published};
 
-pub(crate) mod parked;
+pub(crate) mod moves;
+mod parked;
 #[cfg(test)]
 mod tests;
 
@@ -64,6 +66,8 @@ struct Parked {
     unread: Count,
     /// Unread messages have at least this number in the parking stream.
     next: u64,
+    /// The largest number in the hot stream of what is there.
+    newest: u64,
     is_reading: bool,
     /// Whether messages became unread since a read began.
     has_grown: bool,
@@ -89,6 +93,7 @@ struct Entry {
     arrived: Instant,
     since: Instant,
     place: Place,
+    /// Whether the row is a rest that the parking stream does not have.
     has_rest: bool,
 }
 
@@ -200,18 +205,8 @@ impl Window {
             parked.has_grown = false;
             return Take::Read(parked.next);
         }
-        let mut room = Room::new(limit);
-        let mut rows = Vec::new();
-        for (hot, entry) in &mut queue.entries {
-            let waits = !entry.is_taken && entry.place != Place::Moving(true);
-            if waits && !room.fits(entry.bytes) {
-                break;
-            }
-            if waits {
-                entry.is_taken = true;
-                rows.push((*hot, entry.row.clone()));
-            }
-        }
+        let (mut room, mut rows) = (Room::new(limit), Vec::new());
+        take_before(&mut queue.entries, u64::MAX, &mut room, &mut rows);
         Take::Rows(rows)
     }
 
@@ -420,6 +415,22 @@ impl Queue {
         }
         count
     }
+}
+
+/// Takes rows that wait in memory and are not parked, with smaller numbers than this one. Returns
+/// false if one does not fit.
+fn take_before(entries: &mut BTreeMap<u64, Entry>, end: u64, room: &mut Room, rows: &mut Vec<Numbered>) -> bool {
+    for (hot, entry) in entries.range_mut(..end) {
+        let waits = !entry.is_taken && matches!(entry.place, Place::Hot | Place::Moving(false));
+        if waits && !room.fits(entry.bytes) {
+            return false;
+        }
+        if waits {
+            entry.is_taken = true;
+            rows.push((*hot, entry.row.clone()));
+        }
+    }
+    true
 }
 
 /// The rest of the room of one take. The first row always fits.

@@ -45,6 +45,28 @@ async fn messages_of_many_tenants_arrive_in_order_and_are_deleted() {
 
 #[tokio::test]
 #[ignore = "needs nats-server"]
+async fn a_backlog_arrives_in_order_without_a_pause() {
+    // With several copies, the end of a pull overtakes its messages.
+    let cluster = TestCluster::start(3).await;
+    let mut streams = Streams::create(&cluster, 1).await;
+    for body in bodies(0..500) {
+        streams.publish(0, "a", 1, &body).await;
+    }
+    let replica = Replica::open(&cluster, 1, &[]);
+    until("the first is delivered", async || check(replica.count() > 0, ())).await;
+    let start = Instant::now();
+    until("all are delivered", async || {
+        check(replica.count() >= 500, replica.count())
+    })
+    .await;
+    // Less than a pull waits.
+    assert!(start.elapsed() < Duration::from_millis(1_800), "{:?}", start.elapsed());
+    assert_eq!(replica.delivered("a"), bodies(0..500));
+    replica.close();
+}
+
+#[tokio::test]
+#[ignore = "needs nats-server"]
 async fn a_tenant_that_refuses_is_parked_and_delays_no_other() {
     let cluster = TestCluster::start(1).await;
     let mut streams = Streams::create(&cluster, 1).await;

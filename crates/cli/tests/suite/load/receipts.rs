@@ -57,15 +57,25 @@ impl Receipts {
         self.spans.values().map(|receipt| receipt.times - 1).sum()
     }
 
-    /// Returns how many of these spans were received before an older one of their tenant.
-    pub(crate) fn out_of_order(&self, spans: impl Iterator<Item = u64>) -> usize {
-        let mut spans: Vec<u64> = spans.collect();
+    /// Describes pairs of these spans, each of one tenant, of which the newer one was received first.
+    pub(crate) fn out_of_order(&self, mut spans: Vec<(u64, Instant)>) -> Vec<String> {
         spans.sort_unstable();
-        let places = spans.windows(2).filter_map(|pair| {
-            let [older, newer] = [pair[0], pair[1]].map(|span| self.spans.get(&span));
-            (tenant_of(pair[0]) == tenant_of(pair[1])).then_some((older?.place, newer?.place))
+        let pairs = spans.windows(2).filter_map(|pair| {
+            let [(older, acknowledged), (newer, also)] = [pair[0], pair[1]];
+            let [first, second] = [self.spans.get(&older)?, self.spans.get(&newer)?];
+            let is_wrong = tenant_of(older) == tenant_of(newer) && first.place > second.place;
+            is_wrong.then(|| {
+                format!(
+                    "t{}: {older:x}, {:.0?} after its acknowledgement; {newer:x}, {:.0?} after its own, and {:.0?} \
+                     before the other",
+                    tenant_of(older),
+                    first.first - acknowledged,
+                    second.first - also,
+                    first.first - second.first,
+                )
+            })
         });
-        places.filter(|(older, newer)| older > newer).count()
+        pairs.collect()
     }
 }
 

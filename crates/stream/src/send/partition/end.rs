@@ -54,8 +54,9 @@ impl Partition {
         let _ = self.hot.unpin_consumer(CONSUMER, CONSUMER).await;
         if let Some(lease) = self.lease.take() {
             self.books.owner = None;
-            if let Err(error) = lease.write(&self.books).await {
-                tracing::debug!(partition = self.number, %error, "a partition was not given up");
+            match lease.write(&self.books).await {
+                Ok(_) => tracing::debug!(partition = self.number, "a partition is free"),
+                Err(error) => tracing::debug!(partition = self.number, %error, "a partition was not given up"),
             }
         }
     }

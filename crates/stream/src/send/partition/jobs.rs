@@ -11,7 +11,7 @@ use crate::send::count::{self, Count};
 use crate::send::lease::LeaseError;
 use crate::send::parking::{Read, Scanned};
 use crate::send::window::Key;
-use crate::send::window::parked::{Delete, ParkedAt, ParkedMessage};
+use crate::send::window::moves::{Delete, ParkedAt, ParkedMessage};
 
 /// Most queues that are deleted from at the same time.
 const DELETES: usize = 16;
@@ -38,7 +38,7 @@ impl Partition {
             Outcome::Totals(read) => self.note_totals(read),
             Outcome::Pulls(pulls) => {
                 self.pull_errors = 0;
-                self.pulls = pulls.map(|pulls| *pulls).filter(|_| self.giving_up.is_none());
+                self.pulls = pulls.filter(|_| self.giving_up.is_none());
             }
             Outcome::Erased => {}
             Outcome::Old(messages) => self.drop_old(messages),
@@ -220,12 +220,13 @@ impl Partition {
             self.scan_failed = true;
             return;
         };
+        tracing::debug!(partition = self.number, queues = queues.len(), "parked data is counted");
         // Nothing is left of a queue that was not found.
         for key in std::mem::take(&mut self.uncounted) {
-            queues.entry(key).or_insert((1, Count::default()));
+            queues.entry(key).or_default();
         }
-        for (key, (first, parked)) in queues {
-            if let Some(waiting) = self.window.count_parked(&key, first, parked) {
+        for (key, counted) in queues {
+            if let Some(waiting) = self.window.count_parked(&key, counted) {
                 self.arrived.push((key.0, waiting));
             }
         }
@@ -253,6 +254,7 @@ impl Partition {
         }
         if self.settle_at.is_some_and(|at| at <= now) {
             self.settle_at = None;
+            tracing::debug!(partition = self.number, "all data of the earlier owner has arrived");
             self.arrived.extend(self.window.settle());
         }
         if self.timers.park.is_due(now) {

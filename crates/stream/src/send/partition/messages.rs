@@ -144,10 +144,10 @@ async fn read(
     let values = direct::values(client, &names.bucket("totals"), &format!("*.{partition}")).await?;
     // A process that was killed reports nothing any more, and could not write that it ended.
     let reports = direct::values(client, &names.bucket("replicas"), "replica.*").await?;
-    let reports: BTreeSet<&str> = reports.iter().map(|(key, _)| key.as_str()).collect();
-    let totals = values.into_iter().filter_map(|(key, value)| {
-        let process = Uuid::try_parse(key.split_once('.')?.0).ok()?;
-        let mut totals: Totals = serde_json::from_slice(&value).ok()?;
+    let reports: BTreeSet<&str> = reports.iter().map(|report| report.key.as_str()).collect();
+    let totals = values.into_iter().filter_map(|value| {
+        let process = Uuid::try_parse(value.key.split_once('.')?.0).ok()?;
+        let mut totals: Totals = serde_json::from_slice(&value.body).ok()?;
         totals.ended |= !reports.contains(replica_key(process).as_str());
         Some((process, totals))
     });

@@ -6,16 +6,16 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::Message;
 use futures_util::future::{self};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 use tracer_registry_spool::{Done, Event, Failing, Limit, Lost, QueueDepth, RowId, Taken};
 
-use super::consumer;
+use super::consumer::{PullError, Pulls};
 use super::count::{self};
 use super::sending::Sending;
-use super::window::parked::WindowBounds;
+use super::window::moves::WindowBounds;
 use super::window::{Key, Numbered, Take};
 use crate::layout::wanted::MAX_ACK_PENDING;
 use state::{Claimed, Command, Ended, Outcome, Partition};
@@ -102,6 +102,11 @@ impl Partition {
             }
             Command::Erase(what, done) => self.erase(&what, done),
             Command::GiveUp(until) => {
+                tracing::debug!(
+                    partition = self.number,
+                    taken = self.window.taken(),
+                    "gives a partition up"
+                );
                 self.giving_up = Some(until);
                 self.pulls = None;
             }
@@ -198,9 +203,10 @@ impl Partition {
         let share = usize::try_from(self.bounds().bytes / 2).unwrap_or(usize::MAX);
         // One message must fit, or it would never arrive.
         let bytes = share.max(self.sending.connection.client.server_info().max_payload);
-        let consumer = self.consumer.clone();
+        let connection = self.sending.connection.clone();
+        let stream = self.sending.shared.names.hot_stream(self.number);
         self.jobs.push(Box::pin(async move {
-            Outcome::Pulls(consumer::pull(&consumer, bytes).await.ok().map(Box::new))
+            Outcome::Pulls(Pulls::open(&connection, &stream, bytes).await.ok().map(Box::new))
         }));
     }
 
@@ -265,34 +271,35 @@ impl Partition {
         }
     }
 
-    async fn receive_ready(&mut self, first: Option<Result<async_nats::jetstream::Message, pull::MessagesError>>) {
-        let mut message = Some(first);
-        for _ in 0..AT_ONCE {
+    /// Handles a message, and those that have arrived behind it.
+    async fn receive_ready(&mut self, first: Result<Message, PullError>) {
+        let mut message = first;
+        for left in (0..AT_ONCE).rev() {
             match message {
-                Some(Some(Ok(message))) => {
+                Ok(message) => {
                     self.pull_errors = 0;
                     self.receive(message).await;
                 }
-                // The stream of pulls goes on by itself, unless it fails for long.
-                Some(Some(Err(error))) => {
+                Err(error) => {
                     self.pull_errors += 1;
                     tracing::debug!(partition = self.number, %error, "a pull failed");
-                    if self.pull_errors >= 5 {
+                    if self.pull_errors >= 5 || matches!(error, PullError::Closed) {
                         self.pulls = None;
                     }
                 }
-                Some(None) => self.pulls = None,
-                None => return,
             }
-            if !self.has_room() || self.pulls.is_none() {
+            if left == 0 || !self.has_room() {
                 return;
             }
-            message = next(&mut self.pulls).now_or_never();
+            message = match next(&mut self.pulls).now_or_never() {
+                Some(message) => message,
+                None => return,
+            };
         }
     }
 }
 
-async fn next(pulls: &mut Option<pull::Stream>) -> Option<Result<async_nats::jetstream::Message, pull::MessagesError>> {
+async fn next(pulls: &mut Option<Box<Pulls>>) -> Result<Message, PullError> {
     match pulls {
         Some(pulls) => pulls.next().await,
         None => future::pending().await,

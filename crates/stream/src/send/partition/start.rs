@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::stream::Stream;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
@@ -54,7 +53,6 @@ pub(super) async fn start(
 /// What the servers say at a take-over.
 struct Opened {
     hot: Stream<()>,
-    consumer: PullConsumer,
     parking: Parking,
     queues: Vec<crate::send::window::Key>,
     received_before: u64,
@@ -79,14 +77,12 @@ async fn try_open(sending: &Sending, partition: u16) -> Result<Opened, async_nat
         .context
         .get_stream_no_info(names.hot_stream(partition))
         .await?;
-    let consumer: PullConsumer = hot.get_consumer(CONSUMER).await?;
-    let info = consumer.cached_info();
+    let info = hot.consumer_info(CONSUMER).await?;
     let (received_before, pending) = (info.delivered.stream_sequence, info.num_ack_pending);
     let is_late = !consumer::reset(&hot).await && pending > 0;
     let (parking, queues) = Parking::open(&sending.connection, names, partition).await?;
     Ok(Opened {
         hot,
-        consumer,
         parking,
         queues,
         received_before,
@@ -109,7 +105,6 @@ impl Opened {
             number: claimed.partition,
             file: file_of(claimed.partition, claimed.lease.epoch()),
             hot: self.hot,
-            consumer: self.consumer,
             parking: self.parking,
             pulls: None,
             pull_errors: 0,
@@ -133,6 +128,12 @@ impl Opened {
             reported: Count::default(),
             reported_parked: [0; 2],
         };
+        tracing::debug!(
+            partition = partition.number,
+            parked = partition.uncounted.len(),
+            is_late = self.is_late,
+            "begins to send what is in a partition"
+        );
         partition.pull();
         partition.scan();
         partition

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_nats::Subject;
-use async_nats::jetstream::consumer::{PullConsumer, pull};
 use async_nats::jetstream::stream::Stream;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -15,12 +14,13 @@ use uuid::Uuid;
 
 use crate::books::{Books, Totals};
 use crate::send::acks::Acks;
+use crate::send::consumer::Pulls;
 use crate::send::count::Count;
 use crate::send::lease::{Lease, LeaseError};
 use crate::send::parking::{Parking, Read, Scanned};
 use crate::send::sending::Sending;
 use crate::send::timers::Timers;
-use crate::send::window::parked::{Delete, ParkedAt, ParkedMessage};
+use crate::send::window::moves::{Delete, ParkedAt, ParkedMessage};
 use crate::send::window::{Key, Orphan, Window};
 
 /// What the sender asks of a partition.
@@ -60,9 +60,8 @@ pub(super) struct Partition {
     /// See [`RowId::file`].
     pub(super) file: u32,
     pub(super) hot: Stream<()>,
-    pub(super) consumer: PullConsumer,
     pub(super) parking: Parking,
-    pub(super) pulls: Option<pull::Stream>,
+    pub(super) pulls: Option<Box<Pulls>>,
     pub(super) pull_errors: u32,
     pub(super) books: Books,
     /// None while the books are written.
@@ -111,7 +110,7 @@ pub(super) enum Outcome {
     Written(Box<Written>),
     Scanned(Option<Scanned>),
     Totals(Option<TotalsRead>),
-    Pulls(Option<Box<pull::Stream>>),
+    Pulls(Option<Box<Pulls>>),
     /// Old messages of the parking stream.
     Old(Vec<ParkedMessage>),
     /// Processes that ended, and their totals are deleted.

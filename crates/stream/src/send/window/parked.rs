@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tracer_registry_spool::{Limit, Row};
 
-use super::{Entry, Key, Numbered, Place, Queue, Room, Window};
-use crate::message::Published;
+use super::moves::{Counted, Delete, Erased, Moved, ParkedAt, ParkedMessage, ReadRows, ToPark, WindowBounds};
+use super::{Entry, Key, Place, Queue, Room, Window, take_before};
 use crate::send::count::Count;
 
 /// How long a message may wait before its queue is parked.
@@ -19,75 +19,6 @@ const PART: usize = 16;
 /// Most messages of one queue on their way to the parking stream.
 const PARKED_AT_ONCE: usize = 64;
 
-/// A message that was read from the parking stream, with its numbers there and in the hot stream.
-#[derive(Debug)]
-pub(crate) struct ParkedMessage {
-    pub(crate) sequence: u64,
-    pub(crate) hot: u64,
-    pub(crate) row: Row,
-    pub(crate) published: Published,
-}
-
-/// A message to be published to the parking stream.
-#[derive(Clone, Debug)]
-pub(crate) struct ToPark {
-    pub(crate) hot: u64,
-    pub(crate) row: Row,
-    pub(crate) published: Published,
-}
-
-/// A message that is in the parking stream now, so that the hot one can be acknowledged.
-#[derive(Debug)]
-pub(crate) struct Moved {
-    pub(crate) hot: u64,
-    pub(crate) published: Published,
-    /// Items at its arrival, and those of them that are finished and not parked.
-    pub(crate) items: u32,
-    pub(crate) finished: u32,
-    /// What was counted twice: as parked by an earlier owner, and when it arrived here.
-    pub(crate) repeated: Count,
-}
-
-/// Where a message is in the parking stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ParkedAt {
-    pub(crate) sequence: u64,
-    /// Whether [`Window::count_parked`] counted it: an earlier owner parked it.
-    pub(crate) is_counted: bool,
-}
-
-/// What a read of the parking stream hands out.
-#[derive(Debug, Default)]
-pub(crate) struct ReadRows {
-    pub(crate) rows: Vec<Numbered>,
-    /// What was parked twice and is deleted.
-    pub(crate) copies: Count,
-}
-
-/// What a purge took out of the window.
-#[derive(Debug, Default)]
-pub(crate) struct Erased {
-    pub(crate) count: Count,
-    /// Messages of the hot stream, with their items: to be settled and acknowledged.
-    pub(crate) settled: Vec<(u64, Published, u32)>,
-}
-
-/// What to delete in the parking stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Delete {
-    /// All messages of the queue up to this number.
-    UpTo(u64),
-    /// One message.
-    One(u64),
-}
-
-/// Bounds of a window: of the messages that occupy the consumer.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WindowBounds {
-    pub(crate) messages: usize,
-    pub(crate) bytes: u64,
-}
-
 impl Window {
     /// A queue has messages in the parking stream that are not counted yet. Nothing of it is offered
     /// before [`count_parked`](Self::count_parked).
@@ -95,14 +26,15 @@ impl Window {
         self.queues.entry(key).or_default().parked.is_unknown = true;
     }
 
-    /// The messages of a queue in the parking stream were counted: the first one's number, and how
-    /// many there are. Returns what may be taken from now on.
-    pub(crate) fn count_parked(&mut self, key: &Key, first: u64, parked: Count) -> Option<Count> {
+    /// The messages of a queue in the parking stream were counted. Returns what may be taken from now
+    /// on.
+    pub(crate) fn count_parked(&mut self, key: &Key, counted: Counted) -> Option<Count> {
         let queue = self.queues.entry(key.clone()).or_default();
         queue.parked.is_unknown = false;
-        queue.parked.next = first;
-        queue.parked.unread = parked;
-        self.held.sum(&parked);
+        queue.parked.next = counted.first;
+        queue.parked.newest = counted.newest;
+        queue.parked.unread = counted.count;
+        self.held.sum(&counted.count);
         if queue.must_follow() {
             self.following.insert(key.clone());
         }
@@ -111,8 +43,8 @@ impl Window {
         waiting
     }
 
-    /// Takes rows that were read from the parking stream for a take that began at `from`, in their
-    /// order there. `None` if an older one was released meanwhile: read again.
+    /// Takes rows that were read from the parking stream for a take that began at `from`, and older
+    /// ones that could not be parked. `None` if an older one was released meanwhile: read again.
     pub(crate) fn read(
         &mut self,
         key: &Key,
@@ -137,6 +69,9 @@ impl Window {
                 published,
             } = message;
             let bytes = row.body.len() as u64;
+            if !take_before(entries, hot, &mut room, &mut rows) {
+                break;
+            }
             match entries.get_mut(&hot) {
                 _ if parked.done.contains(&sequence) => {}
                 // A rest.
@@ -158,7 +93,15 @@ impl Window {
                     copies.add(row.kind, row.items, bytes);
                     parked.done.insert(sequence);
                 }
-                // It is taken, or about to be parked.
+                // It was parked without an answer, and is in the hot stream too.
+                Some(entry) if !entry.is_taken && matches!(entry.place, Place::Hot | Place::Moving(false)) => {
+                    if !room.fits(entry.bytes) {
+                        break;
+                    }
+                    entry.is_taken = true;
+                    rows.push((hot, entry.row.clone()));
+                }
+                // It is taken.
                 Some(_) => {}
                 None if self.index.contains_key(&hot) => {}
                 None => {
@@ -266,11 +209,18 @@ impl Window {
         if !self.is_settled || queue.parked.is_unknown || queue.parked.is_publishing {
             return Vec::new();
         }
-        let hot = queue.entries.iter_mut().filter(|(_, entry)| entry.place == Place::Hot);
+        let mut parked = queue.entries.values();
+        if queue.parked.unread.rows == 0 && !parked.any(|entry| matches!(entry.place, Place::Parked(_))) {
+            queue.parked.newest = 0;
+        }
+        // Behind newer ones, it would be handed out too late.
+        let hot = queue.entries.range_mut(queue.parked.newest + 1..);
+        let hot = hot.filter(|(_, entry)| entry.place == Place::Hot);
         let to_park: Vec<ToPark> = hot
             .take(PARKED_AT_ONCE)
             .map(|(hot, entry)| {
                 entry.place = Place::Moving(false);
+                entry.has_rest = false;
                 ToPark {
                     hot: *hot,
                     row: entry.row.clone(),
@@ -316,13 +266,15 @@ impl Window {
             moved.push(Moved::of(hot, entry, finished, at));
             entry.place = Place::Parked(sequence);
             entry.total = entry.row.items;
-            entry.has_rest = false;
+            parked.newest = parked.newest.max(hot);
             if is_counted {
                 parked.unread.remove(entry.row.kind, entry.row.items, entry.bytes);
                 self.held.remove(entry.row.kind, entry.row.items, entry.bytes);
             }
             if entry.is_taken {
-                entry.row.body = Bytes::new();
+                if !entry.has_rest {
+                    entry.row.body = Bytes::new();
+                }
                 continue;
             }
             parked.has_grown = true;
@@ -332,8 +284,10 @@ impl Window {
                 parked.next.min(sequence)
             };
             parked.unread.add(entry.row.kind, entry.row.items, entry.bytes);
-            entries.remove(&hot);
-            self.index.remove(&hot);
+            if !entry.has_rest {
+                entries.remove(&hot);
+                self.index.remove(&hot);
+            }
         }
         if queue.must_follow() {
             self.following.insert(key.clone());
@@ -459,19 +413,5 @@ impl Window {
             }
         }
         self.remove_if_empty(key);
-    }
-}
-
-impl Moved {
-    fn of(hot: u64, entry: &Entry, finished: u32, at: Option<ParkedAt>) -> Self {
-        let is_counted = at.is_some_and(|at| at.is_counted);
-        let repeated = is_counted.then(|| Count::of(entry.row.kind, entry.row.items, entry.bytes));
-        Self {
-            repeated: repeated.unwrap_or_default(),
-            hot,
-            published: entry.published,
-            items: entry.arrived_items,
-            finished,
-        }
     }
 }

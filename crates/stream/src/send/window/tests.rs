@@ -1,10 +1,11 @@
 use std::time::Duration;
 
-use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::parked::{Delete, ParkedAt, ParkedMessage, ToPark, WindowBounds};
+use super::moves::{Counted, Delete, ParkedAt, ParkedMessage, ToPark, WindowBounds};
 use super::*;
+
+mod model;
 
 const BOUNDS: WindowBounds = WindowBounds {
     messages: 64,
@@ -59,6 +60,15 @@ fn window(now: Instant) -> Window {
         assert!(window.insert(hot, message(0, hot, 10, 100), now));
     }
     window
+}
+
+/// Message 1, parked by an earlier owner as 101.
+fn one_parked() -> Counted {
+    Counted {
+        first: 101,
+        newest: 1,
+        count: Count::of(Kind::Spans, 10, 100),
+    }
 }
 
 fn park_all(window: &mut Window) -> Vec<u64> {
@@ -132,9 +142,7 @@ fn what_an_earlier_owner_parked_comes_before_newer_messages() {
         "it is not known what is parked"
     );
     assert!(numbers(window.take(&key(0), ALL)).is_empty());
-    let waiting = window
-        .count_parked(&key(0), 101, Count::of(Kind::Spans, 10, 100))
-        .expect("ready");
+    let waiting = window.count_parked(&key(0), one_parked()).expect("ready");
     assert_eq!(waiting.rows, 2);
     assert_eq!(window.following(), [key(0)], "the newer one must be parked too");
     assert!(matches!(window.take(&key(0), ALL), Take::Read(101)));
@@ -180,7 +188,9 @@ fn nothing_is_deleted_before_a_message_that_was_published_without_an_answer() {
     // The first one is there as 101.
     window.moved(&key(0), vec![(1, None), (2, at(102)), (3, at(103))]);
     window.take(&key(0), ALL);
-    window.read(&key(0), 102, vec![parked(2), parked(3)], ALL, Instant::now());
+    let read = window.read(&key(0), 102, vec![parked(2), parked(3)], ALL, Instant::now());
+    let taken: Vec<u64> = read.expect("rows").rows.iter().map(|(hot, _)| *hot).collect();
+    assert_eq!(taken, [1, 2, 3]);
     window.complete(2);
     window.complete(3);
     let deletes = vec![Delete::One(102), Delete::One(103)];
@@ -188,6 +198,7 @@ fn nothing_is_deleted_before_a_message_that_was_published_without_an_answer() {
     window.deleted(&key(0), &deletes);
     window.park(&key(0));
     window.moved(&key(0), vec![(1, at(101))]);
+    window.release(1, None, Instant::now());
     assert!(matches!(window.take(&key(0), ALL), Take::Read(101)));
 }
 
@@ -210,6 +221,52 @@ fn a_rest_is_parked_with_what_is_left_and_the_others_are_finished() {
     let moved = window.moved(&key(0), vec![(1, Some(at)), (2, None), (3, None)]);
     assert_eq!((moved[0].items, moved[0].finished), (10, 6));
     assert_eq!((window.held().items[0], window.held().bytes), (24, 240));
+}
+
+#[test]
+fn a_rest_that_comes_back_while_its_message_is_parked_stays_in_memory() {
+    let mut window = window(Instant::now());
+    window.take(&key(0), ALL);
+    window.park(&key(0));
+    let rest = Rest {
+        items: 4,
+        format: 1,
+        body: vec![7; 40].into(),
+    };
+    window.release(1, Some(rest), Instant::now());
+    let at = ParkedAt {
+        sequence: 101,
+        is_counted: false,
+    };
+    let moved = window.moved(&key(0), vec![(1, Some(at)), (2, None), (3, None)]);
+    assert_eq!((moved[0].items, moved[0].finished), (10, 6));
+    assert!(matches!(window.take(&key(0), ALL), Take::Read(101)));
+    let read = window.read(&key(0), 101, vec![parked(1)], ALL, Instant::now());
+    let rows = read.expect("nothing was released").rows;
+    assert_eq!((rows[0].0, rows[0].1.items, &rows[0].1.body[..]), (1, 4, &[7; 40][..]));
+    assert_eq!(window.complete(1).expect("taken").items, 4);
+}
+
+#[test]
+fn a_message_that_could_not_be_parked_comes_before_newer_ones_that_were() {
+    let mut window = window(Instant::now());
+    window.park(&key(0));
+    let at = |sequence| {
+        Some(ParkedAt {
+            sequence,
+            is_counted: false,
+        })
+    };
+    window.moved(&key(0), vec![(1, at(101)), (2, None), (3, at(102))]);
+    assert!(window.park(&key(0)).is_empty(), "behind 3, it would come too late");
+    assert!(matches!(window.take(&key(0), ALL), Take::Read(101)));
+    let third = ParkedMessage {
+        sequence: 102,
+        ..parked(3)
+    };
+    let read = window.read(&key(0), 101, vec![parked(1), third], ALL, Instant::now());
+    let taken: Vec<u64> = read.expect("rows").rows.iter().map(|(hot, _)| *hot).collect();
+    assert_eq!(taken, [1, 2, 3]);
 }
 
 #[test]
@@ -242,7 +299,13 @@ fn a_message_that_an_earlier_owner_parked_is_counted_once_when_it_is_parked_agai
     window.settle();
     window.expect_parked(key(0));
     window.insert(1, message(0, 1, 10, 100), now);
-    window.count_parked(&key(0), 101, Count::of(Kind::Spans, 10, 100));
+    window.count_parked(
+        &key(0),
+        Counted {
+            newest: 0,
+            ..one_parked()
+        },
+    );
     let messages = window.park(&key(0));
     assert_eq!(messages.len(), 1);
     let at = ParkedAt {
@@ -329,215 +392,4 @@ fn an_erased_queue_is_gone_wherever_its_messages_are() {
     assert!(!window.has(&key(0)));
     assert_eq!(window.held(), Count::of(Kind::Spans, 10, 100));
     assert_eq!(window.hot(), (1, 100));
-}
-
-/// A step of a partition and its lanes. Numbers choose among what there is.
-#[derive(Clone, Debug)]
-enum Step {
-    Arrive(usize),
-    Take(usize, usize),
-    Complete(usize),
-    Release(usize),
-    Park(usize),
-    /// The oldest publication in progress ends.
-    Parked(bool),
-    /// The oldest read ends.
-    Read,
-    Delete,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        4 => (0_usize..3).prop_map(Step::Arrive),
-        4 => (0_usize..3, 1_usize..5).prop_map(|(queue, rows)| Step::Take(queue, rows)),
-        3 => (0_usize..100).prop_map(Step::Complete),
-        2 => (0_usize..100).prop_map(Step::Release),
-        2 => (0_usize..3).prop_map(Step::Park),
-        3 => prop::bool::weighted(0.9).prop_map(Step::Parked),
-        3 => Just(Step::Read),
-        1 => Just(Step::Delete),
-    ]
-}
-
-/// The servers and the lanes.
-#[derive(Default)]
-struct Model {
-    window: Window,
-    last: u64,
-    /// The parking stream: number there, queue, number in the hot stream.
-    stream: BTreeMap<u64, (usize, u64)>,
-    last_parked: u64,
-    waiting: [BTreeSet<u64>; 3],
-    taken: BTreeMap<u64, usize>,
-    publishing: Vec<(usize, Vec<ToPark>)>,
-    reading: Vec<(usize, u64, usize)>,
-    /// A publication failed, so that newer messages may be parked before older ones.
-    is_out_of_order: bool,
-}
-
-impl Model {
-    fn took(&mut self, queue: usize, rows: &[Numbered]) {
-        for (hot, _) in rows {
-            assert!(self.waiting[queue].remove(hot), "{hot} of {queue} does not wait");
-            if !self.is_out_of_order {
-                assert!(
-                    self.waiting[queue].first().is_none_or(|first| first > hot),
-                    "{hot} before an older one"
-                );
-            }
-            self.taken.insert(*hot, queue);
-        }
-    }
-
-    fn take(&mut self, queue: usize, rows: usize) {
-        match self.window.take(&key(queue), Limit { rows, ..ALL }) {
-            Take::Rows(rows) => self.took(queue, &rows),
-            Take::Read(from) => self.reading.push((queue, from, rows)),
-        }
-    }
-
-    fn read(&mut self) {
-        if self.reading.is_empty() {
-            return;
-        }
-        let (queue, from, rows) = self.reading.remove(0);
-        let found = self.stream.range(from..).filter(|(_, (of, _))| *of == queue).take(rows);
-        let messages: Vec<ParkedMessage> = found
-            .map(|(sequence, (_, hot))| {
-                let message = message(queue, *hot, 10, 100);
-                ParkedMessage {
-                    sequence: *sequence,
-                    hot: *hot,
-                    row: message.row,
-                    published: message.published,
-                }
-            })
-            .collect();
-        if messages.is_empty() {
-            let missing = self.window.read_nothing(&key(queue)).unwrap_or_default();
-            assert_eq!(missing, Count::default(), "nothing was lost");
-            return;
-        }
-        let limit = Limit { rows, ..ALL };
-        if let Some(read) = self.window.read(&key(queue), from, messages, limit, Instant::now()) {
-            self.took(queue, &read.rows);
-        }
-    }
-
-    fn parked(&mut self, succeeds: bool) {
-        if self.publishing.is_empty() {
-            return;
-        }
-        let (queue, messages) = self.publishing.remove(0);
-        self.is_out_of_order |= !succeeds;
-        let mut results = Vec::new();
-        for (index, to_park) in messages.iter().enumerate() {
-            let at = (succeeds || index % 2 == 0).then(|| {
-                self.last_parked += 1;
-                self.stream.insert(self.last_parked, (queue, to_park.hot));
-                ParkedAt {
-                    sequence: self.last_parked,
-                    is_counted: false,
-                }
-            });
-            results.push((to_park.hot, at));
-        }
-        self.window.moved(&key(queue), results);
-    }
-
-    fn park(&mut self, queue: usize) {
-        let messages = self.window.park(&key(queue));
-        if !messages.is_empty() {
-            self.publishing.push((queue, messages));
-        }
-    }
-
-    fn delete(&mut self) {
-        for (of_key, deletes) in self.window.deletes() {
-            for delete in &deletes {
-                let is_deleted = |sequence: u64, queue: usize| match delete {
-                    Delete::UpTo(last) => sequence <= *last && key(queue) == of_key,
-                    Delete::One(one) => sequence == *one,
-                };
-                let (taken, waiting) = (&self.taken, &self.waiting);
-                self.stream.retain(|sequence, (queue, hot)| {
-                    let goes = is_deleted(*sequence, *queue);
-                    assert!(
-                        !goes || !taken.contains_key(hot) && !waiting[*queue].contains(hot),
-                        "{hot} is not finished"
-                    );
-                    !goes
-                });
-            }
-            self.window.deleted(&of_key, &deletes);
-        }
-    }
-
-    fn step(&mut self, step: &Step) {
-        let now = Instant::now();
-        match *step {
-            Step::Arrive(queue) => {
-                self.last += 1;
-                self.window.insert(self.last, message(queue, self.last, 10, 100), now);
-                self.waiting[queue].insert(self.last);
-            }
-            Step::Take(queue, rows) => self.take(queue, rows),
-            Step::Complete(index) | Step::Release(index) if !self.taken.is_empty() => {
-                let (hot, queue) = self
-                    .taken
-                    .iter()
-                    .nth(index % self.taken.len())
-                    .map(|(hot, queue)| (*hot, *queue))
-                    .expect("a row");
-                self.taken.remove(&hot);
-                if matches!(step, Step::Complete(_)) {
-                    assert!(self.window.complete(hot).is_some());
-                } else {
-                    assert!(self.window.release(hot, None, now));
-                    self.waiting[queue].insert(hot);
-                }
-            }
-            Step::Complete(_) | Step::Release(_) => {}
-            Step::Park(queue) => self.park(queue),
-            Step::Parked(succeeds) => self.parked(succeeds),
-            Step::Read => self.read(),
-            Step::Delete => self.delete(),
-        }
-        for of_key in self.window.following() {
-            let queue = (0..3).find(|queue| key(*queue) == of_key).expect("a queue");
-            self.park(queue);
-        }
-    }
-}
-
-proptest! {
-    /// Messages are taken oldest first, each by one lane at a time, none is lost or deleted before it
-    /// is finished, wherever they are and however their moves overlap.
-    #[test]
-    fn a_window_loses_nothing_and_keeps_the_order(steps in prop::collection::vec(step(), 0..150)) {
-        let mut model = Model::default();
-        model.window.settle();
-        for step in &steps {
-            model.step(step);
-            let waiting: usize = model.waiting.iter().map(BTreeSet::len).sum();
-            let moving_done = model.window.held().rows - (waiting + model.taken.len()) as u64;
-            let publishing: usize = model.publishing.iter().map(|(_, messages)| messages.len()).sum();
-            prop_assert!(moving_done <= publishing as u64, "only what is completed on its way is held beyond these");
-        }
-        // All ends.
-        for _ in 0..1000 {
-            model.step(&Step::Parked(true));
-            model.step(&Step::Read);
-            for queue in 0..3 {
-                model.step(&Step::Take(queue, 4));
-            }
-            model.step(&Step::Complete(0));
-            model.step(&Step::Delete);
-        }
-        prop_assert!(model.taken.is_empty() && model.waiting.iter().all(BTreeSet::is_empty));
-        prop_assert_eq!(model.window.held(), Count::default());
-        prop_assert_eq!(model.window.hot(), (0, 0));
-        prop_assert!(model.stream.is_empty(), "{:?}", model.stream);
-        prop_assert!(model.window.queues.is_empty());
-    }
 }
