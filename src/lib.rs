@@ -181,7 +181,7 @@ pub mod gateway {
         GatewayProblems, GatewayTable, is_permitted_header, key_file, read_key, url_problem, wildcard_matches,
     };
     pub use crate::policy::quota::{Amount, Charge, Limiter};
-    pub use crate::registry::PreparedReload;
+    pub use crate::registry::{PreparedReload, SpanCounts};
 }
 
 /// Makes foreign text safe for a terminal or a log.

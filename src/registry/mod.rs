@@ -38,6 +38,8 @@ pub use handle::TracerRegistry;
 pub use reload::PreparedReload;
 pub use reload::{ConfigurationStatus, Reload, ReloadError, RetainedTracer};
 pub use spool::{Erased, PurgeError, PurgeReceipt};
+#[cfg(feature = "gateway")]
+pub use status::SpanCounts;
 pub use status::{
     Attention, CheckMode, CheckWarning, CheckedBinding, ConnectionCheck, EndpointStatus, EvictedTotals, PoolStatus,
     Severity, SpoolHealth, SpoolStatus, Status, Totals, TracerFilter, TracerOrder, TracerPage, TracerPosition,

@@ -37,6 +37,7 @@ test("the page holds no data, and refuses an unknown token", async () => {
     await page.locator("#token").fill(TOKEN);
     await page.keyboard.press("Enter");
     await tenant(page, "tenant:acme").waitFor();
+    await page.locator("#state", { hasText: "live" }).waitFor({ timeout: 5000 });
     const kept = await page.evaluate(() => [location.href, document.cookie, localStorage.length, sessionStorage.length, document.querySelector("#token").value]);
     assert.deepEqual(kept.slice(1), ["", 0, 0, ""]);
     assert.ok(!kept[0].includes(TOKEN));
@@ -79,7 +80,13 @@ test("one tenant has a ledger that adds up, its key and its errors", async () =>
     assert.match(await page.locator("#other").textContent(), /fingerprint[0-9a-f]{12}/);
     await page.goto(ADMIN + "/#/tenant/tenant%3Aglobex");
     await page.locator("#other .say").first().waitFor();
-    assert.match(await page.locator("#other").textContent(), /401/);
+    // The receiver's words are text.
+    const words = await page.locator("#other").textContent();
+    assert.match(words, /401/);
+    assert.match(words, /<img src=x onerror=alert\(1\)><b>bold<\/b>/);
+    assert.doesNotMatch(words, /[\u0007\u202e]/);
+    assert.equal(await page.locator("#other img, #attention img, #other .say b").count(), 0);
+    assert.match(words, /The last hour/);
     for (const [link, words] of [["Callers", "acme-backend"], ["Endpoints", "http://127.0.0.1"], ["Configuration", "gateway.toml"], ["Explain", "Trace id"]]) {
       await page.locator("#places a", { hasText: link }).click();
       await page.locator("#other").getByText(words).first().waitFor();
@@ -104,6 +111,9 @@ test("it works with the keyboard, and fits from 360 to 2560 pixels", async () =>
     }
     await page.keyboard.press("Escape");
     await tenant(page, "tenant:acme").waitFor();
+    await page.locator("h1").first().click();
+    await page.keyboard.press("/");
+    assert.ok(await page.locator("#filter").evaluate((field) => field === document.activeElement));
     for (const width of [360, 1440]) {
       await page.setViewportSize({ width, height: 740 });
       await fits(page);

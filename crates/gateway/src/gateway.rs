@@ -259,16 +259,17 @@ impl Gateway {
         let (current, stop) = (Arc::clone(&self.current), self.stop.clone());
         let scrape = Scrape::start(&self.sources());
         let cluster = Arc::clone(&self.cluster);
-        let admin = Admin::new(
+        let admin = Arc::new(Admin::new(
             Arc::clone(&self.ingest),
             current,
             Arc::clone(&log),
             scrape,
             cluster,
             stop,
-        );
+        ));
+        self.runtime().spawn(Arc::clone(&admin).keep_history());
         Arc::new(Server {
-            handler: Handler::Admin(Arc::new(admin)),
+            handler: Handler::Admin(admin),
             current: Arc::clone(&self.current),
             counters: Arc::default(),
             log,

@@ -152,6 +152,8 @@ export function follow(url, { headers = () => ({}), onLine, onState }) {
         return own.abort();
       }
       if (!response.ok) throw new Error("status " + response.status);
+      // The first line may be a heartbeat, much later.
+      onState("live");
       const reader = response.body.getReader();
       const decoder = new TextDecoder();
       let rest = "";

@@ -7,7 +7,39 @@ use crate::registry::spool::ErasedSelectors;
 use crate::selector::{Selector, SelectorError};
 use crate::util::wall_time;
 
+/// Spans of a selector. For the gateway. Unstable.
+#[cfg(feature = "gateway")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpanCounts {
+    /// Accepted by the receiver.
+    pub delivered: u64,
+    /// Dropped, for any reason.
+    pub dropped: u64,
+    /// In memory or on disk, without an outcome.
+    pub waiting: u64,
+}
+
 impl TracerRegistry {
+    /// Returns the counts of spans of all selectors, without their status. Empty in a forked child of
+    /// the registry's process. For the gateway. Unstable.
+    #[cfg(feature = "gateway")]
+    #[doc(hidden)]
+    pub fn span_counts(&self) -> Vec<(Selector, SpanCounts)> {
+        if self.0.engine.is_forked() {
+            return Vec::new();
+        }
+        let counts = self.0.accounting.all().0.into_iter().map(|ledger| {
+            let spans = ledger.summary().ledgers.spans;
+            let counts = SpanCounts {
+                delivered: spans.delivered(),
+                dropped: spans.dropped().values().sum(),
+                waiting: spans.pending() + spans.spooled(),
+            };
+            (ledger.selector.clone(), counts)
+        });
+        counts.collect()
+    }
+
     /// Returns the status of all tracers. Empty in a forked child of the registry's process.
     pub fn status(&self) -> Status {
         if self.0.engine.is_forked() {

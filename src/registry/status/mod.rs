@@ -11,6 +11,8 @@ mod warnings;
 
 pub use attention::Attention;
 pub use check::{CheckMode, CheckedBinding, ConnectionCheck};
+#[cfg(feature = "gateway")]
+pub use collect::SpanCounts;
 pub use endpoints::EndpointStatus;
 pub use page::{TracerFilter, TracerOrder, TracerPage, TracerPosition, TracerQuery};
 pub use problems::Severity;

@@ -35,9 +35,11 @@ use crate::server::serving::ServingRef;
 
 const INDEX: Asset = Asset::html("/", include_str!("assets/index.html"));
 
-const OWN: [Asset; 2] = [
+const OWN: [Asset; 4] = [
     Asset::css("/page/collector.css", include_str!("assets/collector.css")),
     Asset::javascript("/page/collector.js", include_str!("assets/collector.js")),
+    Asset::javascript("/page/details.js", include_str!("assets/details.js")),
+    Asset::javascript("/page/waterfall.js", include_str!("assets/waterfall.js")),
 ];
 
 pub(crate) fn routes() -> Router<ServingRef> {
@@ -79,7 +81,8 @@ mod tests {
             assert_eq!(asset.forbidden(), None, "{}", asset.path);
         }
         // Each file that the page names is served.
-        for path in INDEX.body.split(['"']).filter(|text| text.starts_with("/page/")) {
+        let bodies = OWN.into_iter().chain([INDEX]).map(|asset| asset.body);
+        for path in bodies.flat_map(|body| body.split('"')).filter(|text| text.starts_with("/page/")) {
             assert!(SHARED.iter().chain(&OWN).any(|asset| asset.path == path), "{path}");
         }
     }

@@ -18,6 +18,7 @@
 //! | `pages.rs` | what is |
 //! | `actions.rs` | what changes something |
 //! | `attention.rs` | what needs a look |
+//! | `history.rs` | what was, in each minute of the last hour |
 //! | `events.rs` | what changes, as a stream |
 //! | `route.rs` | all routes |
 //! | `static_page.rs` | the page for browsers |
@@ -28,6 +29,7 @@ mod attention;
 mod call;
 mod events;
 mod handler;
+mod history;
 mod host;
 mod pages;
 mod permits;

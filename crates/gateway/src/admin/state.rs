@@ -1,11 +1,12 @@
 //! What all requests to the admin listener share.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use tracer_registry::TracerRegistry;
 
+use super::history::{self, History};
 use super::permits::Permits;
 use crate::cluster::Cluster;
 use crate::ingest::Ingest;
@@ -27,6 +28,7 @@ pub(crate) struct Admin {
     pub(super) log: Arc<Log>,
     pub(super) scrape: Scrape,
     pub(super) cluster: Arc<Cluster>,
+    pub(super) history: Mutex<History>,
     /// Work that visits all tenants or reads a file.
     pub(super) pass: Permits,
     /// Work that may wait for a source of keys.
@@ -62,6 +64,7 @@ impl Admin {
             log,
             scrape,
             cluster,
+            history: Mutex::default(),
             pass: Permits::new(RUNNING, WAITING),
             slow: Permits::new(RUNNING, WAITING),
             flush: Permits::new(RUNNING, WAITING),
@@ -69,5 +72,10 @@ impl Admin {
             streams: Arc::new(Semaphore::new(STREAMS)),
             stop,
         }
+    }
+
+    /// Keeps the history of tenants until the gateway stops.
+    pub(crate) async fn keep_history(self: Arc<Self>) {
+        history::keep(self).await;
     }
 }

@@ -12,7 +12,10 @@ use crate::support::{ACME, ADMIN, GLOBEX, KEYS, SCRAPER};
 #[ignore = "needs Chromium and Node, see .ci/browser"]
 fn the_page_in_a_browser() {
     let service = start();
-    service.collector.fault(Fault::reject_key().only(KEYS[1].1));
+    let hostile = "<img src=x onerror=alert(1)><b>bold</b> \u{202e}turned\u{7}";
+    service
+        .collector
+        .fault(Fault::status(401).body(hostile).only(KEYS[1].1));
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/browser");
     let url = |address: Option<std::net::SocketAddr>| format!("http://{}", address.expect("a listener"));
     let status = Command::new("node")

@@ -1,7 +1,9 @@
 import {
   Rows, announce, byId, clock, compare, dateTime, duration, el, follow, number, onFrame, setCell, setText, showState,
-  shown, shownLines, themeButton,
+  shown, themeButton,
 } from "/page/shared.js";
+import { folded, pairs } from "/page/details.js";
+import { closeSpan, setTrace, showTrace, trace, traceName } from "/page/waterfall.js";
 
 /** Shortest time between two requests for the same list, and for a search. */
 const LIST_MILLIS = 60, SEARCH_MILLIS = 1000;
@@ -117,7 +119,7 @@ follow("/api/live", { onLine, onState: (state) => showState(state, lastMessage) 
 
 // ---- Requests of the main pane ----
 
-class Refused extends Error {}
+class Refused extends Error { name = "Refused"; }
 
 async function get(path, signal) {
   const response = await fetch(path, { signal, cache: "no-store", credentials: "omit" });
@@ -324,271 +326,14 @@ function showSession(details) {
 
 // ---- One trace ----
 
-let trace = null, tree = null, collapsed = new Set(), selected = null;
-
 async function loadTrace(signal) {
-  const from = place;
+  const from = place, path = "/api/projects/" + from.project + "/traces/" + from.trace;
   const isSame = trace && trace.trace_id === from.trace && trace.project === from.project;
-  const answer = await get("/api/projects/" + from.project + "/traces/" + from.trace + (isSame ? "?last=" + trace.last : ""), signal);
+  const answer = await get(path + (isSame ? "?last=" + trace.last : ""), signal);
   if (from !== place) return;
-  if (answer.unchanged) {
-    if (byId("trace").hidden) showTrace();
-    return;
-  }
-  if (!isSame) { collapsed = new Set(); closeSpan(); waterfall.scroller.scrollTop = 0; waterfall.active = null; }
-  trace = answer;
-  tree = arrange(answer.spans);
-  showTrace();
-}
-
-/** Spans in the order of a tree. Roots and spans without their parent first; cycles of parents at the end. */
-function arrange(spans) {
-  const first = new Map();
-  for (const row of spans) if (!first.has(row.span_id)) first.set(row.span_id, row);
-  const roots = [];
-  for (const row of spans) { row.children = []; row.seen = false; }
-  for (const row of spans) {
-    const parent = row.parent_span_id && first.get(row.parent_span_id);
-    row.isOrphan = Boolean(row.parent_span_id && !parent);
-    if (parent) parent.children.push(row); else roots.push(row);
-  }
-  const lines = [];
-  const visit = (root) => {
-    const open = [{ row: root, level: 1 }];
-    while (open.length) {
-      const { row, level } = open.pop();
-      if (row.seen) continue;
-      row.seen = true;
-      row.level = level;
-      row.at = lines.length;
-      lines.push(row);
-      for (let child = row.children.length - 1; child >= 0; child--) open.push({ row: row.children[child], level: level + 1 });
-    }
-  };
-  roots.forEach(visit);
-  spans.forEach(visit);
-  return lines;
-}
-
-function visibleLines() {
-  const lines = [];
-  let hiddenBelow = Infinity;
-  for (const row of tree) {
-    if (row.level > hiddenBelow) continue;
-    hiddenBelow = collapsed.has(row.sequence) ? row.level : Infinity;
-    lines.push(row);
-  }
-  return lines;
-}
-
-const hues = new Map();
-function hue(service) {
-  if (!hues.has(service ?? "")) hues.set(service ?? "", hues.size % 8);
-  return "hue" + hues.get(service ?? "");
-}
-
-const ticks = el("span", { class: "ticks" });
-const waterfall = new Rows(byId("waterfall"), {
-  label: "Spans of the trace",
-  role: "treegrid",
-  key: (row) => row.sequence,
-  open: (row) => openSpan(row, true),
-  keys: {
-    ArrowRight: (row) => {
-      if (collapsed.has(row.sequence)) foldSpan(row);
-      else if (row.children.length && tree[row.at + 1]?.level > row.level) waterfall.activate(tree[row.at + 1]);
-    },
-    ArrowLeft: (row) => {
-      if (row.children.length && !collapsed.has(row.sequence)) return foldSpan(row);
-      for (let at = row.at - 1; at >= 0; at--) if (tree[at].level < row.level) return waterfall.activate(tree[at]);
-    },
-    " ": (row) => openSpan(row, false),
-    Escape: () => closeSpan(),
-  },
-  columns: [
-    { title: "span", width: "42%", draw: (cell, row) => {
-      if (!cell.firstChild) {
-        const button = el("button", { type: "button", class: "fold", tabindex: "-1" });
-        button.addEventListener("click", () => foldSpan(cell.parentNode.row));
-        cell.append(el("div", { class: "wf" }, button, el("bdi"), el("span", { class: "tag bad" }), el("span", { class: "tag" })));
-      }
-      const [button, name, alarm, note] = cell.firstChild.children;
-      cell.firstChild.style.paddingInlineStart = Math.min(row.level - 1, 24) * 13 + "px";
-      button.style.visibility = row.children.length ? "visible" : "hidden";
-      setText(button, collapsed.has(row.sequence) ? "▶" : "▼");
-      button.setAttribute("aria-label", collapsed.has(row.sequence) ? "Expand" : "Collapse");
-      setText(name, fold(row.name) || "(no name)");
-      name.className = row.status === "error" ? "bad" : "";
-      setText(alarm, row.foreign ? "foreign: " + fold(row.foreign) : row.parent_in ? "parent in " + fold(row.parent_in) : row.status === "error" ? "error" : "");
-      alarm.hidden = !alarm.textContent;
-      const llm = row.llm ? [row.llm.model && fold(row.llm.model), tokens(row.llm)].filter(Boolean).join(" · ") : "";
-      setText(note, llm || (row.isOrphan && !row.parent_in ? "parent missing" : ""));
-      note.hidden = !note.textContent;
-      cell.title = shown(row.name, 300) + (row.service ? "\n" + shown(row.service) : "");
-    } },
-    { title: ticks, draw: (cell, row) => {
-      if (!cell.firstChild) cell.append(el("div", { class: "track" }, el("div", {}), el("span", { class: "far" })));
-      const [bar, far] = cell.firstChild.children;
-      const whole = Math.max(trace.duration_nanos, 1);
-      const left = Math.min(100, row.start_nanos / whole * 100);
-      const width = Math.min(100 - left, row.duration_nanos / whole * 100);
-      bar.className = "time " + hue(row.service) + (row.foreign ? " foreign" : row.status === "error" ? " error" : "");
-      bar.style.insetInlineStart = left + "%";
-      bar.style.width = width + "%";
-      setText(far, duration(row.duration_nanos) + (row.events ? " · " + row.events + (row.events === 1 ? " event" : " events") : ""));
-      const end = left + width;
-      far.classList.toggle("inside", end >= 75 && left <= 25);
-      far.style.insetInlineStart = end < 75 ? end + "%" : "auto";
-      far.style.insetInlineEnd = end < 75 ? "auto" : left > 25 ? 100 - left + "%" : 100 - end + "%";
-    } },
-  ],
-  decorate: (line, row) => {
-    line.setAttribute("aria-level", row.level);
-    if (row.children.length) line.setAttribute("aria-expanded", !collapsed.has(row.sequence));
-    else line.removeAttribute("aria-expanded");
-    line.setAttribute("aria-selected", selected === row.sequence);
-    line.classList.toggle("alert", Boolean(row.foreign || row.parent_in));
-    line.setAttribute("aria-label", shown(row.name, 120) + ", " + duration(row.duration_nanos) + (row.status === "error" ? ", error" : "")
-      + (row.foreign ? ", foreign: " + shown(row.foreign, 80) : ""));
-  },
-});
-
-const tokens = (llm) => llm.input_tokens == null && llm.output_tokens == null ? "" : number(llm.input_tokens ?? 0) + " → " + number(llm.output_tokens ?? 0) + " tokens";
-
-function foldSpan(row) {
-  if (!collapsed.delete(row.sequence)) collapsed.add(row.sequence);
-  waterfall.set(visibleLines());
-  waterfall.activate(row);
-}
-
-function showTrace() {
-  byId("lists").hidden = true;
-  byId("trace").hidden = false;
-  const fact = (name, value, kind) => el("span", {}, el("span", { class: "muted" }, name + " "), el("span", { class: kind ?? null }, value));
-  const foreign = trace.spans.filter((row) => row.foreign || row.parent_in).length;
-  const services = new Set(trace.spans.map((row) => row.service).filter(Boolean));
-  const sum = (part) => trace.spans.reduce((all, row) => all + (row.llm?.[part] ?? 0), 0);
-  byId("trace-facts").replaceChildren(
-    fact("start", dateTime(trace.start_unix_millis)), fact("duration", duration(trace.duration_nanos)),
-    fact("spans", trace.found > trace.spans.length ? "first " + number(trace.spans.length) + " of " + number(trace.found) : number(trace.found)),
-    fact("errors", number(trace.errors), trace.errors ? "bad" : ""), fact("foreign", number(foreign), foreign ? "bad" : ""),
-    services.size ? fact("services", number(services.size)) : "",
-    sum("input_tokens") + sum("output_tokens") ? fact("tokens", number(sum("input_tokens")) + " in, " + number(sum("output_tokens")) + " out") : "",
-  );
-  ticks.replaceChildren(...[0, .25, .5, .75].map((part) => {
-    const tick = el("i", {}, part ? duration(trace.duration_nanos * part) : "0");
-    tick.style.insetInlineStart = part * 100 + "%";
-    return tick;
-  }));
-  waterfall.set(visibleLines());
+  if (!answer.unchanged) setTrace(answer, (sequence, signal) => get(path + "/spans/" + sequence, signal));
+  else if (byId("trace").hidden) showTrace();
   drawCrumbs();
-}
-
-let spanRequest = null;
-async function openSpan(row, focus) {
-  selected = row.sequence;
-  waterfall.draw();
-  spanRequest?.abort();
-  const own = spanRequest = new AbortController();
-  try {
-    const details = await get("/api/projects/" + place.project + "/traces/" + place.trace + "/spans/" + row.sequence, own.signal);
-    if (selected === row.sequence) showSpan(details, row, focus);
-  } catch (error) {
-    if (error instanceof Refused) showSpanText(shown(error.message, 300));
-  }
-}
-
-function showSpanText(text) {
-  const aside = byId("span");
-  aside.hidden = false;
-  byId("trace").querySelector(".split").classList.add("open");
-  aside.replaceChildren(el("p", {}, text));
-}
-
-function closeSpan() {
-  const had = byId("span").contains(document.activeElement);
-  selected = null;
-  byId("span").hidden = true;
-  byId("trace").querySelector(".split").classList.remove("open");
-  if (tree) {
-    waterfall.draw();
-    const at = waterfall.indexOfActive();
-    if (had && at >= 0) waterfall.activate(waterfall.rows[at]);
-  }
-}
-byId("span").addEventListener("keydown", (event) => { if (event.key === "Escape") closeSpan(); });
-
-const PROMPT = /^(gen_ai\.(prompt|input\.messages|system_instructions)|llm\.(prompts?|input_messages)|input\.value|honeyhive_inputs|traceloop\.entity\.input|langfuse\.(observation|trace)\.input)/;
-const ANSWER = /^(gen_ai\.(completion|output\.messages)|llm\.(completions?|output_messages)|output\.value|honeyhive_outputs|traceloop\.entity\.output|langfuse\.(observation|trace)\.output)/;
-
-function showSpan(details, row, focus) {
-  const entries = Object.entries(details.attributes);
-  const prompts = entries.filter(([name]) => PROMPT.test(name));
-  const answers = entries.filter(([name]) => ANSWER.test(name));
-  const plain = entries.filter(([name]) => !PROMPT.test(name) && !ANSWER.test(name));
-  const exceptions = details.events.filter((event) => event.name === "exception");
-  const others = details.events.filter((event) => event.name !== "exception");
-  const facts = {
-    duration: duration(details.duration_nanos), "after start": duration(row.start_nanos), kind: String(details.kind), service: row.service,
-    session: details.session, "span id": details.span_id, "parent id": details.parent_span_id ?? "none", key: details.key,
-  };
-  const llm = details.llm;
-  const aside = byId("span");
-  aside.replaceChildren(...[
-    el("button", { type: "button", class: "close", "aria-label": "Close the span", onclick: closeSpan }, "✕"),
-    el("h2", {}, shown(details.name, 400) || "(no name)"),
-    details.foreign && el("p", { class: "say bad" }, "Foreign: it states the owner " + shown(details.foreign) + "."),
-    row.parent_in && el("p", { class: "say bad" }, "Its parent is in another project: " + shown(row.parent_in) + "."),
-    details.status === "error" && el("p", { class: "say bad" }, "Error" + (details.status_message ? ": " + shown(details.status_message, 2000) : "")),
-    ...exceptions.map((event) => exception(event.attributes)),
-    llm && el("h3", {}, "Language model"),
-    llm && pairs({ model: llm.model ?? "not stated", tokens: tokens(llm) || "not stated" }),
-    prompts.length > 0 && folded("Prompt", pairs(Object.fromEntries(prompts))),
-    answers.length > 0 && folded("Answer", pairs(Object.fromEntries(answers))),
-    el("h3", {}, "Span"), pairs(Object.fromEntries(Object.entries(facts).filter(([, value]) => value != null))),
-    plain.length > 0 && el("h3", {}, "Attributes"), plain.length > 0 && pairs(Object.fromEntries(plain)),
-    others.length > 0 && el("h3", {}, "Events"),
-    ...others.slice(0, 200).map((event) => folded(shown(event.name, 120) + " at " + offset(event.offset_nanos), pairs(event.attributes), others.length <= 3)),
-    details.links.length > 0 && el("h3", {}, "Links"),
-    ...details.links.slice(0, 200).map((link) => folded(shown(link.trace_id, 40), pairs({ "span id": link.span_id, ...link.attributes }))),
-    el("h3", {}, "Origin"), folded("Resource", pairs(details.resource)),
-    folded("Scope", pairs({ name: details.scope.name, version: details.scope.version, ...details.scope.attributes })),
-    Object.values(details.dropped).some(Boolean) && el("p", { class: "warn" }, "The sender dropped " + Object.entries(details.dropped).filter(([, n]) => n).map(([name, n]) => n + " " + name).join(", ") + "."),
-  ].filter(Boolean));
-  aside.hidden = false;
-  byId("trace").querySelector(".split").classList.add("open");
-  aside.scrollTop = 0;
-  if (focus) aside.focus({ preventScroll: true });
-}
-
-const offset = (nanos) => nanos < 0 ? "−" + duration(-nanos) : duration(nanos);
-
-function exception(attributes) {
-  const text = (name) => attributes[name] === undefined ? "" : String(attributes[name]);
-  const title = [text("exception.type"), text("exception.message")].filter(Boolean).join(": ");
-  const stack = text("exception.stacktrace");
-  return el("div", { class: "say bad" }, el("div", {}, shown(title, 2000) || "exception"),
-    stack && folded("Stack", el("pre", {}, shownLines(stack))));
-}
-
-function folded(title, content, isOpen = false) {
-  return el("details", { open: isOpen }, el("summary", {}, title), content);
-}
-
-function pairs(values) {
-  const rows = Object.entries(values).map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, shown(name, 300)), el("td", {}, valueText(value))));
-  return el("table", { class: "pairs" }, el("tbody", {}, ...rows));
-}
-
-function valueText(value) {
-  if (typeof value === "string") {
-    // Clients write messages as JSON in a text.
-    if (value.length < 65536 && /^[[{]/.test(value)) {
-      try { return shownLines(JSON.stringify(JSON.parse(value), null, 1)); } catch { /* Not JSON: shown as it is. */ }
-    }
-    return shownLines(value);
-  }
-  return shownLines(JSON.stringify(value, null, typeof value === "object" ? 1 : 0));
 }
 
 // ---- Place ----
@@ -616,7 +361,7 @@ function drawCrumbs() {
   else if (place.kind === "traces" || place.kind === "sessions") parts.push(last(fold(title)));
   else parts.push(el("a", { href: home }, el("bdi", {}, fold(title))), el("span", { class: "muted" }, "›"));
   if (place.kind === "session") parts.push(el("a", { href: home + "/sessions" }, "sessions"), el("span", { class: "muted" }, "›"), last(fold(place.session)));
-  if (place.kind === "trace") parts.push(last((tree?.[0] && trace.trace_id === place.trace ? fold(tree[0].name) + "  " : "") + place.trace.slice(0, 8) + "…"));
+  if (place.kind === "trace") parts.push(last((trace?.trace_id === place.trace && traceName() ? traceName() + "  " : "") + place.trace.slice(0, 8) + "…"));
   if (project && (place.kind === "traces" || place.kind === "sessions")) {
     parts.push(el("span", { class: "muted mono" }, "key " + project.fingerprint + (project.keys > 1 ? " and " + (project.keys - 1) + " more" : "")));
     if (project.foreign) parts.push(el("span", { class: "tag bad" }, number(project.foreign) + " foreign"));

@@ -5,17 +5,16 @@ import {
 /** Shortest time between two requests for what is shown. */
 const REFRESH_MILLIS = 1000;
 const PAGE_ROWS = 100;
-/** Points of the history of one tenant: five seconds each, an hour together. */
-const POINT_MILLIS = 5000, POINTS = 720;
-/** Tenants with a history. */
-const HISTORIES = 200;
+/** The gateway keeps the last hour of a tenant by minutes. */
+const HISTORY_MINUTES = 60, HISTORY_REFRESH_MILLIS = 10000;
 
 // In the memory of this page alone.
 let token = null;
 let place = { kind: "tenants" };
 let lastAnswer = 0, endStream = null, visited = [];
 let order = "selector";
-const histories = new Map();
+/** The history of the tenant that is shown. */
+let past = { selector: null, at: 0, answer: null };
 
 class Refused extends Error {
   constructor(status, message) { super(message); this.status = status; }
@@ -63,7 +62,7 @@ function signOut(message) {
   token = null;
   endStream?.();
   endStream = null;
-  histories.clear();
+  past = { selector: null, at: 0, answer: null };
   rates.clear();
   refresh.stop();
   for (const id of ["attention", "tenants", "other", "sign-out"]) byId(id).hidden = true;
@@ -269,16 +268,19 @@ byId("filter").addEventListener("input", () => {
 let keepsRefused = true;
 
 async function loadTenant(signal, isCurrent) {
-  const path = "/api/tenants/" + encodeURIComponent(place.selector);
-  const [row, refused] = await Promise.all([
+  const { selector } = place, path = "/api/tenants/" + encodeURIComponent(selector);
+  const [row, refused, history] = await Promise.all([
     get(path, signal),
     keepsRefused ? get(path + "/refused?body=false", signal).catch((error) => {
       if (!(error instanceof Refused)) throw error;
       if (error.status === 409) keepsRefused = false;
       return null;
     }) : null,
+    past.selector === selector && performance.now() - past.at < HISTORY_REFRESH_MILLIS ? past.answer : get(path + "/history", signal),
   ]);
-  if (isCurrent()) showTenant(row, refused?.refused ?? []);
+  if (!isCurrent()) return;
+  if (history !== past.answer) past = { selector, at: performance.now(), answer: history };
+  showTenant(row, refused?.refused ?? [], history);
 }
 
 /** The ledger as an equation. */
@@ -297,47 +299,30 @@ function ledger(title, counts) {
     sum !== counts.accepted && el("p", { class: "bad" }, "The ledger does not add up: the difference is " + number(counts.accepted - sum) + "."));
 }
 
-/** Keeps what was delivered and dropped since the tenant was first shown, in points of 5 s. */
-function note(row) {
-  let points = histories.get(row.selector);
-  if (!points) {
-    if (histories.size >= HISTORIES) histories.delete(histories.keys().next().value);
-    histories.set(row.selector, points = []);
-  }
-  const at = Math.floor(Date.now() / POINT_MILLIS);
-  const now = { at, delivered: row.spans.delivered, dropped: dropped(row.spans) };
-  if (points.at(-1)?.at === at) points[points.length - 1] = now; else points.push(now);
-  if (points.length > POINTS + 1) points.shift();
-  return points;
-}
-
-function history(points) {
+function historyOf({ minutes, ended_seconds: ended, complete }) {
+  const title = el("h3", {}, "The last hour");
+  if (!complete) return el("section", {}, title, el("p", { class: "muted" }, "Not kept for this tenant, because too many send data."));
+  if (minutes.length === 0) return el("section", {}, title, el("p", { class: "muted" }, "Begins with the first minute of the gateway."));
   const svg = (tag, attributes) => {
     const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
     for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
     return element;
   };
-  const last = points.at(-1).at;
-  const bars = points.slice(1).map((point, index) => ({
-    at: point.at, delivered: Math.max(0, point.delivered - points[index].delivered), dropped: Math.max(0, point.dropped - points[index].dropped),
-  }));
-  const most = Math.max(1, ...bars.map((bar) => bar.delivered + bar.dropped));
-  const delivered = bars.reduce((all, bar) => all + bar.delivered, 0), lost = bars.reduce((all, bar) => all + bar.dropped, 0);
-  const seconds = (last - points[0].at) * POINT_MILLIS / 1000;
-  const picture = svg("svg", {
-    class: "history", viewBox: `0 0 ${POINTS} 64`, preserveAspectRatio: "none", role: "img",
-    "aria-label": `In the last ${span(seconds)}: ${delivered} delivered, ${lost} dropped`,
+  const sum = (field) => minutes.reduce((all, minute) => all + minute[field], 0);
+  const most = Math.max(...minutes.map((minute) => minute.delivered + minute.dropped)), scale = 60 / Math.max(1, most);
+  const text = `${number(sum("delivered"))} delivered, ${number(sum("dropped"))} dropped; most in a minute: ${number(most)}`;
+  const picture = svg("svg", { class: "history", viewBox: `0 0 ${HISTORY_MINUTES * 4} 64`, preserveAspectRatio: "none", role: "img", "aria-label": text });
+  minutes.forEach((minute, index) => {
+    const x = (HISTORY_MINUTES - minutes.length + index) * 4, height = minute.delivered * scale, above = minute.dropped * scale;
+    const bar = svg("g", {}), hint = svg("title", {});
+    hint.textContent = `${minutes.length - index} min ago: ${number(minute.delivered)} delivered, ${number(minute.dropped)} dropped, ${number(minute.waiting)} waiting`;
+    bar.append(hint, svg("rect", { x, y: 64 - height, width: 3, height }), svg("rect", { class: "lost", x, y: 64 - height - above, width: 3, height: above }));
+    picture.append(bar);
   });
-  for (const bar of bars) {
-    const x = POINTS - 1 - (last - bar.at), height = bar.delivered / most * 60, above = bar.dropped / most * 60;
-    if (height) picture.append(svg("rect", { x, y: 64 - height, width: 1, height }));
-    if (above) picture.append(svg("rect", { class: "lost", x, y: 64 - height - above, width: 1, height: above }));
-  }
-  return el("section", {}, el("h3", {}, "The last hour, while this page is open"), picture,
-    el("p", { class: "muted" }, `Last ${span(seconds)}: ${number(delivered)} delivered, ${number(lost)} dropped; most in 5 s: ${number(most === 1 && !delivered && !lost ? 0 : most)}.`));
+  return el("section", {}, title, picture, el("p", { class: "muted" }, `${span(minutes.length * 60)}, until ${span(ended)} ago: ${text}.`));
 }
 
-function showTenant(row, refused) {
+function showTenant(row, refused, history) {
   const error = lastError(row), oldest = waiting(row);
   const time = (text) => text ? dateTime(Date.parse(text)) : null;
   const state = (one) => typeof one.state === "object" ? "open until " + time(one.state.open.until) : one.state.replace("_", " ") + (one.failures ? ", " + one.failures + " failures in a row" : "");
@@ -347,11 +332,11 @@ function showTenant(row, refused) {
     error && el("p", { class: "say" }, shown(error, 2000)),
     ledger("Spans", row.spans),
     row.session_events.accepted > 0 && ledger("Session events", row.session_events),
-    history(note(row)),
+    historyOf(history),
     el("div", { class: "columns" },
       table("Sending", {
         endpoint: row.destination?.endpoint, protocol: row.destination && row.destination.protocol + ", " + row.destination.compression,
-        "last delivery": time(row.last_delivery), "oldest waiting": oldest === undefined ? "nothing waits" : span(secondsSince(oldest)),
+        "last delivery": time(row.last_delivery), "oldest queued": oldest === undefined ? "nothing is queued" : span(secondsSince(oldest)),
         "queued in memory": bytes(row.queued_bytes), "on disk": bytes(row.spooled_bytes),
         request: row.oldest_request && row.oldest_request.state.replaceAll("_", " ") + " for " + span(secondsSince(row.oldest_request.since)) + ", attempt " + row.oldest_request.attempt,
         failures: row.errors && number(row.errors.count) + " since " + time(row.errors.since) + (row.errors.over ? ", over" : ""),
