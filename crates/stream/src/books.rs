@@ -7,7 +7,8 @@
 //! one may be found again, if it was also parked, or if an earlier owner did not know that it was
 //! not the owner any more: it is not sent again. A number that is neither seen nor withdrawn while
 //! a later one is, or while the totals of its process have it, is a gap. A gap that stays for
-//! [`LOST_AFTER`] is a loss.
+//! [`LOST_AFTER`] is a loss, once the process has said that it is published and not withdrawn: while
+//! the servers are away, it cannot.
 //!
 //! Pure data: the caller gives the time, and reads and writes the JSON.
 
@@ -78,6 +79,8 @@ struct Process {
 struct Watch {
     seen: Numbers,
     totals: Option<Totals>,
+    /// The process has said of all numbers up to this one what became of them.
+    answered: u64,
     /// Gaps, with the time when they were first there.
     gaps: Vec<(Gap, Instant)>,
     active: Instant,
@@ -192,6 +195,8 @@ impl Books {
             return;
         }
         let watch = self.processes.entry(process).or_default().watch(now);
+        // It says nothing more about the others.
+        watch.answered = if totals.ended { u64::MAX } else { totals.number };
         if !is_received {
             let earlier = watch.totals.as_ref();
             (totals.number, totals.sum, totals.ended) =
@@ -213,6 +218,11 @@ impl Books {
             changed |= closed || late > 0;
         }
         changed
+    }
+
+    /// Returns the processes that published something.
+    pub(crate) fn processes(&self) -> impl Iterator<Item = Uuid> {
+        self.processes.keys().copied()
     }
 
     /// Returns processes that ended long ago, with nothing missing. Their totals must be deleted before
@@ -252,6 +262,7 @@ impl Process {
         self.watch.get_or_insert_with(|| Watch {
             seen: settled.clone(),
             totals: None,
+            answered: 0,
             gaps: Vec::new(),
             active: now,
             ended: None,
@@ -285,7 +296,8 @@ impl Process {
             let withdrawn = watch.withdrawn().filter(|(number, _)| gap.overlaps(*number, *number));
             let (count, items) = withdrawn.fold((0, 0), |(count, sum), (_, items)| (count + 1, sum + items));
             let is_withdrawn = count == gap.last - gap.first + 1;
-            if !is_withdrawn && now.saturating_duration_since(since) < LOST_AFTER {
+            let is_open = gap.last > watch.answered || now.saturating_duration_since(since) < LOST_AFTER;
+            if !is_withdrawn && is_open {
                 watch.gaps.push((gap, since));
                 continue;
             }

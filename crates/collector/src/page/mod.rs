@@ -82,7 +82,10 @@ mod tests {
         }
         // Each file that the page names is served.
         let bodies = OWN.into_iter().chain([INDEX]).map(|asset| asset.body);
-        for path in bodies.flat_map(|body| body.split('"')).filter(|text| text.starts_with("/page/")) {
+        for path in bodies
+            .flat_map(|body| body.split('"'))
+            .filter(|text| text.starts_with("/page/"))
+        {
             assert!(SHARED.iter().chain(&OWN).any(|asset| asset.path == path), "{path}");
         }
     }

@@ -54,11 +54,44 @@ fn a_gap_is_lost_after_its_time_with_the_items_of_the_sums() {
     for number in [1, 4] {
         assert_eq!(see(&mut books, publisher.published(number), start), Seen::New);
     }
+    books.note_totals(process(1), publisher.totals(&[]), false, start);
     assert!(!books.resolve(start));
     assert!(!books.resolve(start + LOST_AFTER.saturating_sub(Duration::from_millis(1))));
     assert!(books.resolve(start + LOST_AFTER));
     assert_eq!(books.buffer_lost, 18);
     assert!(!books.resolve(start + LOST_AFTER * 3), "once only");
+}
+
+#[test]
+fn a_gap_is_no_loss_before_its_process_has_said_what_became_of_it() {
+    let (mut books, start) = (Books::default(), Instant::now());
+    let publisher = Publisher { items: vec![5, 7, 11] };
+    see(&mut books, publisher.published(3), start);
+    let first = Totals {
+        number: 1,
+        sum: 5,
+        ..Totals::default()
+    };
+    books.note_totals(process(1), first, false, start);
+    books.resolve(start);
+    assert!(
+        !books.resolve(start + LOST_AFTER * 9),
+        "the second may still be withdrawn"
+    );
+    books.note_totals(process(1), publisher.totals(&[1, 2]), false, start);
+    assert!(books.resolve(start + LOST_AFTER * 9));
+    assert_eq!(books.buffer_lost, 0);
+    // A process that ended says no more.
+    let mut books = Books::default();
+    see(&mut books, publisher.published(3), start);
+    let ended = Totals {
+        ended: true,
+        ..Totals::default()
+    };
+    books.note_totals(process(1), ended, false, start);
+    books.resolve(start);
+    assert!(books.resolve(start + LOST_AFTER));
+    assert_eq!(books.buffer_lost, 12);
 }
 
 #[test]
@@ -68,6 +101,7 @@ fn a_message_that_was_counted_as_lost_and_arrives_is_sent_and_not_lost() {
         items: vec![5, 7, 11, 13],
     };
     see(&mut books, publisher.published(4), start);
+    books.note_totals(process(1), publisher.totals(&[]), false, start);
     books.resolve(start);
     books.resolve(start + LOST_AFTER);
     assert_eq!(books.buffer_lost, 23);

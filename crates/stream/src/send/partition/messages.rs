@@ -1,20 +1,23 @@
 //! Messages of the hot stream, and the books about them.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_nats::jetstream;
 use async_nats::jetstream::stream::Stream;
 use uuid::Uuid;
 
 use super::state::{Outcome, Partition, TotalsRead};
-use crate::books::{Seen, Totals};
-use crate::layout::names::{CONSUMER, Names, replica_key};
+use crate::books::Seen;
+use crate::layout::names::{CONSUMER, Names};
 use crate::message;
 use crate::send::count::Count;
 use crate::send::direct;
 use crate::send::window::Found;
+
+/// How long a process may be without a report until it counts as ended. Longer than it takes to write
+/// one once the servers are there again.
+const DEAD_AFTER: Duration = Duration::from_secs(30);
 
 impl Partition {
     /// Takes a message of the hot stream into the window, unless it is settled already.
@@ -104,8 +107,9 @@ impl Partition {
 
     pub(super) fn note_totals(&mut self, read: Option<TotalsRead>) {
         self.totals.is_reading = false;
-        let Some(read) = read else { return };
+        let Some(mut read) = read else { return };
         let now = Instant::now();
+        self.note_dead(&mut read, now);
         if let Some((totals, last)) = self.totals.waiting.take() {
             if read.delivered >= last || read.pending == 0 {
                 for (process, totals) in totals {
@@ -119,6 +123,20 @@ impl Partition {
             self.books.note_totals(*process, totals.clone(), false, now);
         }
         self.totals.waiting.get_or_insert((read.totals, read.last));
+    }
+
+    /// A process that was killed writes nothing any more, and could not write that it ended. Its
+    /// report is deleted by its age, as are those of all others while the servers are away.
+    fn note_dead(&mut self, read: &mut TotalsRead, now: Instant) {
+        let silent = &mut self.totals.silent;
+        silent.retain(|process, _| !read.live.contains(process));
+        let known = self.books.processes().chain(read.totals.keys().copied());
+        for process in known.filter(|process| !read.live.contains(process)).collect::<Vec<_>>() {
+            let since = *silent.entry(process).or_insert(now);
+            if now.saturating_duration_since(since) >= DEAD_AFTER {
+                read.totals.entry(process).or_default().ended = true;
+            }
+        }
     }
 
     /// Counts what is missing for too long.
@@ -142,20 +160,19 @@ async fn read(
     hot: &Stream<()>,
 ) -> Result<TotalsRead, async_nats::Error> {
     let values = direct::values(client, &names.bucket("totals"), &format!("*.{partition}")).await?;
-    // A process that was killed reports nothing any more, and could not write that it ended.
     let reports = direct::values(client, &names.bucket("replicas"), "replica.*").await?;
-    let reports: BTreeSet<&str> = reports.iter().map(|report| report.key.as_str()).collect();
+    let reports = reports.iter().filter_map(|report| report.key.strip_prefix("replica."));
+    let live = reports.filter_map(|process| Uuid::try_parse(process).ok()).collect();
     let totals = values.into_iter().filter_map(|value| {
         let process = Uuid::try_parse(value.key.split_once('.')?.0).ok()?;
-        let mut totals: Totals = serde_json::from_slice(&value.body).ok()?;
-        totals.ended |= !reports.contains(replica_key(process).as_str());
-        Some((process, totals))
+        Some((process, serde_json::from_slice(&value.body).ok()?))
     });
     let totals = totals.collect();
     let last = hot.get_info().await?.state.last_sequence;
     let consumer = hot.consumer_info(CONSUMER).await?;
     Ok(TotalsRead {
         totals,
+        live,
         last,
         delivered: consumer.delivered.stream_sequence,
         pending: consumer.num_pending,

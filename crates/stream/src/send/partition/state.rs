@@ -1,6 +1,6 @@
 //! What a partition holds, what it is asked, and how its jobs end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -131,12 +131,16 @@ pub(super) struct Written {
 #[derive(Default)]
 pub(super) struct ReadTotals {
     pub(super) is_reading: bool,
-    pub(super) waiting: Option<(Vec<(Uuid, Totals)>, u64)>,
+    pub(super) waiting: Option<(BTreeMap<Uuid, Totals>, u64)>,
+    /// Processes without a report, with the time since when there is none.
+    pub(super) silent: BTreeMap<Uuid, Instant>,
 }
 
 /// Totals of all processes, with the state of the hot stream after they were read.
 pub(super) struct TotalsRead {
-    pub(super) totals: Vec<(Uuid, Totals)>,
+    pub(super) totals: BTreeMap<Uuid, Totals>,
+    /// Processes that report.
+    pub(super) live: BTreeSet<Uuid>,
     /// The last message of the stream.
     pub(super) last: u64,
     /// The last message that was delivered, and how many were not.
