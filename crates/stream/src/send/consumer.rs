@@ -105,7 +105,7 @@ impl Pulls {
                 None | Some(StatusCode::OK) => {
                     self.expected = self.expected.saturating_sub(1);
                     // A publisher can write this header too. The servers' is the last.
-                    let pin = header("Nats-Pin-Id").map(|pin| pin.as_str());
+                    let pin = header("Nats-Pin-Id").map(async_nats::HeaderValue::as_str);
                     if pin.is_some() && pin != self.pin.as_deref() {
                         self.pin = pin.map(str::to_owned);
                     }
