@@ -1,20 +1,14 @@
 //! What each tenant delivered and dropped in each minute of the last hour.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::time::{MissedTickBehavior, interval_at};
 use tracer_registry::Selector;
 use tracer_registry::gateway::SpanCounts;
 
-use super::call::{self, Call, Json};
-use super::refusal::Refusal;
-use super::state::Admin;
-
-const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
 const MINUTES: usize = 60;
 /// Tenants with a history. It takes about 1 KiB each.
 const MAX_TENANTS: usize = 10_000;
@@ -41,7 +35,7 @@ struct Minute {
 impl History {
     /// Ends a minute with the counts of all tracers. If too many tenants sent something, those that
     /// were not among the first ones have no history.
-    fn end_minute(&mut self, counts: Vec<(Selector, SpanCounts)>, now: Instant) {
+    pub(super) fn end_minute(&mut self, counts: Vec<(Selector, SpanCounts)>, now: Instant) {
         let place = self.minutes % MINUTES;
         for minutes in self.tenants.values_mut() {
             minutes[place] = Minute::default();
@@ -74,7 +68,7 @@ impl History {
     }
 
     /// Returns the minutes of a tenant, the oldest first.
-    fn of(&self, selector: &Selector, now: Instant) -> Value {
+    pub(super) fn of(&self, selector: &Selector, now: Instant) -> Value {
         let known = self.minutes.min(MINUTES);
         let minutes = self.tenants.get(selector);
         let minute =
@@ -92,42 +86,6 @@ impl History {
 /// The growth of a count, which begins at 0 again with another tracer.
 fn since(last: u64, count: u64) -> u64 {
     count.checked_sub(last).unwrap_or(count)
-}
-
-/// Ends each minute until the gateway stops.
-pub(super) async fn keep(admin: Arc<Admin>) {
-    let mut stop = admin.stop.subscribe();
-    let mut minutes = interval_at(tokio::time::Instant::now() + MINUTE, MINUTE);
-    minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = minutes.tick() => {}
-            _ = stop.wait_for(|stop| *stop) => return,
-        }
-        let of_task = Arc::clone(&admin);
-        // It visits all tenants. It ends with an error only if the gateway ends.
-        let ended = tokio::task::spawn_blocking(move || {
-            let counts = of_task.registry.span_counts();
-            of_task
-                .history
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .end_minute(counts, Instant::now());
-        });
-        drop(ended.await);
-    }
-}
-
-/// `GET /api/tenants/{selector}/history`
-pub(super) fn history(call: &Call) -> Result<Json, Refusal> {
-    let selector = call.known_selector()?;
-    let history = call
-        .admin
-        .history
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .of(&selector, Instant::now());
-    call::json(&history)
 }
 
 #[cfg(test)]

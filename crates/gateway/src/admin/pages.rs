@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use http::StatusCode;
 use serde::de::value::StrDeserializer;
@@ -68,6 +69,13 @@ pub(super) fn tenant(call: &Call) -> Result<Json, Refusal> {
         Some(error) => not_found(cut(format!("no tracer, because the last look-up failed: {error}")).into()),
         None => not_found(NO_TRACER.into()),
     })
+}
+
+/// `GET /api/tenants/{selector}/history`
+pub(super) fn history(call: &Call) -> Result<Json, Refusal> {
+    let selector = call.known_selector()?;
+    let history = call.admin.history().of(&selector, Instant::now());
+    call::json(&history)
 }
 
 /// `GET /api/tenants/{selector}/refused`

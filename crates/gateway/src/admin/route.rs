@@ -4,7 +4,7 @@ use http::Method;
 
 use super::call::{Call, Json};
 use super::refusal::Refusal;
-use super::{actions, attention, history, pages};
+use super::{actions, attention, pages};
 use crate::callers::Role;
 
 /// Place of a selector in a pattern.
@@ -68,7 +68,7 @@ pub(crate) const ROUTES: &[Route] = &[
     ),
     page("/api/tenants/{selector}", &[], Work::Pass(pages::tenant)),
     page("/api/tenants/{selector}/refused", &["body"], Work::Pass(pages::refused)),
-    page("/api/tenants/{selector}/history", &[], Work::Pass(history::history)),
+    page("/api/tenants/{selector}/history", &[], Work::Pass(pages::history)),
     page("/api/endpoints", &["limit"], Work::Pass(pages::endpoints)),
     page(
         "/api/callers",

@@ -1,12 +1,13 @@
 //! What all requests to the admin listener share.
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, watch};
+use tokio::time::{MissedTickBehavior, interval_at};
 use tracer_registry::TracerRegistry;
 
-use super::history::{self, History};
+use super::history::{History, MINUTE};
 use super::permits::Permits;
 use crate::cluster::Cluster;
 use crate::ingest::Ingest;
@@ -28,7 +29,7 @@ pub(crate) struct Admin {
     pub(super) log: Arc<Log>,
     pub(super) scrape: Scrape,
     pub(super) cluster: Arc<Cluster>,
-    pub(super) history: Mutex<History>,
+    history: Mutex<History>,
     /// Work that visits all tenants or reads a file.
     pub(super) pass: Permits,
     /// Work that may wait for a source of keys.
@@ -76,6 +77,25 @@ impl Admin {
 
     /// Keeps the history of tenants until the gateway stops.
     pub(crate) async fn keep_history(self: Arc<Self>) {
-        history::keep(self).await;
+        let mut stop = self.stop.subscribe();
+        let mut minutes = interval_at(tokio::time::Instant::now() + MINUTE, MINUTE);
+        minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = minutes.tick() => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+            let admin = Arc::clone(&self);
+            // It visits all tenants. It ends with an error only if the gateway ends.
+            let ended = tokio::task::spawn_blocking(move || {
+                let counts = admin.registry.span_counts();
+                admin.history().end_minute(counts, Instant::now());
+            });
+            drop(ended.await);
+        }
+    }
+
+    pub(super) fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
