@@ -121,7 +121,6 @@ impl Parking {
                 first: sequence,
                 ..Counted::default()
             });
-            counted.newest = counted.newest.max(read.hot.unwrap_or(0));
             counted.count.add(read.row.kind, read.row.items, size);
         }
         let _ = self.stream.delete_consumer(&consumer.cached_info().name).await;

@@ -11,8 +11,8 @@
 //! A queue has messages in the parking stream that wait, or in the hot stream that wait, never both
 //! for long: while some are unread in the parking stream, the others follow, taken ones too. Those in
 //! the parking stream are older, so the order holds. If a message could not be parked and newer ones
-//! were, it stays in the hot stream, and is handed out before these. A message keeps its number in the
-//! hot stream wherever it is.
+//! were, it stays in the hot stream, and is handed out before these, unless the owner changes. A
+//! message keeps its number in the hot stream wherever it is.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -66,8 +66,10 @@ struct Parked {
     unread: Count,
     /// Unread messages have at least this number in the parking stream.
     next: u64,
-    /// The largest number in the hot stream of what is there.
+    /// The largest number in the hot stream of what this owner parked.
     newest: u64,
+    /// Whether an earlier owner parked some, maybe copies of what is in the hot stream.
+    is_inherited: bool,
     is_reading: bool,
     /// Whether messages became unread since a read began.
     has_grown: bool,
@@ -391,6 +393,12 @@ impl Window {
     }
 }
 
+impl Entry {
+    fn waits_unparked(&self) -> bool {
+        !self.is_taken && matches!(self.place, Place::Hot | Place::Moving(false))
+    }
+}
+
 impl Queue {
     /// Whether messages of the hot stream must be parked, because older ones are.
     fn must_follow(&self) -> bool {
@@ -408,9 +416,7 @@ impl Queue {
     fn waiting(&self) -> Count {
         let mut count = self.parked.unread;
         let in_memory = self.entries.values();
-        for entry in
-            in_memory.filter(|entry| !entry.is_taken && matches!(entry.place, Place::Hot | Place::Moving(false)))
-        {
+        for entry in in_memory.filter(|entry| entry.waits_unparked()) {
             count.add(entry.row.kind, entry.row.items, entry.bytes);
         }
         count
@@ -421,7 +427,7 @@ impl Queue {
 /// false if one does not fit.
 fn take_before(entries: &mut BTreeMap<u64, Entry>, end: u64, room: &mut Room, rows: &mut Vec<Numbered>) -> bool {
     for (hot, entry) in entries.range_mut(..end) {
-        let waits = !entry.is_taken && matches!(entry.place, Place::Hot | Place::Moving(false));
+        let waits = entry.waits_unparked();
         if waits && !room.fits(entry.bytes) {
             return false;
         }

@@ -46,9 +46,8 @@ pub(crate) struct ParkedAt {
 /// What an earlier owner parked of a queue.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counted {
-    /// The first number in the parking stream, and the largest one in the hot stream.
+    /// The first number in the parking stream.
     pub(crate) first: u64,
-    pub(crate) newest: u64,
     pub(crate) count: Count,
 }
 

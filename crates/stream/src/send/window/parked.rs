@@ -32,7 +32,7 @@ impl Window {
         let queue = self.queues.entry(key.clone()).or_default();
         queue.parked.is_unknown = false;
         queue.parked.next = counted.first;
-        queue.parked.newest = counted.newest;
+        queue.parked.is_inherited = counted.count.rows > 0;
         queue.parked.unread = counted.count;
         self.held.sum(&counted.count);
         if queue.must_follow() {
@@ -59,6 +59,7 @@ impl Window {
         if parked.next < from {
             return None;
         }
+        let is_inherited = parked.is_inherited;
         let mut room = Room::new(limit);
         let ReadRows { mut rows, mut copies } = ReadRows::default();
         for message in messages {
@@ -69,7 +70,7 @@ impl Window {
                 published,
             } = message;
             let bytes = row.body.len() as u64;
-            if !take_before(entries, hot, &mut room, &mut rows) {
+            if !is_inherited && !take_before(entries, hot, &mut room, &mut rows) {
                 break;
             }
             match entries.get_mut(&hot) {
@@ -94,14 +95,14 @@ impl Window {
                     parked.done.insert(sequence);
                 }
                 // It was parked without an answer, and is in the hot stream too.
-                Some(entry) if !entry.is_taken && matches!(entry.place, Place::Hot | Place::Moving(false)) => {
+                Some(entry) if !is_inherited && entry.waits_unparked() => {
                     if !room.fits(entry.bytes) {
                         break;
                     }
                     entry.is_taken = true;
                     rows.push((hot, entry.row.clone()));
                 }
-                // It is taken.
+                // It is taken, or counted as parked and about to be parked again.
                 Some(_) => {}
                 None if self.index.contains_key(&hot) => {}
                 None => {
@@ -211,10 +212,13 @@ impl Window {
         }
         let mut parked = queue.entries.values();
         if queue.parked.unread.rows == 0 && !parked.any(|entry| matches!(entry.place, Place::Parked(_))) {
-            queue.parked.newest = 0;
+            (queue.parked.newest, queue.parked.is_inherited) = (0, false);
         }
-        // Behind newer ones, it would be handed out too late.
-        let hot = queue.entries.range_mut(queue.parked.newest + 1..);
+        // Behind newer ones, it would be handed out too late. What may be there already is parked
+        // again, and found to be.
+        let is_inherited = queue.parked.is_inherited;
+        let first = if is_inherited { 0 } else { queue.parked.newest + 1 };
+        let hot = queue.entries.range_mut(first..);
         let hot = hot.filter(|(_, entry)| entry.place == Place::Hot);
         let to_park: Vec<ToPark> = hot
             .take(PARKED_AT_ONCE)

@@ -66,7 +66,6 @@ fn window(now: Instant) -> Window {
 fn one_parked() -> Counted {
     Counted {
         first: 101,
-        newest: 1,
         count: Count::of(Kind::Spans, 10, 100),
     }
 }
@@ -299,13 +298,7 @@ fn a_message_that_an_earlier_owner_parked_is_counted_once_when_it_is_parked_agai
     window.settle();
     window.expect_parked(key(0));
     window.insert(1, message(0, 1, 10, 100), now);
-    window.count_parked(
-        &key(0),
-        Counted {
-            newest: 0,
-            ..one_parked()
-        },
-    );
+    window.count_parked(&key(0), one_parked());
     let messages = window.park(&key(0));
     assert_eq!(messages.len(), 1);
     let at = ParkedAt {
