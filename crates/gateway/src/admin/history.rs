@@ -10,7 +10,7 @@ use tracer_registry::gateway::SpanCounts;
 
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
 const MINUTES: usize = 60;
-/// Tenants with a history. It takes about 1 KiB each.
+/// Tenants with a history. It takes about 1.5 KiB each.
 const MAX_TENANTS: usize = 10_000;
 
 /// The history of tenants that sent something within the hour.

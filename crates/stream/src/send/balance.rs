@@ -12,6 +12,10 @@ use uuid::Uuid;
 /// How long a sender lives after its last heartbeat, and an owner after its last books.
 pub(crate) const DEAD_AFTER: Duration = Duration::from_secs(6);
 
+/// How long a sender that has just started watches another one before it counts it as dead: all
+/// heartbeats are old when the servers were away. Longer than the time between two of them.
+const WATCHED: Duration = Duration::from_secs(3);
+
 /// The value of a heartbeat, as JSON under `sender.<process>` in the bucket `replicas`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Heartbeat {
@@ -44,6 +48,7 @@ impl Senders {
         self.others.retain(|process, _| heartbeats.contains_key(process));
         for (process, (heartbeat, age)) in heartbeats {
             // This process may have just started, and the other one may have died long ago.
+            let age = age.min(DEAD_AFTER.saturating_sub(WATCHED));
             let first = || (heartbeat.clone(), now.checked_sub(age).unwrap_or(now));
             let known = self.others.entry(process).or_insert_with(first);
             if known.0 != heartbeat {
@@ -120,16 +125,19 @@ mod tests {
     }
 
     #[test]
-    fn a_new_sender_counts_none_that_died_before() {
+    fn a_new_sender_watches_one_that_may_have_died_before_for_three_seconds() {
         let now = Instant::now() + Duration::from_secs(60);
-        let of = |seconds| (heartbeat(1, &[seconds]).0, Duration::from_secs(seconds.into()));
+        let of = |age: u16| {
+            (
+                Uuid::from_u128(age.into()),
+                (heartbeat(1, &[age]).0, Duration::from_secs(age.into())),
+            )
+        };
         let mut senders = Senders::default();
-        senders.note(
-            BTreeMap::from([5, 6].map(|age| (Uuid::from_u128(age.into()), of(age)))),
-            now,
-        );
-        assert!(senders.is_live(Uuid::from_u128(5), now));
-        assert!(!senders.is_live(Uuid::from_u128(6), now));
+        senders.note(BTreeMap::from([1, 50].map(of)), now);
+        let is_live = |age, seconds| senders.is_live(Uuid::from_u128(age), now + Duration::from_secs(seconds));
+        assert_eq!([0, 2, 3].map(|seconds| is_live(50, seconds)), [true, true, false]);
+        assert_eq!([0, 4, 5].map(|seconds| is_live(1, seconds)), [true, true, false]);
     }
 
     #[test]

@@ -67,7 +67,7 @@ struct Request<'a> {
 }
 
 impl Pulls {
-    /// `bytes` bounds those of one pull: one message must fit.
+    /// `bytes` bounds those of one pull: one message must fit, with its subjects.
     pub(crate) async fn open(connection: &Connection, stream: &str, bytes: usize) -> Result<Self, PullError> {
         let (client, context) = (connection.client.clone(), connection.context.clone());
         let inbox = Subject::from(client.new_inbox());

@@ -30,6 +30,8 @@ pub(crate) mod state;
 /// Nothing is handed out if the books were last written longer ago: another sender may own the
 /// partition.
 const CONFIRMED: Duration = Duration::from_secs(5);
+/// Most bytes of a message's subjects.
+const SUBJECTS: usize = 4 << 10;
 /// Most messages between two reports.
 const AT_ONCE: usize = 64;
 
@@ -201,8 +203,8 @@ impl Partition {
     /// Opens the pulls again.
     fn pull(&mut self) {
         let share = usize::try_from(self.bounds().bytes / 2).unwrap_or(usize::MAX);
-        // One message must fit, or it would never arrive.
-        let bytes = share.max(self.sending.connection.client.server_info().max_payload);
+        // One message must fit, or it would never arrive. The servers count its subjects too.
+        let bytes = share.max(self.sending.connection.client.server_info().max_payload + SUBJECTS);
         let connection = self.sending.connection.clone();
         let stream = self.sending.shared.names.hot_stream(self.number);
         self.jobs.push(Box::pin(async move {

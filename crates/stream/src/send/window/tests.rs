@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::moves::{Counted, Delete, ParkedAt, ParkedMessage, ToPark, WindowBounds};
+use super::moves::{Counted, Delete, ParkedAt, ParkedMessage, WindowBounds};
 use super::*;
 
 mod model;
@@ -70,15 +70,19 @@ fn one_parked() -> Counted {
     }
 }
 
+/// Where this owner parked a message.
+fn at(sequence: u64) -> ParkedAt {
+    ParkedAt {
+        sequence,
+        is_counted: false,
+    }
+}
+
 fn park_all(window: &mut Window) -> Vec<u64> {
     let messages = window.park(&key(0));
-    let at = |to_park: &ToPark| ParkedAt {
-        sequence: to_park.hot + 100,
-        is_counted: false,
-    };
     let results = messages
         .iter()
-        .map(|to_park| (to_park.hot, Some(at(to_park))))
+        .map(|to_park| (to_park.hot, Some(at(to_park.hot + 100))))
         .collect();
     window.moved(&key(0), results).iter().map(|moved| moved.hot).collect()
 }
@@ -155,13 +159,7 @@ fn a_row_that_is_completed_on_its_way_to_the_parking_stream_is_deleted_there() {
     assert_eq!(messages.len(), 3);
     let completed = window.complete(2).expect("taken");
     assert_eq!((completed.items, completed.settled), (10, None));
-    let at = |hot: u64| {
-        Some(ParkedAt {
-            sequence: hot + 100,
-            is_counted: false,
-        })
-    };
-    let moved = window.moved(&key(0), vec![(1, at(1)), (2, at(2)), (3, None)]);
+    let moved = window.moved(&key(0), vec![(1, Some(at(101))), (2, Some(at(102))), (3, None)]);
     assert_eq!(moved.iter().map(|moved| moved.hot).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(window.deletes(), [(key(0), vec![Delete::One(102)])], "101 is taken");
     assert_eq!(window.hot_numbers().collect::<Vec<_>>(), [3]);
@@ -178,14 +176,8 @@ fn a_row_that_is_completed_on_its_way_to_the_parking_stream_is_deleted_there() {
 fn nothing_is_deleted_before_a_message_that_was_published_without_an_answer() {
     let mut window = window(Instant::now());
     window.park(&key(0));
-    let at = |sequence| {
-        Some(ParkedAt {
-            sequence,
-            is_counted: false,
-        })
-    };
     // The first one is there as 101.
-    window.moved(&key(0), vec![(1, None), (2, at(102)), (3, at(103))]);
+    window.moved(&key(0), vec![(1, None), (2, Some(at(102))), (3, Some(at(103)))]);
     window.take(&key(0), ALL);
     let read = window.read(&key(0), 102, vec![parked(2), parked(3)], ALL, Instant::now());
     let taken: Vec<u64> = read.expect("rows").rows.iter().map(|(hot, _)| *hot).collect();
@@ -196,7 +188,7 @@ fn nothing_is_deleted_before_a_message_that_was_published_without_an_answer() {
     assert_eq!(window.deletes(), [(key(0), deletes.clone())]);
     window.deleted(&key(0), &deletes);
     window.park(&key(0));
-    window.moved(&key(0), vec![(1, at(101))]);
+    window.moved(&key(0), vec![(1, Some(at(101)))]);
     window.release(1, None, Instant::now());
     assert!(matches!(window.take(&key(0), ALL), Take::Read(101)));
 }
@@ -213,11 +205,7 @@ fn a_rest_is_parked_with_what_is_left_and_the_others_are_finished() {
     window.release(1, Some(rest), Instant::now());
     let messages = window.park(&key(0));
     assert_eq!((messages[0].row.items, messages[0].row.body.len()), (4, 40));
-    let at = ParkedAt {
-        sequence: 101,
-        is_counted: false,
-    };
-    let moved = window.moved(&key(0), vec![(1, Some(at)), (2, None), (3, None)]);
+    let moved = window.moved(&key(0), vec![(1, Some(at(101))), (2, None), (3, None)]);
     assert_eq!((moved[0].items, moved[0].finished), (10, 6));
     assert_eq!((window.held().items[0], window.held().bytes), (24, 240));
 }
@@ -233,11 +221,7 @@ fn a_rest_that_comes_back_while_its_message_is_parked_stays_in_memory() {
         body: vec![7; 40].into(),
     };
     window.release(1, Some(rest), Instant::now());
-    let at = ParkedAt {
-        sequence: 101,
-        is_counted: false,
-    };
-    let moved = window.moved(&key(0), vec![(1, Some(at)), (2, None), (3, None)]);
+    let moved = window.moved(&key(0), vec![(1, Some(at(101))), (2, None), (3, None)]);
     assert_eq!((moved[0].items, moved[0].finished), (10, 6));
     assert!(matches!(window.take(&key(0), ALL), Take::Read(101)));
     let read = window.read(&key(0), 101, vec![parked(1)], ALL, Instant::now());
@@ -250,13 +234,7 @@ fn a_rest_that_comes_back_while_its_message_is_parked_stays_in_memory() {
 fn a_message_that_could_not_be_parked_comes_before_newer_ones_that_were() {
     let mut window = window(Instant::now());
     window.park(&key(0));
-    let at = |sequence| {
-        Some(ParkedAt {
-            sequence,
-            is_counted: false,
-        })
-    };
-    window.moved(&key(0), vec![(1, at(101)), (2, None), (3, at(102))]);
+    window.moved(&key(0), vec![(1, Some(at(101))), (2, None), (3, Some(at(102)))]);
     assert!(window.park(&key(0)).is_empty(), "behind 3, it would come too late");
     assert!(matches!(window.take(&key(0), ALL), Take::Read(101)));
     let third = ParkedMessage {
@@ -372,13 +350,7 @@ fn an_erased_queue_is_gone_wherever_its_messages_are() {
     assert_eq!((erased.count.rows, erased.count.items[0]), (6, 60));
     assert_eq!(erased.settled.iter().map(|(hot, ..)| *hot).collect::<Vec<_>>(), [6]);
     assert!(window.complete(1).is_none());
-    let at = |hot: u64| {
-        Some(ParkedAt {
-            sequence: hot + 100,
-            is_counted: false,
-        })
-    };
-    let moved = window.moved(&key(0), vec![(4, at(4)), (5, None)]);
+    let moved = window.moved(&key(0), vec![(4, Some(at(104))), (5, None)]);
     assert_eq!(moved.len(), 2, "both are acknowledged");
     assert_eq!(window.deletes(), [(key(0), vec![Delete::UpTo(104)])]);
     window.deleted(&key(0), &[Delete::UpTo(104)]);

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::moves::{Delete, ParkedAt, ParkedMessage, ToPark};
+use super::super::moves::{Delete, ParkedMessage, ToPark};
 use super::*;
 
 /// A step of a partition and its lanes. Numbers choose among what there is.
@@ -99,15 +99,12 @@ impl Model {
         let (queue, messages) = self.publishing.remove(0);
         let mut results = Vec::new();
         for (index, to_park) in messages.iter().enumerate() {
-            let at = (succeeds || index % 2 == 0).then(|| {
+            let parked = (succeeds || index % 2 == 0).then(|| {
                 self.last_parked += 1;
                 self.stream.insert(self.last_parked, (queue, to_park.hot));
-                ParkedAt {
-                    sequence: self.last_parked,
-                    is_counted: false,
-                }
+                self.last_parked
             });
-            results.push((to_park.hot, at));
+            results.push((to_park.hot, parked.map(at)));
         }
         self.window.moved(&key(queue), results);
     }
